@@ -1,0 +1,3 @@
+//! Sans-IO core of an Apache Fluss client.
+
+pub mod row;

@@ -1,0 +1,71 @@
+//! Rows as users hand them in and read them back, and the schema they belong to.
+//!
+//! A [`Row`] writes itself, column by column, into a [`RowSink`]. The sinks are the column builders
+//! of an Arrow batch, the compacted encoder of a primary-key table and the key encoder; none of
+//! them allocates per row. The `row!` macro and tuples are the two usual rows: the macro makes an
+//! array of [`Datum`] on the stack, the tuple writes each field with its own type.
+
+mod datum;
+mod types;
+
+pub use datum::{Datum, Decimal, Timestamp};
+pub use types::{Column, DataType, Field, Schema, TypeKind};
+
+/// A sink for the values of one row, in column order.
+///
+/// The sink knows the column it expects next and its type; a value that does not fit is refused
+/// with an error that names the column and the value, and the row is taken back as a whole by
+/// whoever started it.
+pub trait RowSink {
+    /// What the sink reports when a value does not fit.
+    type Error;
+
+    /// Takes the value of the next column.
+    fn put(&mut self, datum: Datum<'_>) -> Result<(), Self::Error>;
+
+    /// Takes a value that is known to be an `i32`; the same as `put(Datum::Int32(v))`, without the
+    /// detour over the enum. Likewise the methods below.
+    #[inline]
+    fn put_i32(&mut self, value: i32) -> Result<(), Self::Error> {
+        self.put(Datum::Int32(value))
+    }
+
+    /// Takes an `i64`.
+    #[inline]
+    fn put_i64(&mut self, value: i64) -> Result<(), Self::Error> {
+        self.put(Datum::Int64(value))
+    }
+
+    /// Takes an `f64`.
+    #[inline]
+    fn put_f64(&mut self, value: f64) -> Result<(), Self::Error> {
+        self.put(Datum::Float64(value))
+    }
+
+    /// Takes a string.
+    #[inline]
+    fn put_str(&mut self, value: &str) -> Result<(), Self::Error> {
+        self.put(Datum::Str(value))
+    }
+
+    /// Takes bytes.
+    #[inline]
+    fn put_bytes(&mut self, value: &[u8]) -> Result<(), Self::Error> {
+        self.put(Datum::Bytes(value))
+    }
+}
+
+/// A row that can write itself into a sink, once or several times.
+///
+/// `write` must put exactly [`Row::arity`] values, the same ones at every call: a row is written a
+/// second time when its first destination turned out to be full.
+pub trait Row {
+    /// The number of values this row writes.
+    fn arity(&self) -> usize;
+
+    /// Puts all values in column order and stops at the first error.
+    ///
+    /// # Errors
+    /// The sink's own error, unchanged.
+    fn write<S: RowSink>(&self, sink: &mut S) -> Result<(), S::Error>;
+}
