@@ -1,1 +1,3 @@
-//! Placeholder heading, replaced by the first change to this crate.
+//! Wire format of Apache Fluss.
+
+pub mod message;
