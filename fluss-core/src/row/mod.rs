@@ -6,9 +6,11 @@
 //! array of [`Datum`] on the stack, the tuple writes each field with its own type.
 
 mod datum;
+mod error;
 mod types;
 
 pub use datum::{Datum, Decimal, Timestamp};
+pub use error::{RowError, RowErrorKind};
 pub use types::{Column, DataType, Field, Schema, TypeKind};
 
 /// A sink for the values of one row, in column order.
