@@ -1,1 +1,3 @@
-//! Placeholder heading, replaced by the first change to this crate.
+//! Tools around the Fluss client: the launcher of a real cluster for tests.
+
+pub mod cluster;

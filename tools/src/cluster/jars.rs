@@ -1,0 +1,167 @@
+//! Java, Maven and the jars of the server.
+
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use super::platform::Guard;
+use super::{ClusterError, Unavailable};
+
+const POM: &str = include_str!("../../pom/pom.xml");
+
+/// A directory of jars to use instead of the published server.
+pub(super) const SERVER_JARS: &str = "FLUSS_SERVER_JARS";
+/// Where fetched jars are kept.
+const CACHE: &str = "FLUSS_CLUSTER_CACHE";
+
+/// The `java` that will be used, after a look whether it runs.
+pub(super) fn java() -> Result<PathBuf, Unavailable> {
+    let program = match env::var_os("JAVA_HOME") {
+        Some(home) if !home.is_empty() => Path::new(&home).join("bin").join("java"),
+        _ => PathBuf::from("java"),
+    };
+    let no_java =
+        |reason: String| Unavailable::NoJava { tried: program.display().to_string(), reason };
+    let status = Command::new(&program)
+        .arg("-version")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .map_err(|error| no_java(error.to_string()))?;
+    if status.success() { Ok(program) } else { Err(no_java(status.to_string())) }
+}
+
+/// Whether jars are there or can be fetched.
+pub(super) fn check() -> Result<(), Unavailable> {
+    match env::var_os(SERVER_JARS) {
+        Some(dir) => foreign_jars(Path::new(&dir)).map(drop),
+        None if cache().is_dir() => Ok(()),
+        None => maven().map(drop),
+    }
+}
+
+/// The class path of the server, fetched through Maven if need be.
+pub(super) fn class_path(guard: &Guard) -> Result<OsString, ClusterError> {
+    let Some(dir) = env::var_os(SERVER_JARS) else {
+        return Ok(all_in(&fetched(guard)?));
+    };
+    let dir = PathBuf::from(dir);
+    let mut path = all_in(&dir);
+    if !foreign_jars(&dir)?.has_log_binding {
+        // Without a binding the server says nothing at all. The published jars have one; the
+        // server of that directory comes too, but later in the path, where it is never read.
+        path.push(":");
+        let jars = fetched(guard)?;
+        for name in jar_names(&jars).map_err(|error| ClusterError::path("read", &jars, &error))? {
+            if name.starts_with("log4j-") || name.starts_with("slf4j-") {
+                path.push(jars.join(name));
+                path.push(":");
+            }
+        }
+    }
+    Ok(path)
+}
+
+struct ForeignJars {
+    has_log_binding: bool,
+}
+
+fn foreign_jars(dir: &Path) -> Result<ForeignJars, Unavailable> {
+    let no_jars = |reason: String| Unavailable::NoJars { dir: dir.display().to_string(), reason };
+    let names = jar_names(dir).map_err(|error| no_jars(error.to_string()))?;
+    if names.is_empty() {
+        return Err(no_jars("it holds none".to_owned()));
+    }
+    let has_log_binding =
+        names.iter().any(|n| n.starts_with("log4j-slf4j") || n.contains("logback"));
+    Ok(ForeignJars { has_log_binding })
+}
+
+fn jar_names(dir: &Path) -> std::io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if name.ends_with(".jar") {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
+/// Java's own wildcard: all jars of a directory.
+fn all_in(dir: &Path) -> OsString {
+    dir.join("*").into_os_string()
+}
+
+fn maven() -> Result<PathBuf, Unavailable> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path)
+        .map(|dir| dir.join("mvn"))
+        .find(|program| program.is_file())
+        .ok_or(Unavailable::NoMaven)
+}
+
+/// The directory for the jars that the embedded `pom.xml` names. Another `pom.xml` gets another
+/// directory; the directory appears complete or not at all.
+fn cache() -> PathBuf {
+    let mut hasher = DefaultHasher::new();
+    POM.hash(&mut hasher);
+    cache_root().join(format!("server-jars-{:016x}", hasher.finish()))
+}
+
+fn cache_root() -> PathBuf {
+    let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    set(CACHE)
+        .or_else(|| set("XDG_CACHE_HOME").map(|dir| dir.join("fluss-cluster")))
+        .or_else(|| set("HOME").map(|dir| dir.join(".cache").join("fluss-cluster")))
+        .unwrap_or_else(|| env::temp_dir().join("fluss-cluster"))
+}
+
+fn fetched(guard: &Guard) -> Result<PathBuf, ClusterError> {
+    let target = cache();
+    if target.is_dir() {
+        return Ok(target);
+    }
+    let maven = maven()?;
+    let work = target.with_extension(format!("part-{}", std::process::id()));
+    let result = fetch(guard, &maven, &work, &target);
+    // Left over where the fetch failed or where another process was faster.
+    let _ = fs::remove_dir_all(&work);
+    result.map(|()| target)
+}
+
+fn fetch(guard: &Guard, maven: &Path, work: &Path, target: &Path) -> Result<(), ClusterError> {
+    fs::create_dir_all(work).map_err(|error| ClusterError::path("create", work, &error))?;
+    let pom = work.join("pom.xml");
+    fs::write(&pom, POM).map_err(|error| ClusterError::path("write", &pom, &error))?;
+    let jars = work.join("jars");
+    let mut output_directory = OsString::from("-DoutputDirectory=");
+    output_directory.push(&jars);
+    let mut command = Command::new(maven);
+    command
+        .args([OsStr::new("-q"), OsStr::new("-B"), OsStr::new("-f"), pom.as_os_str()])
+        .args(["dependency:copy-dependencies", "-DincludeScope=runtime"])
+        .arg(output_directory)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
+    // Maven is a Java process as well, and a long one the first time: it is guarded too.
+    let output = guard
+        .spawn(&mut command)
+        .and_then(std::process::Child::wait_with_output)
+        .map_err(|error| ClusterError::io("cannot run mvn", &error))?;
+    let complete = jar_names(&jars).is_ok_and(|names| !names.is_empty());
+    if !output.status.success() || !complete {
+        let text = String::from_utf8_lossy(&output.stdout);
+        let status = output.status.to_string();
+        return Err(ClusterError::Maven { status, output: super::process::last_lines(&text) });
+    }
+    match fs::rename(&jars, target) {
+        Err(_) if target.is_dir() => Ok(()),
+        other => other.map_err(|error| ClusterError::path("create", target, &error)),
+    }
+}

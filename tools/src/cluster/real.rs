@@ -1,0 +1,528 @@
+//! The cluster itself: start, readiness, faults.
+
+use std::fs;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use fluss_proto::message::{PbPhysicalTablePath, PbTablePath};
+
+use super::config::{self, HOST, Layout, Ports};
+use super::platform::Guard;
+use super::ports::{self, ReservedPort};
+use super::process::{Java, Process};
+use super::{ClusterError, ClusterOptions, Server, Unavailable, jars, probe};
+
+/// Pause between two looks at something that is not there yet.
+const PAUSE: Duration = Duration::from_millis(50);
+/// Starts on other ports after a chosen one was taken by somebody else.
+const ATTEMPTS: usize = 4;
+/// How long the leader of the probe table is waited for. A table creation can get lost in the
+/// server, so that a missing leader does not mean that the cluster is not ready.
+const PROBE_LEADER_LIMIT: Duration = Duration::from_secs(5);
+/// `INVALID_REPLICATION_FACTOR`: the tablet servers have not registered with the coordinator.
+const TOO_FEW_SERVERS: i32 = 17;
+/// `NOT_COORDINATOR_LEADER`: newer servers say so for a moment after their start.
+const NOT_LEADER: i32 = 65;
+
+/// A running Fluss cluster of real servers on loopback ports.
+///
+/// All methods take `&self`, so that threads can share one; those that start, stop or signal a
+/// server wait for each other. Dropping the value kills all servers and deletes a temporary
+/// directory; so does the end of this process, whatever ends it.
+#[derive(Debug)]
+pub struct RealCluster {
+    options: ClusterOptions,
+    layout: Layout,
+    java: Java,
+    // Processes are dropped, hence killed, before the guard deletes their directory.
+    processes: Mutex<Processes>,
+    guard: Guard,
+}
+
+/// The servers in the order of their start.
+#[derive(Debug, Default)]
+struct Processes(Vec<Process>);
+
+impl Drop for Processes {
+    fn drop(&mut self) {
+        for process in self.0.iter_mut().rev() {
+            // It may have ended before; the guard's kill of the whole group follows anyway.
+            let _ = process.kill();
+        }
+    }
+}
+
+impl RealCluster {
+    /// Says whether this machine can run a cluster.
+    ///
+    /// # Errors
+    /// [`Unavailable`] says what is missing.
+    pub fn available() -> Result<(), Unavailable> {
+        if cfg!(not(unix)) {
+            return Err(Unavailable::Platform);
+        }
+        jars::java()?;
+        jars::check()
+    }
+
+    /// Starts a cluster and waits until tables can be created.
+    ///
+    /// The first start on a machine fetches the server through Maven. After that it takes 5 to 12
+    /// s on a quiet machine and at most [`ClusterOptions::limit`].
+    ///
+    /// # Errors
+    /// [`ClusterError`]; whatever had been started is taken down again.
+    pub fn start(options: ClusterOptions) -> Result<Self, ClusterError> {
+        options.check()?;
+        if cfg!(not(unix)) {
+            return Err(Unavailable::Platform.into());
+        }
+        let program = jars::java()?;
+        let dir = directory(options.dir.as_deref())?;
+        let scratch = options.dir.is_none().then_some(dir.as_path());
+        let guard =
+            Guard::new(scratch).map_err(|e| ClusterError::io("cannot start the guard (sh)", &e))?;
+        let java = Java { program, class_path: jars::class_path(&guard)? };
+        let mut reserved = reserve(&options)?;
+        let mut cluster = Self {
+            layout: layout(dir, &options, &reserved),
+            options,
+            java,
+            processes: Mutex::default(),
+            guard,
+        };
+        for _ in 1..ATTEMPTS {
+            match cluster.boot(reserved) {
+                Err(error) if error.is_port_conflict() => {}
+                other => return other.map(|()| cluster),
+            }
+            cluster.clear()?;
+            reserved = reserve(&cluster.options)?;
+            cluster.layout = layout(cluster.layout.dir.clone(), &cluster.options, &reserved);
+        }
+        cluster.boot(reserved).map(|()| cluster)
+    }
+
+    /// Addresses for a client to ask first: the coordinator, then all tablet servers. With SASL
+    /// these are the listeners that ask for it.
+    #[must_use]
+    pub fn bootstrap(&self) -> Vec<String> {
+        self.addresses(|ports| ports.client)
+    }
+
+    /// The same for the open listeners that the servers use among themselves. Requests there are
+    /// not authorized; without SASL they are those of [`bootstrap`](Self::bootstrap).
+    #[must_use]
+    pub fn internal_bootstrap(&self) -> Vec<String> {
+        self.addresses(|ports| ports.internal)
+    }
+
+    /// The client address of the coordinator.
+    #[must_use]
+    pub fn coordinator(&self) -> String {
+        address(self.layout.coordinator.client)
+    }
+
+    /// The client addresses of the tablet servers, in the order of their ids, which count from 0.
+    #[must_use]
+    pub fn tablet_servers(&self) -> Vec<String> {
+        self.layout.tablets.iter().map(|ports| address(ports.client)).collect()
+    }
+
+    /// The directory of configuration (`conf`), logs (`logs`) and data.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.layout.dir
+    }
+
+    /// The log of a server, standard output and error of all its starts.
+    ///
+    /// # Errors
+    /// [`ClusterError::NoSuchServer`].
+    pub fn log(&self, server: impl Into<Server>) -> Result<PathBuf, ClusterError> {
+        let server = server.into();
+        self.index(server).map(|_| self.layout.log(server))
+    }
+
+    /// The id of the process, none if it is down.
+    ///
+    /// # Errors
+    /// [`ClusterError::NoSuchServer`].
+    pub fn process_id(&self, server: impl Into<Server>) -> Result<Option<u32>, ClusterError> {
+        self.with(server.into(), |process| Ok(process.id()))
+    }
+
+    /// Kills a server (SIGKILL) and returns when it is gone.
+    ///
+    /// # Errors
+    /// [`ClusterError::NotRunning`], [`ClusterError::NoSuchServer`].
+    pub fn kill9(&self, server: impl Into<Server>) -> Result<(), ClusterError> {
+        self.with(server.into(), Process::kill)
+    }
+
+    /// Stops a server (SIGTERM) and returns when it has ended, which takes a tablet server 4 to 7
+    /// s. A paused server is resumed first.
+    ///
+    /// # Errors
+    /// [`ClusterError::NotRunning`], [`ClusterError::NoSuchServer`];
+    /// [`ClusterError::StopTimeout`] after 40 s, when it is killed.
+    pub fn stop(&self, server: impl Into<Server>) -> Result<(), ClusterError> {
+        self.with(server.into(), Process::stop)
+    }
+
+    /// Freezes a server (SIGSTOP): it still accepts connections, but answers nothing.
+    ///
+    /// # Errors
+    /// [`ClusterError::NotRunning`], [`ClusterError::NoSuchServer`].
+    pub fn pause(&self, server: impl Into<Server>) -> Result<(), ClusterError> {
+        self.with(server.into(), Process::pause)
+    }
+
+    /// Lets a frozen server go on (SIGCONT).
+    ///
+    /// # Errors
+    /// [`ClusterError::NotRunning`], [`ClusterError::NoSuchServer`].
+    pub fn resume(&self, server: impl Into<Server>) -> Result<(), ClusterError> {
+        self.with(server.into(), Process::resume)
+    }
+
+    /// Starts a server again with its data and its address, and returns when its ports are open;
+    /// a running one is stopped first as by [`stop`](Self::stop).
+    ///
+    /// After a kill, a server acts only once its old ZooKeeper session has ended (4 s unless set
+    /// otherwise): [`wait_until_ready`](Self::wait_until_ready) waits for that.
+    ///
+    /// # Errors
+    /// [`ClusterError::Exited`] if it does not come up, [`ClusterError::NotReady`] if that takes
+    /// too long, [`ClusterError::NoSuchServer`].
+    pub fn restart(&self, server: impl Into<Server>) -> Result<(), ClusterError> {
+        let server = server.into();
+        let until = Instant::now() + self.options.limit;
+        self.with(server, |process| {
+            if process.id().is_some() {
+                process.stop()?;
+            }
+            process.start(&self.java, &self.layout, &self.guard)
+        })?;
+        self.await_ports(&[server], until)
+    }
+
+    /// Stops the coordinator if it runs, starts it again and waits until it creates tables.
+    ///
+    /// # Errors
+    /// As [`restart`](Self::restart) and [`wait_until_ready`](Self::wait_until_ready).
+    pub fn restart_coordinator(&self) -> Result<(), ClusterError> {
+        self.restart(Server::Coordinator)?;
+        self.wait_until_ready()
+    }
+
+    /// Waits until every tablet server knows the coordinator and all servers that run, and until
+    /// the coordinator has created (and dropped) a table in the database `fluss`.
+    ///
+    /// # Errors
+    /// [`ClusterError::NotReady`] after [`ClusterOptions::limit`], [`ClusterError::Exited`] when a
+    /// server ends meanwhile.
+    pub fn wait_until_ready(&self) -> Result<(), ClusterError> {
+        self.await_ready(Instant::now() + self.options.limit)
+    }
+
+    /// Reports servers that ended although nobody asked them to, each once.
+    ///
+    /// # Errors
+    /// [`ClusterError::Exited`] for the first one found.
+    pub fn check(&self) -> Result<(), ClusterError> {
+        self.lock().0.iter_mut().try_for_each(Process::check)
+    }
+
+    /// Whether every bucket of a table, or of one partition of it (values joined with `$`), has a
+    /// leader according to the first tablet server that answers. It says false while the table or
+    /// the partition has no buckets. A leader in the metadata may refuse requests for another
+    /// moment: clients retry.
+    ///
+    /// # Errors
+    /// [`ClusterError::Refused`] if the cluster does not know the table; [`ClusterError::Io`] if
+    /// no tablet server answers.
+    pub fn has_leaders(
+        &self,
+        database: &str,
+        table: &str,
+        partition: Option<&str>,
+    ) -> Result<bool, ClusterError> {
+        let path = PbPhysicalTablePath {
+            database_name: database.to_owned(),
+            table_name: table.to_owned(),
+            partition_name: partition.map(str::to_owned),
+        };
+        let mut answer = Ok(false);
+        for ports in &self.layout.tablets {
+            answer = probe::has_leaders(ports.internal, &path);
+            if !matches!(answer, Err(ClusterError::Io { .. })) {
+                break;
+            }
+        }
+        answer
+    }
+
+    fn addresses(&self, port: impl Fn(&Ports) -> u16) -> Vec<String> {
+        let servers = std::iter::once(&self.layout.coordinator).chain(&self.layout.tablets);
+        servers.map(|ports| address(port(ports))).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Processes> {
+        // A panic elsewhere leaves each process as it was, so the list can be used further.
+        self.processes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn with<T>(
+        &self,
+        server: Server,
+        act: impl FnOnce(&mut Process) -> Result<T, ClusterError>,
+    ) -> Result<T, ClusterError> {
+        let index = self.index(server)?;
+        act(&mut self.lock().0[index])
+    }
+
+    fn index(&self, server: Server) -> Result<usize, ClusterError> {
+        let tablet_servers = self.layout.tablets.len();
+        match server {
+            Server::ZooKeeper => Ok(0),
+            Server::Coordinator => Ok(1),
+            Server::Tablet(i) if i < tablet_servers => Ok(2 + i),
+            Server::Tablet(_) => Err(ClusterError::NoSuchServer { server, tablet_servers }),
+        }
+    }
+
+    /// Starts everything on the reserved ports.
+    fn boot(&self, reserved: Vec<ReservedPort>) -> Result<(), ClusterError> {
+        let until = Instant::now() + self.options.limit;
+        let servers: Vec<_> = [Server::ZooKeeper, Server::Coordinator]
+            .into_iter()
+            .chain((0..self.layout.tablets.len()).map(Server::Tablet))
+            .collect();
+        self.write_files(&servers)?;
+        *self.lock() =
+            Processes(servers.iter().map(|server| Process::new(*server, &self.layout)).collect());
+        let mut reserved = reserved;
+        // ZooKeeper's is the first; the others stay ours until it is up.
+        let rest = reserved.split_off(1);
+        drop(reserved);
+        self.launch(&servers[..1])?;
+        self.await_ports(&servers[..1], until)?;
+        drop(rest);
+        self.launch(&servers[1..])?;
+        self.await_ports(&servers[1..], until)?;
+        self.await_ready(until)
+    }
+
+    fn launch(&self, servers: &[Server]) -> Result<(), ClusterError> {
+        servers.iter().try_for_each(|server| {
+            self.with(*server, |p| p.start(&self.java, &self.layout, &self.guard))
+        })
+    }
+
+    fn write_files(&self, servers: &[Server]) -> Result<(), ClusterError> {
+        let write = |path: PathBuf, text: &str| {
+            let parent = path.parent().map_or(Ok(()), fs::create_dir_all);
+            parent
+                .and_then(|()| fs::write(&path, text))
+                .map_err(|e| ClusterError::path("write", &path, &e))
+        };
+        write(self.layout.log4j(), config::LOG4J)?;
+        for server in servers {
+            let dir = self.layout.conf_dir(*server);
+            match server {
+                Server::ZooKeeper => {
+                    let text = config::zoo_cfg(&self.layout, &self.options);
+                    write(dir.join("zoo.cfg"), &text)?;
+                }
+                _ => {
+                    let text = config::server_yaml(&self.layout, &self.options, *server);
+                    write(dir.join("server.yaml"), &text)?;
+                }
+            }
+            // Creates the directory of the logs, and keeps what an earlier attempt said.
+            let log = self.layout.log(*server);
+            if !log.exists() {
+                write(log, "")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes down what a failed attempt started and deletes its data.
+    fn clear(&self) -> Result<(), ClusterError> {
+        *self.lock() = Processes::default();
+        for dir in self.layout.data_dirs() {
+            if dir.exists() {
+                fs::remove_dir_all(&dir).map_err(|e| ClusterError::path("delete", &dir, &e))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn await_ports(&self, servers: &[Server], until: Instant) -> Result<(), ClusterError> {
+        for server in servers {
+            let ports = self.layout.ports(*server);
+            for port in [ports.internal, ports.client] {
+                self.poll(until, || match probe::is_open(port) {
+                    true => Ok(None),
+                    false => Ok(Some(format!("the {server} does not listen on port {port}"))),
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn await_ready(&self, until: Instant) -> Result<(), ClusterError> {
+        let running: Vec<u16> = {
+            let processes = self.lock();
+            let up = processes.0.iter().filter(|p| p.id().is_some());
+            up.filter(|p| matches!(p.server(), Server::Tablet(_)))
+                .map(|p| self.layout.ports(p.server()).internal)
+                .collect()
+        };
+        let mut expected: Vec<i32> = running.iter().map(|port| i32::from(*port)).collect();
+        expected.sort_unstable();
+        for port in &running {
+            self.poll(until, || Ok(missing_in_metadata(*port, &expected)))?;
+        }
+        self.probe_table(until, running.first().copied())
+    }
+
+    /// Creates a table and drops it again.
+    fn probe_table(&self, until: Instant, tablet: Option<u16>) -> Result<(), ClusterError> {
+        let coordinator = self.layout.coordinator.internal;
+        // A table of this name may exist where an earlier drop failed half-way.
+        let path = PbTablePath {
+            database_name: "fluss".to_owned(),
+            table_name: format!("launcher_probe_{:016x}", chance()),
+        };
+        self.poll(until, || {
+            let created = probe::create_probe_table(coordinator, &path);
+            match created {
+                Ok(()) => Ok(None),
+                Err(ClusterError::Refused { what, code, message })
+                    if matches!(code, TOO_FEW_SERVERS | NOT_LEADER) =>
+                {
+                    Ok(Some(format!("{what} is refused with code {code}: {message}")))
+                }
+                Err(error @ ClusterError::Io { .. }) => Ok(Some(error.to_string())),
+                Err(error) => Err(error),
+            }
+        })?;
+        if let Some(port) = tablet {
+            let table = PbPhysicalTablePath {
+                database_name: path.database_name.clone(),
+                table_name: path.table_name.clone(),
+                partition_name: None,
+            };
+            let limit = until.min(Instant::now() + PROBE_LEADER_LIMIT);
+            while Instant::now() < limit && !probe::has_leaders(port, &table).unwrap_or(false) {
+                std::thread::sleep(PAUSE);
+            }
+        }
+        // A failed drop leaves a table that nobody looks at.
+        let _ = probe::drop_probe_table(coordinator, &path);
+        Ok(())
+    }
+
+    /// Looks again and again until nothing is missing, a server ends, the start is cancelled or
+    /// the time is over.
+    fn poll(
+        &self,
+        until: Instant,
+        mut missing: impl FnMut() -> Result<Option<String>, ClusterError>,
+    ) -> Result<(), ClusterError> {
+        loop {
+            let Some(missing) = missing()? else { return Ok(()) };
+            self.check()?;
+            if self.options.cancelled() {
+                return Err(ClusterError::Cancelled);
+            }
+            if Instant::now() >= until {
+                let limit = self.options.limit;
+                return Err(ClusterError::NotReady { limit, missing, logs: self.tails() });
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    fn tails(&self) -> String {
+        let processes = self.lock();
+        let tails = processes.0.iter();
+        tails.map(|p| format!("--- log of the {}:\n{}\n", p.server(), p.tail())).collect()
+    }
+}
+
+/// What the metadata of the tablet server at `port` still lacks. Ports identify servers, as the
+/// coordinator and tablet server 0 have the same id.
+fn missing_in_metadata(port: u16, expected: &[i32]) -> Option<String> {
+    let answer = match probe::metadata(port, None) {
+        Ok(answer) => answer,
+        Err(error) => return Some(error.to_string()),
+    };
+    if answer.coordinator_server.is_none() {
+        return Some(format!("{} does not know the coordinator", address(port)));
+    }
+    let mut known: Vec<i32> = answer.tablet_servers.iter().map(|node| node.port).collect();
+    known.sort_unstable();
+    let same = known == expected;
+    (!same).then(|| {
+        format!("{} knows tablet servers on ports {known:?}, not {expected:?}", address(port))
+    })
+}
+
+fn address(port: u16) -> String {
+    format!("{HOST}:{port}")
+}
+
+/// A number that two launchers do not share.
+fn chance() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
+/// The directory to use, created.
+fn directory(wanted: Option<&Path>) -> Result<PathBuf, ClusterError> {
+    let dir = match wanted {
+        Some(dir) => std::path::absolute(dir).map_err(|e| ClusterError::path("find", dir, &e))?,
+        None => std::env::temp_dir().join(format!("fluss-cluster-{:016x}", chance())),
+    };
+    if dir.to_str().is_none_or(|text| text.chars().any(char::is_control)) {
+        return Err(ClusterError::InvalidOption(format!(
+            "the directory {} has a name that no configuration file can hold",
+            dir.display()
+        )));
+    }
+    fs::create_dir_all(&dir).map_err(|e| ClusterError::path("create", &dir, &e))?;
+    let mut entries = fs::read_dir(&dir).map_err(|e| ClusterError::path("read", &dir, &e))?;
+    if entries.next().is_some() {
+        return Err(ClusterError::InvalidOption(format!(
+            "the directory {} is not empty; name a new or empty one",
+            dir.display()
+        )));
+    }
+    Ok(dir)
+}
+
+/// ZooKeeper's port, then those of the coordinator and of the tablet servers.
+fn reserve(options: &ClusterOptions) -> Result<Vec<ReservedPort>, ClusterError> {
+    let listeners = if options.sasl.is_some() { 2 } else { 1 };
+    ports::reserve(1 + listeners * (1 + options.tablet_servers))
+        .map_err(|e| ClusterError::io("cannot find free ports", &e))
+}
+
+fn layout(dir: PathBuf, options: &ClusterOptions, reserved: &[ReservedPort]) -> Layout {
+    let mut numbers = reserved.iter().map(ReservedPort::number);
+    let mut next = || numbers.next().unwrap_or_default();
+    let zookeeper = next();
+    let mut listeners = || {
+        let internal = next();
+        let client = if options.sasl.is_some() { next() } else { internal };
+        Ports { internal, client }
+    };
+    let coordinator = listeners();
+    let tablets = (0..options.tablet_servers).map(|_| listeners()).collect();
+    Layout { dir, zookeeper, coordinator, tablets }
+}
