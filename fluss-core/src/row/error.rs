@@ -1,8 +1,6 @@
 //! Why a row was refused.
 
-use std::fmt;
-
-use super::{DataType, Datum, TypeKind};
+use super::{DataType, Datum};
 
 /// A row that was not taken, and why. One pointer wide, so that the path on which every value fits
 /// pays nothing for it.
@@ -42,6 +40,16 @@ pub enum RowErrorKind {
         /// The column's type, as in SQL.
         expected: String,
     },
+    /// A column that this encoding cannot hold.
+    #[error("column `{column}` of type {data_type} is not supported here: {advice}")]
+    Unsupported {
+        /// The column's name.
+        column: String,
+        /// The column's type, as in SQL.
+        data_type: String,
+        /// What to do.
+        advice: &'static str,
+    },
     /// The row alone is larger than a batch may be.
     #[error("the row needs {size} bytes, at most {limit} are allowed")]
     TooLarge {
@@ -68,7 +76,7 @@ impl RowError {
         expected: &DataType,
         reason: &'static str,
     ) -> Self {
-        let (column, expected) = (column.to_owned(), sql_name(expected));
+        let (column, expected) = (column.to_owned(), expected.to_string());
         RowErrorKind::Value { column, value: describe(value), expected, reason }.into()
     }
 
@@ -76,7 +84,7 @@ impl RowError {
     #[cold]
     #[must_use]
     pub fn null(column: &str, expected: &DataType) -> Self {
-        RowErrorKind::Null { column: column.to_owned(), expected: sql_name(expected) }.into()
+        RowErrorKind::Null { column: column.to_owned(), expected: expected.to_string() }.into()
     }
 
     /// The wrong number of values.
@@ -84,6 +92,14 @@ impl RowError {
     #[must_use]
     pub fn arity(expected: usize, got: usize) -> Self {
         RowErrorKind::Arity { expected, got }.into()
+    }
+
+    /// A column that an encoding cannot hold.
+    #[cold]
+    #[must_use]
+    pub fn unsupported(column: &str, data_type: &DataType, advice: &'static str) -> Self {
+        let (column, data_type) = (column.to_owned(), data_type.to_string());
+        RowErrorKind::Unsupported { column, data_type, advice }.into()
     }
 
     /// A row that is too large by itself.
@@ -116,45 +132,18 @@ fn describe(value: Datum<'_>) -> String {
     }
 }
 
-/// The SQL form of a type, for errors.
-fn sql_name(data_type: &DataType) -> String {
-    let mut name = String::new();
-    // Writing into a string cannot fail.
-    let _ = write_type(&mut name, data_type);
-    name
-}
-
-fn write_type(out: &mut String, data_type: &DataType) -> fmt::Result {
-    use fmt::Write as _;
-    match &data_type.kind {
-        TypeKind::Boolean => out.push_str("BOOLEAN"),
-        TypeKind::TinyInt => out.push_str("TINYINT"),
-        TypeKind::SmallInt => out.push_str("SMALLINT"),
-        TypeKind::Int => out.push_str("INT"),
-        TypeKind::BigInt => out.push_str("BIGINT"),
-        TypeKind::Float => out.push_str("FLOAT"),
-        TypeKind::Double => out.push_str("DOUBLE"),
-        TypeKind::Decimal { precision, scale } => write!(out, "DECIMAL({precision}, {scale})")?,
-        TypeKind::Char(length) => write!(out, "CHAR({length})")?,
-        TypeKind::String => out.push_str("STRING"),
-        TypeKind::Binary(length) => write!(out, "BINARY({length})")?,
-        TypeKind::Bytes => out.push_str("BYTES"),
-        TypeKind::Date => out.push_str("DATE"),
-        TypeKind::Time(precision) => write!(out, "TIME({precision})")?,
-        TypeKind::Timestamp(precision) => write!(out, "TIMESTAMP({precision})")?,
-        TypeKind::TimestampLtz(precision) => write!(out, "TIMESTAMP_LTZ({precision})")?,
-        TypeKind::Array(_) => out.push_str("ARRAY"),
-        TypeKind::Map(..) => out.push_str("MAP"),
-        TypeKind::Row(_) => out.push_str("ROW"),
+/// The first 64 characters, the last of them an ellipsis when something is missing.
+pub(super) fn shorten(text: &str) -> String {
+    const SHOWN: usize = 64;
+    if text.chars().nth(SHOWN).is_none() {
+        return text.to_owned();
     }
-    if !data_type.nullable {
-        out.push_str(" NOT NULL");
-    }
-    Ok(())
+    text.chars().take(SHOWN - 1).chain(['…']).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::TypeKind;
     use super::*;
 
     #[test]

@@ -6,12 +6,22 @@
 //! array of [`Datum`] on the stack, the tuple writes each field with its own type.
 
 mod datum;
+mod decimal;
 mod error;
+pub mod hash;
+mod json;
+mod schema;
+mod type_text;
 mod types;
+mod value;
 
-pub use datum::{Datum, Decimal, Timestamp};
+pub use datum::{Datum, Decimal, OwnedDatum, OwnedRow, Timestamp};
+pub use decimal::ParseDecimalError;
 pub use error::{RowError, RowErrorKind};
-pub use types::{Column, DataType, Field, Schema, TypeKind};
+pub use schema::{AggFunction, Column, Schema, SchemaBuilder, SchemaError};
+pub use type_text::ParseTypeError;
+pub use types::{DataType, Field, TypeError, TypeKind};
+pub use value::Value;
 
 /// A sink for the values of one row, in column order.
 ///
