@@ -1,0 +1,372 @@
+//! An open batch of an ARROW log: takes rows, then becomes a body.
+
+use arrow_ipc::{Buffer, CompressionType, FieldNode};
+use bytes::Bytes;
+
+use super::column::Column;
+use super::compress::{ArrowCompression, Compressor};
+use super::ipc::{self, MetadataWriter};
+use super::writer::RowWriter;
+use crate::batch::{BatchError, Push};
+use crate::row::{Row, RowError, Schema};
+
+/// The header of a V0 log batch.
+const HEADER_BYTES: usize = 48;
+
+/// No batch and no row may exceed this, so that two of them still have 32-bit offsets.
+const MAX_BYTES: usize = 1 << 30;
+
+/// No batch takes more rows than this, however small they are.
+const MAX_ROWS: usize = 1 << 24;
+
+/// Limits and compression of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ArrowBatchOptions {
+    /// The size above which a batch takes no further row, in bytes before compression, header
+    /// included. Default 2 MiB.
+    pub max_bytes: usize,
+    /// The size a batch of a single row may have, in bytes. Not below `max_bytes`; default 16 MiB.
+    pub max_row_bytes: usize,
+    /// The table's compression.
+    pub compression: ArrowCompression,
+}
+
+impl Default for ArrowBatchOptions {
+    fn default() -> Self {
+        Self {
+            max_bytes: 2 << 20,
+            max_row_bytes: 16 << 20,
+            compression: ArrowCompression::default(),
+        }
+    }
+}
+
+/// The part of a batch behind its header, and what the header says about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SealedArrow {
+    /// The Arrow message.
+    pub body: Bytes,
+    /// The number of rows.
+    pub rows: u32,
+}
+
+/// What the size of a batch is made of.
+#[derive(Clone, Copy, Debug, Default)]
+struct Layout {
+    /// Header, metadata, and the most padding there can be.
+    base: usize,
+    /// Bytes of each row in columns of fixed width, and offsets.
+    row_bytes: usize,
+    /// Bitmaps: one per column for nulls, one more per BOOLEAN.
+    bitmaps: usize,
+    buffers: usize,
+    metadata: usize,
+}
+
+impl Layout {
+    #[inline]
+    fn size(&self, rows: usize, variable: usize) -> usize {
+        self.base + rows * self.row_bytes + rows.div_ceil(8) * self.bitmaps + variable
+    }
+}
+
+/// An open batch: rows go in one by one and are laid out by column at once.
+///
+/// The builder outlives its batches. [`seal`](Self::seal) leaves it empty, with its memory and its
+/// compressor kept for the next batch.
+///
+/// ```
+/// use fluss_core::batch::{ArrowBatchBuilder, ArrowBatchOptions, Push};
+/// use fluss_core::row::{Column, DataType, Row, RowSink, Schema, TypeKind};
+///
+/// struct Reading(i64, &'static str);
+/// impl Row for Reading {
+///     fn arity(&self) -> usize {
+///         2
+///     }
+///     fn write<S: RowSink>(&self, sink: &mut S) -> Result<(), S::Error> {
+///         sink.put_i64(self.0)?;
+///         sink.put_str(self.1)
+///     }
+/// }
+///
+/// let column = |name: &str, kind| Column {
+///     name: name.to_owned(),
+///     data_type: DataType { kind, nullable: false },
+///     comment: None,
+///     id: None,
+/// };
+/// let columns = vec![column("id", TypeKind::BigInt), column("name", TypeKind::String)];
+/// let schema = Schema::new(columns, vec![]);
+/// let mut builder = ArrowBatchBuilder::new(schema, ArrowBatchOptions::default())?;
+/// assert_eq!(builder.try_push(&Reading(1, "one"))?, Push::Pushed(0));
+/// let sealed = builder.seal(Vec::new())?;
+/// assert_eq!(sealed.rows, 1);
+/// assert!(builder.is_empty());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct ArrowBatchBuilder {
+    schema: Schema,
+    options: ArrowBatchOptions,
+    columns: Vec<Column>,
+    layout: Layout,
+    rows: usize,
+    /// Bytes of all strings and byte arrays of the finished rows.
+    variable: usize,
+    /// A row is being written. Still set when a row begins if the last one panicked half-way.
+    half_written: bool,
+    compressor: Compressor,
+    metadata: MetadataWriter,
+    ones: Vec<u8>,
+}
+
+impl ArrowBatchBuilder {
+    /// A builder for rows of this schema.
+    ///
+    /// # Errors
+    /// A column has a nested type, there is no column, a limit cannot hold a single row or exceeds
+    /// 1 GiB, or the compression level does not exist.
+    pub fn new(schema: Schema, options: ArrowBatchOptions) -> Result<Self, BatchError> {
+        let mut columns = Vec::with_capacity(schema.columns().len());
+        for column in schema.columns() {
+            let unsupported = || BatchError::UnsupportedType { column: column.name.clone() };
+            columns.push(Column::new(&column.data_type).ok_or_else(unsupported)?);
+        }
+        if columns.is_empty() {
+            return Err(BatchError::NoColumns);
+        }
+        let codec = match options.compression {
+            ArrowCompression::None => None,
+            ArrowCompression::Lz4Frame => Some(CompressionType::LZ4_FRAME),
+            ArrowCompression::Zstd { level } => {
+                if !(1..=22).contains(&level) {
+                    let value = usize::try_from(level).unwrap_or(0);
+                    return Err(limit("the compression level", value, 1, 22));
+                }
+                Some(CompressionType::ZSTD)
+            }
+        };
+        let mut metadata = MetadataWriter::new(codec);
+        let layout = layout(&columns, &mut metadata, codec.is_some());
+        let smallest = layout.size(1, 0);
+        for (what, value, min) in [
+            ("max_bytes", options.max_bytes, 1),
+            ("max_row_bytes", options.max_row_bytes, smallest.max(options.max_bytes)),
+        ] {
+            if value < min || value > MAX_BYTES {
+                return Err(limit(what, value, min, MAX_BYTES));
+            }
+        }
+        Ok(Self {
+            schema,
+            options,
+            columns,
+            layout,
+            rows: 0,
+            variable: 0,
+            half_written: false,
+            compressor: Compressor::new(options.compression)?,
+            metadata,
+            ones: Vec::new(),
+        })
+    }
+
+    /// Takes a row, as a whole or not at all.
+    ///
+    /// [`Push::Full`] means that the batch has rows already and would exceed `max_bytes`. The first
+    /// row of a batch may exceed it, up to `max_row_bytes`.
+    ///
+    /// # Errors
+    /// A value does not fit its column, or the row has the wrong number of values, or it alone
+    /// exceeds `max_row_bytes`. The batch is as it was before.
+    pub fn try_push<R: Row + ?Sized>(&mut self, row: &R) -> Result<Push, RowError> {
+        if self.half_written {
+            self.roll_back();
+        }
+        self.half_written = true;
+        let limit = self.options.max_row_bytes;
+        let mut writer = RowWriter::new(&mut self.columns, &self.schema, self.rows, limit);
+        let written = row.write(&mut writer);
+        match written.and_then(|()| writer.finish()) {
+            Ok(variable) => {
+                let size = self.layout.size(self.rows + 1, self.variable + variable);
+                if size > self.options.max_bytes || self.rows >= MAX_ROWS {
+                    return self.push_beyond(variable);
+                }
+                Ok(self.keep(variable))
+            }
+            Err(error) => {
+                self.roll_back();
+                Err(error)
+            }
+        }
+    }
+
+    /// Decides about a row that makes the batch larger than it should be.
+    #[cold]
+    fn push_beyond(&mut self, variable: usize) -> Result<Push, RowError> {
+        let alone = self.layout.size(1, variable);
+        if alone > self.options.max_row_bytes {
+            self.roll_back();
+            return Err(RowError::too_large(alone, self.options.max_row_bytes));
+        }
+        if self.rows > 0 {
+            self.roll_back();
+            return Ok(Push::Full);
+        }
+        Ok(self.keep(variable))
+    }
+
+    #[inline]
+    fn keep(&mut self, variable: usize) -> Push {
+        self.half_written = false;
+        self.variable += variable;
+        // At most MAX_ROWS, which fits.
+        let index = self.rows as u32;
+        self.rows += 1;
+        Push::Pushed(index)
+    }
+
+    #[cold]
+    fn roll_back(&mut self) {
+        for column in &mut self.columns {
+            column.roll_back(self.rows);
+        }
+        self.half_written = false;
+    }
+
+    /// The number of rows.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.rows
+    }
+
+    /// Whether there is no row yet.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rows == 0
+    }
+
+    /// The size of the batch, header included, if it were sealed now: never less than the sealed
+    /// size, and without compression at most a few bytes per column more.
+    #[must_use]
+    pub fn size_in_bytes(&self) -> usize {
+        self.layout.size(self.rows, self.variable)
+    }
+
+    /// The schema of the rows.
+    #[must_use]
+    pub fn schema(&self) -> &Schema {
+        &self.schema
+    }
+
+    /// The capacity a body buffer should have so that [`seal`](Self::seal) need not enlarge it.
+    #[must_use]
+    pub fn body_capacity(&self) -> usize {
+        // The compressors ask for their worst case before each buffer; beyond the raw size that is
+        // less than one part in 128 and a constant.
+        let raw = self.size_in_bytes();
+        match self.compressor {
+            Compressor::None => raw,
+            _ => raw + raw / 128 + 256 * self.layout.buffers,
+        }
+    }
+
+    /// Forgets all rows and keeps the memory.
+    pub fn clear(&mut self) {
+        self.columns.iter_mut().for_each(Column::clear);
+        self.rows = 0;
+        self.variable = 0;
+        self.half_written = false;
+    }
+
+    /// Turns the rows into a body, written into `body` (whose content is dropped, whose memory is
+    /// used), and leaves the builder empty for the next batch.
+    ///
+    /// # Errors
+    /// The batch has no rows, or the compressor failed; then the rows are still there.
+    pub fn seal(&mut self, mut body: Vec<u8>) -> Result<SealedArrow, BatchError> {
+        if self.half_written {
+            self.roll_back();
+        }
+        if self.rows == 0 {
+            return Err(BatchError::Empty);
+        }
+        body.clear();
+        body.reserve(self.body_capacity());
+        let head = ipc::head_length(self.layout.metadata);
+        body.resize(head, 0);
+        let (nodes, buffers) = self.write_buffers(head, &mut body)?;
+        // All lengths are those of buffers in memory, below the limits of the options.
+        let body_length = (body.len() - head) as i64;
+        let metadata = self.metadata.build(self.rows as i64, body_length, &nodes, &buffers);
+        if !ipc::write_head(&mut body[..head], metadata) {
+            let (got, expected) = (metadata.len(), self.layout.metadata);
+            return Err(BatchError::Metadata { got, expected });
+        }
+        let rows = self.rows as u32;
+        self.clear();
+        Ok(SealedArrow { body: Bytes::from(body), rows })
+    }
+
+    fn write_buffers(
+        &mut self,
+        head: usize,
+        body: &mut Vec<u8>,
+    ) -> Result<(Vec<FieldNode>, Vec<Buffer>), BatchError> {
+        let mut nodes = Vec::with_capacity(self.columns.len());
+        let mut buffers = Vec::with_capacity(self.layout.buffers);
+        let ones = bitmap_of_ones(&mut self.ones, self.rows);
+        for column in &self.columns {
+            nodes.push(FieldNode::new(self.rows as i64, column.validity.nulls() as i64));
+            let (values, data) = column.buffers();
+            // Java readers expect the bitmap even when nothing is null.
+            let validity = column.validity.bitmap().unwrap_or(ones);
+            for buffer in [Some(validity), Some(values), data].into_iter().flatten() {
+                let start = body.len();
+                self.compressor.append(buffer, body)?;
+                let offset = (start - head) as i64;
+                buffers.push(Buffer::new(offset, (body.len() - start) as i64));
+                body.resize(body.len().next_multiple_of(ipc::ALIGNMENT), 0);
+            }
+        }
+        Ok((nodes, buffers))
+    }
+}
+
+/// The bitmap of a column without nulls.
+fn bitmap_of_ones(ones: &mut Vec<u8>, rows: usize) -> &[u8] {
+    ones.clear();
+    ones.resize(rows.div_ceil(8), 0xff);
+    if !rows.is_multiple_of(8)
+        && let Some(last) = ones.last_mut()
+    {
+        *last = (1 << (rows & 7)) - 1;
+    }
+    ones
+}
+
+fn layout(columns: &[Column], metadata: &mut MetadataWriter, compressed: bool) -> Layout {
+    let mut layout = Layout::default();
+    for column in columns {
+        let footprint = column.footprint();
+        layout.row_bytes += footprint.bytes;
+        layout.bitmaps += 1 + footprint.bits;
+        layout.buffers += footprint.buffers;
+        // The leading zero of the offsets.
+        layout.base += if footprint.buffers == 3 { 4 } else { 0 };
+    }
+    layout.metadata = metadata.length(columns.len(), layout.buffers);
+    let per_buffer = ipc::ALIGNMENT - 1 + if compressed { 8 } else { 0 };
+    layout.base += HEADER_BYTES + ipc::head_length(layout.metadata) + per_buffer * layout.buffers;
+    layout
+}
+
+fn limit(what: &'static str, value: usize, min: usize, max: usize) -> BatchError {
+    BatchError::Limit { what, value, min, max }
+}
+
+#[cfg(test)]
+#[path = "builder_tests.rs"]
+mod tests;

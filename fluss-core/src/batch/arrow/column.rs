@@ -1,0 +1,275 @@
+//! The buffers one column of an open batch grows in.
+//!
+//! Every type has its own variant with its own typed buffer, so that taking a value is one match
+//! and one push. The buffers outlive the batch: sealing copies them out and clears them.
+
+use arrow_buffer::ToByteSlice;
+
+use super::bits::{Bits, Validity};
+use super::convert::{self, Unit, WRONG_TYPE};
+use crate::row::{DataType, Datum, TypeKind};
+
+/// Why a column does not take a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// Null in a NOT NULL column.
+    Null,
+    /// Anything else.
+    Value(&'static str),
+}
+
+impl From<&'static str> for Refusal {
+    fn from(reason: &'static str) -> Self {
+        Self::Value(reason)
+    }
+}
+
+/// One column.
+#[derive(Debug)]
+pub(super) struct Column {
+    pub(super) values: Values,
+    pub(super) validity: Validity,
+    nullable: bool,
+}
+
+/// The values of one column. Null values take their place too, as zeros.
+#[derive(Debug)]
+pub(super) enum Values {
+    Bool(Bits),
+    Int8(Vec<i8>),
+    Int16(Vec<i16>),
+    Int32(Vec<i32>),
+    Int64(Vec<i64>),
+    Float32(Vec<f32>),
+    Float64(Vec<f64>),
+    Decimal { unscaled: Vec<i128>, precision: u8, scale: u8 },
+    Text(Variable),
+    Bytes(Variable),
+    Fixed { bytes: Vec<u8>, width: usize },
+    Date(Vec<i32>),
+    Time32(Vec<i32>, Unit),
+    Time64(Vec<i64>, Unit),
+    Timestamp(Vec<i64>, Unit),
+    TimestampLtz(Vec<i64>, Unit),
+}
+
+/// Values of varying length, one behind the other.
+#[derive(Debug)]
+pub(super) struct Variable {
+    /// Where each value ends, behind a leading zero.
+    offsets: Vec<i32>,
+    data: Vec<u8>,
+}
+
+impl Variable {
+    fn new() -> Self {
+        Self { offsets: vec![0], data: Vec::new() }
+    }
+
+    /// Takes a value. The batch's limits keep the sum of all lengths below 2 GiB.
+    #[inline]
+    pub(super) fn push(&mut self, value: &[u8]) {
+        self.data.extend_from_slice(value);
+        self.offsets.push(self.data.len() as i32);
+    }
+
+    fn truncate(&mut self, rows: usize) {
+        self.offsets.truncate(rows + 1);
+        // An offset was made from a length, so it is not negative.
+        let end = self.offsets.last().map_or(0, |&end| end as usize);
+        self.data.truncate(end);
+    }
+}
+
+/// What one value of a type adds to a batch, besides its validity bit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Footprint {
+    /// Bytes of each value.
+    pub(super) bytes: usize,
+    /// Bits of each value.
+    pub(super) bits: usize,
+    /// Buffers, the validity bitmap included.
+    pub(super) buffers: usize,
+}
+
+impl Column {
+    /// The column of this type, or None for a type that has no column yet.
+    pub(super) fn new(data_type: &DataType) -> Option<Self> {
+        let values = match data_type.kind {
+            TypeKind::Boolean => Values::Bool(Bits::default()),
+            TypeKind::TinyInt => Values::Int8(Vec::new()),
+            TypeKind::SmallInt => Values::Int16(Vec::new()),
+            TypeKind::Int => Values::Int32(Vec::new()),
+            TypeKind::BigInt => Values::Int64(Vec::new()),
+            TypeKind::Float => Values::Float32(Vec::new()),
+            TypeKind::Double => Values::Float64(Vec::new()),
+            TypeKind::Decimal { precision, scale } => {
+                Values::Decimal { unscaled: Vec::new(), precision, scale }
+            }
+            TypeKind::Char(_) | TypeKind::String => Values::Text(Variable::new()),
+            TypeKind::Bytes => Values::Bytes(Variable::new()),
+            TypeKind::Binary(length) => {
+                Values::Fixed { bytes: Vec::new(), width: usize::try_from(length).ok()? }
+            }
+            TypeKind::Date => Values::Date(Vec::new()),
+            TypeKind::Time(precision @ 0..=3) => {
+                Values::Time32(Vec::new(), Unit::of_precision(precision))
+            }
+            TypeKind::Time(precision) => Values::Time64(Vec::new(), Unit::of_precision(precision)),
+            TypeKind::Timestamp(precision) => {
+                Values::Timestamp(Vec::new(), Unit::of_precision(precision))
+            }
+            TypeKind::TimestampLtz(precision) => {
+                Values::TimestampLtz(Vec::new(), Unit::of_precision(precision))
+            }
+            TypeKind::Array(_) | TypeKind::Map(..) | TypeKind::Row(_) => return None,
+        };
+        Some(Self { values, validity: Validity::default(), nullable: data_type.nullable })
+    }
+
+    pub(super) fn footprint(&self) -> Footprint {
+        let (bytes, bits, buffers) = match &self.values {
+            Values::Bool(_) => (0, 1, 2),
+            Values::Int8(_) => (1, 0, 2),
+            Values::Int16(_) => (2, 0, 2),
+            Values::Int32(_) | Values::Float32(_) | Values::Date(_) | Values::Time32(..) => {
+                (4, 0, 2)
+            }
+            Values::Int64(_)
+            | Values::Float64(_)
+            | Values::Time64(..)
+            | Values::Timestamp(..)
+            | Values::TimestampLtz(..) => (8, 0, 2),
+            Values::Decimal { .. } => (16, 0, 2),
+            Values::Fixed { width, .. } => (*width, 0, 2),
+            Values::Text(_) | Values::Bytes(_) => (4, 0, 3),
+        };
+        Footprint { bytes, bits, buffers }
+    }
+
+    /// Takes any value that fits, after the typed fast paths of the row writer did not apply.
+    ///
+    /// Strings and bytes come with the caller's promise that their length was accounted for.
+    pub(super) fn put(&mut self, row: usize, datum: Datum<'_>) -> Result<(), Refusal> {
+        if matches!(datum, Datum::Null) {
+            return self.put_null(row);
+        }
+        match (&mut self.values, datum) {
+            (Values::Bool(values), Datum::Bool(value)) => values.push(value),
+            (Values::Int8(values), datum) => values.push(convert::narrow(datum)?),
+            (Values::Int16(values), datum) => values.push(convert::narrow(datum)?),
+            (Values::Int32(values), datum) => values.push(convert::narrow(datum)?),
+            (Values::Int64(values), datum) => values.push(convert::integer(datum)?),
+            (Values::Float32(values), Datum::Float32(value)) => values.push(value),
+            (Values::Float64(values), Datum::Float32(value)) => values.push(value.into()),
+            (Values::Float64(values), Datum::Float64(value)) => values.push(value),
+            (Values::Decimal { unscaled, precision, scale }, Datum::Decimal(value)) => {
+                unscaled.push(convert::decimal(*value, *precision, *scale)?);
+            }
+            (Values::Text(values), Datum::Str(value)) => values.push(value.as_bytes()),
+            (Values::Bytes(values), Datum::Bytes(value)) => values.push(value),
+            (Values::Fixed { bytes, width }, Datum::Bytes(value)) => {
+                if value.len() != *width {
+                    return Err("it must have exactly the column's length".into());
+                }
+                bytes.extend_from_slice(value);
+            }
+            (Values::Date(values), Datum::Date(value)) => values.push(value),
+            (Values::Time32(values, unit), Datum::Time(value)) => {
+                values.push(convert::time32(value, *unit)?);
+            }
+            (Values::Time64(values, unit), Datum::Time(value)) => {
+                values.push(convert::time64(value, *unit)?);
+            }
+            (Values::Timestamp(values, unit), Datum::Timestamp(value))
+            | (Values::TimestampLtz(values, unit), Datum::TimestampLtz(value)) => {
+                values.push(convert::timestamp(value, *unit)?);
+            }
+            _ => return Err(WRONG_TYPE.into()),
+        }
+        self.validity.push_valid();
+        Ok(())
+    }
+
+    fn put_null(&mut self, row: usize) -> Result<(), Refusal> {
+        if !self.nullable {
+            return Err(Refusal::Null);
+        }
+        match &mut self.values {
+            Values::Bool(values) => values.push(false),
+            Values::Int8(values) => values.push(0),
+            Values::Int16(values) => values.push(0),
+            Values::Int32(values) | Values::Date(values) | Values::Time32(values, _) => {
+                values.push(0);
+            }
+            Values::Int64(values)
+            | Values::Time64(values, _)
+            | Values::Timestamp(values, _)
+            | Values::TimestampLtz(values, _) => values.push(0),
+            Values::Float32(values) => values.push(0.0),
+            Values::Float64(values) => values.push(0.0),
+            Values::Decimal { unscaled, .. } => unscaled.push(0),
+            Values::Text(values) | Values::Bytes(values) => values.push(&[]),
+            Values::Fixed { bytes, width } => bytes.resize(bytes.len() + *width, 0),
+        }
+        self.validity.push_null(row);
+        Ok(())
+    }
+
+    /// Forgets everything behind the first `rows` rows; at most one row is behind them.
+    pub(super) fn roll_back(&mut self, rows: usize) {
+        self.validity.roll_back(rows);
+        self.truncate(rows);
+    }
+
+    /// Forgets all rows and keeps the memory.
+    pub(super) fn clear(&mut self) {
+        self.validity.clear();
+        self.truncate(0);
+    }
+
+    fn truncate(&mut self, rows: usize) {
+        match &mut self.values {
+            Values::Bool(values) => values.truncate(rows),
+            Values::Int8(values) => values.truncate(rows),
+            Values::Int16(values) => values.truncate(rows),
+            Values::Int32(values) | Values::Date(values) | Values::Time32(values, _) => {
+                values.truncate(rows);
+            }
+            Values::Int64(values)
+            | Values::Time64(values, _)
+            | Values::Timestamp(values, _)
+            | Values::TimestampLtz(values, _) => values.truncate(rows),
+            Values::Float32(values) => values.truncate(rows),
+            Values::Float64(values) => values.truncate(rows),
+            Values::Decimal { unscaled, .. } => unscaled.truncate(rows),
+            Values::Text(values) | Values::Bytes(values) => values.truncate(rows),
+            Values::Fixed { bytes, width } => bytes.truncate(rows * *width),
+        }
+    }
+
+    /// The value buffers in the order of the Arrow layout, behind the validity bitmap. Arrow is
+    /// little-endian, and so is every machine arrow runs on.
+    pub(super) fn buffers(&self) -> (&[u8], Option<&[u8]>) {
+        let only = match &self.values {
+            Values::Bool(values) => values.as_bytes(),
+            Values::Int8(values) => values.to_byte_slice(),
+            Values::Int16(values) => values.to_byte_slice(),
+            Values::Int32(values) | Values::Date(values) | Values::Time32(values, _) => {
+                values.to_byte_slice()
+            }
+            Values::Int64(values)
+            | Values::Time64(values, _)
+            | Values::Timestamp(values, _)
+            | Values::TimestampLtz(values, _) => values.to_byte_slice(),
+            Values::Float32(values) => values.to_byte_slice(),
+            Values::Float64(values) => values.to_byte_slice(),
+            Values::Decimal { unscaled, .. } => unscaled.to_byte_slice(),
+            Values::Fixed { bytes, .. } => bytes,
+            Values::Text(values) | Values::Bytes(values) => {
+                return (values.offsets.to_byte_slice(), Some(&values.data));
+            }
+        };
+        (only, None)
+    }
+}

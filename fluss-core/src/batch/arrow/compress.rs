@@ -1,0 +1,105 @@
+//! Compression of body buffers, with compressors that are kept from batch to batch.
+
+use std::io::{self, Cursor, Write as _};
+
+use lz4_flex::frame::{BlockMode, BlockSize, FrameEncoder, FrameInfo};
+use zstd::bulk::Compressor as ZstdCompressor;
+
+/// How the buffers of an Arrow batch are compressed. It must be the table's own setting
+/// (`table.log.arrow.compression.type`): when the server projects a batch it rewrites the
+/// description with the table's codec and copies the buffers as they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ArrowCompression {
+    /// Buffers as they are.
+    None,
+    /// LZ4 frames of independent blocks.
+    Lz4Frame,
+    /// Zstandard.
+    Zstd {
+        /// 1 (fast) to 22 (small).
+        level: i32,
+    },
+}
+
+impl Default for ArrowCompression {
+    /// Zstandard with level 3, what a table has unless it says otherwise.
+    fn default() -> Self {
+        Self::Zstd { level: 3 }
+    }
+}
+
+/// A prefix that says: not compressed, because compression would not have made it smaller.
+const STORED_RAW: i64 = -1;
+
+/// The compressor of a builder.
+pub(super) enum Compressor {
+    None,
+    Lz4(Box<FrameEncoder<Vec<u8>>>),
+    Zstd(Box<ZstdCompressor<'static>>),
+}
+
+impl std::fmt::Debug for Compressor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::None => "None",
+            Self::Lz4(_) => "Lz4",
+            Self::Zstd(_) => "Zstd",
+        })
+    }
+}
+
+impl Compressor {
+    pub(super) fn new(compression: ArrowCompression) -> io::Result<Self> {
+        Ok(match compression {
+            ArrowCompression::None => Self::None,
+            ArrowCompression::Lz4Frame => {
+                // Java reads frames of independent blocks only.
+                let info = FrameInfo::new()
+                    .block_mode(BlockMode::Independent)
+                    .block_size(BlockSize::Max64KB);
+                Self::Lz4(Box::new(FrameEncoder::with_frame_info(info, Vec::new())))
+            }
+            ArrowCompression::Zstd { level } => Self::Zstd(Box::new(ZstdCompressor::new(level)?)),
+        })
+    }
+
+    /// Appends a buffer, compressed if that makes it smaller.
+    pub(super) fn append(&mut self, buffer: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
+        if buffer.is_empty() {
+            return Ok(());
+        }
+        if matches!(self, Self::None) {
+            out.extend_from_slice(buffer);
+            return Ok(());
+        }
+        let start = out.len();
+        // A buffer is a part of a batch, far below 2^63 bytes.
+        out.extend_from_slice(&(buffer.len() as i64).to_le_bytes());
+        let data = out.len();
+        match self {
+            Self::None => {}
+            Self::Lz4(encoder) => lz4(encoder, buffer, out)?,
+            Self::Zstd(compressor) => {
+                out.reserve(zstd::zstd_safe::compress_bound(buffer.len()));
+                let mut end = Cursor::new(&mut *out);
+                end.set_position(data as u64);
+                compressor.compress_to_buffer(buffer, &mut end)?;
+            }
+        }
+        if out.len() - data >= buffer.len() {
+            out.truncate(start);
+            out.extend_from_slice(&STORED_RAW.to_le_bytes());
+            out.extend_from_slice(buffer);
+        }
+        Ok(())
+    }
+}
+
+/// The encoder owns what it writes to, so the body moves in and out; nothing is copied by that.
+fn lz4(encoder: &mut FrameEncoder<Vec<u8>>, buffer: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
+    std::mem::swap(encoder.get_mut(), out);
+    let result = encoder.write_all(buffer).and_then(|()| Ok(encoder.try_finish()?));
+    std::mem::swap(encoder.get_mut(), out);
+    result
+}

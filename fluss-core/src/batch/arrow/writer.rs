@@ -1,0 +1,161 @@
+//! The sink a row writes itself into: one cursor over the columns of an open batch.
+
+use super::column::{Column, Refusal, Values};
+use crate::row::{Datum, RowError, RowSink, Schema};
+
+/// Takes the values of one row, each into its column.
+///
+/// After an error the columns hold a part of the row; whoever made the writer rolls them back.
+pub(super) struct RowWriter<'a> {
+    columns: std::slice::IterMut<'a, Column>,
+    schema: &'a Schema,
+    /// The index of the row.
+    row: usize,
+    /// Bytes of this row's strings and byte arrays.
+    variable: usize,
+    limit: usize,
+    /// The first error. A row that goes on after one must not get through.
+    failed: Option<RowError>,
+}
+
+impl<'a> RowWriter<'a> {
+    /// A writer for row `row` whose strings and byte arrays have at most `limit` bytes.
+    pub(super) fn new(
+        columns: &'a mut [Column],
+        schema: &'a Schema,
+        row: usize,
+        limit: usize,
+    ) -> Self {
+        Self { columns: columns.iter_mut(), schema, row, variable: 0, limit, failed: None }
+    }
+
+    /// The bytes of the row's strings and byte arrays, once every column has its value.
+    pub(super) fn finish(self) -> Result<usize, RowError> {
+        match self.failed {
+            None if self.columns.len() == 0 => Ok(self.variable),
+            None => {
+                let expected = self.schema.columns().len();
+                Err(RowError::arity(expected, expected - self.columns.len()))
+            }
+            Some(error) => Err(error),
+        }
+    }
+
+    /// Everything the typed paths below do not cover: null, widening, times, wrong types.
+    #[inline(never)]
+    fn put_any(column: &mut Column, row: usize, datum: Datum<'_>) -> Result<(), Refusal> {
+        column.put(row, datum)
+    }
+
+    /// The column a value goes to, or the error that there is none.
+    #[inline]
+    fn column(&mut self) -> Result<&'a mut Column, RowError> {
+        match self.columns.next() {
+            Some(column) => Ok(column),
+            None => Err(self.no_column()),
+        }
+    }
+
+    #[cold]
+    fn no_column(&mut self) -> RowError {
+        let expected = self.schema.columns().len();
+        self.failed.get_or_insert_with(|| RowError::arity(expected, expected + 1)).clone()
+    }
+
+    #[cold]
+    fn refuse(&mut self, refusal: Refusal, datum: Datum<'_>) -> RowError {
+        let index = self.schema.columns().len() - self.columns.len() - 1;
+        let column = &self.schema.columns()[index];
+        let error = match refusal {
+            Refusal::Null => RowError::null(&column.name, &column.data_type),
+            Refusal::Value(why) => RowError::value(&column.name, datum, &column.data_type, why),
+        };
+        self.fail(error)
+    }
+
+    #[cold]
+    fn too_large(&mut self) -> RowError {
+        self.fail(RowError::too_large(self.variable, self.limit))
+    }
+
+    /// Remembers the error and takes no further value.
+    fn fail(&mut self, error: RowError) -> RowError {
+        self.columns = [].iter_mut();
+        self.failed = Some(error.clone());
+        error
+    }
+
+    /// Counts a string or byte array before it is copied.
+    #[inline]
+    fn account(&mut self, length: usize) -> Result<(), RowError> {
+        self.variable = self.variable.saturating_add(length);
+        if self.variable > self.limit { Err(self.too_large()) } else { Ok(()) }
+    }
+}
+
+/// One typed path: a push when the column has exactly this type, else the general one.
+macro_rules! typed {
+    ($method:ident, $type:ty, $values:ident, $datum:ident) => {
+        #[inline]
+        fn $method(&mut self, value: $type) -> Result<(), RowError> {
+            let column = self.column()?;
+            if let Values::$values(values) = &mut column.values {
+                values.push(value);
+                column.validity.push_valid();
+                return Ok(());
+            }
+            let datum = Datum::$datum(value);
+            Self::put_any(column, self.row, datum).map_err(|refusal| self.refuse(refusal, datum))
+        }
+    };
+}
+
+impl RowSink for RowWriter<'_> {
+    type Error = RowError;
+
+    #[inline]
+    fn put(&mut self, datum: Datum<'_>) -> Result<(), RowError> {
+        match datum {
+            Datum::Int32(value) => self.put_i32(value),
+            Datum::Int64(value) => self.put_i64(value),
+            Datum::Float64(value) => self.put_f64(value),
+            Datum::Str(value) => self.put_str(value),
+            Datum::Bytes(value) => self.put_bytes(value),
+            other => {
+                let column = self.column()?;
+                Self::put_any(column, self.row, other)
+                    .map_err(|refusal| self.refuse(refusal, other))
+            }
+        }
+    }
+
+    typed!(put_i32, i32, Int32, Int32);
+    typed!(put_i64, i64, Int64, Int64);
+    typed!(put_f64, f64, Float64, Float64);
+
+    #[inline]
+    fn put_str(&mut self, value: &str) -> Result<(), RowError> {
+        let column = self.column()?;
+        if let Values::Text(values) = &mut column.values {
+            self.account(value.len())?;
+            values.push(value.as_bytes());
+            column.validity.push_valid();
+            return Ok(());
+        }
+        let datum = Datum::Str(value);
+        Self::put_any(column, self.row, datum).map_err(|refusal| self.refuse(refusal, datum))
+    }
+
+    #[inline]
+    fn put_bytes(&mut self, value: &[u8]) -> Result<(), RowError> {
+        let column = self.column()?;
+        if let Values::Bytes(values) = &mut column.values {
+            self.account(value.len())?;
+            values.push(value);
+            column.validity.push_valid();
+            return Ok(());
+        }
+        let datum = Datum::Bytes(value);
+        Self::put_any(column, self.row, datum).map_err(|refusal| self.refuse(refusal, datum))
+    }
+}

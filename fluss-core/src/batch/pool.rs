@@ -1,0 +1,95 @@
+//! Memory of sealed batches, kept for the next ones.
+
+use bytes::{Bytes, BytesMut};
+
+/// A bounded stock of body buffers.
+///
+/// A batch of 2 MB in fresh memory costs more in page faults than in copying, so the buffer of an
+/// acknowledged batch goes back here. The buffer given last is taken first: it is the one most
+/// likely still in the processor's cache.
+#[derive(Debug)]
+pub struct BodyPool {
+    free: Vec<Vec<u8>>,
+    max_buffers: usize,
+    max_buffer_bytes: usize,
+}
+
+impl BodyPool {
+    /// A pool that keeps at most `max_buffers` buffers, none of them above `max_buffer_bytes`.
+    #[must_use]
+    pub fn new(max_buffers: usize, max_buffer_bytes: usize) -> Self {
+        Self { free: Vec::new(), max_buffers, max_buffer_bytes }
+    }
+
+    /// An empty buffer with at least this capacity.
+    #[must_use]
+    pub fn take(&mut self, capacity: usize) -> Vec<u8> {
+        let mut buffer = self.free.pop().unwrap_or_default();
+        buffer.reserve(capacity);
+        buffer
+    }
+
+    /// Takes back the body of a batch that is done, if nothing else holds a part of it. Returns
+    /// whether its memory was kept.
+    pub fn give(&mut self, body: Bytes) -> bool {
+        if self.free.len() >= self.max_buffers {
+            return false;
+        }
+        let Ok(mut body) = body.try_into_mut() else { return false };
+        body.clear();
+        self.keep(body)
+    }
+
+    fn keep(&mut self, body: BytesMut) -> bool {
+        let buffer = Vec::from(body);
+        let keep = buffer.capacity() > 0 && buffer.capacity() <= self.max_buffer_bytes;
+        if keep {
+            self.free.push(buffer);
+        }
+        keep
+    }
+
+    /// The number of buffers ready to be taken.
+    #[must_use]
+    pub fn available(&self) -> usize {
+        self.free.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_memory_of_a_body_comes_back() {
+        let mut pool = BodyPool::new(2, 1 << 20);
+        let mut buffer = pool.take(1000);
+        buffer.extend_from_slice(b"payload");
+        let address = buffer.as_ptr();
+        let capacity = buffer.capacity();
+        let body = Bytes::from(buffer);
+        let part = body.slice(3..);
+        drop(body);
+        assert!(pool.give(part), "the last handle gives the memory back");
+        let again = pool.take(10);
+        assert_eq!((again.as_ptr(), again.capacity(), again.len()), (address, capacity, 0));
+    }
+
+    #[test]
+    fn a_body_still_in_use_is_left_alone() {
+        let mut pool = BodyPool::new(2, 1 << 20);
+        let body = Bytes::from(vec![1, 2, 3]);
+        let other = body.clone();
+        assert!(!pool.give(body));
+        assert_eq!((pool.available(), &other[..]), (0, &[1, 2, 3][..]));
+    }
+
+    #[test]
+    fn the_stock_is_bounded_in_number_and_size() {
+        let mut pool = BodyPool::new(1, 100);
+        assert!(!pool.give(Bytes::from(vec![0; 101])));
+        assert!(pool.give(Bytes::from(vec![0; 100])));
+        assert!(!pool.give(Bytes::from(vec![0; 100])));
+        assert_eq!(pool.available(), 1);
+    }
+}
