@@ -1,3 +1,4 @@
 //! Wire format of Apache Fluss.
 
 pub mod message;
+pub mod record;
