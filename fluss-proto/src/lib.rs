@@ -1,4 +1,9 @@
 //! Wire format of Apache Fluss.
 
+pub mod api;
+pub mod error_code;
+pub mod header;
 pub mod message;
 pub mod record;
+pub mod request;
+pub mod server;

@@ -802,8 +802,8 @@ pub struct PbPutKvRespForBucket {
     /// Changelog end offset after the write (= next offset).
     #[prost(int64, optional, tag = "5")]
     pub log_end_offset: ::core::option::Option<i64>,
-    /// KV storage pressure in (0,1); absent = none. Client delays the bucket by max_throttle times p
-    /// squared. Since 1.0.
+    /// KV storage pressure between 0 and 1; absent = none. The client delays the bucket by its maximum
+    /// throttle time multiplied by the square of the pressure. Since 1.0.
     #[prost(float, optional, tag = "6")]
     pub pressure: ::core::option::Option<f32>,
     /// Echo for historical writes. Since 1.0.
