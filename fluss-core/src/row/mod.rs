@@ -5,20 +5,25 @@
 //! them allocates per row. The `row!` macro and tuples are the two usual rows: the macro makes an
 //! array of [`Datum`] on the stack, the tuple writes each field with its own type.
 
+pub mod compacted;
 mod datum;
 mod decimal;
+mod decode;
 mod error;
 pub mod hash;
 mod json;
 mod schema;
+mod slot;
 mod type_text;
 mod types;
 mod value;
 
 pub use datum::{Datum, Decimal, OwnedDatum, OwnedRow, Timestamp};
 pub use decimal::ParseDecimalError;
+pub use decode::{DecodeReason, RowDecodeError};
 pub use error::{RowError, RowErrorKind};
 pub use schema::{AggFunction, Column, Schema, SchemaBuilder, SchemaError};
+pub use slot::RowLayout;
 pub use type_text::ParseTypeError;
 pub use types::{DataType, Field, TypeError, TypeKind};
 pub use value::Value;

@@ -1,0 +1,285 @@
+//! From a datum to what the binary formats store, once for all of them.
+
+use super::datum::{Datum, Decimal};
+use super::error::RowError;
+use super::types::{DataType, TypeKind};
+
+/// The largest precision at which a decimal is stored as an `i64`.
+pub(super) const COMPACT_DECIMAL: u8 = 18;
+/// The largest precision at which a timestamp is stored without its nanoseconds.
+const COMPACT_TIMESTAMP: u8 = 3;
+/// Milliseconds of a day.
+const DAY: i32 = 86_400_000;
+
+/// A column as the encoders see it; small, so that a row's columns share few cache lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Slot {
+    pub(super) kind: SlotKind,
+    pub(super) nullable: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SlotKind {
+    Bool,
+    I8,
+    I16,
+    I32,
+    I64,
+    F32,
+    F64,
+    Decimal { precision: u8, scale: u8 },
+    Char(u32),
+    Str,
+    Binary(u32),
+    Bytes,
+    Date,
+    Time,
+    Timestamp { nanos: bool },
+    TimestampLtz { nanos: bool },
+    Nested,
+}
+
+impl From<&DataType> for Slot {
+    fn from(data_type: &DataType) -> Self {
+        let kind = match data_type.kind {
+            TypeKind::Boolean => SlotKind::Bool,
+            TypeKind::TinyInt => SlotKind::I8,
+            TypeKind::SmallInt => SlotKind::I16,
+            TypeKind::Int => SlotKind::I32,
+            TypeKind::BigInt => SlotKind::I64,
+            TypeKind::Float => SlotKind::F32,
+            TypeKind::Double => SlotKind::F64,
+            TypeKind::Decimal { precision, scale } => SlotKind::Decimal { precision, scale },
+            TypeKind::Char(n) => SlotKind::Char(n),
+            TypeKind::String => SlotKind::Str,
+            TypeKind::Binary(n) => SlotKind::Binary(n),
+            TypeKind::Bytes => SlotKind::Bytes,
+            TypeKind::Date => SlotKind::Date,
+            TypeKind::Time(_) => SlotKind::Time,
+            TypeKind::Timestamp(p) => SlotKind::Timestamp { nanos: p > COMPACT_TIMESTAMP },
+            TypeKind::TimestampLtz(p) => SlotKind::TimestampLtz { nanos: p > COMPACT_TIMESTAMP },
+            TypeKind::Array(_) | TypeKind::Map(..) | TypeKind::Row(_) => SlotKind::Nested,
+        };
+        Self { kind, nullable: data_type.nullable }
+    }
+}
+
+/// A value in the shape in which it is stored, checked against its column.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Stored<'a> {
+    U8(u8),
+    I16(i16),
+    I32(i32),
+    I64(i64),
+    F32(f32),
+    F64(f64),
+    Bytes(&'a [u8]),
+    /// A decimal of more than 18 digits.
+    Wide(i128),
+    /// Milliseconds, and nanoseconds within them.
+    Instant(i64, i32),
+}
+
+/// Why a value does not fit, before the error with all its texts is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Misfit {
+    Null,
+    Type,
+    Zone,
+    Range,
+    DecimalScale,
+    DecimalPrecision,
+    Nanos,
+    TimeOfDay,
+    FixedLength,
+    Nested,
+}
+
+impl Misfit {
+    /// The full error; kept out of the hot path.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn error(self, column: &str, data_type: &DataType, datum: Datum<'_>) -> RowError {
+        let reason = match self {
+            Self::Null => return RowError::null(column, data_type),
+            Self::Nested => {
+                let advice = "write tables with ARRAY, MAP or ROW values as Arrow batches";
+                return RowError::unsupported(column, data_type, advice);
+            }
+            Self::Type => "give a value of the column's type",
+            Self::Zone => "give Datum::Timestamp for TIMESTAMP, Datum::TimestampLtz for the other",
+            Self::Range => "the number is out of the type's range",
+            Self::DecimalScale => "it would lose digits, round it with Decimal::rounded first",
+            Self::DecimalPrecision => "it has more digits than the type",
+            Self::Nanos => "the nanoseconds within a millisecond are 0 to 999999",
+            Self::TimeOfDay => "a time is 0 to 86399999 milliseconds of the day",
+            Self::FixedLength => "it is longer than the fixed length of the type",
+        };
+        RowError::value(column, datum, data_type, reason)
+    }
+}
+
+impl Slot {
+    /// Brings a value that is not null into the column's stored shape.
+    #[inline]
+    pub(super) fn store(self, datum: Datum<'_>) -> Result<Stored<'_>, Misfit> {
+        use {Datum as D, SlotKind as K};
+        match (self.kind, datum) {
+            (K::I64, D::Int64(value)) => Ok(Stored::I64(value)),
+            (K::I32, D::Int32(value)) | (K::Date, D::Date(value)) => Ok(Stored::I32(value)),
+            (K::F64, D::Float64(value)) => Ok(Stored::F64(value)),
+            (K::F64, D::Float32(value)) => Ok(Stored::F64(f64::from(value))),
+            (K::F32, D::Float32(value)) => Ok(Stored::F32(value)),
+            (K::Str | K::Char(_), D::Str(value)) => Ok(Stored::Bytes(value.as_bytes())),
+            (K::Bytes | K::Binary(_), D::Bytes(value)) => Ok(Stored::Bytes(value)),
+            (K::Bool, D::Bool(value)) => Ok(Stored::U8(u8::from(value))),
+            (K::Time, D::Time(value)) if (0..DAY).contains(&value) => Ok(Stored::I32(value)),
+            (K::Time, D::Time(_)) => Err(Misfit::TimeOfDay),
+            (K::Timestamp { nanos }, D::Timestamp(value))
+            | (K::TimestampLtz { nanos }, D::TimestampLtz(value)) => {
+                match i32::try_from(value.nanos).ok().filter(|nanos| *nanos < 1_000_000) {
+                    None => Err(Misfit::Nanos),
+                    Some(rest) if nanos => Ok(Stored::Instant(value.millis, rest)),
+                    Some(_) => Ok(Stored::I64(value.millis)),
+                }
+            }
+            (K::Decimal { precision, scale }, D::Decimal(value)) => {
+                store_decimal(*value, precision, scale)
+            }
+            (K::Nested, _) => Err(Misfit::Nested),
+            (kind, datum) => store_other(kind, datum),
+        }
+    }
+}
+
+fn store_decimal<'a>(value: Decimal, precision: u8, scale: u8) -> Result<Stored<'a>, Misfit> {
+    let unscaled = if value.scale == scale {
+        value.unscaled
+    } else if let Some(rescaled) = value.rescaled(scale) {
+        rescaled.unscaled
+    } else if scale < value.scale {
+        return Err(Misfit::DecimalScale);
+    } else {
+        return Err(Misfit::DecimalPrecision);
+    };
+    let limit = 10_u128.checked_pow(u32::from(precision));
+    if limit.is_some_and(|limit| unscaled.unsigned_abs() >= limit) {
+        return Err(Misfit::DecimalPrecision);
+    }
+    match i64::try_from(unscaled) {
+        Ok(compact) if precision <= COMPACT_DECIMAL => Ok(Stored::I64(compact)),
+        _ => Ok(Stored::Wide(unscaled)),
+    }
+}
+
+/// Integers of another width than the column's, and all that does not fit.
+fn store_other<'a>(kind: SlotKind, datum: Datum<'_>) -> Result<Stored<'a>, Misfit> {
+    use SlotKind as K;
+    if matches!(kind, K::I8 | K::I16 | K::I32 | K::I64)
+        && let Some(value) = datum.as_i64()
+    {
+        let stored = match kind {
+            K::I8 => i8::try_from(value).ok().map(|v| Stored::U8(v.cast_unsigned())),
+            K::I16 => i16::try_from(value).ok().map(Stored::I16),
+            K::I32 => i32::try_from(value).ok().map(Stored::I32),
+            _ => Some(Stored::I64(value)),
+        };
+        return stored.ok_or(Misfit::Range);
+    }
+    match (kind, datum) {
+        (_, Datum::Null) => Err(Misfit::Null),
+        (K::Timestamp { .. }, Datum::TimestampLtz(_))
+        | (K::TimestampLtz { .. }, Datum::Timestamp(_)) => Err(Misfit::Zone),
+        _ => Err(Misfit::Type),
+    }
+}
+
+/// The shortest big-endian two's complement of a number, at the end of the 16 bytes; the second
+/// part of the result says where it starts.
+pub(super) fn minimal_be(value: i128) -> ([u8; 16], usize) {
+    let bytes = value.to_be_bytes();
+    let spare = if value < 0 { value.leading_ones() } else { value.leading_zeros() };
+    // One bit of the sign must stay.
+    (bytes, (spare.saturating_sub(1) / 8) as usize)
+}
+
+/// Reads what [`minimal_be`] wrote; longer than necessary is accepted. None for no bytes or more
+/// than 16.
+pub(super) fn from_be(bytes: &[u8]) -> Option<i128> {
+    let first = *bytes.first()?;
+    let start = 16_usize.checked_sub(bytes.len())?;
+    let mut wide = [if first & 0x80 == 0 { 0 } else { 0xff }; 16];
+    wide[start..].copy_from_slice(bytes);
+    Some(i128::from_be_bytes(wide))
+}
+
+/// The columns of a row as the encoders and decoders of all binary formats see them.
+#[derive(Clone, Debug)]
+pub struct RowLayout {
+    schema: super::Schema,
+    pub(super) slots: Box<[Slot]>,
+}
+
+impl RowLayout {
+    /// The layout of a schema's rows. ARRAY, MAP and ROW columns are accepted; so far only nulls
+    /// can be written to them.
+    #[must_use]
+    pub fn new(schema: &super::Schema) -> Self {
+        let slots = schema.columns().iter().map(|column| Slot::from(&column.data_type)).collect();
+        Self { schema: schema.clone(), slots }
+    }
+
+    /// The schema the rows have.
+    #[must_use]
+    pub fn schema(&self) -> &super::Schema {
+        &self.schema
+    }
+
+    /// The number of columns.
+    #[must_use]
+    pub fn arity(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The number of bytes of null bits in front of a row.
+    pub(super) fn null_bytes(&self) -> usize {
+        self.slots.len().div_ceil(8)
+    }
+
+    #[cold]
+    pub(super) fn misfit(&self, column: usize, misfit: Misfit, datum: Datum<'_>) -> RowError {
+        let column = &self.schema.columns()[column];
+        misfit.error(&column.name, &column.data_type, datum)
+    }
+
+    #[cold]
+    pub(super) fn arity_error(&self, got: usize) -> RowError {
+        RowError::arity(self.arity(), got)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wide_decimals_take_as_few_bytes_as_their_sign_allows() {
+        for (value, hex) in [
+            (0_i128, &[0_u8][..]),
+            (-1, &[0xff]),
+            (127, &[0x7f]),
+            (128, &[0, 0x80]),
+            (-128, &[0x80]),
+            (-129, &[0xff, 0x7f]),
+            (i128::MAX, &i128::MAX.to_be_bytes()),
+            (i128::MIN, &i128::MIN.to_be_bytes()),
+        ] {
+            let (bytes, start) = minimal_be(value);
+            assert_eq!(&bytes[start..], hex, "{value}");
+            assert_eq!(from_be(hex), Some(value));
+        }
+        assert_eq!(from_be(&[]), None);
+        assert_eq!(from_be(&[0; 17]), None);
+        assert_eq!(from_be(&[0xff, 0xff, 0xfe]), Some(-2), "not the shortest, but readable");
+    }
+}
