@@ -12,6 +12,7 @@ mod decode;
 mod error;
 pub mod hash;
 mod json;
+pub mod key;
 mod schema;
 mod slot;
 mod type_text;
