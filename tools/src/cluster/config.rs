@@ -22,6 +22,8 @@ pub(super) struct Ports {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Layout {
     pub(super) dir: PathBuf,
+    /// The node of ZooKeeper below which the cluster keeps everything.
+    pub(super) root: String,
     pub(super) zookeeper: u16,
     pub(super) coordinator: Ports,
     pub(super) tablets: Vec<Ports>,
@@ -93,6 +95,7 @@ pub(super) fn server_yaml(layout: &Layout, options: &ClusterOptions, server: Ser
     let ports = layout.ports(server);
     let mut lines = vec![
         ("zookeeper.address", format!("{HOST}:{}", layout.zookeeper)),
+        ("zookeeper.path.root", layout.root.clone()),
         ("remote.data.dir", display(&layout.dir.join("remote"))),
     ];
     if let Server::Tablet(i) = server {
@@ -107,9 +110,6 @@ pub(super) fn server_yaml(layout: &Layout, options: &ClusterOptions, server: Ser
     let mut text = String::new();
     for (key, value) in lines {
         let _ = writeln!(text, "{key}: {value}");
-    }
-    if !options.settings.contains_key("zookeeper.path.root") {
-        text.push_str("zookeeper.path.root: /fluss\n");
     }
     for (key, value) in options.settings.iter().filter(|(key, _)| !key.starts_with("zoo.")) {
         let _ = writeln!(text, "{key}: {value}");

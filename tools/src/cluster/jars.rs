@@ -2,13 +2,16 @@
 
 use std::env;
 use std::ffi::{OsStr, OsString};
-use std::fs;
+use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 use super::platform::Guard;
-use super::{ClusterError, Unavailable};
+use super::process::last_lines;
+use super::{ClusterError, ClusterOptions, Unavailable};
 
 const POM: &str = include_str!("../../pom/pom.xml");
 
@@ -45,9 +48,12 @@ pub(super) fn check() -> Result<(), Unavailable> {
 }
 
 /// The class path of the server, fetched through Maven if need be.
-pub(super) fn class_path(guard: &Guard) -> Result<OsString, ClusterError> {
+pub(super) fn class_path(
+    guard: &Guard,
+    options: &ClusterOptions,
+) -> Result<OsString, ClusterError> {
     let Some(dir) = env::var_os(SERVER_JARS) else {
-        return Ok(all_in(&fetched(guard)?));
+        return Ok(all_in(&fetched(guard, options)?));
     };
     let dir = PathBuf::from(dir);
     let mut path = all_in(&dir);
@@ -55,7 +61,7 @@ pub(super) fn class_path(guard: &Guard) -> Result<OsString, ClusterError> {
         // Without a binding the server says nothing at all. The published jars have one; the
         // server of that directory comes too, but later in the path, where it is never read.
         path.push(":");
-        let jars = fetched(guard)?;
+        let jars = fetched(guard, options)?;
         for name in jar_names(&jars).map_err(|error| ClusterError::path("read", &jars, &error))? {
             if name.starts_with("log4j-") || name.starts_with("slf4j-") {
                 path.push(jars.join(name));
@@ -81,7 +87,7 @@ fn foreign_jars(dir: &Path) -> Result<ForeignJars, Unavailable> {
     Ok(ForeignJars { has_log_binding })
 }
 
-fn jar_names(dir: &Path) -> std::io::Result<Vec<String>> {
+fn jar_names(dir: &Path) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(dir)? {
         let name = entry?.file_name().to_string_lossy().into_owned();
@@ -121,23 +127,30 @@ fn cache_root() -> PathBuf {
         .unwrap_or_else(|| env::temp_dir().join("fluss-cluster"))
 }
 
-fn fetched(guard: &Guard) -> Result<PathBuf, ClusterError> {
+fn fetched(guard: &Guard, options: &ClusterOptions) -> Result<PathBuf, ClusterError> {
     let target = cache();
     if target.is_dir() {
         return Ok(target);
     }
     let maven = maven()?;
     let work = target.with_extension(format!("part-{}", std::process::id()));
-    let result = fetch(guard, &maven, &work, &target);
+    let result = fetch(&maven, &work, &target, |command| run(guard, options, command));
     // Left over where the fetch failed or where another process was faster.
     let _ = fs::remove_dir_all(&work);
     result.map(|()| target)
 }
 
-fn fetch(guard: &Guard, maven: &Path, work: &Path, target: &Path) -> Result<(), ClusterError> {
+fn fetch(
+    maven: &Path,
+    work: &Path,
+    target: &Path,
+    run: impl Fn(&mut Command) -> Result<ExitStatus, ClusterError>,
+) -> Result<(), ClusterError> {
     fs::create_dir_all(work).map_err(|error| ClusterError::path("create", work, &error))?;
     let pom = work.join("pom.xml");
     fs::write(&pom, POM).map_err(|error| ClusterError::path("write", &pom, &error))?;
+    let log = work.join("log");
+    let output = File::create(&log).map_err(|error| ClusterError::path("create", &log, &error))?;
     let jars = work.join("jars");
     let mut output_directory = OsString::from("-DoutputDirectory=");
     output_directory.push(&jars);
@@ -147,21 +160,39 @@ fn fetch(guard: &Guard, maven: &Path, work: &Path, target: &Path) -> Result<(), 
         .args(["dependency:copy-dependencies", "-DincludeScope=runtime"])
         .arg(output_directory)
         .stdin(Stdio::null())
-        .stdout(Stdio::piped())
+        .stdout(output)
         .stderr(Stdio::null());
-    // Maven is a Java process as well, and a long one the first time: it is guarded too.
-    let output = guard
-        .spawn(&mut command)
-        .and_then(std::process::Child::wait_with_output)
-        .map_err(|error| ClusterError::io("cannot run mvn", &error))?;
+    let status = run(&mut command)?;
     let complete = jar_names(&jars).is_ok_and(|names| !names.is_empty());
-    if !output.status.success() || !complete {
-        let text = String::from_utf8_lossy(&output.stdout);
-        let status = output.status.to_string();
-        return Err(ClusterError::Maven { status, output: super::process::last_lines(&text) });
+    if !status.success() || !complete {
+        let text = fs::read(&log).unwrap_or_default();
+        let output = last_lines(&String::from_utf8_lossy(&text));
+        return Err(ClusterError::Maven { status: status.to_string(), output });
     }
     match fs::rename(&jars, target) {
         Err(_) if target.is_dir() => Ok(()),
         other => other.map_err(|error| ClusterError::path("create", target, &error)),
+    }
+}
+
+/// Runs Maven, which is a Java process as well, and a long one the first time: it is guarded like
+/// the servers, and gives way to an interruption.
+fn run(
+    guard: &Guard,
+    options: &ClusterOptions,
+    command: &mut Command,
+) -> Result<ExitStatus, ClusterError> {
+    let failed = |error: io::Error| ClusterError::io("cannot run mvn", &error);
+    let mut child = guard.spawn(command).map_err(failed)?;
+    loop {
+        if let Some(status) = child.try_wait().map_err(failed)? {
+            return Ok(status);
+        }
+        if options.cancelled() {
+            // Its own children fall with the guard's group a moment later.
+            child.kill().and_then(|()| child.wait()).map_err(failed)?;
+            return Err(ClusterError::Cancelled);
+        }
+        std::thread::sleep(Duration::from_millis(50));
     }
 }

@@ -43,6 +43,7 @@ mod error;
 mod jars;
 mod losses;
 mod options;
+mod place;
 #[cfg_attr(unix, path = "unix.rs")]
 #[cfg_attr(not(unix), path = "other.rs")]
 mod platform;

@@ -17,12 +17,18 @@ const RANGE: Range<u16> = 12_000..31_000;
 #[derive(Debug)]
 pub(super) struct ReservedPort {
     number: u16,
-    _listener: TcpListener,
+    _listener: Option<TcpListener>,
 }
 
 impl ReservedPort {
     pub(super) fn number(&self) -> u16 {
         self.number
+    }
+
+    /// A port that was chosen but is not held, as if somebody had been faster.
+    #[cfg(test)]
+    pub(super) fn lost(number: u16) -> Self {
+        Self { number, _listener: None }
     }
 }
 
@@ -41,7 +47,7 @@ pub(super) fn reserve(count: usize) -> io::Result<Vec<ReservedPort>> {
         // The remainder is below the range's size, which is a u16.
         let number = RANGE.start + ((first + step) % size) as u16;
         if let Ok(listener) = TcpListener::bind((HOST, number)) {
-            reserved.push(ReservedPort { number, _listener: listener });
+            reserved.push(ReservedPort { number, _listener: Some(listener) });
         }
     }
     Err(io::Error::new(io::ErrorKind::AddrInUse, format!("fewer than {count} ports are free")))

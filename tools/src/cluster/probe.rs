@@ -8,26 +8,24 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use fluss_proto::message::{
-    CreateTableRequest, DropTableRequest, ErrorResponse, MetadataRequest, MetadataResponse,
-    PbBucketMetadata, PbPhysicalTablePath, PbTablePath,
+    CreateTableRequest, ErrorResponse, MetadataRequest, MetadataResponse, PbBucketMetadata,
+    PbPhysicalTablePath, PbTablePath,
 };
 use prost::Message;
 
 use super::ClusterError;
+use super::place::chance;
 
 const CREATE_TABLE: i16 = 1005;
-const DROP_TABLE: i16 = 1006;
 const GET_METADATA: i16 = 1012;
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(2);
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
-/// Metadata of a few servers and one table is far below this.
+/// The metadata of a few servers and one table is far below this.
 const MAX_ANSWER: u32 = 16 * 1024 * 1024;
 
-/// One BIGINT column, one bucket.
-const PROBE_TABLE: &[u8] = br#"{"version":1,"schema":{"version":1,"columns":[
-    {"name":"id","data_type":{"type":"BIGINT"},"id":0}],"highest_field_id":0},
-    "partition_key":[],"bucket_key":[],"bucket_count":1,"properties":{},"custom_properties":{}}"#;
+/// `DATABASE_NOT_EXIST`.
+const NO_DATABASE: i32 = 4;
 
 /// Whether something accepts connections at the port.
 pub(super) fn is_open(port: u16) -> bool {
@@ -81,20 +79,45 @@ pub(super) fn has_leaders(port: u16, table: &PbPhysicalTablePath) -> Result<bool
     Ok(!buckets.is_empty() && buckets.iter().all(|b| b.leader_id.is_some_and(|id| id >= 0)))
 }
 
-/// Creates the table that shows that the coordinator takes requests.
-pub(super) fn create_probe_table(port: u16, path: &PbTablePath) -> Result<(), ClusterError> {
+/// Asks the coordinator for a table with one replica on each of `tablet_servers`, in a database
+/// that does not exist: it refuses the number of replicas while it knows fewer servers, and only
+/// then looks for the database. So nothing is made that would have to be dropped again, which the
+/// server does badly just after a creation. Returns what is missing.
+pub(super) fn missing_for_tables(
+    port: u16,
+    tablet_servers: usize,
+) -> Result<Option<String>, ClusterError> {
     let request = CreateTableRequest {
-        table_path: path.clone(),
-        table_json: PROBE_TABLE.into(),
-        ignore_if_exists: true,
+        table_path: PbTablePath {
+            database_name: format!("launcher-probe-{:016x}", chance()),
+            table_name: "probe".to_owned(),
+        },
+        table_json: probe_table(tablet_servers).into(),
+        ignore_if_exists: false,
     };
-    call(port, CREATE_TABLE, "the creation of a probe table", &request.encode_to_vec()).map(drop)
+    let what = "the creation of a probe table";
+    match call(port, CREATE_TABLE, what, &request.encode_to_vec()) {
+        Err(ClusterError::Refused { code: NO_DATABASE, .. }) => Ok(None),
+        // Besides too few servers (17), newer coordinators are not the leader yet (65).
+        Err(error @ (ClusterError::Refused { .. } | ClusterError::Io { .. })) => {
+            Ok(Some(error.to_string()))
+        }
+        Err(error) => Err(error),
+        Ok(_) => Err(ClusterError::Answer {
+            address: loopback(port).to_string(),
+            what: format!("{what} in a database that does not exist with success"),
+        }),
+    }
 }
 
-/// Drops it again.
-pub(super) fn drop_probe_table(port: u16, path: &PbTablePath) -> Result<(), ClusterError> {
-    let request = DropTableRequest { table_path: path.clone(), ignore_if_not_exists: true };
-    call(port, DROP_TABLE, "the drop of a probe table", &request.encode_to_vec()).map(drop)
+/// The descriptor of a log table of one BIGINT column and one bucket.
+fn probe_table(replicas: usize) -> String {
+    format!(
+        r#"{{"version":1,"schema":{{"version":1,"columns":[
+        {{"name":"id","data_type":{{"type":"BIGINT"}},"id":0}}],"highest_field_id":0}},
+        "partition_key":[],"bucket_key":[],"bucket_count":1,
+        "properties":{{"table.replication.factor":"{replicas}"}},"custom_properties":{{}}}}"#
+    )
 }
 
 fn loopback(port: u16) -> SocketAddr {
@@ -186,7 +209,7 @@ mod tests {
 
     #[test]
     fn the_probe_table_is_valid_json() {
-        let value: serde_json::Value = serde_json::from_slice(PROBE_TABLE).unwrap();
-        assert_eq!(value["bucket_count"], 1);
+        let value: serde_json::Value = serde_json::from_str(&probe_table(3)).unwrap();
+        assert_eq!(value["properties"]["table.replication.factor"], "3");
     }
 }

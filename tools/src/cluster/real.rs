@@ -1,16 +1,16 @@
 //! The cluster itself: start, readiness, faults.
 
 use std::fs;
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use fluss_proto::message::{PbPhysicalTablePath, PbTablePath};
+use fluss_proto::message::PbPhysicalTablePath;
 
-use super::config::{self, HOST, Layout, Ports};
+use super::config::{self, Layout, Ports};
+use super::place::{address, directory, layout, reserve};
 use super::platform::Guard;
-use super::ports::{self, ReservedPort};
+use super::ports::ReservedPort;
 use super::process::{Java, Process};
 use super::{ClusterError, ClusterOptions, Server, Unavailable, jars, probe};
 
@@ -18,14 +18,6 @@ use super::{ClusterError, ClusterOptions, Server, Unavailable, jars, probe};
 const PAUSE: Duration = Duration::from_millis(50);
 /// Starts on other ports after a chosen one was taken by somebody else.
 const ATTEMPTS: usize = 4;
-/// How long the leader of the probe table is waited for. A table creation can get lost in the
-/// server, so that a missing leader does not mean that the cluster is not ready.
-const PROBE_LEADER_LIMIT: Duration = Duration::from_secs(5);
-/// `INVALID_REPLICATION_FACTOR`: the tablet servers have not registered with the coordinator.
-const TOO_FEW_SERVERS: i32 = 17;
-/// `NOT_COORDINATOR_LEADER`: newer servers say so for a moment after their start.
-const NOT_LEADER: i32 = 65;
-
 /// A running Fluss cluster of real servers on loopback ports.
 ///
 /// All methods take `&self`, so that threads can share one; those that start, stop or signal a
@@ -75,6 +67,14 @@ impl RealCluster {
     /// # Errors
     /// [`ClusterError`]; whatever had been started is taken down again.
     pub fn start(options: ClusterOptions) -> Result<Self, ClusterError> {
+        Self::start_on(options, reserve)
+    }
+
+    /// The same with another choice of the first ports to try.
+    pub(super) fn start_on(
+        options: ClusterOptions,
+        choose: impl FnOnce(&ClusterOptions) -> Result<Vec<ReservedPort>, ClusterError>,
+    ) -> Result<Self, ClusterError> {
         options.check()?;
         if cfg!(not(unix)) {
             return Err(Unavailable::Platform.into());
@@ -84,25 +84,31 @@ impl RealCluster {
         let scratch = options.dir.is_none().then_some(dir.as_path());
         let guard =
             Guard::new(scratch).map_err(|e| ClusterError::io("cannot start the guard (sh)", &e))?;
-        let java = Java { program, class_path: jars::class_path(&guard)? };
-        let mut reserved = reserve(&options)?;
-        let mut cluster = Self {
+        let java = Java { program, class_path: jars::class_path(&guard, &options)? };
+        let reserved = choose(&options)?;
+        let cluster = Self {
             layout: layout(dir, &options, &reserved),
             options,
             java,
             processes: Mutex::default(),
             guard,
         };
+        cluster.boot_somewhere(reserved)
+    }
+
+    /// Starts everything on the reserved ports, or on others if one of them was taken by somebody
+    /// else between our letting go and a server's taking it.
+    fn boot_somewhere(mut self, mut reserved: Vec<ReservedPort>) -> Result<Self, ClusterError> {
         for _ in 1..ATTEMPTS {
-            match cluster.boot(reserved) {
+            match self.boot(reserved) {
                 Err(error) if error.is_port_conflict() => {}
-                other => return other.map(|()| cluster),
+                other => return other.map(|()| self),
             }
-            cluster.clear()?;
-            reserved = reserve(&cluster.options)?;
-            cluster.layout = layout(cluster.layout.dir.clone(), &cluster.options, &reserved);
+            self.clear()?;
+            reserved = reserve(&self.options)?;
+            self.layout = layout(self.layout.dir.clone(), &self.options, &reserved);
         }
-        cluster.boot(reserved).map(|()| cluster)
+        self.boot(reserved).map(|()| self)
     }
 
     /// Addresses for a client to ask first: the coordinator, then all tablet servers. With SASL
@@ -218,8 +224,9 @@ impl RealCluster {
         self.wait_until_ready()
     }
 
-    /// Waits until every tablet server knows the coordinator and all servers that run, and until
-    /// the coordinator has created (and dropped) a table in the database `fluss`.
+    /// Waits until every tablet server that runs knows the coordinator and all the others, and
+    /// until the coordinator would put a table on all of them. A paused server counts as running;
+    /// at least one has to run.
     ///
     /// # Errors
     /// [`ClusterError::NotReady`] after [`ClusterOptions::limit`], [`ClusterError::Exited`] when a
@@ -385,47 +392,13 @@ impl RealCluster {
         };
         let mut expected: Vec<i32> = running.iter().map(|port| i32::from(*port)).collect();
         expected.sort_unstable();
-        for port in &running {
-            self.poll(until, || Ok(missing_in_metadata(*port, &expected)))?;
-        }
-        self.probe_table(until, running.first().copied())
-    }
-
-    /// Creates a table and drops it again.
-    fn probe_table(&self, until: Instant, tablet: Option<u16>) -> Result<(), ClusterError> {
         let coordinator = self.layout.coordinator.internal;
-        // A table of this name may exist where an earlier drop failed half-way.
-        let path = PbTablePath {
-            database_name: "fluss".to_owned(),
-            table_name: format!("launcher_probe_{:016x}", chance()),
-        };
-        self.poll(until, || {
-            let created = probe::create_probe_table(coordinator, &path);
-            match created {
-                Ok(()) => Ok(None),
-                Err(ClusterError::Refused { what, code, message })
-                    if matches!(code, TOO_FEW_SERVERS | NOT_LEADER) =>
-                {
-                    Ok(Some(format!("{what} is refused with code {code}: {message}")))
-                }
-                Err(error @ ClusterError::Io { .. }) => Ok(Some(error.to_string())),
-                Err(error) => Err(error),
-            }
-        })?;
-        if let Some(port) = tablet {
-            let table = PbPhysicalTablePath {
-                database_name: path.database_name.clone(),
-                table_name: path.table_name.clone(),
-                partition_name: None,
-            };
-            let limit = until.min(Instant::now() + PROBE_LEADER_LIMIT);
-            while Instant::now() < limit && !probe::has_leaders(port, &table).unwrap_or(false) {
-                std::thread::sleep(PAUSE);
-            }
+        for port in &running {
+            self.poll(until, || Ok(missing_in_metadata(*port, coordinator, &expected)))?;
         }
-        // A failed drop leaves a table that nobody looks at.
-        let _ = probe::drop_probe_table(coordinator, &path);
-        Ok(())
+        self.poll(until, || probe::missing_for_tables(coordinator, running.len()))?;
+        // An answer may have come from somebody else at the port of a server that gave up.
+        self.check()
     }
 
     /// Looks again and again until nothing is missing, a server ends, the start is cancelled or
@@ -458,12 +431,12 @@ impl RealCluster {
 
 /// What the metadata of the tablet server at `port` still lacks. Ports identify servers, as the
 /// coordinator and tablet server 0 have the same id.
-fn missing_in_metadata(port: u16, expected: &[i32]) -> Option<String> {
+fn missing_in_metadata(port: u16, coordinator: u16, expected: &[i32]) -> Option<String> {
     let answer = match probe::metadata(port, None) {
         Ok(answer) => answer,
         Err(error) => return Some(error.to_string()),
     };
-    if answer.coordinator_server.is_none() {
+    if answer.coordinator_server.is_none_or(|node| node.port != i32::from(coordinator)) {
         return Some(format!("{} does not know the coordinator", address(port)));
     }
     let mut known: Vec<i32> = answer.tablet_servers.iter().map(|node| node.port).collect();
@@ -472,57 +445,4 @@ fn missing_in_metadata(port: u16, expected: &[i32]) -> Option<String> {
     (!same).then(|| {
         format!("{} knows tablet servers on ports {known:?}, not {expected:?}", address(port))
     })
-}
-
-fn address(port: u16) -> String {
-    format!("{HOST}:{port}")
-}
-
-/// A number that two launchers do not share.
-fn chance() -> u64 {
-    RandomState::new().build_hasher().finish()
-}
-
-/// The directory to use, created.
-fn directory(wanted: Option<&Path>) -> Result<PathBuf, ClusterError> {
-    let dir = match wanted {
-        Some(dir) => std::path::absolute(dir).map_err(|e| ClusterError::path("find", dir, &e))?,
-        None => std::env::temp_dir().join(format!("fluss-cluster-{:016x}", chance())),
-    };
-    if dir.to_str().is_none_or(|text| text.chars().any(char::is_control)) {
-        return Err(ClusterError::InvalidOption(format!(
-            "the directory {} has a name that no configuration file can hold",
-            dir.display()
-        )));
-    }
-    fs::create_dir_all(&dir).map_err(|e| ClusterError::path("create", &dir, &e))?;
-    let mut entries = fs::read_dir(&dir).map_err(|e| ClusterError::path("read", &dir, &e))?;
-    if entries.next().is_some() {
-        return Err(ClusterError::InvalidOption(format!(
-            "the directory {} is not empty; name a new or empty one",
-            dir.display()
-        )));
-    }
-    Ok(dir)
-}
-
-/// ZooKeeper's port, then those of the coordinator and of the tablet servers.
-fn reserve(options: &ClusterOptions) -> Result<Vec<ReservedPort>, ClusterError> {
-    let listeners = if options.sasl.is_some() { 2 } else { 1 };
-    ports::reserve(1 + listeners * (1 + options.tablet_servers))
-        .map_err(|e| ClusterError::io("cannot find free ports", &e))
-}
-
-fn layout(dir: PathBuf, options: &ClusterOptions, reserved: &[ReservedPort]) -> Layout {
-    let mut numbers = reserved.iter().map(ReservedPort::number);
-    let mut next = || numbers.next().unwrap_or_default();
-    let zookeeper = next();
-    let mut listeners = || {
-        let internal = next();
-        let client = if options.sasl.is_some() { next() } else { internal };
-        Ports { internal, client }
-    };
-    let coordinator = listeners();
-    let tablets = (0..options.tablet_servers).map(|_| listeners()).collect();
-    Layout { dir, zookeeper, coordinator, tablets }
 }

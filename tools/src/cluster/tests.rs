@@ -1,17 +1,22 @@
 //! Tests that need no Java.
 
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::config::{Layout, Ports, server_yaml, zoo_cfg};
+use super::config::{HOST, Layout, Ports, server_yaml, zoo_cfg};
+use super::place::reserve;
+use super::ports::ReservedPort;
 use super::require::{Decision, decide};
 use super::{
     ClusterError, ClusterOptions, RealCluster, Sasl, Server, TableError, TableLosses, Unavailable,
+    real_cluster_or_skip,
 };
 
 fn layout() -> Layout {
     Layout {
         dir: PathBuf::from("/w"),
+        root: "/fluss-1".to_owned(),
         zookeeper: 9200,
         coordinator: Ports { internal: 9201, client: 9301 },
         tablets: vec![
@@ -41,11 +46,11 @@ fn a_tablet_server_gets_its_id_directory_listener_and_the_default_settings() {
     assert_eq!(
         server_yaml(&plain_layout(), &ClusterOptions::default(), Server::Tablet(1)),
         "zookeeper.address: 127.0.0.1:9200\n\
+         zookeeper.path.root: /fluss-1\n\
          remote.data.dir: /w/remote\n\
          tablet-server.id: 1\n\
          data.dir: /w/data-1\n\
          bind.listeners: FLUSS://127.0.0.1:9211\n\
-         zookeeper.path.root: /fluss\n\
          default.bucket.number: 1\n\
          default.replication.factor: 1\n\
          log.replica.fetch.wait-max-time: 50ms\n\
@@ -200,4 +205,26 @@ fn an_error_of_the_caller_ends_the_attempt() {
         losses.make_with(|| Ok(()), "t", |_| Err("no"), |_, ()| Ok(true));
     assert_eq!(result, Err(TableError::Caller { name: "t".to_owned(), source: "no" }));
     assert_eq!(losses.made(), 0);
+}
+
+#[test]
+fn a_port_that_somebody_else_took_leads_to_a_start_on_others() {
+    if !real_cluster_or_skip("a_port_that_somebody_else_took_leads_to_a_start_on_others") {
+        return;
+    }
+    // ZooKeeper's port, then the coordinator's.
+    for taken in 0..2 {
+        let mut foreign = None;
+        let cluster = RealCluster::start_on(ClusterOptions::default(), |options| {
+            let mut ports = reserve(options)?;
+            let number = ports[taken].number();
+            ports[taken] = ReservedPort::lost(number);
+            foreign = Some(TcpListener::bind((HOST, number)).unwrap());
+            Ok(ports)
+        })
+        .unwrap();
+        let number = foreign.unwrap().local_addr().unwrap().port();
+        assert!(!cluster.bootstrap().contains(&format!("{HOST}:{number}")));
+        cluster.check().unwrap();
+    }
 }
