@@ -37,3 +37,6 @@ pub use varint::{
     MAX_VARINT32_LEN, MAX_VARINT64_LEN, VarintError, put_varint32, put_varint64, read_varint32,
     read_varint64, varint32_len, varint64_len,
 };
+
+#[cfg(test)]
+mod tests;
