@@ -1,4 +1,16 @@
 //! Sans-IO core of an Apache Fluss client.
 
+pub mod backoff;
 pub mod batch;
+pub mod config;
+mod connection;
+mod cx;
+pub mod error;
+pub mod ids;
+mod output;
+pub mod rng;
 pub mod row;
+pub mod time;
+
+pub use error::{Error, Result, WriteError};
+pub use output::{Action, BatchOutcome, CommandAnswer, Event, TimerReason, Written};

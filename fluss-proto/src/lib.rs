@@ -7,3 +7,6 @@ pub mod message;
 pub mod record;
 pub mod request;
 pub mod server;
+
+pub use api::ApiKey;
+pub use error_code::ErrorCode;

@@ -1,0 +1,3 @@
+//! Connections to servers.
+
+pub(crate) mod request;

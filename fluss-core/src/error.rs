@@ -1,0 +1,161 @@
+//! What can go wrong, sorted by whose fault it is and what state remains.
+//!
+//! | family | meaning | state afterwards |
+//! |---|---|---|
+//! | [`Error::Misuse`], [`Error::Config`] | the caller broke the contract | unchanged |
+//! | [`Error::Rejected`] | a server answered with an error code | that request is over, the client healthy |
+//! | [`Error::Peer`] | a server sent bytes that make no sense | that connection is closed and replaced |
+//! | [`Error::Unavailable`] | a deadline passed or nobody could be reached | that request is over, the client healthy |
+//! | [`Error::Full`] | the memory budget is used up (only from `try_` calls) | unchanged, nothing taken |
+//! | [`Error::Closed`] | the client or the handle was closed | – |
+
+use std::sync::Arc;
+
+use fluss_proto::ErrorCode;
+
+use crate::batch::BatchError;
+use crate::row::RowError;
+use crate::time::Duration;
+
+/// Any error of the client. Cheap to clone; comparable, so that tests can assert exact values.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The caller asked for something that cannot be; the text says what and what to do instead.
+    #[error("{0}")]
+    Misuse(Arc<str>),
+
+    /// Settings that contradict the rules; all violations, not the first.
+    #[error("invalid settings: {}", .0.join("; "))]
+    Config(Arc<[String]>),
+
+    /// A row that does not fit its table, with the column and the value.
+    #[error(transparent)]
+    Row(#[from] RowError),
+
+    /// A batch that cannot be encoded or decoded.
+    #[error(transparent)]
+    Batch(#[from] BatchError),
+
+    /// A server answered with an error code.
+    #[error("{what}: the server answered {code}: {message}")]
+    Rejected {
+        /// What was asked, for people: `CREATE_TABLE shop.events`.
+        what: Arc<str>,
+        /// The code as it came, also if this client does not know it.
+        code: ErrorCode,
+        /// The server's text, or the code's usual one.
+        message: Arc<str>,
+    },
+
+    /// A server sent something that is no answer of a Fluss server.
+    #[error("{server}: {what}")]
+    Peer {
+        /// The server, as `role host:port`.
+        server: Arc<str>,
+        /// What was wrong with its bytes.
+        what: Arc<str>,
+    },
+
+    /// Nobody answered in time.
+    #[error("{what}: no answer within {} ms{}", after.as_millis(), last_text(last.as_deref()))]
+    Unavailable {
+        /// What was waited for.
+        what: Arc<str>,
+        /// The limit that passed.
+        after: Duration,
+        /// The last reason for which an attempt failed, when there was one.
+        last: Option<Box<Error>>,
+    },
+
+    /// A connection could not be made or was lost, and the request may not be repeated.
+    #[error("{server}: {what}")]
+    Disconnected {
+        /// The server, as `role host:port`.
+        server: Arc<str>,
+        /// What happened to the connection.
+        what: Arc<str>,
+        /// Whether the request may have reached the server.
+        sent: bool,
+    },
+
+    /// The memory budget does not allow it now; nothing was taken.
+    #[error("the memory budget is used up: {needed} bytes needed, {used} of {limit} in use")]
+    Full {
+        /// Bytes asked for.
+        needed: u64,
+        /// Bytes in use.
+        used: u64,
+        /// The limit (`client.writer.buffer.memory-size`).
+        limit: u64,
+    },
+
+    /// The client, or this handle, was closed.
+    #[error("the {0} is closed")]
+    Closed(&'static str),
+}
+
+fn last_text(last: Option<&Error>) -> String {
+    last.map(|e| format!(" (last: {e})")).unwrap_or_default()
+}
+
+/// The result of most calls.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// A [`Error::Misuse`] with this text.
+    #[must_use]
+    pub fn misuse(text: impl Into<Arc<str>>) -> Self {
+        Self::Misuse(text.into())
+    }
+
+    /// The error's name as the command line prints it: the server's name of the code, or one of
+    /// the client's own names.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Misuse(_) => "MISUSE",
+            Self::Config(_) => "INVALID_SETTINGS",
+            Self::Row(_) => "ROW_DOES_NOT_FIT",
+            Self::Batch(_) => "INVALID_BATCH",
+            Self::Rejected { code, .. } => code.info().map_or("UNKNOWN_CODE", |i| i.name),
+            Self::Peer { .. } => "PROTOCOL_VIOLATION",
+            Self::Unavailable { .. } => "DEADLINE_EXCEEDED",
+            Self::Disconnected { .. } => "DISCONNECTED",
+            Self::Full { .. } => "MEMORY_FULL",
+            Self::Closed(_) => "CLOSED",
+        }
+    }
+
+    /// The server's code, when a server made the error.
+    #[must_use]
+    pub fn code(&self) -> Option<ErrorCode> {
+        match self {
+            Self::Rejected { code, .. } => Some(*code),
+            _ => None,
+        }
+    }
+}
+
+/// Why a row did not get an `Ok`.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum WriteError {
+    /// The row is not in the log and never will be; it may be handed in again without risk.
+    #[error("not written: {0}")]
+    NotWritten(Error),
+    /// The row is in the log at most once, possibly later than now; handing it in again may double
+    /// it.
+    #[error("outcome unknown: {0}")]
+    OutcomeUnknown(Error),
+}
+
+impl WriteError {
+    /// The reason, whatever the outcome.
+    #[must_use]
+    pub fn cause(&self) -> &Error {
+        match self {
+            Self::NotWritten(e) | Self::OutcomeUnknown(e) => e,
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Names for things: ids given by the server, and ids the client gives to its own parts.
+
+use std::fmt;
+use std::sync::Arc;
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident($inner:ty)) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub $inner);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+id!(/// A connection of this client; never reused.
+    ConnId(u64));
+id!(/// A batch of this client, in the order in which batches were opened; never reused.
+    BatchId(u64));
+id!(/// A writer of this client (all clones of one handle); never reused.
+    WriterKey(u64));
+id!(/// A lane: one handle's own series of open batches within a writer.
+    LaneId(u64));
+id!(/// A log scanner of this client.
+    ScannerKey(u64));
+id!(/// A command (lookup, admin call, table opening) of this client.
+    CommandId(u64));
+id!(/// The id a server gave to a table; a re-created table has another.
+    TableId(i64));
+id!(/// The id a server gave to a partition.
+    PartitionId(i64));
+id!(/// The id under which a server keeps a writer's sequences. Not negative.
+    WriterId(i64));
+
+/// One bucket of a table or partition: what a leader leads and a batch goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BucketKey {
+    /// The table.
+    pub table: TableId,
+    /// The partition, for partitioned tables.
+    pub partition: Option<PartitionId>,
+    /// The bucket's number, from 0.
+    pub bucket: i32,
+}
+
+impl fmt::Display for BucketKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.partition {
+            Some(p) => write!(f, "table {} partition {p} bucket {}", self.table, self.bucket),
+            None => write!(f, "table {} bucket {}", self.table, self.bucket),
+        }
+    }
+}
+
+/// A server of the cluster. Coordinator and tablet servers number themselves separately, so the
+/// number alone names nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ServerId {
+    /// The coordinator.
+    Coordinator,
+    /// The tablet server with this id.
+    Tablet(i32),
+    /// The bootstrap address with this index; which role it has is not known yet.
+    Bootstrap(u16),
+}
+
+impl fmt::Display for ServerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Coordinator => f.write_str("coordinator"),
+            Self::Tablet(id) => write!(f, "tablet server {id}"),
+            Self::Bootstrap(index) => write!(f, "bootstrap address {index}"),
+        }
+    }
+}
+
+/// Where a server listens.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Address {
+    /// A host name, an IPv4 address, or an IPv6 address without brackets.
+    pub host: Arc<str>,
+    /// The TCP port.
+    pub port: u16,
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+/// Database and table name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TablePath {
+    /// The database.
+    pub database: Arc<str>,
+    /// The table.
+    pub table: Arc<str>,
+}
+
+impl TablePath {
+    /// The path of `table` in `database`.
+    #[must_use]
+    pub fn new(database: &str, table: &str) -> Self {
+        Self { database: database.into(), table: table.into() }
+    }
+
+    /// Reads `database.table`; None without exactly one dot between two names.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (database, table) = text.split_once('.')?;
+        (!database.is_empty() && !table.is_empty() && !table.contains('.'))
+            .then(|| Self::new(database, table))
+    }
+}
+
+impl fmt::Display for TablePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.database, self.table)
+    }
+}

@@ -1,0 +1,144 @@
+//! What the client asks its adapter to do, and what it reports.
+
+use std::sync::Arc;
+
+use crate::error::{Error, Result, WriteError};
+use crate::ids::{Address, BatchId, BucketKey, CommandId, ConnId, LaneId, ScannerKey, WriterKey};
+
+/// Something the adapter must do; taken from [`Client::poll_action`](crate::Client::poll_action).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Action {
+    /// Resolve the host, connect, then call `handle_connected` or `handle_connect_failed`.
+    Connect {
+        /// The connection's name from now on.
+        conn: ConnId,
+        /// Where to; a name is resolved anew each time, and each of its addresses tried.
+        address: Address,
+    },
+    /// Drop the socket, whatever its state; no `handle_closed` is needed.
+    Disconnect {
+        /// The connection.
+        conn: ConnId,
+    },
+    /// Bytes are waiting: call `poll_transmit` until it is empty, as far as the socket takes them.
+    Flush {
+        /// The connection.
+        conn: ConnId,
+    },
+}
+
+/// Something that happened; taken from [`Client::poll_event`](crate::Client::poll_event).
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Event {
+    /// The holder of this open batch must seal and submit it now (linger, flush, memory, close).
+    Seal {
+        /// The batch.
+        batch: BatchId,
+        /// The lane that holds it.
+        lane: LaneId,
+    },
+    /// A batch is done; sent exactly once for each batch that was opened and not abandoned.
+    BatchDone {
+        /// The batch.
+        batch: BatchId,
+        /// What became of its rows, all alike.
+        outcome: BatchOutcome,
+    },
+    /// A queued `open_batch` or `grow_batch` may be tried again.
+    MemoryGranted {
+        /// The waiter that is first in line now.
+        waiter: u64,
+    },
+    /// A flush or close asked for with this id is complete.
+    FlushDone {
+        /// The id.
+        command: CommandId,
+    },
+    /// A command is done.
+    CommandDone {
+        /// The command.
+        command: CommandId,
+        /// Its answer.
+        result: Result<CommandAnswer>,
+    },
+    /// A scanner has something to take: batches, or an error.
+    ScanReady {
+        /// The scanner.
+        scanner: ScannerKey,
+    },
+    /// The client is closed: nothing will be sent any more.
+    Closed,
+    /// Something users may want in their log; never needed for correctness.
+    Note {
+        /// The writer it belongs to, if any.
+        writer: Option<WriterKey>,
+        /// The text.
+        text: Arc<str>,
+    },
+}
+
+/// The answer to a command.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum CommandAnswer {
+    /// The body of the response, for the call that knows its type.
+    Body(bytes::Bytes),
+    /// Nothing to report but that it is done.
+    Done,
+}
+
+/// What became of a batch.
+#[derive(Clone, Debug, PartialEq)]
+pub enum BatchOutcome {
+    /// The rows are in the log.
+    Written(Written),
+    /// They are not, or nobody can tell.
+    Failed(WriteError),
+}
+
+/// Where an acknowledged batch is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Written {
+    /// The bucket.
+    pub bucket: BucketKey,
+    /// For appends: the offset of the batch's first row. None where the commit was inferred from a
+    /// later answer.
+    pub base_offset: Option<i64>,
+    /// For upserts and deletes: the exclusive end of the batch in the changelog, as far as told.
+    pub log_end_offset: Option<i64>,
+    /// True where no answer of its own proved the commit.
+    pub inferred: bool,
+}
+
+/// Why the client wants to be woken; returned by
+/// [`Client::poll_timeout`](crate::Client::poll_timeout) so that a busy loop names its cause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum TimerReason {
+    /// A connection attempt, handshake or request reached its deadline.
+    RequestDeadline,
+    /// A connection may be tried again.
+    Reconnect,
+    /// Metadata may be asked for again.
+    Metadata,
+    /// A batch has lingered long enough.
+    Linger,
+    /// A bucket may send again after backoff or throttling.
+    Retry,
+    /// A batch reached its delivery timeout.
+    Delivery,
+    /// A fetch may be sent again.
+    Fetch,
+    /// A command reached its deadline or may be tried again.
+    Command,
+    /// Close reached its deadline.
+    Close,
+}
+
+/// The reason for which a machine ended everything it had.
+pub(crate) fn closed() -> Error {
+    Error::Closed("client")
+}
