@@ -21,7 +21,7 @@ impl BackoffConfig {
 }
 
 /// How often something failed in a row, and so how long to wait before it is tried again.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Backoff {
     failures: u32,
 }

@@ -11,6 +11,7 @@ mod output;
 pub mod rng;
 pub mod row;
 pub mod time;
+mod writer;
 
 pub use error::{Error, Result, WriteError};
 pub use output::{Action, BatchOutcome, CommandAnswer, Event, TimerReason, Written};

@@ -1,0 +1,133 @@
+//! Decisions that wait until no copy is open: holes, unknown outcomes, lost sessions.
+
+use super::pick::{Choice, Given};
+use super::session::{Bucket, Confirm, Held, Slot};
+use super::{Counters, Env, RefreshReason};
+
+impl Bucket {
+    /// Decides what can be decided; run after every input.
+    pub(super) fn settle(&mut self, has_fresh: bool, env: &mut Env<'_>) {
+        // Each round ends at least the lowest slot.
+        while self.settle_floor(has_fresh, env) {}
+    }
+
+    fn settle_floor(&mut self, has_fresh: bool, env: &mut Env<'_>) -> bool {
+        let Some(front) = self.slots.front() else { return false };
+        if front.open.is_some() {
+            return false;
+        }
+        let ambiguous = front.ambiguous && !mutated(env, Mutation::RestampAmbiguous);
+        match front.doomed {
+            Some(_) if ambiguous => self.settle_unknown(has_fresh, env),
+            Some(_) => self.settle_hole(env),
+            None if self.genuine => self.settle_broken(env),
+            None => false,
+        }
+    }
+
+    /// The floor is not in the log and never will be.
+    fn settle_hole(&mut self, env: &mut Env<'_>) -> bool {
+        let no_wait = mutated(env, Mutation::InPlaceWithoutWaiting);
+        let restamp = mutated(env, Mutation::RestampAmbiguous);
+        let fence = !restamp && !no_wait && self.rest().any(|slot| slot.ambiguous);
+        if !fence && !no_wait && self.rest().any(|slot| slot.open.is_some()) {
+            return false;
+        }
+        let mut back = Vec::with_capacity(self.slots.len());
+        for (i, slot) in std::mem::take(&mut self.slots).into_iter().enumerate() {
+            if i == 0 || slot.doomed.is_some() {
+                env.finish_not_written(slot.held, slot.doomed);
+            } else {
+                back.push(slot.held);
+            }
+        }
+        self.take_back(back);
+        if fence {
+            // No copy behind the hole can ever be appended, but some may still be under way: they
+            // keep their stamps, the batches get others.
+            self.end_session(|c| &mut c.rotations_fence, env);
+        } else {
+            self.forget_window();
+        }
+        true
+    }
+
+    /// The floor is doomed and may be in the log.
+    fn settle_unknown(&mut self, has_fresh: bool, env: &mut Env<'_>) -> bool {
+        if self.rest().any(|slot| slot.open.is_some()) {
+            return false;
+        }
+        if self.probe_until.is_none() {
+            self.probe_until = Some(env.now + env.config.request_deadline);
+            // Probes refused before the floor was doomed are no news about it.
+            self.slots.iter_mut().for_each(|slot| slot.probe_rejected = false);
+        }
+        let given = Given { config: env.config, spare: None, now: env.now, conn: None, has_fresh };
+        if self.choose_upward(given) != Choice::Nothing {
+            return false;
+        }
+        self.give_up(|c| &mut c.rotations_unknown, env);
+        true
+    }
+
+    /// The server refuses the floor although all before it are committed.
+    fn settle_broken(&mut self, env: &mut Env<'_>) -> bool {
+        let undecided = |s: &Slot| s.ambiguous && !s.probe_rejected && s.doomed.is_none();
+        if self.opens().next().is_some() || self.rest().any(undecided) {
+            return false;
+        }
+        if self.slots.iter().any(|slot| slot.ambiguous) {
+            match self.confirm {
+                Confirm::No => {
+                    self.confirm = Confirm::Asked(env.now + env.config.request_deadline);
+                    self.refresh(env, RefreshReason::Confirm);
+                    return false;
+                }
+                Confirm::Asked(until) if env.now < until => return false,
+                Confirm::Asked(_) | Confirm::Done => {}
+            }
+        }
+        self.give_up(|c| &mut c.rotations_broken, env);
+        true
+    }
+
+    /// Ends the session with whatever is known about its batches.
+    fn give_up(&mut self, counter: fn(&mut Counters) -> &mut u64, env: &mut Env<'_>) {
+        let mut back: Vec<Held> = Vec::with_capacity(self.slots.len());
+        for slot in std::mem::take(&mut self.slots) {
+            if slot.ambiguous && !mutated(env, Mutation::RestampAmbiguous) {
+                env.finish_unknown(slot.held, slot.doomed);
+            } else if slot.doomed.is_some() {
+                env.finish_not_written(slot.held, slot.doomed);
+            } else {
+                back.push(slot.held);
+            }
+        }
+        self.take_back(back);
+        self.end_session(counter, env);
+    }
+
+    fn rest(&self) -> impl Iterator<Item = &Slot> {
+        self.slots.iter().skip(1)
+    }
+}
+
+#[cfg(not(test))]
+#[derive(Clone, Copy)]
+enum Mutation {
+    RestampAmbiguous,
+    InPlaceWithoutWaiting,
+}
+
+#[cfg(not(test))]
+fn mutated(_: &Env<'_>, _: Mutation) -> bool {
+    false
+}
+
+#[cfg(test)]
+use super::Mutation;
+
+#[cfg(test)]
+fn mutated(env: &Env<'_>, mutation: Mutation) -> bool {
+    env.config.mutation == Some(mutation)
+}

@@ -1,0 +1,202 @@
+//! Time, leadership, and ends that come from outside: deadlines, dropped tables, close.
+
+use super::outcome::Outcome;
+use super::session::{Bucket, Confirm, Doom};
+use super::{Env, IdempotenceManager, Want};
+use crate::cx::Cx;
+use crate::error::{Error, WriteError};
+use crate::ids::{BucketKey, ServerId};
+use crate::output::TimerReason;
+use crate::time::Instant;
+
+impl IdempotenceManager {
+    /// Registers the bucket's next timer. A timer that is too early stays: a stream of batches with
+    /// growing deadlines then costs one registration per delivery timeout, not one per batch.
+    pub(super) fn rearm(&mut self, key: BucketKey) {
+        let Some(bucket) = self.buckets.get_mut(&key) else { return };
+        let next = bucket.next_timer();
+        let keep = match (bucket.timer, next) {
+            (Some(old), Some(new)) => old <= new,
+            (old, new) => old == new,
+        };
+        if keep {
+            return;
+        }
+        if let Some(old) = bucket.timer {
+            self.timers.remove(&(old, key));
+        }
+        if let Some(new) = next {
+            self.timers.insert((new, key));
+        }
+        bucket.timer = next;
+    }
+
+    /// When `handle_timeout` must be called. Retry waits are not part of it, `can_send` has them.
+    pub(crate) fn poll_timeout(&self) -> Option<(Instant, TimerReason)> {
+        let delivery = self.timers.first().map(|(at, _)| (*at, TimerReason::Delivery));
+        let id = self.ids.next_timer().map(|at| (at, TimerReason::Retry));
+        match (delivery, id) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// Does what is due. `has_fresh` tells whether a bucket's queue has a batch.
+    pub(crate) fn handle_timeout(
+        &mut self,
+        cx: &mut Cx<'_>,
+        has_fresh: impl Fn(BucketKey) -> bool,
+    ) {
+        self.ask_for_id(cx.now);
+        // A bucket whose timer stays in the past would keep this loop busy: each is run once.
+        let mut ran = Vec::new();
+        while let Some(&(at, key)) = self.timers.first() {
+            if at > cx.now {
+                break;
+            }
+            self.timers.pop_first();
+            ran.push(key);
+            if let Some(bucket) = self.buckets.get_mut(&key) {
+                bucket.timer = None;
+                let mut env = Env {
+                    config: &self.config,
+                    sink: &mut self.sink,
+                    now: cx.now,
+                    rng: cx.rng,
+                    key,
+                };
+                bucket.expire(has_fresh(key), &mut env);
+            }
+        }
+        for key in ran {
+            self.rearm(key);
+            self.sink.want(Want::Ready(key));
+        }
+    }
+
+    /// Takes the bucket's leader as metadata has it, also when it did not change. False: older than
+    /// what is known, to be ignored.
+    pub(crate) fn handle_leader(
+        &mut self,
+        cx: &mut Cx<'_>,
+        key: BucketKey,
+        leader: (ServerId, Option<i32>),
+        has_fresh: bool,
+    ) -> bool {
+        let Some(bucket) = self.buckets.get_mut(&key) else { return true };
+        let mut env =
+            Env { config: &self.config, sink: &mut self.sink, now: cx.now, rng: cx.rng, key };
+        let accepted = bucket.lead(leader, has_fresh, &mut env);
+        if accepted {
+            self.rearm(key);
+            self.sink.want(Want::Ready(key));
+        }
+        accepted
+    }
+
+    /// The bucket is gone with its table or partition: all its batches are over. Those in its queue
+    /// are the queue's to complete.
+    pub(crate) fn handle_bucket_gone(&mut self, cx: &mut Cx<'_>, key: BucketKey, error: &Error) {
+        let Some(mut bucket) = self.buckets.remove(&key) else { return };
+        if let Some(at) = bucket.timer {
+            self.timers.remove(&(at, key));
+        }
+        let mut env =
+            Env { config: &self.config, sink: &mut self.sink, now: cx.now, rng: cx.rng, key };
+        bucket.end(error, &mut env);
+    }
+
+    /// Ends everything: close that ran out of time, or abort. Nothing is sent afterwards.
+    pub(crate) fn abort(&mut self, cx: &mut Cx<'_>, error: &Error) {
+        self.closed = true;
+        while let Some(key) = self.buckets.keys().next().copied() {
+            self.handle_bucket_gone(cx, key, error);
+        }
+        self.sink.wants.clear();
+    }
+}
+
+impl Bucket {
+    fn expire(&mut self, has_fresh: bool, env: &mut Env<'_>) {
+        let now = env.now;
+        let returned = std::mem::take(&mut self.returned);
+        for held in returned {
+            if held.is_late(now) {
+                env.finish_not_written(held, Some(Doom::Deadline));
+            } else {
+                self.returned.push_back(held);
+            }
+        }
+        let mut late = std::mem::take(&mut self.late);
+        late.retain(|late| {
+            let over = late.held.is_late(now);
+            if over {
+                env.finish_inferred(late.held.clone());
+            }
+            !over
+        });
+        self.late = late;
+        for i in 0..self.slots.len() {
+            if self.slots[i].doomed.is_none() && self.slots[i].held.is_late(now) {
+                self.doom(i, Doom::Deadline);
+            }
+        }
+        if self.moved_until.is_some_and(|until| until <= now) {
+            self.moved_until = None;
+            let mut conns: Vec<_> = self.opens().map(|open| open.conn).collect();
+            conns.dedup();
+            for conn in conns {
+                env.sink.want(Want::CloseConnection { conn, bucket: env.key });
+            }
+        }
+        if env.config.enabled {
+            self.settle(has_fresh, env);
+        } else {
+            self.end_doomed(env);
+        }
+    }
+
+    fn lead(&mut self, new: (ServerId, Option<i32>), has_fresh: bool, env: &mut Env<'_>) -> bool {
+        let known = self.leader;
+        if let (Some((_, Some(known))), (_, Some(new))) = (known, new)
+            && new < known
+        {
+            return false;
+        }
+        self.leader = Some(new);
+        let moved = known.is_some_and(|known| known != new);
+        if moved && known.map(|k| k.0) != Some(new.0) && self.opens().next().is_some() {
+            self.moved_until = Some(env.now + env.config.moved_grace);
+        }
+        if let Confirm::Asked(_) = self.confirm {
+            self.confirm = Confirm::Done;
+            if moved {
+                // The refusals came from a former leader: the new one is asked first.
+                self.genuine = false;
+            }
+        }
+        if env.config.enabled {
+            self.settle(has_fresh, env);
+        }
+        true
+    }
+
+    /// Completes everything with this error.
+    fn end(&mut self, error: &Error, env: &mut Env<'_>) {
+        for late in std::mem::take(&mut self.late) {
+            env.finish_inferred(late.held);
+        }
+        for slot in std::mem::take(&mut self.slots) {
+            let error = error.clone();
+            let outcome = if slot.open.is_some() || slot.ambiguous {
+                WriteError::OutcomeUnknown(error)
+            } else {
+                WriteError::NotWritten(error)
+            };
+            env.finish(slot.held, Outcome::Failed(outcome));
+        }
+        for held in std::mem::take(&mut self.returned) {
+            env.finish(held, Outcome::Failed(WriteError::NotWritten(error.clone())));
+        }
+    }
+}
