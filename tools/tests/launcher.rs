@@ -50,7 +50,9 @@ fn no_jvm_is_left_after_the_launcher_was_killed() {
 
 #[test]
 fn no_jvm_is_left_after_the_launcher_was_killed_at_any_point_of_its_start() {
-    if !real_cluster_or_skip("no_jvm_is_left_after_the_launcher_was_killed_at_any_point") {
+    if !real_cluster_or_skip(
+        "no_jvm_is_left_after_the_launcher_was_killed_at_any_point_of_its_start",
+    ) {
         return;
     }
     for jvms in 1..=3 {

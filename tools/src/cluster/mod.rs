@@ -15,6 +15,9 @@
 //! It needs Java 11 or newer and, the first time, Maven. A test begins with
 //! [`real_cluster_or_skip`], which says loudly that the test did not run where they are missing.
 //!
+//! Tests of one binary may share a cluster in a `static`: it is not dropped then, but taken down
+//! with the process all the same.
+//!
 //! # Environment
 //!
 //! | variable | meaning |

@@ -29,13 +29,15 @@ pub(super) struct Java {
 pub(super) struct Process {
     server: Server,
     log: PathBuf,
+    /// Where the log of the present run begins: what an earlier one said explains nothing.
+    begin: u64,
     child: Option<Child>,
     paused: bool,
 }
 
 impl Process {
     pub(super) fn new(server: Server, layout: &Layout) -> Self {
-        Self { server, log: layout.log(server), child: None, paused: false }
+        Self { server, log: layout.log(server), begin: 0, child: None, paused: false }
     }
 
     pub(super) fn server(&self) -> Server {
@@ -49,18 +51,20 @@ impl Process {
         layout: &Layout,
         guard: &Guard,
     ) -> Result<(), ClusterError> {
-        let open = || -> io::Result<(File, File)> {
+        let open = || -> io::Result<(File, File, u64)> {
             let log = fs::OpenOptions::new().create(true).append(true).open(&self.log)?;
             let copy = log.try_clone()?;
-            Ok((log, copy))
+            let length = log.metadata()?.len();
+            Ok((log, copy, length))
         };
-        let (out, err) = open().map_err(|e| ClusterError::path("open", &self.log, &e))?;
+        let (out, err, length) = open().map_err(|e| ClusterError::path("open", &self.log, &e))?;
         let mut command = command(self.server, java, layout);
         command.stdin(Stdio::null()).stdout(out).stderr(err);
         let child = guard
             .spawn(&mut command)
             .map_err(|e| ClusterError::io(format!("cannot start the {}", self.server), &e))?;
         self.child = Some(child);
+        self.begin = length;
         self.paused = false;
         Ok(())
     }
@@ -147,7 +151,8 @@ impl Process {
 
     /// The end of the log.
     pub(super) fn tail(&self) -> String {
-        tail(&self.log).unwrap_or_else(|error| format!("({}: {error})", self.log.display()))
+        tail(&self.log, self.begin)
+            .unwrap_or_else(|error| format!("({}: {error})", self.log.display()))
     }
 }
 
@@ -184,10 +189,10 @@ fn command(server: Server, java: &Java, layout: &Layout) -> Command {
     command
 }
 
-fn tail(path: &Path) -> io::Result<String> {
+fn tail(path: &Path, begin: u64) -> io::Result<String> {
     let mut file = File::open(path)?;
     let length = file.metadata()?.len();
-    file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES)))?;
+    file.seek(SeekFrom::Start(begin.max(length.saturating_sub(TAIL_BYTES))))?;
     let mut bytes = Vec::new();
     file.take(TAIL_BYTES).read_to_end(&mut bytes)?;
     Ok(last_lines(&String::from_utf8_lossy(&bytes)))

@@ -80,6 +80,7 @@ impl RealCluster {
             return Err(Unavailable::Platform.into());
         }
         let program = jars::java()?;
+        jars::check()?;
         let dir = directory(options.dir.as_deref())?;
         let scratch = options.dir.is_none().then_some(dir.as_path());
         let guard =

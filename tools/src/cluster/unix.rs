@@ -26,7 +26,7 @@ const ANCHOR: &str = "trap '' HUP INT TERM; read line; kill -9 0";
 
 /// `$1` is the process group, `$2` the directory. Where nobody collects the dead, the group never
 /// ends, hence the limit.
-const JANITOR: &str = "trap '' HUP INT TERM; read line; n=0; \
+const JANITOR: &str = "trap '' HUP INT TERM; PATH=$PATH:/usr/bin:/bin; read line; n=0; \
     while [ $n -lt 10 ] && kill -0 -\"$1\" 2>/dev/null; do sleep 1; n=$((n + 1)); done; \
     rm -rf -- \"$2\"";
 
