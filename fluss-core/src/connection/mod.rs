@@ -1,10 +1,11 @@
 //! Connections to servers: one for each, made when something waits for it, remade when lost.
 //!
-//! A connection's life is connecting → negotiating versions → authenticating (when credentials are
-//! set) → ready → gone. Small requests wait in their server's outbox until the socket takes them;
-//! requests that are made only when they can be written (writes, fetches) are announced with
-//! [`Connections::want_flush`] and registered with [`Connections::begin`]. Every request gets exactly
-//! one [`Reply`]: an answer, a rejection, `Lost` once it was handed to a socket, else `NotSent`.
+//! A connection's life is connecting → negotiating versions → authenticating (when credentials
+//! are set) → ready → gone. Small requests wait in their server's outbox until the socket takes
+//! them; requests that are made only when they can be written (writes, fetches) are announced with
+//! [`Connections::want_flush`] and registered with [`Connections::begin`]. Every request gets
+//! exactly one [`Reply`]: an answer, a rejection, `Lost` once it was handed to a socket, else
+//! `NotSent`.
 
 mod handshake;
 mod inflight;
@@ -83,7 +84,8 @@ pub(crate) struct Connections {
 }
 
 impl Connections {
-    /// Knows the bootstrap addresses, as [`ServerId::Bootstrap`] with their index; connects to none.
+    /// Knows the bootstrap addresses, as [`ServerId::Bootstrap`] with their index; connects to
+    /// none.
     pub(crate) fn new(config: &Config) -> Self {
         let bootstrap = (0..=u16::MAX).zip(&config.bootstrap).map(|(index, address)| {
             let id = ServerId::Bootstrap(index);
@@ -271,7 +273,8 @@ impl Connections {
         self.servers.values().filter_map(Server::timeout).min()
     }
 
-    /// Gives up a connection for this reason: its requests are lost, what waits goes to the next one.
+    /// Gives up a connection for this reason: its requests are lost, what waits goes to the next
+    /// one.
     pub(crate) fn close(&mut self, cx: &mut Cx<'_>, conn: ConnId, reason: &str) {
         self.with(cx, conn, |server, cx, out| server.close(cx, out, reason));
     }

@@ -45,7 +45,8 @@ impl Outputs {
         self.reply(owner, Err(RequestError::Lost(error)));
     }
 
-    /// Takes back what was asked of the adapter for this connection; true when it never heard of it.
+    /// Takes back what was asked of the adapter for this connection; true when it never heard of
+    /// it.
     fn forget(&mut self, conn: ConnId) -> bool {
         let mut unborn = false;
         self.actions.retain(|action| match action {
