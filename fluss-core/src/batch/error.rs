@@ -42,6 +42,9 @@ pub enum BatchError {
         /// Bytes there was room for.
         expected: usize,
     },
+    /// The batch cannot be described by a header.
+    #[error(transparent)]
+    Record(#[from] fluss_proto::record::RecordError),
 }
 
 impl From<std::io::Error> for BatchError {

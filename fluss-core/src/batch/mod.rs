@@ -2,12 +2,16 @@
 //! rows.
 
 pub mod arrow;
+pub mod decode;
 mod error;
 mod pool;
+mod schema;
 
 pub use arrow::{ArrowBatchBuilder, ArrowBatchOptions, ArrowCompression};
+pub use decode::{ArrowDecoder, DecodeError, DecodeLimits, LogRows, RowView};
 pub use error::BatchError;
 pub use pool::BodyPool;
+pub use schema::{arrow_schema_of, arrow_type_of, data_type_of};
 
 /// What became of a row that was pushed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

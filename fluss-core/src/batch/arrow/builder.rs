@@ -2,6 +2,7 @@
 
 use arrow_ipc::{Buffer, CompressionType, FieldNode};
 use bytes::Bytes;
+use fluss_proto::record::SealedBatch;
 
 use super::column::Column;
 use super::compress::{ArrowCompression, Compressor};
@@ -41,14 +42,8 @@ impl Default for ArrowBatchOptions {
     }
 }
 
-/// The part of a batch behind its header, and what the header says about it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SealedArrow {
-    /// The Arrow message.
-    pub body: Bytes,
-    /// The number of rows.
-    pub rows: u32,
-}
+/// Bit 0 of a batch's attributes: every record is an append.
+const APPEND_ONLY: u8 = 1;
 
 /// What the size of a batch is made of.
 #[derive(Clone, Copy, Debug, Default)]
@@ -100,8 +95,9 @@ impl Layout {
 /// let schema = Schema::new(columns, vec![]);
 /// let mut builder = ArrowBatchBuilder::new(schema, ArrowBatchOptions::default())?;
 /// assert_eq!(builder.try_push(&Reading(1, "one"))?, Push::Pushed(0));
-/// let sealed = builder.seal(Vec::new())?;
-/// assert_eq!(sealed.rows, 1);
+/// let schema_id = 1;
+/// let sealed = builder.seal(schema_id, Vec::new())?;
+/// assert_eq!(sealed.record_count(), 1);
 /// assert!(builder.is_empty());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -281,12 +277,16 @@ impl ArrowBatchBuilder {
         self.half_written = false;
     }
 
-    /// Turns the rows into a body, written into `body` (whose content is dropped, whose memory is
-    /// used), and leaves the builder empty for the next batch.
+    /// Turns the rows into a batch whose payload is written into `body` (whose content is dropped,
+    /// whose memory is used), and leaves the builder empty for the next batch.
+    ///
+    /// `schema_id` is the id of the builder's schema; the server does not check it, and a wrong one
+    /// makes the batch unreadable. Take `body` from a [`BodyPool`](crate::batch::BodyPool) with
+    /// [`body_capacity`](Self::body_capacity), and give the payload back once it is acknowledged.
     ///
     /// # Errors
     /// The batch has no rows, or the compressor failed; then the rows are still there.
-    pub fn seal(&mut self, mut body: Vec<u8>) -> Result<SealedArrow, BatchError> {
+    pub fn seal(&mut self, schema_id: i16, mut body: Vec<u8>) -> Result<SealedBatch, BatchError> {
         if self.half_written {
             self.roll_back();
         }
@@ -306,8 +306,10 @@ impl ArrowBatchBuilder {
             return Err(BatchError::Metadata { got, expected });
         }
         let rows = self.rows as u32;
+        let payload = Bytes::from(body);
+        let sealed = SealedBatch::log_v0(schema_id, APPEND_ONLY, rows, rows - 1, payload)?;
         self.clear();
-        Ok(SealedArrow { body: Bytes::from(body), rows })
+        Ok(sealed)
     }
 
     fn write_buffers(

@@ -1,4 +1,6 @@
 use super::*;
+use fluss_proto::record::Stamp;
+
 use crate::row::{Column, DataType, Datum, Decimal, RowErrorKind, RowSink, Timestamp, TypeKind};
 
 /// A row of values, as the tests find handy.
@@ -32,6 +34,10 @@ fn builder(types: &[(TypeKind, bool)]) -> ArrowBatchBuilder {
     ArrowBatchBuilder::new(schema(types), options(ArrowCompression::None)).unwrap()
 }
 
+fn payload(builder: &mut ArrowBatchBuilder) -> Bytes {
+    builder.seal(1, Vec::new()).unwrap().payload().clone()
+}
+
 fn hex(text: &str) -> Vec<u8> {
     let digits = text.trim();
     let byte = |i| u8::from_str_radix(&digits[i..i + 2], 16).unwrap();
@@ -46,9 +52,9 @@ fn the_body_equals_the_one_of_the_java_client() {
     for (a, b) in [(1, Datum::Str("a")), (2, Datum::Null), (3, Datum::Str("ccc"))] {
         builder.try_push(&Values(&[Datum::Int32(a), b])).unwrap();
     }
-    let sealed = builder.seal(Vec::new()).unwrap();
-    assert_eq!(sealed.rows, 3);
-    assert_eq!(sealed.body[..], hex(vector)[HEADER_BYTES..]);
+    let sealed = builder.seal(1, Vec::new()).unwrap();
+    let head = sealed.stamp(Stamp { writer_id: 100, sequence: 7 });
+    assert_eq!([&head[..], sealed.payload()].concat(), hex(vector));
 }
 
 #[test]
@@ -95,8 +101,7 @@ fn a_refused_row_leaves_the_batch_as_it_was() {
             without.try_push(&Values(&good)).unwrap();
             assert_eq!(with.size_in_bytes(), without.size_in_bytes());
         }
-        let (with, without) = (with.seal(Vec::new()), without.seal(Vec::new()));
-        assert_eq!(with.unwrap(), without.unwrap(), "batch {batch}");
+        assert_eq!(payload(&mut with), payload(&mut without), "batch {batch}");
     }
 }
 
@@ -156,7 +161,7 @@ fn a_panic_in_a_row_does_not_shift_the_columns() {
     for builder in [&mut with, &mut without] {
         builder.try_push(&Values(&[Datum::Int32(2), Datum::Null])).unwrap();
     }
-    assert_eq!(with.seal(Vec::new()), without.seal(Vec::new()));
+    assert_eq!(payload(&mut with), payload(&mut without));
 }
 
 #[test]
@@ -176,7 +181,7 @@ fn a_full_batch_takes_the_row_back_and_the_next_one_takes_it() {
 
     let large = "y".repeat(9_000);
     assert_eq!(builder.try_push(&Values(&[Datum::Str(&large)])), Ok(Push::Full));
-    builder.seal(Vec::new()).unwrap();
+    builder.seal(1, Vec::new()).unwrap();
     assert_eq!(builder.try_push(&Values(&[Datum::Str(&large)])), Ok(Push::Pushed(0)));
 
     let too_large = "z".repeat(10_000);
@@ -202,7 +207,7 @@ fn the_size_is_an_upper_bound_for_every_compression() {
                 builder.try_push(&Values(&[Datum::Null, text, Datum::Int8(row as i8)])).unwrap();
             }
             let (bound, capacity) = (builder.size_in_bytes(), builder.body_capacity());
-            let body = builder.seal(Vec::new()).unwrap().body;
+            let body = payload(&mut builder);
             assert!(HEADER_BYTES + body.len() <= bound, "{compression:?}, {rows} rows");
             assert!(body.len() <= capacity, "{compression:?}, {rows} rows");
         }
@@ -250,5 +255,6 @@ fn impossible_options_are_refused_with_the_limits() {
 
 #[test]
 fn an_empty_batch_is_not_sealed() {
-    assert_eq!(builder(&[(TypeKind::Int, true)]).seal(Vec::new()), Err(BatchError::Empty));
+    let sealed = builder(&[(TypeKind::Int, true)]).seal(1, Vec::new());
+    assert_eq!(sealed.unwrap_err(), BatchError::Empty);
 }

@@ -8,5 +8,5 @@ pub(super) mod convert;
 mod ipc;
 mod writer;
 
-pub use builder::{ArrowBatchBuilder, ArrowBatchOptions, SealedArrow};
+pub use builder::{ArrowBatchBuilder, ArrowBatchOptions};
 pub use compress::ArrowCompression;
