@@ -4,12 +4,16 @@
 pub mod arrow;
 pub mod decode;
 mod error;
+mod kv;
+mod kv_row;
 mod pool;
 mod schema;
 
 pub use arrow::{ArrowBatchBuilder, ArrowBatchOptions, ArrowCompression};
 pub use decode::{ArrowDecoder, DecodeError, DecodeLimits, LogRows, RowView};
 pub use error::BatchError;
+pub use kv::{KvBatchBuilder, KvBatchOptions};
+pub use kv_row::{KvEncoderError, KvFormat, KvRowEncoder, KvScratch};
 pub use pool::BodyPool;
 pub use schema::{arrow_schema_of, arrow_type_of, data_type_of};
 

@@ -50,6 +50,9 @@ pub enum RowErrorKind {
         /// What to do.
         advice: &'static str,
     },
+    /// The encoded row contradicts the format of a record.
+    #[error(transparent)]
+    Record(#[from] fluss_proto::record::RecordError),
     /// The row alone is larger than a batch may be.
     #[error("the row needs {size} bytes, at most {limit} are allowed")]
     TooLarge {
@@ -113,6 +116,12 @@ impl RowError {
 impl From<RowErrorKind> for RowError {
     fn from(kind: RowErrorKind) -> Self {
         Self(Box::new(kind))
+    }
+}
+
+impl From<fluss_proto::record::RecordError> for RowError {
+    fn from(error: fluss_proto::record::RecordError) -> Self {
+        RowErrorKind::Record(error).into()
     }
 }
 

@@ -11,6 +11,7 @@ mod decimal;
 mod decode;
 mod error;
 pub mod hash;
+pub mod indexed;
 mod json;
 pub mod key;
 mod schema;
