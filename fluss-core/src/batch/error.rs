@@ -34,9 +34,6 @@ pub enum BatchError {
         /// What it said.
         reason: String,
     },
-    /// The batch contradicts its format.
-    #[error(transparent)]
-    Record(#[from] fluss_proto::record::RecordError),
     /// The description of the batch did not fit the room that was computed for it.
     #[error("the batch's metadata has {got} bytes where {expected} were computed")]
     Metadata {
