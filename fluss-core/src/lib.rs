@@ -10,6 +10,8 @@ pub mod ids;
 mod output;
 pub mod rng;
 pub mod row;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod time;
 mod writer;
 

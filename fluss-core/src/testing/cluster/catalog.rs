@@ -1,0 +1,120 @@
+//! Databases, tables, partitions and where their buckets live.
+
+use bytes::Bytes;
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+use super::kv::Kv;
+use super::log::Log;
+use crate::ids::{BucketKey, TablePath};
+use crate::row::Schema;
+use crate::time::Instant;
+
+/// A database.
+#[derive(Clone, Debug)]
+pub(super) struct Database {
+    pub(super) json: Bytes,
+    pub(super) created_ms: i64,
+}
+
+/// A table. Its buckets are in the catalog's own map.
+#[derive(Clone, Debug)]
+pub(super) struct Table {
+    pub(super) id: i64,
+    pub(super) path: TablePath,
+    pub(super) schema_id: i32,
+    pub(super) descriptor: Value,
+    pub(super) created_ms: i64,
+    pub(super) buckets: i32,
+    pub(super) replication: i32,
+    pub(super) partition_keys: Vec<String>,
+    pub(super) schema: Schema,
+    /// Partition ids by name.
+    pub(super) partitions: BTreeMap<String, i64>,
+}
+
+impl Table {
+    pub(super) fn json(&self) -> Bytes {
+        self.descriptor.to_string().into()
+    }
+
+    pub(super) fn schema_json(&self) -> Bytes {
+        self.descriptor["schema"].to_string().into()
+    }
+
+    pub(super) fn partitioned(&self) -> bool {
+        !self.partition_keys.is_empty()
+    }
+
+    /// The value of a `table.*` property in upper case, since values are matched without case.
+    pub(super) fn property(&self, name: &str) -> Option<String> {
+        self.descriptor["properties"][name].as_str().map(str::to_uppercase)
+    }
+}
+
+/// Who leads a bucket, as one server sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Leader {
+    pub(super) server: i32,
+    pub(super) epoch: i32,
+}
+
+/// A bucket: leader, replicas, log and rows.
+#[derive(Clone, Debug)]
+pub(super) struct Bucket {
+    pub(super) leader: Leader,
+    /// What servers that have not heard of the latest move say, and until when.
+    pub(super) stale: Option<(Leader, Instant)>,
+    /// Leaders serve from here on.
+    pub(super) serves_from: Instant,
+    pub(super) replicas: Vec<i32>,
+    /// In-sync replicas, the leader included.
+    pub(super) in_sync: usize,
+    pub(super) log: Log,
+    pub(super) kv: Option<Kv>,
+    /// Rows of batches that were acknowledged or are held for their acknowledgement.
+    pub(super) rows_appended: u64,
+    /// Batches recognised as duplicates.
+    pub(super) duplicates: u64,
+}
+
+/// All state that survives the loss of a connection.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Catalog {
+    pub(super) databases: BTreeMap<String, Database>,
+    pub(super) tables: BTreeMap<TablePath, Table>,
+    pub(super) paths: BTreeMap<i64, TablePath>,
+    pub(super) buckets: BTreeMap<BucketKey, Bucket>,
+    pub(super) next_table_id: i64,
+    pub(super) next_partition_id: i64,
+    pub(super) next_writer_id: i64,
+}
+
+impl Catalog {
+    pub(super) fn table_by_id(&self, id: i64) -> Option<&Table> {
+        self.tables.get(self.paths.get(&id)?)
+    }
+
+    /// The table and partition name of a partition id.
+    pub(super) fn partition(&self, id: i64) -> Option<(&Table, &str)> {
+        self.tables.values().find_map(|table| {
+            let (name, _) = table.partitions.iter().find(|(_, other)| **other == id)?;
+            Some((table, name.as_str()))
+        })
+    }
+
+    /// The buckets of a table or of one partition.
+    pub(super) fn buckets_of(
+        &self,
+        table: i64,
+        partition: Option<i64>,
+    ) -> impl Iterator<Item = (&BucketKey, &Bucket)> {
+        use crate::ids::{PartitionId, TableId};
+        let key = |bucket| BucketKey {
+            table: TableId(table),
+            partition: partition.map(PartitionId),
+            bucket,
+        };
+        self.buckets.range(key(i32::MIN)..=key(i32::MAX))
+    }
+}

@@ -1,0 +1,276 @@
+//! Calls that only read: metadata, lists, table descriptions.
+
+use fluss_proto::message::{
+    DatabaseExistsRequest, DatabaseExistsResponse, GetDatabaseInfoRequest, GetDatabaseInfoResponse,
+    GetTableInfoRequest, GetTableInfoResponse, GetTableSchemaRequest, GetTableSchemaResponse,
+    ListDatabasesRequest, ListDatabasesResponse, ListPartitionInfosRequest,
+    ListPartitionInfosResponse, ListTablesRequest, ListTablesResponse, MetadataRequest,
+    MetadataResponse, PbBucketMetadata, PbDatabaseSummary, PbKeyValue, PbPartitionInfo,
+    PbPartitionMetadata, PbPartitionSpec, PbServerNode, PbTableMetadata, PbTablePath,
+    TableExistsRequest, TableExistsResponse,
+};
+
+use super::api::code;
+use super::catalog::{Bucket, Table};
+use super::ddl::{no_database, no_table, path_of};
+use super::{Answer, Failure, FakeCluster, Release};
+use crate::ids::{BucketKey, ServerId, TablePath};
+
+impl FakeCluster {
+    pub(super) fn list_databases(
+        &mut self,
+        request: ListDatabasesRequest,
+    ) -> Answer<ListDatabasesResponse> {
+        if request.include_summary != Some(true) {
+            let database_name = self.catalog.databases.keys().cloned().collect();
+            return Ok(ListDatabasesResponse { database_name, database_summary: Vec::new() });
+        }
+        let summary = |(name, database): (&String, &super::catalog::Database)| PbDatabaseSummary {
+            database_name: name.clone(),
+            created_time: database.created_ms,
+            table_count: i32::try_from(self.tables_of(name).count()).unwrap_or(i32::MAX),
+        };
+        let database_summary = self.catalog.databases.iter().map(summary).collect();
+        Ok(ListDatabasesResponse { database_name: Vec::new(), database_summary })
+    }
+
+    fn tables_of<'a>(&'a self, database: &'a str) -> impl Iterator<Item = &'a Table> + 'a {
+        self.catalog.tables.values().filter(move |table| *table.path.database == *database)
+    }
+
+    pub(super) fn database_exists(
+        &mut self,
+        request: &DatabaseExistsRequest,
+    ) -> Answer<DatabaseExistsResponse> {
+        let exists = self.catalog.databases.contains_key(&request.database_name);
+        Ok(DatabaseExistsResponse { exists })
+    }
+
+    pub(super) fn database_info(
+        &mut self,
+        request: &GetDatabaseInfoRequest,
+    ) -> Answer<GetDatabaseInfoResponse> {
+        let name = &request.database_name;
+        let database = self.catalog.databases.get(name).ok_or_else(|| no_database(name))?;
+        Ok(GetDatabaseInfoResponse {
+            database_json: database.json.clone(),
+            created_time: database.created_ms,
+            modified_time: database.created_ms,
+        })
+    }
+
+    fn table_at(&self, path: &PbTablePath) -> Answer<&Table> {
+        let path = path_of(path);
+        self.catalog.tables.get(&path).ok_or_else(|| no_table(&path))
+    }
+
+    fn remote_data_dir(&self) -> Option<String> {
+        (self.options.release >= Release::V1_0).then(|| "/fake/remote".to_owned())
+    }
+
+    pub(super) fn table_info(
+        &mut self,
+        request: &GetTableInfoRequest,
+    ) -> Answer<GetTableInfoResponse> {
+        let table = self.table_at(&request.table_path)?;
+        Ok(GetTableInfoResponse {
+            table_id: table.id,
+            schema_id: table.schema_id,
+            table_json: table.json(),
+            created_time: table.created_ms,
+            modified_time: table.created_ms,
+            remote_data_dir: self.remote_data_dir(),
+            bucket_count_epoch: None,
+        })
+    }
+
+    pub(super) fn table_schema(
+        &mut self,
+        request: &GetTableSchemaRequest,
+    ) -> Answer<GetTableSchemaResponse> {
+        let table = self.table_at(&request.table_path)?;
+        let schema_id = request.schema_id.unwrap_or(table.schema_id);
+        if schema_id != table.schema_id {
+            let message = format!("table {} has no schema {schema_id}", table.path);
+            return Err(Failure::new(code::SCHEMA_NOT_EXIST, message));
+        }
+        Ok(GetTableSchemaResponse { schema_id, schema_json: table.schema_json() })
+    }
+
+    pub(super) fn list_tables(
+        &mut self,
+        request: &ListTablesRequest,
+    ) -> Answer<ListTablesResponse> {
+        let name = &request.database_name;
+        if !self.catalog.databases.contains_key(name) {
+            return Err(no_database(name));
+        }
+        let table_name = self.tables_of(name).map(|table| table.path.table.to_string()).collect();
+        Ok(ListTablesResponse { table_name })
+    }
+
+    pub(super) fn table_exists(
+        &mut self,
+        request: &TableExistsRequest,
+    ) -> Answer<TableExistsResponse> {
+        Ok(TableExistsResponse { exists: self.table_at(&request.table_path).is_ok() })
+    }
+
+    pub(super) fn list_partitions(
+        &mut self,
+        request: &ListPartitionInfosRequest,
+    ) -> Answer<ListPartitionInfosResponse> {
+        let table = self.table_at(&request.table_path)?;
+        if !table.partitioned() {
+            let message = format!("table {} is not partitioned", table.path);
+            return Err(Failure::new(code::TABLE_NOT_PARTITIONED, message));
+        }
+        let wanted = request.partial_partition_spec.as_ref();
+        let wanted = wanted.map_or(&[][..], |spec| &spec.partition_key_values[..]);
+        if let Some(pair) = wanted.iter().find(|pair| !table.partition_keys.contains(&pair.key)) {
+            let message = format!("{} is not a partition key", pair.key);
+            return Err(Failure::new(code::INVALID_PARTITION_SPEC, message));
+        }
+        let infos = table.partitions.iter().map(|(name, id)| {
+            let values = table.partition_keys.iter().zip(name.split('$'));
+            let pair = |(key, value): (&String, &str)| PbKeyValue {
+                key: key.clone(),
+                value: value.to_owned(),
+            };
+            PbPartitionInfo {
+                partition_id: *id,
+                partition_spec: PbPartitionSpec {
+                    partition_key_values: values.map(pair).collect(),
+                },
+                remote_data_dir: self.remote_data_dir(),
+                bucket_count: None,
+            }
+        });
+        let fits = |info: &PbPartitionInfo| {
+            wanted.iter().all(|pair| info.partition_spec.partition_key_values.contains(pair))
+        };
+        let partitions_info = infos.filter(fits).collect();
+        Ok(ListPartitionInfosResponse { partitions_info, system_partitions_included: None })
+    }
+
+    pub(super) fn metadata(
+        &mut self,
+        server: ServerId,
+        request: &MetadataRequest,
+    ) -> Answer<MetadataResponse> {
+        let mut answer = MetadataResponse {
+            coordinator_server: self.node(ServerId::Coordinator),
+            ..Default::default()
+        };
+        for id in self.servers.keys().filter(|id| **id != ServerId::Coordinator) {
+            answer.tablet_servers.extend(self.node(*id).filter(|_| self.is_up(*id)));
+        }
+        for path in &request.table_path {
+            // Unlike all other calls, this one has no code of its own for a missing table.
+            let table = self.table_at(path).map_err(|_| {
+                let path = path_of(path);
+                Failure::new(code::UNKNOWN, format!("Failed to get tables: no table {path}"))
+            })?;
+            answer.table_metadata.push(self.table_metadata(server, table));
+        }
+        for wanted in &request.partitions_path {
+            let path = TablePath::new(&wanted.database_name, &wanted.table_name);
+            let Some(name) = &wanted.partition_name else {
+                return Err(Failure::new(code::UNKNOWN, "partition name is null"));
+            };
+            let table = self.catalog.tables.get(&path).ok_or_else(|| {
+                Failure::new(code::UNKNOWN, format!("Failed to get tables: no table {path}"))
+            })?;
+            let id = table.partitions.get(name).ok_or_else(|| no_partition(name))?;
+            answer.partition_metadata.push(self.partition_metadata(server, table, name, *id));
+        }
+        for id in &request.partitions_id {
+            let (table, name) =
+                self.catalog.partition(*id).ok_or_else(|| no_partition(&id.to_string()))?;
+            answer.partition_metadata.push(self.partition_metadata(server, table, name, *id));
+        }
+        Ok(answer)
+    }
+
+    /// Whether the server accepts connections.
+    #[must_use]
+    pub fn is_up(&self, server: ServerId) -> bool {
+        self.servers.get(&server).is_some_and(|server| server.up)
+    }
+
+    fn node(&self, id: ServerId) -> Option<PbServerNode> {
+        let server = self.servers.get(&id)?;
+        Some(PbServerNode {
+            node_id: if let ServerId::Tablet(id) = id { id } else { 0 },
+            host: server.address.host.to_string(),
+            port: server.address.port.into(),
+            listeners: None,
+            rack: None,
+        })
+    }
+
+    fn table_metadata(&self, server: ServerId, table: &Table) -> PbTableMetadata {
+        PbTableMetadata {
+            table_path: PbTablePath {
+                database_name: table.path.database.to_string(),
+                table_name: table.path.table.to_string(),
+            },
+            table_id: table.id,
+            schema_id: table.schema_id,
+            table_json: table.json(),
+            bucket_metadata: self.buckets_metadata(server, table.id, None),
+            created_time: table.created_ms,
+            modified_time: table.created_ms,
+            remote_data_dir: self.remote_data_dir(),
+            bucket_count_epoch: None,
+        }
+    }
+
+    fn partition_metadata(
+        &self,
+        server: ServerId,
+        table: &Table,
+        name: &str,
+        id: i64,
+    ) -> PbPartitionMetadata {
+        PbPartitionMetadata {
+            table_id: table.id,
+            partition_name: name.to_owned(),
+            partition_id: id,
+            bucket_metadata: self.buckets_metadata(server, table.id, Some(id)),
+            bucket_count: None,
+        }
+    }
+
+    fn buckets_metadata(
+        &self,
+        asked: ServerId,
+        table: i64,
+        partition: Option<i64>,
+    ) -> Vec<PbBucketMetadata> {
+        let describe = |(key, bucket): (&BucketKey, &Bucket)| {
+            let leader = match bucket.stale {
+                // Only the new leader itself knows at once.
+                Some((old, until))
+                    if self.now < until && asked != ServerId::Tablet(bucket.leader.server) =>
+                {
+                    old
+                }
+                _ => bucket.leader,
+            };
+            PbBucketMetadata {
+                bucket_id: key.bucket,
+                leader_id: Some(leader.server).filter(|&id| id >= 0),
+                replica_id: bucket.replicas.clone(),
+                leader_epoch: Some(leader.epoch),
+                bucket_epoch: None,
+                isr: Vec::new(),
+            }
+        };
+        self.catalog.buckets_of(table, partition).map(describe).collect()
+    }
+}
+
+fn no_partition(name: &str) -> Failure {
+    Failure::new(code::PARTITION_NOT_EXISTS, format!("partition {name} does not exist"))
+}

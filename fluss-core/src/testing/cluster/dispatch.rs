@@ -1,0 +1,325 @@
+//! From a request to its answer, with the faults in between.
+
+use bytes::Bytes;
+use fluss_proto::message::{
+    ApiVersionsResponse, AuthenticateRequest, AuthenticateResponse, FetchLogRequest,
+    InitWriterRequest, InitWriterResponse, LookupRequest, PbApiVersion, ProduceLogRequest,
+    PutKvRequest,
+};
+use prost::Message;
+
+use super::api::{self, code, key};
+use super::conn::{self, Outcome, Request};
+use super::{Answer, Failure, FakeCluster, Fault, Timer, shape};
+use crate::ids::{BucketKey, ConnId, PartitionId, ServerId, TableId};
+
+/// Codes that a server answers for a whole request, never for one bucket.
+const WHOLE_REQUEST: [i32; 5] = [18, 46, 48, 65, 70];
+
+/// What an answer needs besides its content.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ReplyTo {
+    pub(super) conn: ConnId,
+    pub(super) id: i32,
+    pub(super) fault: Option<Fault>,
+}
+
+impl FakeCluster {
+    /// A request has come in: it is processed, or waits behind one that is held back.
+    pub(super) fn arrive(&mut self, conn: ConnId, mut request: Request) {
+        let Some(state) = self.conns.get_mut(&conn).filter(|state| !state.closing) else { return };
+        request.fault = self.faults.draw(request.api);
+        if state.held_until.is_some() {
+            state.queue.push_back(request);
+            return;
+        }
+        if let Some(fault @ Fault::DelayRequest(delay)) = request.fault {
+            let until = self.now + delay;
+            state.held_until = Some(until);
+            request.fault = None;
+            state.queue.push_back(request);
+            self.faults.fired(fault);
+            self.set_timer(until, Timer::Resume(conn));
+            return;
+        }
+        self.process(conn, request);
+    }
+
+    /// Processes what was held back, also when the client is gone: servers do that.
+    pub(super) fn resume(&mut self, conn: ConnId) {
+        if let Some(state) = self.conns.get_mut(&conn) {
+            state.held_until = None;
+        }
+        while let Some(state) = self.conns.get_mut(&conn) {
+            let Some(request) = state.queue.pop_front() else { break };
+            self.process(conn, request);
+        }
+        if self.conns.get(&conn).is_some_and(|state| !state.open) {
+            self.conns.remove(&conn);
+        }
+    }
+
+    fn process(&mut self, conn: ConnId, mut request: Request) {
+        let Some(server) = self.conns.get(&conn).map(|state| state.server) else { return };
+        if let Some(fault) = request.fault
+            && self.before(conn, server, &request, fault)
+        {
+            return;
+        }
+        let reply = ReplyTo { conn, id: request.id, fault: request.fault };
+        let coordinator = self.is_coordinator(server);
+        if !api::served(request.api, coordinator) || !shape::complete(request.api, &request.body) {
+            return;
+        }
+        if let Some(failure) = self.refuses_all(conn, &mut request) {
+            return self.respond(reply, Outcome::Refused(failure), false);
+        }
+        match request.api {
+            key::PRODUCE_LOG => self.produce(reply, server, request.body),
+            key::PUT_KV => self.put(reply, server, request.version, request.body),
+            key::FETCH_LOG => self.fetch(reply, server, request.body),
+            _ => {
+                let outcome = self.execute(conn, server, &request);
+                let outcome = match (request.fault, outcome) {
+                    (Some(fault @ Fault::ErrorAfter(code)), Outcome::Answer(_)) => {
+                        self.faults.fired(fault);
+                        Outcome::Refused(Failure::new(code, "injected after the request"))
+                    }
+                    (_, outcome) => outcome,
+                };
+                self.respond(reply, outcome, false);
+            }
+        }
+    }
+
+    /// Faults that come before the request is looked at; true if they end it.
+    fn before(&mut self, conn: ConnId, server: ServerId, request: &Request, fault: Fault) -> bool {
+        match fault {
+            Fault::CutRequest => self.cut(conn),
+            Fault::DropRequest => {}
+            Fault::Silence => {
+                if let Some(state) = self.conns.get_mut(&conn) {
+                    state.silent = true;
+                }
+            }
+            Fault::RestartClean => self.restart(server, true),
+            Fault::RestartUnclean => self.restart(server, false),
+            Fault::MoveLeader | Fault::ExpireWriters | Fault::RecreateTable => {
+                let Some(bucket) = first_bucket(request) else { return false };
+                let done = match fault {
+                    Fault::MoveLeader => self.move_leader(bucket, None).is_some(),
+                    Fault::ExpireWriters => self.expire_writers(bucket),
+                    _ => self.recreate_table(bucket.table),
+                };
+                if done {
+                    self.faults.fired(fault);
+                }
+                return false;
+            }
+            _ => return false,
+        }
+        self.faults.fired(fault);
+        true
+    }
+
+    /// An answer to the request as a whole: authentication, and injected request-level codes.
+    fn refuses_all(&mut self, conn: ConnId, request: &mut Request) -> Option<Failure> {
+        let handshake = matches!(request.api, key::API_VERSIONS | key::AUTHENTICATE);
+        if !handshake && self.conns.get(&conn).is_some_and(|state| !state.authenticated) {
+            return Some(Failure::new(code::AUTHENTICATION, "authentication has not finished"));
+        }
+        let fault = request.fault?;
+        let refusal = fault.refusal(request.version)?;
+        let whole = !matches!(
+            request.api,
+            key::PRODUCE_LOG | key::PUT_KV | key::FETCH_LOG | key::LOOKUP | key::PREFIX_LOOKUP
+        );
+        if !whole && !WHOLE_REQUEST.contains(&refusal) {
+            return None;
+        }
+        self.faults.fired(fault);
+        Some(Failure::new(refusal, "injected"))
+    }
+
+    fn execute(&mut self, conn: ConnId, server: ServerId, request: &Request) -> Outcome {
+        let body = request.body.clone();
+        match request.api {
+            key::API_VERSIONS => Outcome::answer(&self.api_versions(server)),
+            key::AUTHENTICATE => reply(body, |q| self.authenticate(conn, &q)),
+            key::CREATE_DATABASE => reply(body, |q| self.create_database(q)),
+            key::DROP_DATABASE => reply(body, |q| self.drop_database(&q)),
+            key::CREATE_TABLE => reply(body, |q| self.create_table(&q)),
+            key::DROP_TABLE => reply(body, |q| self.drop_table(&q)),
+            key::CREATE_PARTITION => reply(body, |q| self.create_partition(&q)),
+            key::DROP_PARTITION => reply(body, |q| self.drop_partition(&q)),
+            key::LIST_DATABASES => reply(body, |q| self.list_databases(q)),
+            key::DATABASE_EXISTS => reply(body, |q| self.database_exists(&q)),
+            key::GET_DATABASE_INFO => reply(body, |q| self.database_info(&q)),
+            key::GET_TABLE_INFO => reply(body, |q| self.table_info(&q)),
+            key::GET_TABLE_SCHEMA => reply(body, |q| self.table_schema(&q)),
+            key::LIST_TABLES => reply(body, |q| self.list_tables(&q)),
+            key::TABLE_EXISTS => reply(body, |q| self.table_exists(&q)),
+            key::LIST_PARTITION_INFOS => reply(body, |q| self.list_partitions(&q)),
+            key::GET_METADATA => reply(body, |q| self.metadata(server, &q)),
+            key::INIT_WRITER => reply(body, |q| self.init_writer(&q)),
+            key::LIST_OFFSETS => reply(body, |q| self.list_offsets(server, &q)),
+            key::LIMIT_SCAN => reply(body, |q| self.limit_scan(server, &q)),
+            key::GET_TABLE_STATS => reply(body, |q| self.table_stats(server, &q)),
+            key::LOOKUP => reply(body, |q| self.lookup(server, request.fault, &q)),
+            key::PREFIX_LOOKUP => reply(body, |q| self.prefix_lookup(server, request.fault, &q)),
+            _ => Outcome::Dropped,
+        }
+    }
+
+    /// Sends an answer, unless a fault has other plans for it. `applied`: a write had an effect.
+    pub(super) fn respond(&mut self, to: ReplyTo, outcome: Outcome, applied: bool) {
+        let frame = match outcome {
+            Outcome::Answer(body) => conn::success(to.id, &body),
+            Outcome::Refused(failure) => conn::refused(to.id, &failure),
+            Outcome::Dropped => return,
+        };
+        let Some(fault) = to.fault else { return self.push(to.conn, frame) };
+        let mut lost = true;
+        match fault {
+            Fault::LoseAnswer => self.cut(to.conn),
+            Fault::CutAnswer => {
+                let keep = 1 + self.faults.below(frame.len() as u64 - 1) as usize;
+                self.push(to.conn, frame.slice(..keep));
+                self.cut(to.conn);
+            }
+            Fault::SwallowAnswer => {}
+            Fault::GarbageBody => {
+                let rubbish = conn::success(to.id, &[0xff; 12]);
+                self.push(to.conn, rubbish);
+            }
+            Fault::GarbageFrame => self.push(to.conn, conn::nonsense(to.id)),
+            Fault::DelayAnswer(delay) => {
+                lost = false;
+                self.set_timer(self.now + delay, Timer::Send(to.conn, frame));
+            }
+            Fault::DuplicateAnswer => {
+                lost = false;
+                self.push(to.conn, frame.clone());
+                self.push(to.conn, frame);
+            }
+            _ => return self.push(to.conn, frame),
+        }
+        self.faults.fired(fault);
+        self.lost_writes += u64::from(lost && applied);
+    }
+
+    fn is_coordinator(&self, server: ServerId) -> bool {
+        server == ServerId::Coordinator
+    }
+
+    fn api_versions(&self, server: ServerId) -> ApiVersionsResponse {
+        let coordinator = self.is_coordinator(server);
+        let entry = |(key, highest): (i16, i16)| PbApiVersion {
+            api_key: key.into(),
+            min_version: 0,
+            max_version: highest.into(),
+        };
+        let versions = match &self.offers {
+            Some(offers) => offers.clone(),
+            None => api::versions(coordinator, self.options.release),
+        };
+        ApiVersionsResponse {
+            api_versions: versions.into_iter().map(entry).collect(),
+            server_type: Some(if coordinator { 1 } else { 2 }),
+        }
+    }
+
+    fn authenticate(
+        &mut self,
+        conn: ConnId,
+        request: &AuthenticateRequest,
+    ) -> Answer<AuthenticateResponse> {
+        let refuse = |message: &str| Failure::new(code::AUTHENTICATION, message);
+        let state = self.conns.get_mut(&conn).ok_or_else(|| refuse("no connection"))?;
+        if self.options.users.is_empty() {
+            return if request.protocol == "PLAINTEXT" {
+                Ok(AuthenticateResponse { challenge: None })
+            } else {
+                Err(refuse("this listener does not authenticate"))
+            };
+        }
+        if state.authenticated {
+            return Ok(AuthenticateResponse { challenge: None });
+        }
+        if !request.protocol.eq_ignore_ascii_case("PLAIN") {
+            return Err(refuse("the mechanism is not enabled"));
+        }
+        if request.protocol != "PLAIN" {
+            return Err(Failure::new(code::UNKNOWN, "no such mechanism"));
+        }
+        let parts: Vec<&[u8]> = request.token.split(|&byte| byte == 0).collect();
+        let [authzid, user, password] = parts[..] else {
+            return Err(refuse("the token does not have three parts"));
+        };
+        let known = self
+            .options
+            .users
+            .iter()
+            .any(|(name, secret)| name.as_bytes() == user && secret.as_bytes() == password);
+        if !known || (!authzid.is_empty() && authzid != user) {
+            return Err(refuse("wrong user or password"));
+        }
+        state.authenticated = true;
+        Ok(AuthenticateResponse { challenge: Some(Bytes::new()) })
+    }
+
+    fn init_writer(&mut self, _: &InitWriterRequest) -> Answer<InitWriterResponse> {
+        let writer_id = self.catalog.next_writer_id;
+        self.catalog.next_writer_id += 1;
+        Ok(InitWriterResponse { writer_id })
+    }
+}
+
+/// Decodes a request, lets `handle` answer it and encodes the answer.
+fn reply<Q, A>(body: Bytes, handle: impl FnOnce(Q) -> Answer<A>) -> Outcome
+where
+    Q: Message + Default,
+    A: Message,
+{
+    match Q::decode(body) {
+        Ok(request) => match handle(request) {
+            Ok(answer) => Outcome::answer(&answer),
+            Err(failure) => Outcome::Refused(failure),
+        },
+        Err(_) => Outcome::Dropped,
+    }
+}
+
+/// The first bucket a request names, for faults that need one.
+fn first_bucket(request: &Request) -> Option<BucketKey> {
+    let body = request.body.clone();
+    let key = |table, partition: Option<i64>, bucket| BucketKey {
+        table: TableId(table),
+        partition: partition.map(PartitionId),
+        bucket,
+    };
+    match request.api {
+        key::PRODUCE_LOG => {
+            let request = ProduceLogRequest::decode(body).ok()?;
+            let bucket = request.buckets_req.first()?;
+            Some(key(request.table_id, bucket.partition_id, bucket.bucket_id))
+        }
+        key::PUT_KV => {
+            let request = PutKvRequest::decode(body).ok()?;
+            let bucket = request.buckets_req.first()?;
+            Some(key(request.table_id, bucket.partition_id, bucket.bucket_id))
+        }
+        key::FETCH_LOG => {
+            let request = FetchLogRequest::decode(body).ok()?;
+            let table = request.tables_req.first()?;
+            let bucket = table.buckets_req.first()?;
+            Some(key(table.table_id, bucket.partition_id, bucket.bucket_id))
+        }
+        key::LOOKUP => {
+            let request = LookupRequest::decode(body).ok()?;
+            let bucket = request.buckets_req.first()?;
+            Some(key(request.table_id, bucket.partition_id, bucket.bucket_id))
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,171 @@
+//! What happens to servers: leaders move, servers stop, restart and change their addresses.
+
+use std::collections::BTreeSet;
+
+use super::catalog::Leader;
+use super::write::tablet;
+use super::{FakeCluster, Fault};
+use crate::ids::{BucketKey, ConnId, ServerId, TableId, TablePath};
+
+impl FakeCluster {
+    /// Gives a bucket another leader, the next server in turn if none is named, and returns it.
+    /// Held writes of the old leader are answered with 12; for
+    /// [`metadata_lag`](super::ClusterOptions::metadata_lag) all servers but the new leader go on
+    /// naming the old one. `None` if there is no such bucket or no other server is up.
+    pub fn move_leader(&mut self, key: BucketKey, to: Option<i32>) -> Option<i32> {
+        let up: Vec<i32> = self
+            .servers
+            .iter()
+            .filter(|(id, server)| server.up && matches!(id, ServerId::Tablet(_)))
+            .map(|(id, _)| tablet(*id))
+            .collect();
+        let now = self.now;
+        let lag = self.options.metadata_lag;
+        let bucket = self.catalog.buckets.get_mut(&key)?;
+        let old = bucket.leader;
+        let next = up.iter().copied().find(|&id| id > old.server);
+        let server = to
+            .filter(|id| up.contains(id))
+            .or(next)
+            .or(up.first().copied())
+            .filter(|&id| id != old.server)?;
+        bucket.leader = Leader { server, epoch: old.epoch + 1 };
+        bucket.stale = (!lag.is_zero()).then(|| (old, now + lag));
+        if !bucket.replicas.contains(&server) {
+            bucket.replicas.retain(|&id| id != old.server);
+            bucket.replicas.insert(0, server);
+        }
+        self.settle_writes();
+        Some(server)
+    }
+
+    /// Moves every leader that this server has to other servers.
+    pub fn move_leaders_away(&mut self, server: i32) {
+        let led: Vec<BucketKey> = self
+            .catalog
+            .buckets
+            .iter()
+            .filter(|(_, bucket)| bucket.leader.server == server)
+            .map(|(key, _)| *key)
+            .collect();
+        for key in led {
+            self.move_leader(key, None);
+        }
+    }
+
+    /// Says how many replicas of a bucket are in sync; a lower number than
+    /// [`min_in_sync`](super::ClusterOptions::min_in_sync) stops the high watermark.
+    pub fn set_in_sync(&mut self, key: BucketKey, count: usize) {
+        if let Some(bucket) = self.catalog.buckets.get_mut(&key) {
+            bucket.in_sync = count;
+            let end = bucket.log.end;
+            self.replicated(key, end);
+        }
+    }
+
+    /// Stops and starts a server at once. Its connections are cut and what waited there is lost.
+    /// After a clean stop each writer's last sequence is remembered, after an unclean one the last
+    /// five, learnt from the log.
+    pub fn restart(&mut self, server: ServerId, clean: bool) {
+        self.stop(server);
+        for bucket in self.catalog.buckets.values_mut() {
+            if ServerId::Tablet(bucket.leader.server) != server {
+                continue;
+            }
+            if clean {
+                bucket.log.writers.shrink();
+            } else if !self.options.ack_only {
+                bucket.log.rebuild();
+            }
+        }
+        self.start(server);
+    }
+
+    /// Stops a server: its connections are cut, new ones are refused, its leaders stay its own.
+    pub fn stop(&mut self, server: ServerId) {
+        if let Some(entry) = self.servers.get_mut(&server) {
+            entry.up = false;
+        }
+        let conns: Vec<ConnId> = self.conns_of(server).collect();
+        for conn in conns {
+            if let Some(state) = self.conns.get_mut(&conn) {
+                state.queue.clear();
+            }
+            self.cut(conn);
+        }
+        if let ServerId::Tablet(id) = server {
+            self.forget_writes_of(id);
+            self.forget_polls_of(id);
+        }
+    }
+
+    /// Starts a stopped server.
+    pub fn start(&mut self, server: ServerId) {
+        if let Some(entry) = self.servers.get_mut(&server) {
+            entry.up = true;
+        }
+    }
+
+    /// Cuts all connections to a server, or to all servers.
+    pub fn cut_connections(&mut self, server: Option<ServerId>) {
+        let conns: Vec<ConnId> = self
+            .conns
+            .iter()
+            .filter(|(_, conn)| server.is_none_or(|server| conn.server == server))
+            .map(|(id, _)| *id)
+            .collect();
+        for conn in conns {
+            self.cut(conn);
+        }
+    }
+
+    /// Makes a server, on all connections it has now, read everything and answer nothing.
+    pub fn silence(&mut self, server: ServerId) {
+        for conn in self.conns.values_mut().filter(|conn| conn.server == server) {
+            conn.silent = true;
+        }
+        self.faults.fired(Fault::Silence);
+    }
+
+    /// Connections to this server that the server has not given up.
+    pub fn conns_of(&self, server: ServerId) -> impl Iterator<Item = ConnId> + '_ {
+        let of = move |(id, conn): (&ConnId, &super::Conn)| {
+            (conn.server == server && !conn.closing).then_some(*id)
+        };
+        self.conns.iter().filter_map(of)
+    }
+
+    /// Forgets the writers of a bucket, as after a long silence; false without such a bucket.
+    pub fn expire_writers(&mut self, key: BucketKey) -> bool {
+        let Some(bucket) = self.catalog.buckets.get_mut(&key) else { return false };
+        bucket.log.writers.clear();
+        true
+    }
+
+    /// Cuts the log of a bucket at `end` and learns its writers anew: an unclean leader with less
+    /// than its predecessor. Acknowledged rows may be lost that way.
+    pub fn truncate_log(&mut self, key: BucketKey, end: i64) {
+        if let Some(bucket) = self.catalog.buckets.get_mut(&key) {
+            bucket.log.truncate(end);
+        }
+    }
+
+    /// Drops the table with this id and makes it again, empty, under another id, with partitions
+    /// of the same names; false without such a table.
+    pub fn recreate_table(&mut self, table: TableId) -> bool {
+        let Some(path) = self.catalog.paths.get(&table.0).cloned() else { return false };
+        let Some(old) = self.remove_table(&path) else { return false };
+        let names: BTreeSet<String> = old.partitions.keys().cloned().collect();
+        let id = self.insert_table(old);
+        for name in names {
+            self.insert_partition(&path, name);
+        }
+        id >= 0
+    }
+
+    /// The id of a table; it changes when the table is made again.
+    #[must_use]
+    pub fn table_id(&self, path: &TablePath) -> Option<TableId> {
+        self.catalog.tables.get(path).map(|table| TableId(table.id))
+    }
+}

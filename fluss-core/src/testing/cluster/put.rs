@@ -1,0 +1,362 @@
+//! The KV half of a write: merge each record with the old row and build the changelog batch.
+
+use bytes::Bytes;
+use fluss_proto::record::{ChangeType, LogBatchParts, Stamp, push_log_record};
+
+use super::api::code;
+use super::batch::{KvBatch, KvRecord, LogBatch};
+use super::catalog::Table;
+use super::kv::{Kv, Row};
+use super::log::Place;
+use super::write::{KvWrite, WriteRequest, unknown_bucket};
+use super::{Answer, Failure, FakeCluster, Release, Rule};
+use crate::batch::{ArrowBatchBuilder, ArrowBatchOptions, ArrowCompression, Push};
+use crate::ids::BucketKey;
+use crate::row::{OwnedDatum, OwnedRow, RowLayout, compacted};
+
+/// Larger than any batch a request can bring, so that a changelog batch is never split.
+const MAX_CHANGELOG: usize = 1 << 29;
+
+/// What the table says about merging.
+#[derive(Debug)]
+struct Merge {
+    layout: RowLayout,
+    schema_id: i16,
+    /// Columns that a partial update sets; none for a full row.
+    targets: Option<Vec<usize>>,
+    primary_key: Vec<usize>,
+    engine: Engine,
+    deletes: Deletes,
+    /// -U is written before +U, and inserts are +I.
+    full_image: bool,
+    old_values: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Engine {
+    None,
+    FirstRow,
+    Versioned(usize),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Deletes {
+    Allowed,
+    Ignored,
+    Disabled,
+}
+
+/// A change as it goes to the changelog.
+type Change = (ChangeType, Row);
+
+fn failed(message: impl Into<String>) -> Failure {
+    Failure::new(code::UNKNOWN, message)
+}
+
+impl FakeCluster {
+    pub(super) fn append_kv(
+        &mut self,
+        write: &WriteRequest,
+        key: BucketKey,
+        kv: &KvWrite,
+        records: &Bytes,
+    ) -> Answer<Place> {
+        self.check_write(write, key)?;
+        if self.options.ack_only {
+            let header = KvBatch::header(records).ok_or_else(|| failed("no KV header"))?;
+            return self.append(key, vec![LogBatch::bare(header)]);
+        }
+        let table = self.catalog.table_by_id(write.table).ok_or_else(|| unknown_bucket(key))?;
+        let batch = KvBatch::read(records)?;
+        if !(0..=table.schema_id).contains(&i32::from(batch.schema_id)) {
+            let message = format!("table {} has no schema {}", table.path, batch.schema_id);
+            return Err(Failure::new(code::SCHEMA_NOT_EXIST, message));
+        }
+        let merge = Merge::new(table, &kv.target_columns, self.enforces(Rule::OldValueLookup))?;
+        let log_format = table.property("table.log.format");
+        let compression = compression(table);
+        let bucket = self.catalog.buckets.get_mut(&key).ok_or_else(|| unknown_bucket(key))?;
+        let Some(rows) = bucket.kv.as_mut() else {
+            return Err(failed(format!("{key} is of a table without primary key")));
+        };
+        let mut undo = Vec::with_capacity(batch.records.len());
+        let merged = merge.apply(rows, &batch, &mut undo);
+        let result = merged
+            .and_then(|changes| match log_format.as_deref() {
+                Some("COMPACTED") => merge.compacted_changelog(&batch, &changes),
+                _ => merge.arrow_changelog(&batch, &changes, compression),
+            })
+            .and_then(|bytes| LogBatch::split(&mut Bytes::from(bytes), Release::V0_9, false))
+            .and_then(|changelog| self.append(key, vec![changelog]));
+        // A duplicate must not change rows twice, and an error not at all.
+        if !matches!(result, Ok(Place { duplicate: false, .. }))
+            && let Some(rows) = self.catalog.buckets.get_mut(&key).and_then(|b| b.kv.as_mut())
+        {
+            for (key, old) in undo.into_iter().rev() {
+                rows.set(key, old);
+            }
+        }
+        result
+    }
+}
+
+impl Merge {
+    fn new(table: &Table, targets: &[i32], old_values: bool) -> Answer<Self> {
+        if table.property("table.kv.format").is_some_and(|format| format != "COMPACTED") {
+            return Err(failed("the fake keeps rows in the format COMPACTED only"));
+        }
+        let property = |name: &str| table.property(name);
+        let engine = match property("table.merge-engine").as_deref() {
+            None => Engine::None,
+            Some("FIRST_ROW") => Engine::FirstRow,
+            Some("VERSIONED") => {
+                let properties = &table.descriptor["properties"];
+                let column = properties["table.merge-engine.versioned.ver-column"].as_str();
+                let column = column.and_then(|name| table.schema.index_of(name));
+                Engine::Versioned(column.ok_or_else(|| failed("no version column"))?)
+            }
+            Some(other) => return Err(failed(format!("the fake has no merge engine {other}"))),
+        };
+        let deletes = match property("table.delete.behavior").as_deref() {
+            Some("IGNORE") => Deletes::Ignored,
+            Some("DISABLE") => Deletes::Disabled,
+            _ => Deletes::Allowed,
+        };
+        Ok(Self {
+            layout: RowLayout::new(&table.schema),
+            schema_id: i16::try_from(table.schema_id).unwrap_or(i16::MAX),
+            targets: targets_of(table, targets, engine)?,
+            primary_key: table.schema.primary_key().to_vec(),
+            engine,
+            deletes,
+            full_image: property("table.changelog.image").as_deref() != Some("WAL"),
+            old_values,
+        })
+    }
+
+    /// Applies a batch to the rows. `undo` gets what each key had before.
+    fn apply(
+        &self,
+        rows: &mut Kv,
+        batch: &KvBatch,
+        undo: &mut Vec<(Bytes, Option<Row>)>,
+    ) -> Answer<Vec<Change>> {
+        let mut changes = Vec::with_capacity(batch.records.len());
+        for record in &batch.records {
+            let old = rows.get(&record.key).cloned();
+            let new = match &record.row {
+                Some(row) => self.upsert(old.as_ref(), row)?.map(Some),
+                None => self.delete(old.as_ref())?,
+            };
+            // None: the record has no effect.
+            let Some(new) = new else { continue };
+            self.log(old.as_ref(), new.as_ref(), &mut changes);
+            let KvRecord { key, .. } = record;
+            undo.push((key.clone(), old));
+            rows.set(key.clone(), new);
+        }
+        Ok(changes)
+    }
+
+    fn log(&self, old: Option<&Row>, new: Option<&Row>, changes: &mut Vec<Change>) {
+        let old = old.filter(|_| self.old_values || new.is_none());
+        match (old, new) {
+            (Some(old), Some(new)) => {
+                if self.full_image {
+                    changes.push((ChangeType::UpdateBefore, old.clone()));
+                }
+                changes.push((ChangeType::UpdateAfter, new.clone()));
+            }
+            (None, Some(new)) => {
+                let blind = self.engine == Engine::None && self.targets.is_none();
+                let change = match self.full_image || !blind {
+                    true => ChangeType::Insert,
+                    false => ChangeType::UpdateAfter,
+                };
+                changes.push((change, new.clone()));
+            }
+            (Some(old), None) => changes.push((ChangeType::Delete, old.clone())),
+            (None, None) => {}
+        }
+    }
+
+    /// The row to store; none if the engine keeps the old one.
+    fn upsert(&self, old: Option<&Row>, row: &Bytes) -> Answer<Option<Row>> {
+        let new = Row { schema_id: self.schema_id, bytes: row.clone() };
+        match (self.engine, old) {
+            (Engine::FirstRow, Some(_)) => return Ok(None),
+            (Engine::Versioned(column), old) => {
+                let version = self.version(&new, column)?;
+                let held = old.map(|old| self.version(old, column)).transpose()?.flatten();
+                if version.is_none() && old.is_some() || version < held {
+                    return Ok(None);
+                }
+            }
+            _ => {}
+        }
+        let Some(targets) = &self.targets else { return Ok(Some(new)) };
+        let mut values = self.decode(&new)?;
+        if let Some(old) = old {
+            let kept = self.decode(old)?;
+            for (at, value) in kept.into_iter().enumerate() {
+                if !targets.contains(&at) {
+                    values[at] = value;
+                }
+            }
+        } else {
+            for (at, value) in values.iter_mut().enumerate() {
+                if !targets.contains(&at) {
+                    *value = OwnedDatum::Null;
+                }
+            }
+        }
+        self.encode(values).map(Some)
+    }
+
+    /// What is left of the row: `Some(None)` nothing, `None` no effect.
+    fn delete(&self, old: Option<&Row>) -> Answer<Option<Option<Row>>> {
+        match self.deletes {
+            Deletes::Disabled => {
+                let message = "this table does not allow deletes";
+                return Err(Failure::new(code::DELETION_DISABLED, message));
+            }
+            Deletes::Ignored => return Ok(None),
+            Deletes::Allowed => {}
+        }
+        let (Some(old), Some(targets)) = (old, &self.targets) else {
+            return Ok(old.map(|_| None));
+        };
+        // A partial delete empties its columns, and takes the row once all of them are empty.
+        let mut values = self.decode(old)?;
+        for &at in targets.iter().filter(|at| !self.primary_key.contains(at)) {
+            values[at] = OwnedDatum::Null;
+        }
+        let left = (0..values.len())
+            .any(|at| !self.primary_key.contains(&at) && values[at] != OwnedDatum::Null);
+        if left { self.encode(values).map(|row| Some(Some(row))) } else { Ok(Some(None)) }
+    }
+
+    fn version(&self, row: &Row, column: usize) -> Answer<Option<(i64, u32)>> {
+        let row = OwnedRow::new(self.decode(row)?);
+        let Some(datum) = row.datum(column) else { return Ok(None) };
+        let time = datum.as_timestamp().map(|time| (time.millis, time.nanos));
+        Ok(datum.as_i64().map(|version| (version, 0)).or(time))
+    }
+
+    fn decode(&self, row: &Row) -> Answer<Vec<OwnedDatum>> {
+        self.row(row).map(OwnedRow::into_values)
+    }
+
+    fn row(&self, row: &Row) -> Answer<OwnedRow> {
+        compacted::decode(&self.layout, &row.bytes).map_err(|error| failed(error.to_string()))
+    }
+
+    fn encode(&self, values: Vec<OwnedDatum>) -> Answer<Row> {
+        let mut bytes = Vec::new();
+        compacted::encode(&self.layout, &OwnedRow::new(values), &mut bytes)
+            .map_err(|error| failed(error.to_string()))?;
+        Ok(Row { schema_id: self.schema_id, bytes: bytes.into() })
+    }
+
+    fn arrow_changelog(
+        &self,
+        batch: &KvBatch,
+        changes: &[Change],
+        compression: ArrowCompression,
+    ) -> Answer<Vec<u8>> {
+        if changes.is_empty() {
+            return self.changelog(batch, 0, &[], &[]);
+        }
+        let options = ArrowBatchOptions {
+            max_bytes: MAX_CHANGELOG,
+            max_row_bytes: MAX_CHANGELOG,
+            compression,
+        };
+        let mut builder = ArrowBatchBuilder::new(self.layout.schema().clone(), options)
+            .map_err(|error| failed(error.to_string()))?;
+        let mut types = Vec::with_capacity(changes.len());
+        for (change, row) in changes {
+            let pushed = builder.try_push(&self.row(row)?);
+            match pushed.map_err(|error| failed(error.to_string()))? {
+                Push::Pushed(_) => types.push(*change),
+                Push::Full => return Err(failed("the changelog batch is too large")),
+            }
+        }
+        let sealed =
+            builder.seal(self.schema_id, Vec::new()).map_err(|error| failed(error.to_string()))?;
+        self.changelog(batch, sealed.record_count(), &types, sealed.payload())
+    }
+
+    fn compacted_changelog(&self, batch: &KvBatch, changes: &[Change]) -> Answer<Vec<u8>> {
+        let mut body = Vec::new();
+        for (change, row) in changes {
+            self.row(row)?;
+            push_log_record(&mut body, *change, &row.bytes)
+                .map_err(|error| failed(error.to_string()))?;
+        }
+        self.changelog(batch, u32::try_from(changes.len()).unwrap_or(u32::MAX), &[], &body)
+    }
+
+    fn changelog(
+        &self,
+        batch: &KvBatch,
+        record_count: u32,
+        change_types: &[ChangeType],
+        body: &[u8],
+    ) -> Answer<Vec<u8>> {
+        let parts = LogBatchParts {
+            schema_id: self.schema_id,
+            stamp: Stamp { writer_id: batch.writer_id, sequence: batch.sequence },
+            record_count,
+            change_types,
+            body,
+            ..Default::default()
+        };
+        parts.encode().map_err(|error| failed(error.to_string()))
+    }
+}
+
+/// The columns of a partial update; none if the whole row is written.
+fn targets_of(table: &Table, targets: &[i32], engine: Engine) -> Answer<Option<Vec<usize>>> {
+    if targets.is_empty() {
+        return Ok(None);
+    }
+    let columns = table.schema.columns();
+    let position = |&at: &i32| usize::try_from(at).ok().filter(|&at| at < columns.len());
+    let positions: Option<Vec<usize>> = targets.iter().map(position).collect();
+    let positions = positions.ok_or_else(|| failed(format!("target columns {targets:?}")))?;
+    let refused = |message: String| Failure::new(code::INVALID_TARGET_COLUMN, message);
+    let primary_key = table.schema.primary_key();
+    if let Some(&at) = primary_key.iter().find(|at| !positions.contains(at)) {
+        let name = &columns[at].name;
+        return Err(refused(format!("the target columns lack {name} of the primary key")));
+    }
+    if positions.len() == columns.len() {
+        return Ok(None);
+    }
+    let strict = |(at, column): (usize, &crate::row::Column)| {
+        !column.data_type.nullable
+            && !primary_key.contains(&at)
+            && table.schema.auto_increment() != Some(at)
+    };
+    if let Some(column) = columns.iter().enumerate().find(|&(at, column)| strict((at, column))) {
+        let message = format!("partial updates need column {} to be nullable", column.1.name);
+        return Err(refused(message));
+    }
+    if engine != Engine::None {
+        return Err(failed("partial updates and this merge engine do not go together"));
+    }
+    Ok(Some(positions))
+}
+
+/// The table's compression of Arrow buffers.
+pub(super) fn compression(table: &Table) -> ArrowCompression {
+    match table.property("table.log.arrow.compression.type").as_deref() {
+        Some("NONE") => ArrowCompression::None,
+        Some("LZ4_FRAME") => ArrowCompression::Lz4Frame,
+        _ => {
+            let level = table.property("table.log.arrow.compression.zstd.level");
+            ArrowCompression::Zstd { level: level.and_then(|l| l.parse().ok()).unwrap_or(3) }
+        }
+    }
+}

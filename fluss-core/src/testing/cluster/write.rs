@@ -1,0 +1,398 @@
+//! PRODUCE_LOG and PUT_KV: append, wait for the high watermark, answer all buckets at once.
+
+use bytes::Bytes;
+use fluss_proto::message::{
+    PbProduceLogRespForBucket, PbPutKvRespForBucket, ProduceLogRequest, ProduceLogResponse,
+    PutKvRequest, PutKvResponse,
+};
+use prost::Message;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::api::code;
+use super::batch::LogBatch;
+use super::catalog::Bucket;
+use super::conn::Outcome;
+use super::dispatch::ReplyTo;
+use super::log::Place;
+use super::window::Verdict;
+use super::{Answer, Bug, Failure, FakeCluster, Fault, Rule, Timer, bucket_error};
+use crate::ids::{BucketKey, PartitionId, ServerId, TableId};
+use crate::time::Instant;
+
+/// A write that is answered once all its buckets are replicated.
+#[derive(Debug)]
+pub(super) struct HeldWrite {
+    to: ReplyTo,
+    server: i32,
+    kv: bool,
+    deadline: Instant,
+    applied: bool,
+    buckets: Vec<HeldBucket>,
+}
+
+#[derive(Debug)]
+struct HeldBucket {
+    key: BucketKey,
+    result: Answer<Place>,
+    settled: bool,
+}
+
+/// What a write request asks for besides its batches.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WriteRequest {
+    pub(super) server: i32,
+    pub(super) acks: i32,
+    pub(super) table: i64,
+    pub(super) timeout_ms: i32,
+}
+
+impl FakeCluster {
+    pub(super) fn produce(&mut self, to: ReplyTo, server: ServerId, body: Bytes) {
+        let Ok(request) = ProduceLogRequest::decode(body) else { return };
+        let entries = request.buckets_req.into_iter();
+        let entries = entries.map(|b| (b.partition_id, b.bucket_id, b.records)).collect();
+        let write = WriteRequest {
+            server: tablet(server),
+            acks: request.acks,
+            table: request.table_id,
+            timeout_ms: request.timeout_ms,
+        };
+        self.write(to, write, entries, None);
+    }
+
+    pub(super) fn put(&mut self, to: ReplyTo, server: ServerId, version: i16, body: Bytes) {
+        let Ok(request) = PutKvRequest::decode(body) else { return };
+        let entries = request.buckets_req.into_iter();
+        let entries = entries.map(|b| (b.partition_id, b.bucket_id, b.records)).collect();
+        let write = WriteRequest {
+            server: tablet(server),
+            acks: request.acks,
+            table: request.table_id,
+            timeout_ms: request.timeout_ms,
+        };
+        let columns = KvWrite { version, target_columns: request.target_columns };
+        self.write(to, write, entries, Some(&columns));
+    }
+
+    fn write(
+        &mut self,
+        to: ReplyTo,
+        write: WriteRequest,
+        entries: Vec<(Option<i64>, i32, Bytes)>,
+        kv: Option<&KvWrite>,
+    ) {
+        if !matches!(write.acks, -1..=1) {
+            let message = format!("acks must be -1, 0 or 1, not {}", write.acks);
+            let failure = Failure::new(code::INVALID_ACKS, message);
+            return self.respond(to, Outcome::Refused(failure), false);
+        }
+        // A second entry for a bucket replaces the first one, as in the server's map.
+        let entries: BTreeMap<BucketKey, Bytes> = entries
+            .into_iter()
+            .map(|(partition, bucket, records)| {
+                let partition = partition.map(PartitionId);
+                (BucketKey { table: TableId(write.table), partition, bucket }, records)
+            })
+            .collect();
+        let version = kv.map_or(0, |kv| kv.version);
+        let refusal = to.fault.and_then(|fault| fault.refusal(version));
+        let mut buckets = Vec::with_capacity(entries.len());
+        for (key, records) in entries {
+            let result = match (refusal, kv) {
+                (Some(code), _) => Err(Failure::new(code, "injected before the append")),
+                (None, None) => self.append_log(&write, key, records),
+                (None, Some(kv)) => self.append_kv(&write, key, kv, &records),
+            };
+            buckets.push(HeldBucket { key, settled: result.is_err(), result });
+        }
+        if let Some(fault) = to.fault.filter(|_| refusal.is_some()) {
+            self.faults.fired(fault);
+        }
+        let timeout = Duration::from_millis(u64::try_from(write.timeout_ms).unwrap_or(0));
+        let held = HeldWrite {
+            to,
+            server: write.server,
+            kv: kv.is_some(),
+            deadline: self.now + timeout,
+            applied: buckets.iter().any(|bucket| bucket.result.is_ok()),
+            buckets,
+        };
+        self.hold_or_answer(held, write.acks);
+    }
+
+    fn hold_or_answer(&mut self, mut held: HeldWrite, acks: i32) {
+        if held.applied && held.to.fault == Some(Fault::MoveLeaderAfter) {
+            let moved = held.buckets.iter().find(|bucket| bucket.result.is_ok());
+            let moved = moved.map(|bucket| bucket.key);
+            if moved.is_some_and(|key| self.move_leader(key, None).is_some()) {
+                self.faults.fired(Fault::MoveLeaderAfter);
+            }
+        }
+        if acks == -1 && !self.settle(&mut held) {
+            let token = self.token();
+            self.set_timer(held.deadline, Timer::Write(token));
+            self.held_writes.insert(token, held);
+            return;
+        }
+        self.answer_write(held);
+    }
+
+    /// Sees which buckets have been decided; true when all have.
+    fn settle(&mut self, held: &mut HeldWrite) -> bool {
+        let min = self.options.min_in_sync;
+        for waiting in held.buckets.iter_mut().filter(|bucket| !bucket.settled) {
+            let Ok(place) = &waiting.result else { continue };
+            let refused = match self.catalog.buckets.get(&waiting.key) {
+                None => Some((code::UNKNOWN_TABLE_OR_BUCKET, "the bucket is gone")),
+                Some(bucket) if bucket.leader.server != held.server => {
+                    Some((code::NOT_LEADER, "the leader has moved while waiting"))
+                }
+                Some(bucket) if bucket.log.high_watermark <= place.last_offset => continue,
+                Some(bucket) if bucket.in_sync < min => Some((
+                    code::NOT_ENOUGH_REPLICAS_AFTER_APPEND,
+                    "appended to too few in-sync replicas",
+                )),
+                Some(_) => None,
+            };
+            waiting.settled = true;
+            if let Some((code, message)) = refused
+                && (code != code::NOT_LEADER || self.enforces(Rule::LeaderCheck))
+            {
+                waiting.result = Err(Failure::new(code, message));
+            }
+        }
+        held.buckets.iter().all(|bucket| bucket.settled)
+    }
+
+    /// Looks at all held writes again after something has changed.
+    pub(super) fn settle_writes(&mut self) {
+        let tokens: Vec<u64> = self.held_writes.keys().copied().collect();
+        for token in tokens {
+            if let Some(mut held) = self.held_writes.remove(&token) {
+                if self.settle(&mut held) {
+                    self.answer_write(held);
+                } else {
+                    self.held_writes.insert(token, held);
+                }
+            }
+        }
+    }
+
+    pub(super) fn write_timed_out(&mut self, token: u64) {
+        let Some(mut held) = self.held_writes.remove(&token) else { return };
+        self.settle(&mut held);
+        for bucket in held.buckets.iter_mut().filter(|bucket| !bucket.settled) {
+            let message = "appended, but not replicated in time";
+            bucket.result = Err(Failure::new(code::REQUEST_TIME_OUT, message));
+        }
+        self.answer_write(held);
+    }
+
+    /// Held writes that came over a server that has gone: nobody answers them.
+    pub(super) fn forget_writes_of(&mut self, server: i32) {
+        self.held_writes.retain(|_, held| held.server != server);
+    }
+
+    fn answer_write(&mut self, mut held: HeldWrite) {
+        if let Some(fault @ Fault::ErrorAfter(code)) = held.to.fault
+            && held.applied
+        {
+            self.faults.fired(fault);
+            for bucket in held.buckets.iter_mut().filter(|bucket| bucket.result.is_ok()) {
+                bucket.result = Err(Failure::new(code, "injected after the append"));
+            }
+        }
+        let pressure = match held.to.fault {
+            Some(fault @ Fault::Pressure(pressure)) if held.kv => {
+                self.faults.fired(fault);
+                Some(pressure)
+            }
+            _ => None,
+        };
+        let outcome = if held.kv {
+            let buckets_resp = held.buckets.iter().map(|b| b.put_answer(pressure)).collect();
+            Outcome::answer(&PutKvResponse { buckets_resp })
+        } else {
+            let buckets_resp = held.buckets.iter().map(HeldBucket::produce_answer).collect();
+            Outcome::answer(&ProduceLogResponse { buckets_resp })
+        };
+        self.respond(held.to, outcome, held.applied);
+    }
+
+    fn append_log(
+        &mut self,
+        write: &WriteRequest,
+        key: BucketKey,
+        mut records: Bytes,
+    ) -> Answer<Place> {
+        self.serves(write.server, key)?;
+        self.enough_in_sync(write, key)?;
+        let check_crc = self.enforces(Rule::ChecksumCheck);
+        let mut batches = Vec::with_capacity(1);
+        while !records.is_empty() || batches.is_empty() {
+            batches.push(LogBatch::split(&mut records, self.options.release, check_crc)?);
+        }
+        self.append(key, batches)
+    }
+
+    fn enough_in_sync(&self, write: &WriteRequest, key: BucketKey) -> Answer<()> {
+        let in_sync = self.catalog.buckets.get(&key).map_or(0, |bucket| bucket.in_sync);
+        if write.acks == -1 && in_sync < self.options.min_in_sync {
+            return Err(Failure::new(code::NOT_ENOUGH_REPLICAS, "too few in-sync replicas"));
+        }
+        Ok(())
+    }
+
+    pub(super) fn check_write(&self, write: &WriteRequest, key: BucketKey) -> Answer<()> {
+        self.serves(write.server, key)?;
+        self.enough_in_sync(write, key)
+    }
+
+    /// Validates and appends batches of one entry. One duplicate among them and the whole entry is
+    /// taken for a duplicate, as the server does.
+    pub(super) fn append(&mut self, key: BucketKey, batches: Vec<LogBatch>) -> Answer<Place> {
+        let now_ms = self.now_ms();
+        let expiry = i64::try_from(self.options.writer_expiry.as_millis()).unwrap_or(i64::MAX);
+        let Some(bucket) = self.catalog.buckets.get_mut(&key) else {
+            return Err(unknown_bucket(key));
+        };
+        for batch in &batches {
+            bucket.log.writers.expire(batch.writer_id, now_ms, expiry);
+            if let Verdict::Duplicate(stamp) = bucket.log.judge(batch, &self.off) {
+                bucket.duplicates += 1;
+                return Ok(bucket.log.duplicate(stamp, &self.off));
+            }
+        }
+        let mut place: Option<Place> = None;
+        for batch in batches {
+            if let Verdict::OutOfOrder { last } = bucket.log.judge(&batch, &self.off) {
+                let message = format!(
+                    "out of order sequence {} of writer {} in {key}: the last one is {last}",
+                    batch.sequence, batch.writer_id
+                );
+                return Err(Failure::new(code::OUT_OF_ORDER_SEQUENCE, message));
+            }
+            let bug = next_bug(&mut self.bugs);
+            let keep = !self.options.ack_only && bug != Some(Bug::LoseAcknowledged);
+            let next = append_one(bucket, batch, now_ms, keep, bug);
+            place = Some(Place {
+                base_offset: place.map_or(next.base_offset, |p| p.base_offset),
+                ..next
+            });
+        }
+        self.advance(key);
+        place.ok_or_else(|| Failure::new(code::CORRUPT_RECORD, "an entry without a batch"))
+    }
+
+    /// Moves the high watermark after an append, at once or when the followers have it.
+    pub(super) fn advance(&mut self, key: BucketKey) {
+        let Some(bucket) = self.catalog.buckets.get(&key) else { return };
+        let end = bucket.log.end;
+        if self.options.replication_delay.is_zero() {
+            self.replicated(key, end);
+        } else {
+            self.set_timer(self.now + self.options.replication_delay, Timer::Replicated(key, end));
+        }
+    }
+
+    /// The in-sync followers have everything below `offset`.
+    pub(super) fn replicated(&mut self, key: BucketKey, offset: i64) {
+        let min = self.options.min_in_sync;
+        let Some(bucket) = self.catalog.buckets.get_mut(&key) else { return };
+        let offset = offset.min(bucket.log.end);
+        if bucket.in_sync < min || bucket.log.high_watermark >= offset {
+            return;
+        }
+        bucket.log.high_watermark = offset;
+        if !self.held_writes.is_empty() {
+            self.settle_writes();
+        }
+        if !self.polls.is_empty() {
+            self.wake_polls(key);
+        }
+    }
+
+    /// Whether this server answers for the bucket: 21 if there is none, 12 if another one leads.
+    pub(super) fn serves(&self, server: i32, key: BucketKey) -> Answer<()> {
+        let bucket = self.catalog.buckets.get(&key).ok_or_else(|| unknown_bucket(key))?;
+        let leads = bucket.leader.server == server && bucket.serves_from <= self.now;
+        if leads || !self.enforces(Rule::LeaderCheck) {
+            return Ok(());
+        }
+        let message = format!("tablet server {server} is not the leader of {key}");
+        Err(Failure::new(code::NOT_LEADER, message))
+    }
+}
+
+/// What a PUT_KV request says about all its batches.
+#[derive(Clone, Debug)]
+pub(super) struct KvWrite {
+    pub(super) version: i16,
+    pub(super) target_columns: Vec<i32>,
+}
+
+impl HeldBucket {
+    fn produce_answer(&self) -> PbProduceLogRespForBucket {
+        let (error_code, error_message) = bucket_error(&self.result.clone().map(drop));
+        PbProduceLogRespForBucket {
+            partition_id: self.key.partition.map(|p| p.0),
+            bucket_id: self.key.bucket,
+            error_code,
+            error_message,
+            base_offset: self.result.as_ref().ok().map(|place| place.base_offset),
+            original_partition_name: None,
+        }
+    }
+
+    fn put_answer(&self, pressure: Option<f32>) -> PbPutKvRespForBucket {
+        let (error_code, error_message) = bucket_error(&self.result.clone().map(drop));
+        PbPutKvRespForBucket {
+            partition_id: self.key.partition.map(|p| p.0),
+            bucket_id: self.key.bucket,
+            error_code,
+            error_message,
+            log_end_offset: self.result.as_ref().ok().map(|place| place.last_offset + 1),
+            pressure: pressure.filter(|_| self.result.is_ok()),
+            original_partition_name: None,
+        }
+    }
+}
+
+fn append_one(
+    bucket: &mut Bucket,
+    batch: LogBatch,
+    now_ms: i64,
+    keep: bool,
+    bug: Option<Bug>,
+) -> Place {
+    bucket.rows_appended += u64::try_from(batch.count).unwrap_or(0);
+    let again =
+        (bug == Some(Bug::DoubleAppend)).then(|| LogBatch { writer_id: -1, ..batch.clone() });
+    let place = bucket.log.append(batch, now_ms, keep);
+    if let Some(batch) = again {
+        bucket.log.append(batch, now_ms, keep);
+    }
+    place
+}
+
+/// The bug whose turn it is with this batch.
+fn next_bug(bugs: &mut Vec<(u64, Bug)>) -> Option<Bug> {
+    let due = bugs.iter().position(|(skip, _)| *skip == 0);
+    for (skip, _) in bugs.iter_mut() {
+        *skip = skip.saturating_sub(1);
+    }
+    due.map(|at| bugs.remove(at).1)
+}
+
+pub(super) fn unknown_bucket(key: BucketKey) -> Failure {
+    Failure::new(code::UNKNOWN_TABLE_OR_BUCKET, format!("unknown {key}"))
+}
+
+/// The number of a tablet server; the coordinator leads nothing.
+pub(super) fn tablet(server: ServerId) -> i32 {
+    match server {
+        ServerId::Tablet(id) => id,
+        _ => -1,
+    }
+}

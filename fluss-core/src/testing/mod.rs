@@ -1,0 +1,6 @@
+//! Test kit: a fake Fluss cluster that speaks real bytes, keeps real state and fails on demand.
+//!
+//! [`cluster::FakeCluster`] is a machine without sockets: connections are numbers, time is an
+//! argument, chance comes from a seed. [`loopback::Loopback`] puts it behind real TCP ports.
+
+pub mod cluster;
