@@ -1,7 +1,7 @@
 //! The headers of request and response frames.
 //!
-//! A frame here is what `FrameReader` returns: the bytes after the length. All
-//! integers are big-endian.
+//! A frame here is what [`FrameReader`](crate::frame::FrameReader) returns: the bytes after the
+//! length. All integers are big-endian.
 
 use bytes::{Buf, Bytes};
 

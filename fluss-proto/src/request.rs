@@ -101,7 +101,7 @@ pub struct Response<T> {
 
 /// A whole request on the wire: length, header and body.
 ///
-/// Requests that carry record batches have a cheaper way, `write`, that does not copy
+/// Requests that carry record batches have a cheaper way, [`crate::write`], that does not copy
 /// the batches.
 ///
 /// # Errors
