@@ -1,6 +1,6 @@
 //! What may be sent now. One pure decision serves both `can_send` and `pick`.
 
-use super::session::{Bucket, Held, MAX_SEQUENCE, Open, Session, Slot, usable};
+use super::session::{Bucket, Held, MAX_SEQUENCE, Once, Open, Session, Slot, usable};
 use super::{
     Copy, FreshBatches, IdempotenceConfig, IdempotenceManager, Kind, Sendable, Stamp, Token, plain,
 };
@@ -138,7 +138,7 @@ impl Bucket {
 
     /// The slot behind a doomed floor whose acceptance would prove the floor's.
     pub(super) fn choose_upward(&self, given: Given<'_>) -> Choice {
-        if self.probe_until.is_some_and(|until| given.now >= until) {
+        if self.upward == Once::Over {
             return Choice::Nothing;
         }
         match self.slots.get(1) {

@@ -91,14 +91,29 @@ pub(super) struct Late {
     pub(super) serial: u64,
 }
 
-/// The look for a newer leader before a session is given up.
+/// A wait that happens once per floor and has an end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) enum Confirm {
+pub(super) enum Once {
     #[default]
-    No,
-    /// Asked; decided at this moment at the latest.
-    Asked(Instant),
-    Done,
+    NotYet,
+    Until(Instant),
+    Over,
+}
+
+impl Once {
+    /// Ends it when its time has come.
+    pub(super) fn expire(&mut self, now: Instant) {
+        if matches!(self, Self::Until(at) if *at <= now) {
+            *self = Self::Over;
+        }
+    }
+
+    fn timer(self) -> Option<Instant> {
+        match self {
+            Self::Until(at) => Some(at),
+            Self::NotYet | Self::Over => None,
+        }
+    }
 }
 
 /// One bucket.
@@ -111,9 +126,10 @@ pub(super) struct Bucket {
     pub(super) late: Vec<Late>,
     /// The lowest slot was refused for its sequence although all before it are committed.
     pub(super) genuine: bool,
-    pub(super) confirm: Confirm,
-    /// When the outcome of a doomed lowest slot is given up.
-    pub(super) probe_until: Option<Instant>,
+    /// The look for a newer leader before the session is given up.
+    pub(super) confirm: Once,
+    /// The search for the outcome of a doomed lowest slot.
+    pub(super) upward: Once,
     /// The id of the last session; the current one's while there is one.
     pub(super) last_id: Option<WriterId>,
     /// When the next session may begin.
@@ -147,11 +163,8 @@ impl Bucket {
         let returned = self.returned.iter().map(|h| h.deadline);
         let late = self.late.iter().map(|l| l.held.deadline);
         let batches = slots.chain(returned).chain(late).min();
-        let confirm = match self.confirm {
-            Confirm::Asked(until) => Some(until),
-            Confirm::No | Confirm::Done => None,
-        };
-        let waits = earliest(self.probe_until, earliest(confirm, self.moved_until));
+        let decisions = earliest(self.upward.timer(), self.confirm.timer());
+        let waits = earliest(decisions, self.moved_until);
         earliest(batches, waits).filter(|at| *at != Instant::FAR_FUTURE)
     }
 
@@ -190,8 +203,8 @@ impl Bucket {
     /// Clears the marks that belong to the present floor.
     pub(super) fn forget_window(&mut self) {
         self.genuine = false;
-        self.confirm = Confirm::No;
-        self.probe_until = None;
+        self.confirm = Once::NotYet;
+        self.upward = Once::NotYet;
     }
 
     /// Puts batches back to be stamped anew, before all others.

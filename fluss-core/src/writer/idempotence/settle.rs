@@ -1,7 +1,7 @@
 //! Decisions that wait until no copy is open: holes, unknown outcomes, lost sessions.
 
 use super::pick::{Choice, Given};
-use super::session::{Bucket, Confirm, Held, Slot};
+use super::session::{Bucket, Held, Once, Slot};
 use super::{Counters, Env, RefreshReason};
 
 impl Bucket {
@@ -57,8 +57,8 @@ impl Bucket {
         if self.rest().any(|slot| slot.open.is_some()) {
             return false;
         }
-        if self.probe_until.is_none() {
-            self.probe_until = Some(env.now + env.config.request_deadline);
+        if self.upward == Once::NotYet {
+            self.upward = Once::Until(env.now + env.config.request_deadline);
             // Probes refused before the floor was doomed are no news about it.
             self.slots.iter_mut().for_each(|slot| slot.probe_rejected = false);
         }
@@ -78,13 +78,13 @@ impl Bucket {
         }
         if self.slots.iter().any(|slot| slot.ambiguous) {
             match self.confirm {
-                Confirm::No => {
-                    self.confirm = Confirm::Asked(env.now + env.config.request_deadline);
+                Once::NotYet => {
+                    self.confirm = Once::Until(env.now + env.config.request_deadline);
                     self.refresh(env, RefreshReason::Confirm);
                     return false;
                 }
-                Confirm::Asked(until) if env.now < until => return false,
-                Confirm::Asked(_) | Confirm::Done => {}
+                Once::Until(_) => return false,
+                Once::Over => {}
             }
         }
         self.give_up(|c| &mut c.rotations_broken, env);

@@ -1,7 +1,7 @@
 //! Time, leadership, and ends that come from outside: deadlines, dropped tables, close.
 
 use super::outcome::Outcome;
-use super::session::{Bucket, Confirm, Doom};
+use super::session::{Bucket, Doom, Once};
 use super::{Env, IdempotenceManager, Want};
 use crate::cx::Cx;
 use crate::error::{Error, WriteError};
@@ -48,7 +48,7 @@ impl IdempotenceManager {
         has_fresh: impl Fn(BucketKey) -> bool,
     ) {
         self.ask_for_id(cx.now);
-        // A bucket whose timer stays in the past would keep this loop busy: each is run once.
+        // Timers are registered again only afterwards, so that this loop ends whatever they say.
         let mut ran = Vec::new();
         while let Some(&(at, key)) = self.timers.first() {
             if at > cx.now {
@@ -74,8 +74,8 @@ impl IdempotenceManager {
         }
     }
 
-    /// Takes the bucket's leader as metadata has it, also when it did not change. False: older than
-    /// what is known, to be ignored.
+    /// Takes the leader of a bucket that has batches as metadata has it, also when it did not change:
+    /// before the first `pick`, then after each look. False: older than what is known, to be ignored.
     pub(crate) fn handle_leader(
         &mut self,
         cx: &mut Cx<'_>,
@@ -83,7 +83,10 @@ impl IdempotenceManager {
         leader: (ServerId, Option<i32>),
         has_fresh: bool,
     ) -> bool {
-        let Some(bucket) = self.buckets.get_mut(&key) else { return true };
+        if self.closed {
+            return false;
+        }
+        let bucket = self.buckets.entry(key).or_default();
         let mut env =
             Env { config: &self.config, sink: &mut self.sink, now: cx.now, rng: cx.rng, key };
         let accepted = bucket.lead(leader, has_fresh, &mut env);
@@ -106,7 +109,8 @@ impl IdempotenceManager {
         bucket.end(error, &mut env);
     }
 
-    /// Ends everything: close that ran out of time, or abort. Nothing is sent afterwards.
+    /// Ends everything: close that ran out of time, or abort. Nothing is sent or wanted afterwards;
+    /// the batches of the queues are the queues' to complete.
     pub(crate) fn abort(&mut self, cx: &mut Cx<'_>, error: &Error) {
         self.closed = true;
         while let Some(key) = self.buckets.keys().next().copied() {
@@ -141,6 +145,8 @@ impl Bucket {
                 self.doom(i, Doom::Deadline);
             }
         }
+        self.confirm.expire(now);
+        self.upward.expire(now);
         if self.moved_until.is_some_and(|until| until <= now) {
             self.moved_until = None;
             let mut conns: Vec<_> = self.opens().map(|open| open.conn).collect();
@@ -164,12 +170,13 @@ impl Bucket {
             return false;
         }
         self.leader = Some(new);
-        let moved = known.is_some_and(|known| known != new);
-        if moved && known.map(|k| k.0) != Some(new.0) && self.opens().next().is_some() {
+        let moved = known.is_none_or(|known| known != new);
+        let elsewhere = known.is_some_and(|known| known.0 != new.0);
+        if elsewhere && self.opens().next().is_some() {
             self.moved_until = Some(env.now + env.config.moved_grace);
         }
-        if let Confirm::Asked(_) = self.confirm {
-            self.confirm = Confirm::Done;
+        if let Once::Until(_) = self.confirm {
+            self.confirm = Once::Over;
             if moved {
                 // The refusals came from a former leader: the new one is asked first.
                 self.genuine = false;

@@ -38,8 +38,9 @@ impl Replica {
                 return Ok(*at);
             }
             let last = window.back().map_or(-1, |(s, _)| i64::from(*s));
-            let next = i64::from(sequence) == last + 1;
-            if !next && !(sequence == 0 && last == i64::from(i32::MAX)) {
+            let after = i64::from(sequence) == last + 1;
+            let wrapped = sequence == 0 && last == i64::from(i32::MAX);
+            if !after && !wrapped {
                 return Err(31);
             }
             if window.len() == WINDOW {

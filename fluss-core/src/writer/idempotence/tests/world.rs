@@ -2,11 +2,10 @@
 //! hold in every state. The same world serves scenarios driven by hand and random runs.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fmt::Write as _;
 
 use fluss_proto::ErrorCode;
 
-use super::model::{Entry, Replica};
+use super::model::Replica;
 use crate::config::{Config, WriterConfig};
 use crate::connection::request::RequestError;
 use crate::cx::Cx;
@@ -89,7 +88,7 @@ pub(super) struct World {
     /// The client expects an answer to these.
     pub(super) awaited: BTreeMap<u64, ()>,
     next_request: u64,
-    next_batch: u64,
+    pub(super) next_batch: u64,
     next_id: i64,
     pub(super) ids_asked: u32,
     pub(super) auto_id: bool,
@@ -100,10 +99,10 @@ pub(super) struct World {
     /// Payloads an acked-loss fault removed.
     pub(super) lost: Vec<u64>,
     pub(super) sent: Vec<Copy>,
-    floors: BTreeMap<BucketKey, (WriterId, i64)>,
-    highest: BTreeMap<(BucketKey, i64), i32>,
-    generation: BTreeMap<BucketKey, u64>,
-    sent_in: BTreeMap<(BatchId, Stamp), (u64, i64)>,
+    pub(super) floors: BTreeMap<BucketKey, (WriterId, i64)>,
+    pub(super) highest: BTreeMap<(BucketKey, i64), i32>,
+    pub(super) generation: BTreeMap<BucketKey, u64>,
+    pub(super) sent_in: BTreeMap<(BatchId, Stamp), (u64, i64)>,
     /// The first rule that was broken.
     pub(super) broken: Option<String>,
 }
@@ -186,56 +185,6 @@ impl World {
         self.check_state();
     }
 
-    fn completed(&mut self, done: Done) {
-        let payload = done.batch.0;
-        let replica = &self.replicas[&done.bucket];
-        let ever = replica.ever.iter().any(|e| e.payload == payload);
-        let here = replica.has(payload);
-        let lost = self.lost.contains(&payload);
-        let text = format!("{done:?}");
-        match &done.outcome {
-            Outcome::Written { inferred, .. } => {
-                let rule = if *inferred { "I13" } else { "I2" };
-                self.rule(here || lost, || format!("{rule}: not in the log: {text}"));
-            }
-            Outcome::Failed(WriteError::NotWritten(_)) => {
-                self.rule(!ever, || format!("I3: was appended: {text}"));
-            }
-            Outcome::Failed(WriteError::OutcomeUnknown(_)) => {}
-        }
-        let old = self.outcomes.insert(payload, (done.bucket, done.outcome.clone()));
-        self.rule(old.is_none(), || format!("I5: completed twice: {text}"));
-        self.done.push(done);
-    }
-
-    fn check_state(&mut self) {
-        let limit = self.manager.config.max_in_flight;
-        let mut broken = None;
-        for (key, state) in &self.manager.buckets {
-            if state.slots.len() > limit && self.manager.config.enabled {
-                broken = Some(format!("I6: {} unresolved in {key}", state.slots.len()));
-            }
-            let Some(session) = state.session else { continue };
-            if let Some((id, floor)) = self.floors.get(key)
-                && *id == session.id
-                && session.floor < *floor
-            {
-                broken = Some(format!("I12: floor of {key} fell"));
-            }
-            if self.floors.insert(*key, (session.id, session.floor))
-                != Some((session.id, session.floor))
-            {
-                *self.generation.entry(*key).or_default() += 1;
-            }
-        }
-        if self.manager.counters().invariant_violation > 0 {
-            broken = Some("invariant_violation was counted".into());
-        }
-        if let Some(text) = broken {
-            self.rule(false, || text);
-        }
-    }
-
     pub(super) fn give_id(&mut self) {
         let id = WriterId(self.next_id);
         self.next_id += 1;
@@ -295,43 +244,6 @@ impl World {
         copy
     }
 
-    fn check_copy(&mut self, key: BucketKey, copy: &Copy) {
-        self.sent.push(*copy);
-        if !self.manager.config.enabled {
-            return;
-        }
-        let Stamp { writer_id, sequence } = copy.stamp;
-        self.rule(writer_id >= 0 && sequence >= 0, || format!("I20: {copy:?}"));
-        let highest = self.highest.entry((key, writer_id)).or_insert(-1);
-        let gap = sequence > highest.saturating_add(1);
-        *highest = sequence.max(*highest);
-        self.rule(!gap, || format!("I7: gap before {copy:?}"));
-        let log = &self.replicas[&key].log;
-        let anew = log.iter().any(|e| e.payload == copy.batch.0 && e.stamp != copy.stamp);
-        let meant = |e: &Entry| e.stamp != copy.stamp || e.payload == copy.batch.0;
-        let truthful = log.iter().all(meant)
-            && self.requests.values().filter(|r| r.found.is_none()).all(|r| {
-                r.copies.iter().all(|c| {
-                    c.token.bucket() != key || c.stamp != copy.stamp || c.batch == copy.batch
-                })
-            });
-        self.rule(truthful, || format!("I8: stamp has another payload: {copy:?}"));
-        let twice = self.awaited.keys().any(|id| {
-            self.requests[id].copies.iter().any(|c| c.batch == copy.batch && c.stamp == copy.stamp)
-        });
-        self.rule(!twice, || format!("I18: two open copies: {copy:?}"));
-        self.rule(!anew, || format!("I11: appended under another stamp: {copy:?}"));
-        let floor = self.manager.buckets[&key].session.map_or(0, |s| s.floor);
-        let generation = self.generation.entry(key).or_default();
-        if i64::from(sequence) == floor {
-            *generation += 1;
-        } else if copy.kind == Kind::Normal {
-            let at = (*generation, floor);
-            let old = self.sent_in.insert((copy.batch, copy.stamp), at);
-            self.rule(old != Some(at), || format!("I16: twice in a generation: {copy:?}"));
-        }
-    }
-
     /// Sends the next copy of each of these buckets in one request.
     pub(super) fn send(&mut self, keys: &[BucketKey]) -> Option<u64> {
         let conn = self.conn_to(*keys.first()?);
@@ -357,6 +269,9 @@ impl World {
 
     /// Sends all a bucket may send, one request per copy.
     pub(super) fn send_all(&mut self, number: i32) -> Vec<u64> {
+        if self.sendable(bucket(number)) == Sendable::NeedsWriterId {
+            self.call(|m, cx| m.want_writer_id(cx, bucket(number)));
+        }
         std::iter::from_fn(|| self.send(&[bucket(number)])).collect()
     }
 
@@ -391,20 +306,6 @@ impl World {
         }
         request.found = Some(found);
         self.requests.insert(id, request);
-    }
-
-    fn appended(&mut self, copy: &Copy, again: bool, same: bool) {
-        if !self.manager.config.enabled {
-            return;
-        }
-        self.rule(!again, || format!("I1: appended twice: {copy:?}"));
-        self.rule(same, || format!("I8: swallowed by another payload: {copy:?}"));
-        if let Some((_, Outcome::Failed(WriteError::NotWritten(e)))) =
-            self.outcomes.get(&copy.batch.0)
-        {
-            let text = format!("I3: appended after {e}: {copy:?}");
-            self.rule(false, || text);
-        }
     }
 
     /// Whether every success of an executed request is replicated.
@@ -565,39 +466,6 @@ impl World {
             self.wait();
         }
         self.rule(false, || "I16: the drain does not end".into());
-    }
-
-    /// The rules about the end of a run.
-    pub(super) fn check_end(&mut self) {
-        for batch in 0..self.next_batch {
-            self.rule(self.outcomes.contains_key(&batch), || format!("I5: {batch} never ended"));
-        }
-        let mut broken = String::new();
-        for (payload, (key, outcome)) in &self.outcomes {
-            let here = self.replicas[key].has(*payload);
-            let lost = self.lost.contains(payload);
-            match outcome {
-                Outcome::Written { .. } if !here && !lost => {
-                    let _ = write!(broken, "I2: {payload} is missing; ");
-                }
-                Outcome::Failed(WriteError::NotWritten(_)) if here => {
-                    let _ = write!(broken, "I3: {payload} is in the log; ");
-                }
-                _ => {}
-            }
-        }
-        for (key, replica) in &self.replicas {
-            let known = |p: u64| {
-                !matches!(self.outcomes.get(&p), Some((_, Outcome::Failed(_))))
-                    && !self.lost.contains(&p)
-            };
-            let order: Vec<u64> =
-                replica.log.iter().map(|e| e.payload).filter(|p| known(*p)).collect();
-            if !order.windows(2).all(|pair| pair[0] < pair[1]) {
-                let _ = write!(broken, "I1/I4: order in {key} is {order:?}; ");
-            }
-        }
-        self.rule(broken.is_empty(), || broken);
     }
 
     /// Serves what is left and checks all rules; the outcomes of the scenario follow.

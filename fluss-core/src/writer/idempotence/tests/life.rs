@@ -1,0 +1,371 @@
+//! Writer ids, waits, offsets, the end of buckets and writers, and writing without idempotence.
+
+use super::world::{World, bucket, rejected, settings};
+use crate::connection::request::RequestError;
+use crate::error::{Error, WriteError};
+use crate::ids::WriterId;
+use crate::time::{Duration, Instant};
+use crate::writer::idempotence::outcome::Outcome;
+use crate::writer::idempotence::session::{MAX_SEQUENCE, Session};
+use crate::writer::idempotence::{Answer, Sendable, Stamp, Want};
+use fluss_proto::ErrorCode;
+
+fn world(batches: usize) -> World {
+    let mut w = World::new(settings(5), 2, 1);
+    for _ in 0..batches {
+        w.append(0);
+    }
+    w
+}
+
+fn refused(code: i32) -> RequestError {
+    RequestError::Rejected { code: ErrorCode(code), message: "no".into() }
+}
+
+#[test]
+fn a_forbidden_id_fails_only_the_batches_that_wait_for_it() {
+    let mut w = world(1);
+    w.drain();
+    w.append(0);
+    let under_way = w.send_all(0);
+    // The second bucket must not share the id, so that it has to wait.
+    w.manager.ids.spare = None;
+    w.auto_id = false;
+    w.append(1);
+    w.send_all(1);
+    w.fail_id(refused(48));
+    assert_eq!(w.results(), "o-n");
+    w.serve(under_way[0]);
+    assert_eq!(w.results(), "oon");
+    // Later appends ask again, after a pause.
+    w.append(1);
+    w.send_all(1);
+    assert_eq!(w.ids_asked, 2);
+    w.wait();
+    assert_eq!(w.ids_asked, 3);
+    w.give_id();
+    w.finish();
+    assert_eq!(w.results(), "oono");
+}
+
+#[test]
+fn a_failed_id_is_asked_for_again_after_a_pause() {
+    let mut w = world(1);
+    w.auto_id = false;
+    w.send_all(0);
+    let gone = Error::Closed("connection");
+    for (asked, error) in
+        [refused(-1), RequestError::Lost(gone.clone()), RequestError::NotSent(gone)]
+            .into_iter()
+            .enumerate()
+    {
+        assert_eq!(w.ids_asked, asked as u32 + 1);
+        w.fail_id(error);
+        assert_eq!(w.send_all(0), Vec::<u64>::new());
+        assert_eq!(w.ids_asked, asked as u32 + 1, "no second request without a pause");
+        assert!(w.manager.poll_timeout().is_some());
+        w.wait();
+    }
+    // A negative id is none.
+    w.call(|m, cx| m.handle_writer_id(cx, Ok(WriterId(-1))));
+    w.wait();
+    w.give_id();
+    w.finish();
+    assert_eq!((w.results().as_str(), w.stamps()[0]), ("o", (7, 0)));
+}
+
+#[test]
+fn an_idle_bucket_takes_a_new_id_before_it_writes_again() {
+    let mut w = world(1);
+    w.drain();
+    w.pass(Duration::from_secs(24 * 3600 + 1));
+    w.append(0);
+    w.finish();
+    assert_eq!(w.stamps(), [(7, 0), (8, 0)]);
+    assert_eq!(w.manager.counters().rotations_idle, 1);
+    assert_eq!(w.manager.counters().genuine_refusals, 0);
+}
+
+#[test]
+fn sequences_never_wrap() {
+    let mut w = world(1);
+    w.drain();
+    let state = w.manager.buckets.get_mut(&bucket(0)).expect("known");
+    state.session = Some(Session { id: WriterId(7), floor: MAX_SEQUENCE - 1 });
+    w.highest.insert((bucket(0), 7), i32::MAX - 2);
+    w.replicas.get_mut(&bucket(0)).expect("known").set_last(7, i32::MAX - 2);
+    for _ in 0..4 {
+        w.append(0);
+    }
+    assert_eq!(w.send_all(0).len(), 2);
+    w.finish();
+    assert_eq!(w.stamps()[1..], [(7, i32::MAX - 1), (7, i32::MAX), (8, 0), (8, 1)]);
+    assert_eq!(w.manager.counters().rotations_exhausted, 1);
+}
+
+#[test]
+fn a_forgotten_idle_bucket_comes_back_with_an_id_it_never_used() {
+    let mut w = world(1);
+    w.drain();
+    w.now = w.now + Duration::from_secs(24 * 3600 + 1);
+    w.manager.forget_idle(w.now);
+    assert!(w.manager.buckets.is_empty());
+    w.append(0);
+    w.finish();
+    assert_eq!(w.stamps(), [(7, 0), (8, 0)]);
+}
+
+#[test]
+fn buckets_share_an_id_with_sequences_of_their_own() {
+    let mut w = world(2);
+    w.append(1);
+    w.send_all(0);
+    w.send_all(1);
+    assert_eq!((w.stamps(), w.ids_asked), (vec![(7, 0), (7, 1), (7, 0)], 1));
+    w.finish();
+}
+
+#[test]
+fn full_storage_pressure_rests_the_bucket_for_the_whole_window() {
+    let mut w = world(1);
+    let ids = w.send_all(0);
+    w.refuse(ids[0], 72);
+    assert_eq!(w.sendable(bucket(0)), Sendable::At(w.now + Duration::from_secs(3)));
+    w.finish();
+    assert_eq!(w.stamps(), [(7, 0), (7, 0)]);
+}
+
+#[test]
+fn partial_storage_pressure_rests_only_its_bucket_for_its_square() {
+    for (pressure, share) in [(0.5, 0.25), (1.0, 1.0), (7.0, 1.0), (-1.0, 0.0), (f32::NAN, 0.0)] {
+        let mut w = world(2);
+        let ids = w.send_all(0);
+        let token = w.requests[&ids[0]].copies[0].token;
+        w.execute(ids[0]);
+        w.awaited.remove(&ids[0]);
+        w.requests.remove(&ids[0]);
+        let (base_offset, pressure) = (Some(0), Some(pressure));
+        w.answer(token, Answer::Written { base_offset, log_end_offset: None, pressure });
+        w.append(0);
+        let until = w.now + Duration::from_secs(3).mul_f64(share);
+        let expected = if share == 0.0 { Sendable::Now } else { Sendable::At(until) };
+        assert_eq!(w.sendable(bucket(0)), expected);
+        w.append(1);
+        assert_eq!(w.sendable(bucket(1)), Sendable::Now);
+        w.finish();
+    }
+}
+
+#[test]
+fn waits_grow_once_per_event_and_start_over_after_a_success() {
+    let mut w = world(5);
+    let ids = w.send_all(0);
+    w.close_of(ids[0]);
+    // Five lost copies are one failure.
+    let Sendable::At(first) = w.sendable(bucket(0)) else { panic!("no wait") };
+    assert!(first <= w.now + Duration::from_millis(24));
+    w.wait();
+    let again = w.send_all(0);
+    w.close_of(again[0]);
+    let Sendable::At(second) = w.sendable(bucket(0)) else { panic!("no wait") };
+    assert!(second >= w.now + Duration::from_millis(32));
+    w.finish();
+    assert_eq!(w.manager.buckets[&bucket(0)].failures.failures(), 0);
+}
+
+#[test]
+fn an_asked_for_offset_waits_for_the_batchs_own_answer() {
+    let mut config = settings(5);
+    config.track_offsets = true;
+    let mut w = World::new(config, 1, 1);
+    for _ in 0..3 {
+        w.append(0);
+    }
+    let ids = w.send_all(0);
+    ids.iter().for_each(|id| w.execute(*id));
+    w.deliver(ids[2]);
+    assert_eq!(w.results(), "--o");
+    w.deliver(ids[0]);
+    assert_eq!(w.results(), "o-o");
+    w.close_of(ids[1]);
+    assert_eq!(w.results(), "oio");
+    w.finish();
+    let end = |batch: u64| match &w.outcomes[&batch].1 {
+        Outcome::Written { log_end_offset, .. } => *log_end_offset,
+        Outcome::Failed(e) => panic!("{e}"),
+    };
+    assert_eq!((end(0), end(1), end(2)), (Some(1), None, Some(3)));
+}
+
+#[test]
+fn an_asked_for_offset_is_not_waited_for_beyond_the_deadline() {
+    let mut config = settings(5);
+    config.track_offsets = true;
+    let mut w = World::new(config, 1, 1);
+    let deadline = w.now + Duration::from_secs(1);
+    w.append_until(0, deadline);
+    w.append(0);
+    let ids = w.send_all(0);
+    ids.iter().for_each(|id| w.execute(*id));
+    w.deliver(ids[1]);
+    w.pass(Duration::from_secs(2));
+    assert_eq!(w.results(), "io");
+    w.finish();
+}
+
+/// One batch per state: committed, refused, ambiguous, open; one in the queue is not ours.
+fn mixed() -> World {
+    let mut w = world(4);
+    let ids = w.send_all(0);
+    w.serve(ids[0]);
+    w.refuse(ids[1], 29);
+    let token = w.requests.remove(&ids[2]).expect("sent").copies[0].token;
+    w.awaited.remove(&ids[2]);
+    w.answer(token, rejected(25));
+    w
+}
+
+#[test]
+fn an_abort_tells_for_each_batch_what_is_known() {
+    let mut w = mixed();
+    w.call(|m, cx| m.abort(cx, &Error::Closed("writer")));
+    assert_eq!(w.results(), "onuu");
+    let (_, outcome) = &w.outcomes[&1];
+    assert_eq!(*outcome, Outcome::Failed(WriteError::NotWritten(Error::Closed("writer"))));
+    w.append(0);
+    assert_eq!(w.sendable(bucket(0)), Sendable::No);
+    assert_eq!(w.send_all(0), Vec::<u64>::new());
+    assert_eq!((w.manager.poll_timeout(), w.broken), (None, None));
+}
+
+#[test]
+fn a_dropped_table_ends_its_batches_and_no_others() {
+    let mut w = mixed();
+    w.append(1);
+    let other = w.send_all(1);
+    let gone = Error::Rejected {
+        what: "write".into(),
+        code: ErrorCode(7),
+        message: "the table is gone".into(),
+    };
+    w.call(|m, cx| m.handle_bucket_gone(cx, bucket(0), &gone));
+    assert_eq!(w.results(), "onuu-");
+    w.serve(other[0]);
+    assert_eq!(w.results(), "onuuo");
+    // The answer to the copy that was open comes too late.
+    let id = *w.awaited.keys().next().expect("open");
+    w.serve(id);
+    assert_eq!(w.manager.counters().orphan_answers, 1);
+    assert_eq!(w.broken, None);
+}
+
+#[test]
+fn an_error_about_the_tables_identity_asks_for_it_and_retries() {
+    for code in [7, 21, 36] {
+        let mut w = world(1);
+        let ids = w.send_all(0);
+        w.wants.clear();
+        w.refuse(ids[0], code);
+        let want = Want::Refresh {
+            bucket: bucket(0),
+            reason: crate::writer::retry::RefreshReason::Identity,
+            epoch: None,
+        };
+        assert_eq!(w.wants, [want]);
+        w.finish();
+        assert_eq!(w.results(), "o");
+    }
+}
+
+#[test]
+fn a_success_for_a_stamp_that_was_taken_away_is_counted_and_changes_nothing() {
+    let mut w = world(2);
+    let ids = w.send_all(0);
+    let token = w.requests[&ids[1]].copies[0].token;
+    w.refuse(ids[0], 57);
+    w.serve(ids[1]);
+    let held = w.manager.buckets[&bucket(0)].clone();
+    let mut m = w.manager.clone();
+    let mut rng = crate::rng::Rng::new(1);
+    let config = crate::config::Config::new("a:1").expect("valid");
+    let mut cx = crate::cx::Cx { now: w.now, rng: &mut rng, config: &config };
+    m.handle_answer(&mut cx, token, super::world::written(0), false);
+    assert_eq!(m.counters().invariant_violation, 1);
+    assert_eq!(m.buckets[&bucket(0)], held);
+}
+
+#[test]
+fn deadlines_are_the_only_timers_of_a_healthy_writer_and_end_with_its_batches() {
+    let mut w = world(0);
+    let deadline = w.now + Duration::from_secs(120);
+    w.append_until(0, deadline);
+    let ids = w.send_all(0);
+    assert_eq!(w.manager.poll_timeout().map(|t| t.0), Some(deadline));
+    w.serve(ids[0]);
+    assert_eq!(w.manager.poll_timeout(), None);
+    w.finish();
+}
+
+/// A world without idempotence.
+fn plain(max_in_flight: usize, retries: u32, batches: usize) -> World {
+    let mut config = settings(max_in_flight);
+    config.enabled = false;
+    config.retries = retries;
+    let mut w = World::new(config, 1, 1);
+    for _ in 0..batches {
+        w.append(0);
+    }
+    w
+}
+
+#[test]
+fn without_idempotence_nothing_is_stamped_and_a_retry_may_double_a_batch() {
+    let mut w = plain(5, u32::MAX, 7);
+    let ids = w.send_all(0);
+    assert_eq!(ids.len(), 5);
+    assert!(w.sent.iter().all(|c| c.stamp == Stamp::NONE));
+    w.execute(ids[0]);
+    w.close_of(ids[0]);
+    w.drain();
+    assert_eq!((w.results().as_str(), w.ids_asked, w.broken.as_deref()), ("ooooooo", 0, None));
+    assert_eq!(w.log(0).iter().filter(|p| **p == 0).count(), 2);
+}
+
+#[test]
+fn without_idempotence_one_in_flight_keeps_the_order_over_retries() {
+    let mut w = plain(1, u32::MAX, 3);
+    for code in [29, 25, 12] {
+        let ids = w.send_all(0);
+        assert_eq!(ids.len(), 1);
+        w.refuse(ids[0], code);
+        w.wait();
+    }
+    w.drain();
+    assert_eq!((w.results().as_str(), w.log(0)), ("ooo", vec![0, 1, 2]));
+}
+
+#[test]
+fn without_idempotence_the_end_of_retries_tells_what_is_known() {
+    for (codes, expected) in
+        [([29, 29], "n"), ([25, 29], "u"), ([29, 25], "u"), ([25, 57], "u"), ([29, 57], "n")]
+    {
+        let mut w = plain(5, 1, 1);
+        for code in codes {
+            let id = w.send_all(0)[0];
+            w.refuse(id, code);
+            w.wait();
+        }
+        assert_eq!(w.results(), expected, "{codes:?}");
+    }
+}
+
+#[test]
+fn without_idempotence_a_deadline_with_an_open_copy_is_an_unknown_outcome() {
+    let mut w = plain(5, 1, 0);
+    w.append_until(0, Instant::from_millis(100));
+    let ids = w.send_all(0);
+    w.pass(Duration::from_millis(100));
+    assert_eq!(w.results(), "u");
+    w.serve(ids[0]);
+    assert_eq!(w.manager.counters().orphan_answers, 1);
+}
