@@ -142,7 +142,7 @@ impl Run {
         let request = self.world.requests.get_mut(&id).expect("found");
         let i = self.rng.below(request.copies.len() as u64) as usize;
         if self.rng.one_in(4) && take(&mut self.faults.transient) {
-            request.before.insert(i, [29, 72, 70, 14][self.rng.below(4) as usize]);
+            request.before.insert(i, [29, 72, 70, 9][self.rng.below(4) as usize]);
         } else if self.rng.one_in(4) && take(&mut self.faults.after) {
             request.after.insert(i, [25, 28, -1, 26, 10][self.rng.below(5) as usize]);
         } else if self.rng.one_in(3) && take(&mut self.faults.fatal) {
