@@ -5,6 +5,7 @@
 //! them allocates per row. The `row!` macro and tuples are the two usual rows: the macro makes an
 //! array of [`Datum`] on the stack, the tuple writes each field with its own type.
 
+mod calendar;
 pub mod compacted;
 mod datum;
 mod decimal;
@@ -14,8 +15,11 @@ pub mod hash;
 pub mod indexed;
 mod json;
 pub mod key;
+pub mod partition;
 mod schema;
 mod slot;
+mod table;
+pub mod text;
 mod type_text;
 mod types;
 mod value;
@@ -26,6 +30,7 @@ pub use decode::{DecodeReason, RowDecodeError};
 pub use error::{RowError, RowErrorKind};
 pub use schema::{AggFunction, Column, Schema, SchemaBuilder, SchemaError};
 pub use slot::RowLayout;
+pub use table::{TableDescriptor, TableError};
 pub use type_text::ParseTypeError;
 pub use types::{DataType, Field, TypeError, TypeKind};
 pub use value::Value;
