@@ -32,7 +32,10 @@ fn every_type_reads_and_writes_unchanged() {
             r#"{"type":"DECIMAL","nullable":false,"precision":15,"scale":5}"#
         }),
         ("MAP<STRING, INT>", {
-            r#"{"type":"MAP","key_type":{"type":"STRING","nullable":false},"value_type":{"type":"INTEGER"}}"#
+            concat!(
+                r#"{"type":"MAP","key_type":{"type":"STRING","nullable":false},"#,
+                r#""value_type":{"type":"INTEGER"}}"#
+            )
         }),
         ("TIME(3)", r#"{"type":"TIME_WITHOUT_TIME_ZONE","precision":3}"#),
         ("TIMESTAMP(6)", r#"{"type":"TIMESTAMP_WITHOUT_TIME_ZONE","precision":6}"#),
