@@ -4,3 +4,4 @@
 //! argument, chance comes from a seed. [`loopback::Loopback`] puts it behind real TCP ports.
 
 pub mod cluster;
+pub mod loopback;

@@ -230,14 +230,14 @@ impl Faults {
     pub(super) fn draw(&mut self, api: i16) -> Option<Fault> {
         let mut drawn = None;
         self.planned.retain_mut(|planned| {
-            if drawn.is_some() || !planned.on.covers(api) {
+            if !planned.on.covers(api) {
                 return true;
             }
-            if planned.skip == 0 {
+            if planned.skip == 0 && drawn.is_none() {
                 drawn = Some(planned.fault);
                 return false;
             }
-            planned.skip -= 1;
+            planned.skip = planned.skip.saturating_sub(1);
             true
         });
         if drawn.is_none() {
