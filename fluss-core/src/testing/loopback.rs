@@ -15,9 +15,9 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
-use bytes::{Bytes, BytesMut};
-use std::collections::BTreeMap;
-use std::io::{self, ErrorKind, Read, Write};
+use bytes::{Buf, Bytes, BytesMut};
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -32,6 +32,8 @@ use crate::time::Instant;
 const READ_BYTES: usize = 64 * 1024;
 /// How long a reading thread tries to write an answer before it leaves that to the other thread.
 const WRITE_PATIENCE: Duration = Duration::from_millis(20);
+/// Answers written at once.
+const WRITE_PIECES: usize = 64;
 /// The longest sleep of the thread that keeps the time.
 const IDLE: Duration = Duration::from_secs(1);
 
@@ -76,9 +78,36 @@ struct Peer {
     conn: ConnId,
     stream: TcpStream,
     /// What the socket did not take yet; its lock orders the writes.
-    backlog: Mutex<Vec<u8>>,
+    backlog: Mutex<Backlog>,
     wanted: Mutex<Wanted>,
     wake: Condvar,
+}
+
+/// Bytes on their way into the socket.
+#[derive(Debug, Default)]
+struct Backlog {
+    pieces: VecDeque<Bytes>,
+}
+
+impl Backlog {
+    /// Writes once, as much as the socket takes.
+    fn write(&mut self, mut stream: &TcpStream) -> io::Result<()> {
+        let slices: Vec<IoSlice<'_>> =
+            self.pieces.iter().take(WRITE_PIECES).map(|piece| IoSlice::new(piece)).collect();
+        let mut written = stream.write_vectored(&slices)?;
+        if written == 0 {
+            return Err(ErrorKind::WriteZero.into());
+        }
+        while let Some(piece) = self.pieces.front_mut() {
+            if written < piece.len() {
+                piece.advance(written);
+                break;
+            }
+            written -= piece.len();
+            self.pieces.pop_front();
+        }
+        Ok(())
+    }
 }
 
 #[derive(Debug, Default)]
@@ -280,7 +309,7 @@ impl Shared {
         let peer = Arc::new(Peer {
             conn,
             stream,
-            backlog: Mutex::new(Vec::new()),
+            backlog: Mutex::new(Backlog::default()),
             wanted: Mutex::new(Wanted::default()),
             wake: Condvar::new(),
         });
@@ -363,22 +392,21 @@ impl Shared {
             let closed = {
                 let mut cluster = lock(&self.cluster);
                 while let Some(bytes) = cluster.poll_output(peer.conn) {
-                    backlog.extend_from_slice(&bytes);
+                    backlog.pieces.push_back(bytes);
                 }
                 cluster.is_closed(peer.conn)
             };
-            if backlog.is_empty() {
+            if backlog.pieces.is_empty() {
                 if closed {
                     peer.end();
                 }
                 return true;
             }
-            match (&peer.stream).write(&backlog) {
-                Ok(0) => peer.end(),
-                Ok(written) => drop(backlog.drain(..written)),
+            match backlog.write(&peer.stream) {
+                Ok(()) => {}
                 Err(error) if is_slow(&error) => return false,
                 Err(_) => {
-                    backlog.clear();
+                    backlog.pieces.clear();
                     peer.end();
                     return true;
                 }

@@ -15,6 +15,8 @@ const SUCCESS: u8 = 0;
 const ERROR: u8 = 1;
 const SERVER_FAILURE: u8 = 2;
 const HEADER: usize = 8;
+/// Length, type and request id in front of the body of an answer.
+const HEAD: usize = 9;
 
 /// A request as read from its frame.
 #[derive(Clone, Debug)]
@@ -37,8 +39,8 @@ impl Request {
 /// What a request led to.
 #[derive(Debug)]
 pub(super) enum Outcome {
-    /// A success frame with this body.
-    Answer(Bytes),
+    /// A success frame whose head is still blank.
+    Answer(BytesMut),
     /// An error frame.
     Refused(Failure),
     /// No answer, now or later.
@@ -47,7 +49,11 @@ pub(super) enum Outcome {
 
 impl Outcome {
     pub(super) fn answer(message: &impl Message) -> Self {
-        Self::Answer(message.encode_to_vec().into())
+        // A fetched answer is large; encoded behind room for its head it is copied once less.
+        let mut frame = BytesMut::with_capacity(HEAD + message.encoded_len());
+        frame.put_bytes(0, HEAD);
+        message.encode_raw(&mut frame);
+        Self::Answer(frame)
     }
 }
 
@@ -118,8 +124,18 @@ fn frame(kind: u8, id: Option<i32>, body: &[u8]) -> Bytes {
     out.freeze()
 }
 
-pub(super) fn success(id: i32, body: &[u8]) -> Bytes {
-    frame(SUCCESS, Some(id), body)
+/// Fills in the head of an answer.
+pub(super) fn success(id: i32, mut frame: BytesMut) -> Bytes {
+    let length = i32::try_from(frame.len() - 4).unwrap_or(i32::MAX);
+    frame[..4].copy_from_slice(&length.to_be_bytes());
+    frame[4] = SUCCESS;
+    frame[5..HEAD].copy_from_slice(&id.to_be_bytes());
+    frame.freeze()
+}
+
+/// A well-formed frame with a body that is no message.
+pub(super) fn rubbish(id: i32) -> Bytes {
+    frame(SUCCESS, Some(id), &[0xff; 12])
 }
 
 pub(super) fn refused(id: i32, failure: &Failure) -> Bytes {

@@ -174,7 +174,7 @@ impl FakeCluster {
     /// Sends an answer, unless a fault has other plans for it. `applied`: a write had an effect.
     pub(super) fn respond(&mut self, to: ReplyTo, outcome: Outcome, applied: bool) {
         let frame = match outcome {
-            Outcome::Answer(body) => conn::success(to.id, &body),
+            Outcome::Answer(frame) => conn::success(to.id, frame),
             Outcome::Refused(failure) => conn::refused(to.id, &failure),
             Outcome::Dropped => return,
         };
@@ -188,10 +188,7 @@ impl FakeCluster {
                 self.cut(to.conn);
             }
             Fault::SwallowAnswer => {}
-            Fault::GarbageBody => {
-                let rubbish = conn::success(to.id, &[0xff; 12]);
-                self.push(to.conn, rubbish);
-            }
+            Fault::GarbageBody => self.push(to.conn, conn::rubbish(to.id)),
             Fault::GarbageFrame => self.push(to.conn, conn::nonsense(to.id)),
             Fault::DelayAnswer(delay) => {
                 lost = false;
