@@ -21,6 +21,7 @@ mod batch;
 mod catalog;
 mod conn;
 mod ddl;
+mod decode;
 mod describe;
 mod dispatch;
 mod faults;
@@ -42,7 +43,7 @@ mod write;
 
 pub use faults::{Fault, FaultKind, Faults, On};
 pub use options::{Bug, ClusterOptions, Release, Rule};
-pub use truth::{BucketTruth, StoredBatch};
+pub use truth::{BucketTruth, LogRow, StoredBatch};
 
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,9 +1,12 @@
 //! What the cluster really holds: the oracle of tests.
 
 use bytes::Bytes;
+use fluss_proto::record::{ChangeType, Check, LogBatch};
 
 use super::FakeCluster;
+use super::decode::{arrow_rows, compacted_rows};
 use crate::ids::{BucketKey, TableId};
+use crate::row::{OwnedRow, RowLayout, Schema, compacted};
 
 /// What one bucket has seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +46,17 @@ pub struct StoredBatch {
     pub bytes: Bytes,
 }
 
+/// A row of a log, decoded.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LogRow {
+    /// Its offset.
+    pub offset: i64,
+    /// What it says about the row; append only in a log table.
+    pub change: ChangeType,
+    /// Its values, in the order of the table's columns.
+    pub values: OwnedRow,
+}
+
 impl FakeCluster {
     /// The buckets of a table, those of all its partitions included.
     pub fn buckets(&self, table: TableId) -> impl Iterator<Item = BucketKey> + '_ {
@@ -78,6 +92,46 @@ impl FakeCluster {
         })
     }
 
+    /// All rows of a bucket's log, decoded, those above the high watermark included.
+    ///
+    /// # Errors
+    /// What cannot be decoded: a nested column, the log format INDEXED, a batch that is broken.
+    pub fn rows(&self, key: BucketKey) -> Result<Vec<LogRow>, String> {
+        let table = self.catalog.table_by_id(key.table.0).ok_or("no such table")?;
+        let format = table.property("table.log.format");
+        let mut rows = Vec::new();
+        for stored in self.log(key) {
+            let batch = LogBatch::new_checked(stored.bytes, Check::Crc);
+            let batch = batch.map_err(|error| error.to_string())?;
+            let decoded = match format.as_deref() {
+                _ if batch.record_count() == 0 => Vec::new(),
+                None | Some("ARROW") => arrow_log_rows(&table.schema, &batch)?,
+                Some("COMPACTED") => compacted_rows(&table.schema, &batch)?,
+                Some(other) => return Err(format!("log format {other} is not decoded here")),
+            };
+            let offsets = batch.base_offset()..;
+            rows.extend(offsets.zip(decoded).map(|(offset, (change, values))| LogRow {
+                offset,
+                change,
+                values,
+            }));
+        }
+        Ok(rows)
+    }
+
+    /// The live rows of a bucket of a primary-key table, decoded, in the order of their keys.
+    ///
+    /// # Errors
+    /// What cannot be decoded.
+    pub fn live_rows(&self, key: BucketKey) -> Result<Vec<OwnedRow>, String> {
+        let table = self.catalog.table_by_id(key.table.0).ok_or("no such table")?;
+        let layout = RowLayout::new(&table.schema);
+        let decode = |(_, value): (Bytes, Bytes)| {
+            compacted::decode(&layout, &value[2..]).map_err(|error| error.to_string())
+        };
+        self.kv_rows(key).map(decode).collect()
+    }
+
     /// The live rows of a bucket of a primary-key table by encoded key: two bytes of schema id,
     /// then the row as it was sent.
     pub fn kv_rows(&self, key: BucketKey) -> impl Iterator<Item = (Bytes, Bytes)> + '_ {
@@ -102,4 +156,17 @@ impl FakeCluster {
     pub fn offer_only(&mut self, versions: Vec<(i16, i16)>) {
         self.offers = Some(versions);
     }
+}
+
+fn arrow_log_rows(
+    schema: &Schema,
+    batch: &LogBatch,
+) -> Result<Vec<(ChangeType, OwnedRow)>, String> {
+    let types = batch.change_types().map_err(|error| error.to_string())?;
+    let body = batch.body().map_err(|error| error.to_string())?;
+    let rows = arrow_rows(schema, &body)?;
+    if rows.len() != types.len() {
+        return Err(format!("{} rows in a batch of {}", rows.len(), types.len()));
+    }
+    Ok(types.iter().zip(rows).collect())
 }

@@ -109,6 +109,10 @@ fn upserts_and_deletes_leave_rows_and_a_changelog() {
     assert_eq!(batches.len(), 2, "one changelog batch for each KV batch");
     assert_eq!(batches[1].stamp(), Stamp { writer_id: 1, sequence: 1 });
     assert!(!batches[1].is_append_only());
+    let rows = kv.talk.cluster.rows(kv.bucket).expect("ZSTD bodies that decode");
+    let b: Vec<_> = rows.iter().map(|row| row.values.datum(1).and_then(|d| d.as_str())).collect();
+    assert_eq!(b, [Some("x"), Some("y"), Some("x"), Some("z"), Some("y")]);
+    assert_eq!(kv.talk.cluster.live_rows(kv.bucket).map(|rows| rows.len()), Ok(1));
 }
 
 #[test]
@@ -146,6 +150,23 @@ fn the_image_wal_has_no_update_before_and_no_insert() {
     let records = [(1, Some(Some("x"))), (1, Some(Some("y"))), (1, None)];
     assert_eq!(kv.put((1, 0), &records), Ok(3));
     assert_eq!(kv.changes(0), "+U +U -D");
+}
+
+#[test]
+fn changelogs_come_in_the_codecs_and_formats_of_the_table() {
+    for properties in [
+        r#"{"table.log.arrow.compression.type":"NONE"}"#,
+        r#"{"table.log.arrow.compression.type":"lz4_frame"}"#,
+        r#"{"table.log.arrow.compression.zstd.level":"7"}"#,
+        r#"{"table.log.format":"COMPACTED"}"#,
+    ] {
+        let mut kv = Kv::new(properties);
+        let long = "long enough to be worth a compressor's while ".repeat(20);
+        assert_eq!(kv.put((1, 0), &[(1, Some(Some(&long))), (2, Some(None))]), Ok(2));
+        let rows = kv.talk.cluster.rows(kv.bucket).expect("rows that decode");
+        assert_eq!(rows[0].values.datum(1).and_then(|d| d.as_str()), Some(&long[..]));
+        assert!(rows[1].values.datum(1).is_some_and(|datum| datum.is_null()), "{properties}");
+    }
 }
 
 #[test]

@@ -48,6 +48,11 @@ fn what_was_appended_is_read_back_with_offset_and_timestamp() {
     assert_eq!(batches[1].commit_timestamp(), talk.cluster.options().epoch_ms + 5);
     assert_eq!(talk.fetch(bucket, 4).records, Some(Bytes::new()), "at the end: empty, no error");
     assert_eq!(talk.fetch(bucket, 5).error_code, Some(19));
+    let rows = talk.cluster.rows(bucket).expect("rows that decode");
+    let seen: Vec<_> =
+        rows.iter().map(|row| (row.offset, row.values.datum(0).and_then(|d| d.as_i32()))).collect();
+    assert_eq!(seen, [(0, Some(0)), (1, Some(1)), (2, Some(0)), (3, Some(1))]);
+    assert_eq!(rows[3].values.datum(1).and_then(|datum| datum.as_str()), Some("row"));
     assert_eq!(talk.fetch(bucket, -2).records.map(|r| r.len()), Some(batches[0].size() * 2));
 }
 
