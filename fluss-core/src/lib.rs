@@ -7,6 +7,7 @@ mod connection;
 mod cx;
 pub mod error;
 pub mod ids;
+mod metadata;
 mod output;
 pub mod rng;
 pub mod row;
@@ -16,4 +17,5 @@ pub mod time;
 mod writer;
 
 pub use error::{Error, Result, WriteError};
+pub use metadata::{BucketMeta, Cluster, PartitionMeta, TableMeta};
 pub use output::{Action, BatchOutcome, CommandAnswer, Event, TimerReason, Written};

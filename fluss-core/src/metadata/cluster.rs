@@ -1,0 +1,165 @@
+//! What is known of the cluster: one immutable picture, replaced as a whole.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::ids::{Address, BucketKey, PartitionId, ServerId, TableId, TablePath};
+
+/// A table as the last answer described it.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct TableMeta {
+    /// Where it is found.
+    pub path: TablePath,
+    /// Its id; a table that was dropped and made again has another.
+    pub id: TableId,
+    /// The newest schema.
+    pub schema_id: i32,
+    /// The table descriptor as it came: JSON in UTF-8.
+    pub descriptor_json: Bytes,
+    /// The number of buckets of the table, or of partitions that do not say otherwise. None where
+    /// the server did not tell and it must not be guessed.
+    pub bucket_count: Option<i32>,
+    /// Whether rows go to partitions.
+    pub partitioned: bool,
+    /// When it was made, in milliseconds since 1970.
+    pub created_ms: i64,
+    /// When it was last altered, in milliseconds since 1970.
+    pub modified_ms: i64,
+}
+
+/// A partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PartitionMeta {
+    /// Its id; a partition that was dropped and made again has another.
+    pub id: PartitionId,
+    /// The table.
+    pub table: TableId,
+    /// The values of its partition columns, joined with `$`.
+    pub name: Arc<str>,
+    /// Its own number of buckets, where the server tells it.
+    pub bucket_count: Option<i32>,
+}
+
+/// Who leads a bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BucketMeta {
+    /// The bucket's number.
+    pub bucket: i32,
+    /// The tablet server that leads it; None while there is no leader.
+    pub leader: Option<i32>,
+    /// Counts changes of leadership, where servers tell it.
+    pub epoch: Option<i32>,
+}
+
+/// The cluster as last seen. A snapshot never changes; ask for the newest one when
+/// [`Cluster::version`] moved on.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Cluster {
+    /// Grows with each answer that changed something.
+    pub version: u64,
+    /// Where the coordinator listens, if a server told.
+    pub coordinator: Option<Address>,
+    /// The tablet servers that are alive.
+    pub tablets: BTreeMap<i32, Address>,
+    pub(super) tables: BTreeMap<TablePath, Arc<TableMeta>>,
+    pub(super) paths: BTreeMap<TableId, TablePath>,
+    pub(super) partitions: BTreeMap<PartitionId, Arc<PartitionMeta>>,
+    pub(super) partition_ids: BTreeMap<(TableId, Arc<str>), PartitionId>,
+    /// Sorted by bucket; shared between snapshots, so that a new one costs a pointer for each.
+    pub(super) buckets: BTreeMap<(TableId, Option<PartitionId>), Arc<[BucketMeta]>>,
+}
+
+impl Cluster {
+    /// Every server with a known address.
+    #[must_use]
+    pub fn servers(&self) -> BTreeMap<ServerId, Address> {
+        let coordinator = self.coordinator.iter().map(|a| (ServerId::Coordinator, a.clone()));
+        let tablets = self.tablets.iter().map(|(id, a)| (ServerId::Tablet(*id), a.clone()));
+        coordinator.chain(tablets).collect()
+    }
+
+    /// The table at this path.
+    #[must_use]
+    pub fn table(&self, path: &TablePath) -> Option<&Arc<TableMeta>> {
+        self.tables.get(path)
+    }
+
+    /// The table with this id.
+    #[must_use]
+    pub fn table_by_id(&self, id: TableId) -> Option<&Arc<TableMeta>> {
+        self.tables.get(self.paths.get(&id)?)
+    }
+
+    /// All tables that were asked for so far.
+    pub fn tables(&self) -> impl Iterator<Item = &Arc<TableMeta>> {
+        self.tables.values()
+    }
+
+    /// The partition with this id.
+    #[must_use]
+    pub fn partition(&self, id: PartitionId) -> Option<&Arc<PartitionMeta>> {
+        self.partitions.get(&id)
+    }
+
+    /// The partition of a table with this name.
+    #[must_use]
+    pub fn partition_by_name(&self, table: TableId, name: &str) -> Option<&Arc<PartitionMeta>> {
+        self.partitions.get(self.partition_ids.get(&(table, name.into()))?)
+    }
+
+    /// All buckets of a table or partition, in order; empty while they are not known.
+    #[must_use]
+    pub fn buckets(&self, table: TableId, partition: Option<PartitionId>) -> &[BucketMeta] {
+        self.buckets.get(&(table, partition)).map_or(&[], |list| list)
+    }
+
+    /// One bucket.
+    #[must_use]
+    pub fn bucket(&self, key: BucketKey) -> Option<&BucketMeta> {
+        let list = self.buckets(key.table, key.partition);
+        let index = list.binary_search_by_key(&key.bucket, |b| b.bucket).ok()?;
+        list.get(index)
+    }
+
+    /// The leader of a bucket, if it has one that is alive.
+    #[must_use]
+    pub fn leader(&self, key: BucketKey) -> Option<ServerId> {
+        let leader = self.bucket(key)?.leader?;
+        self.tablets.contains_key(&leader).then_some(ServerId::Tablet(leader))
+    }
+
+    /// The number of buckets over which rows of this table or partition are spread: the
+    /// partition's own, else the table's. None while it is not known.
+    #[must_use]
+    pub fn bucket_count(&self, table: TableId, partition: Option<PartitionId>) -> Option<i32> {
+        let own = partition.and_then(|id| self.partition(id)?.bucket_count);
+        own.or_else(|| self.table_by_id(table)?.bucket_count)
+    }
+
+    /// Forgets a table with all that belongs to it.
+    pub(super) fn remove_table(&mut self, id: TableId) {
+        if let Some(path) = self.paths.remove(&id) {
+            self.tables.remove(&path);
+        }
+        self.partitions.retain(|_, p| p.table != id);
+        self.partition_ids.retain(|(table, _), _| *table != id);
+        self.buckets.retain(|(table, _), _| *table != id);
+    }
+
+    /// Forgets a partition.
+    pub(super) fn remove_partition(&mut self, id: PartitionId) {
+        if let Some(partition) = self.partitions.remove(&id) {
+            let key = (partition.table, Arc::clone(&partition.name));
+            if self.partition_ids.get(&key) == Some(&id) {
+                self.partition_ids.remove(&key);
+            }
+            self.buckets.remove(&(partition.table, Some(id)));
+        }
+    }
+}
