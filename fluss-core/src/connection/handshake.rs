@@ -5,10 +5,11 @@ use fluss_proto::api::{NegotiatedVersions, ServerType};
 use fluss_proto::message::{
     ApiVersionsRequest, ApiVersionsResponse, AuthenticateRequest, AuthenticateResponse,
 };
+use fluss_proto::segments::Segments;
 use fluss_proto::{ApiKey, ErrorCode};
 use prost::Message;
 
-use super::wire::{self, Answer, Segments};
+use super::wire::{self, Answer};
 use crate::backoff::{Backoff, BackoffConfig};
 use crate::config::Credentials;
 use crate::cx::Cx;

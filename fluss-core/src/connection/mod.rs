@@ -24,10 +24,10 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use fluss_proto::ApiKey;
+use fluss_proto::segments::Segments;
 
 use self::pool::{Outputs, Retired, Server};
 use self::request::{Outgoing, Owner, Reply, RequestError};
-use self::wire::Segments;
 use crate::config::Config;
 use crate::cx::Cx;
 use crate::error::Error;

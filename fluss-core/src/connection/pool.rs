@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use fluss_proto::api::{NegotiatedVersions, UnsupportedApi};
 use fluss_proto::header::RequestHeader;
+use fluss_proto::segments::Segments;
 use fluss_proto::{ApiKey, ErrorCode};
 
 use super::ConnectionEvent;
@@ -13,7 +14,7 @@ use super::handshake::{Handshake, Step};
 use super::inflight::{InFlight, Sent};
 use super::outbox::{Outbox, Waiting};
 use super::request::{Outgoing, Owner, Reply, RequestError};
-use super::wire::{self, Answer, Segments};
+use super::wire::{self, Answer};
 use crate::backoff::Backoff;
 use crate::cx::Cx;
 use crate::error::Error;

@@ -89,7 +89,7 @@ impl Bench {
     pub(super) fn written(&mut self, conn: ConnId) -> Vec<Request> {
         let mut all = Vec::new();
         while let Some(frame) = self.run(|net, cx| net.poll_transmit(cx, conn)) {
-            all.push(read_request(&frame.concat()));
+            all.push(read_request(&frame.into_bytes()));
         }
         all
     }

@@ -149,7 +149,7 @@ impl World {
                 }
                 return;
             };
-            let request = read_request(&frame.concat());
+            let request = read_request(&frame.into_bytes());
             if let Ok(number) = <[u8; 8]>::try_from(&request.body[..]) {
                 self.written.insert(u64::from_be_bytes(number));
             }

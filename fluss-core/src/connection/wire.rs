@@ -5,10 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use fluss_proto::header::{DecodeError, RequestHeader, ResponseHeader};
 use fluss_proto::request::decode_error;
+use fluss_proto::segments::Segments;
 use fluss_proto::{ApiKey, ErrorCode};
-
-/// The parts of one frame, in order, for one vectored write.
-pub(crate) type Segments = Vec<Bytes>;
 
 /// An answer, its body still a slice of the frame.
 #[derive(Clone, Debug, PartialEq)]
@@ -80,5 +78,7 @@ fn text(error: &DecodeError) -> String {
 pub(crate) fn request(api: ApiKey, version: i16, id: i32, body: Bytes) -> Option<Segments> {
     let header = RequestHeader { api_key: api.number(), api_version: version, request_id: id };
     let prefix = header.to_wire(body.len()).ok()?;
-    Some(vec![Bytes::copy_from_slice(&prefix), body])
+    let mut frame = Segments::from(Bytes::copy_from_slice(&prefix));
+    frame.push(body);
+    Some(frame)
 }

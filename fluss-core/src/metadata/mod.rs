@@ -12,7 +12,11 @@ mod parse;
 mod refresh;
 mod reply;
 #[cfg(test)]
+mod testkit;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_gone;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
