@@ -131,7 +131,9 @@ fn table_meta(
     })
 }
 
-/// The number of buckets and whether there are partitions, from the descriptor.
+/// The number of buckets and whether there are partitions, from the descriptor. Nothing else of it
+/// is read here: rows of a table whose column types this client does not know cannot be written,
+/// but that is to be told to who opens the table, with the column's name.
 fn shape(json: &[u8]) -> Result<(Option<i32>, bool), String> {
     let value: serde_json::Value =
         serde_json::from_slice(json).map_err(|e| format!("its descriptor is no JSON: {e}"))?;

@@ -66,11 +66,11 @@ fn a_known_table_is_gone_only_after_a_server_said_so() {
     let check = b.asked();
     b.reject(&check, 7);
     let events = b.events();
-    assert!(
-        matches!(&events[..], [MetadataEvent::Updated, MetadataEvent::TableGone { id, path: Some(p), .. }]
-            if *id == TableId(7) && *p == path("events")),
-        "{events:?}"
-    );
+    let [MetadataEvent::Updated, MetadataEvent::TableGone { id, path: gone, .. }] = &events[..]
+    else {
+        panic!("{events:?}")
+    };
+    assert_eq!((*id, gone), (TableId(7), &Some(path("events"))));
     assert!(b.m.cluster().table_by_id(TableId(7)).is_none());
     assert!(b.m.cluster().leader(key(7, 0)).is_none());
     b.run(|m, cx| m.want_leader(cx, key(7, 0), None));
@@ -213,11 +213,12 @@ fn a_partition_is_gone_only_when_its_table_does_not_list_it() {
     }
     assert_eq!(lists, 2);
     let events = b.events();
-    assert!(
-        matches!(&events[..], [MetadataEvent::Updated, MetadataEvent::PartitionGone { id, name, .. }]
-            if *id == PartitionId(70) && &**name == "eu$2026"),
-        "the other one is listed, so it is asked for again: {events:?}"
-    );
+    // The other one is listed, so it is asked for again.
+    let [MetadataEvent::Updated, MetadataEvent::PartitionGone { id, name, .. }] = &events[..]
+    else {
+        panic!("{events:?}")
+    };
+    assert_eq!((*id, &**name), (PartitionId(70), "eu$2026"));
     assert!(b.m.cluster().partition(PartitionId(70)).is_none());
     b.wait();
     assert_eq!(b.asked().names, ["us$2026"]);
