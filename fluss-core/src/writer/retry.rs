@@ -107,7 +107,7 @@ pub(crate) struct View {
     pub(crate) ambiguous: bool,
     /// It is the lowest one not known to be committed.
     pub(crate) floor: bool,
-    /// The copy was sent when the batch was the lowest one.
+    /// The copy was sent when the batch was the lowest one, to a server that still leads.
     pub(crate) sent_at_floor: bool,
     /// The copy was a probe.
     pub(crate) probe: bool,

@@ -152,7 +152,7 @@ impl Bucket {
             doomed: slot.doomed.is_some(),
             ambiguous: slot.ambiguous,
             floor: i == 0,
-            sent_at_floor: open.floor_at_send == floor,
+            sent_at_floor: open.floor_at_send == floor && open.evidence,
             probe: open.probe,
             confirms_left: slot.fatal_answers < env.config.fatal_confirm,
             tries_left: !matches!(read.class, Class::RejectLimited(n) if slot.held.limited >= n),

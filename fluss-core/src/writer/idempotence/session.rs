@@ -39,7 +39,8 @@ pub(super) struct Open {
     pub(super) serial: u64,
     pub(super) conn: ConnId,
     pub(super) probe: bool,
-    /// Whether its refusal would be news: false once the floor was refused after it was sent.
+    /// Whether its refusal would be news: false once the floor was refused, or the leader changed,
+    /// after it was sent.
     pub(super) evidence: bool,
     pub(super) floor_at_send: i64,
 }

@@ -175,12 +175,19 @@ impl Bucket {
         if elsewhere && self.opens().next().is_some() {
             self.moved_until = Some(env.now + env.config.moved_grace);
         }
-        if let Once::Until(_) = self.confirm {
-            self.confirm = Once::Over;
-            if moved {
-                // The refusals came from a former leader: the new one is asked first.
-                self.genuine = false;
+        if moved {
+            // What a former leader refused or will refuse says nothing about this one, which may
+            // have less of the log, or remember more of it: the floor is asked for first.
+            self.genuine = false;
+            self.confirm = Once::NotYet;
+            for slot in &mut self.slots {
+                slot.probe_rejected = false;
+                if let Some(open) = &mut slot.open {
+                    open.evidence = false;
+                }
             }
+        } else if let Once::Until(_) = self.confirm {
+            self.confirm = Once::Over;
         }
         if env.config.enabled {
             self.settle(has_fresh, env);

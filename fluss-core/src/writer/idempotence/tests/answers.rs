@@ -100,6 +100,7 @@ fn a_whole_window_of_lost_answers_is_resent_in_order() {
 fn a_window_that_shrank_to_its_last_batch_is_found_by_a_probe() {
     for n in 2..=5 {
         let mut w = world(n, n);
+        w.lead(0, 0, Some(0));
         let ids = w.send_all(0);
         ids.iter().for_each(|id| w.execute(*id));
         w.close_of(ids[0]);

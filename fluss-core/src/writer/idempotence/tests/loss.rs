@@ -219,3 +219,22 @@ fn probes_go_out_in_ascending_order_and_only_for_batches_that_may_be_written() {
     w.finish();
     assert_eq!(w.log(0), [0, 1, 2, 3, 4]);
 }
+
+#[test]
+fn a_refusal_by_a_former_leader_is_no_evidence_about_the_new_one() {
+    let mut w = world(2);
+    let ids = w.send_all(0);
+    ids.iter().for_each(|id| w.execute(*id));
+    w.close_of(ids[0]);
+    replica(&mut w).shrink();
+    w.wait();
+    let floor = w.send(&[bucket(0)]).expect("the floor");
+    w.execute(floor);
+    // Nothing of it was replicated; the client learns of the new leader before the refusal comes.
+    fail_over(&mut w, 0);
+    w.lead(0, 1, Some(1));
+    w.deliver(floor);
+    assert_eq!(w.manager.counters().genuine_refusals, 0);
+    w.finish();
+    assert_eq!((w.results().as_str(), w.log(0), w.ids_asked), ("oo", vec![0, 1], 1));
+}

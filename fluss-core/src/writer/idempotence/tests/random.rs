@@ -358,7 +358,8 @@ fn the_checks_notice_when_batches_that_may_be_appended_lose_their_stamp() {
 #[test]
 fn the_checks_notice_when_a_hole_is_closed_over_open_copies() {
     let found = violations(Mutation::InPlaceWithoutWaiting, 1000);
-    assert!(!found.is_empty());
+    let named = |text: &String| ["I1:", "I3", "I8", "I11"].iter().any(|i| text.starts_with(i));
+    assert!(found.iter().any(named), "{found:?}");
 }
 
 #[test]

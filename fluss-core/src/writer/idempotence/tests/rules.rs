@@ -6,8 +6,9 @@ use super::model::Entry;
 use super::world::World;
 use crate::error::WriteError;
 use crate::ids::BucketKey;
-use crate::writer::idempotence::outcome::{Done, Outcome};
+use crate::writer::idempotence::outcome::{Attempt, AttemptEnd, Done, Outcome};
 use crate::writer::idempotence::{Copy, Kind, Stamp};
+use crate::writer::retry::{Class, classify};
 
 impl World {
     pub(super) fn completed(&mut self, done: Done) {
@@ -128,6 +129,18 @@ impl World {
                     let _ = write!(broken, "I3: {payload} is in the log; ");
                 }
                 _ => {}
+            }
+        }
+        for done in &self.done {
+            let open_end = |a: &Attempt| match &a.end {
+                AttemptEnd::Lost(_) => true,
+                AttemptEnd::Rejected { code, .. } => classify(*code) == Class::Ambiguous,
+                AttemptEnd::NotSent(_) => false,
+            };
+            // Of long histories only the end is kept.
+            let proved = done.attempts.len() < 8 && !done.attempts.iter().any(open_end);
+            if proved && matches!(done.outcome, Outcome::Failed(WriteError::OutcomeUnknown(_))) {
+                let _ = write!(broken, "I14: every copy of {} was refused; ", done.batch);
             }
         }
         for (key, replica) in &self.replicas {
