@@ -44,8 +44,7 @@ impl Read {
                 class: Class::Committed,
                 refresh: None,
                 offsets: Offsets { base: base_offset, end: log_end_offset },
-                // A NaN becomes no pressure.
-                pressure: pressure.map(|p| f64::from(p).max(0.0).min(1.0)),
+                pressure: pressure.filter(|p| !p.is_nan()).map(|p| f64::from(p).clamp(0.0, 1.0)),
                 end: None,
             },
             Answer::Rejected { code, message } => {

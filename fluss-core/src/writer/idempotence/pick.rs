@@ -210,12 +210,10 @@ impl IdempotenceManager {
         if self.closed {
             return None;
         }
-        if !self.buckets.contains_key(&bucket) {
-            if fresh.is_empty() {
-                return None;
-            }
-            self.buckets.insert(bucket, Bucket::default());
+        if fresh.is_empty() && !self.buckets.contains_key(&bucket) {
+            return None;
         }
+        self.buckets.entry(bucket).or_default();
         let choice = self.choose_open(cx, bucket, conn, !fresh.is_empty());
         let state = self.buckets.get_mut(&bucket)?;
         let (i, kind) = match choice {
