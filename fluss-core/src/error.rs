@@ -15,6 +15,7 @@ use fluss_proto::ErrorCode;
 
 use crate::batch::BatchError;
 use crate::row::RowError;
+use crate::scanner::ScanError;
 use crate::time::Duration;
 
 /// Any error of the client. Cheap to clone; comparable, so that tests can assert exact values.
@@ -36,6 +37,10 @@ pub enum Error {
     /// A batch that cannot be encoded or decoded.
     #[error(transparent)]
     Batch(#[from] BatchError),
+
+    /// A bucket of a scanner stopped.
+    #[error(transparent)]
+    Scan(#[from] ScanError),
 
     /// A server answered with an error code.
     #[error("{what}: the server answered {code}: {message}")]
@@ -118,6 +123,7 @@ impl Error {
             Self::Config(_) => "INVALID_SETTINGS",
             Self::Row(_) => "ROW_DOES_NOT_FIT",
             Self::Batch(_) => "INVALID_BATCH",
+            Self::Scan(error) => error.cause.name(),
             Self::Rejected { code, .. } => code.info().map_or("UNKNOWN_CODE", |i| i.name),
             Self::Peer { .. } => "PROTOCOL_VIOLATION",
             Self::Unavailable { .. } => "DEADLINE_EXCEEDED",
@@ -131,6 +137,7 @@ impl Error {
     #[must_use]
     pub fn code(&self) -> Option<ErrorCode> {
         match self {
+            Self::Scan(error) => error.cause.code(),
             Self::Rejected { code, .. } => Some(*code),
             _ => None,
         }

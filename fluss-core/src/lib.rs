@@ -11,11 +11,16 @@ mod metadata;
 mod output;
 pub mod rng;
 pub mod row;
+mod scanner;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod time;
+mod wish;
 mod writer;
 
 pub use error::{Error, Result, WriteError};
 pub use metadata::{BucketMeta, Cluster, PartitionMeta, TableMeta};
 pub use output::{Action, BatchOutcome, CommandAnswer, Event, TimerReason, Written};
+pub use scanner::{
+    BucketProgress, EARLIEST, FetchedBatch, ScanError, ScannerOptions, TakeLimits, Taken,
+};

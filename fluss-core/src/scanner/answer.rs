@@ -1,0 +1,278 @@
+//! What the answer to a fetch means for its buckets.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use fluss_proto::ErrorCode;
+use fluss_proto::error_code::ServerError;
+use fluss_proto::message::{FetchLogResponse, PbFetchLogRespForBucket};
+use fluss_proto::record::LogBatches;
+use prost::Message;
+
+use super::bucket::Bucket;
+use super::scanner::{Fetch, Scanner};
+use super::types::FetchedBatch;
+use crate::batch::BatchError;
+use crate::connection::request::RequestError;
+use crate::cx::Cx;
+use crate::error::Error;
+use crate::ids::{BucketKey, PartitionId, ServerId, TableId};
+
+/// Errors without an explanation, and answers without the data they announce, that are put up with
+/// in a row.
+const PATIENCE: u32 = 10;
+/// Room for headers around the largest batch.
+const FRAME_OVERHEAD: usize = 4 << 10;
+
+type Asked = BTreeMap<BucketKey, u64>;
+
+impl Scanner {
+    pub(super) fn handle_reply(
+        &mut self,
+        cx: &mut Cx<'_>,
+        token: u64,
+        result: Result<Bytes, RequestError>,
+    ) {
+        let Some(Fetch { server, buckets }) = self.fetches.remove(&token) else { return };
+        let entry = self.servers.entry(server).or_default();
+        entry.in_flight = None;
+        // Whoever was unsubscribed or subscribed anew meanwhile is not meant by this answer.
+        let mut asked = Asked::new();
+        for (key, generation) in buckets {
+            if let Some(bucket) = self.buckets.get_mut(&key)
+                && bucket.generation == generation
+                && bucket.in_flight == Some(token)
+            {
+                bucket.in_flight = None;
+                asked.insert(key, generation);
+            }
+        }
+        match result {
+            Ok(body) => {
+                entry.answered();
+                self.read(cx, server, token, body, asked);
+            }
+            Err(error) => {
+                entry.failed(cx);
+                self.handle_failure(cx, error, asked);
+            }
+        }
+    }
+
+    /// The request as a whole brought nothing.
+    fn handle_failure(&mut self, cx: &mut Cx<'_>, error: RequestError, asked: Asked) {
+        for key in asked.into_keys() {
+            let what = self.what(key);
+            let Some(bucket) = self.buckets.get_mut(&key) else { continue };
+            match &error {
+                RequestError::NotSent(error @ (Error::Misuse(_) | Error::Closed(_))) => {
+                    bucket.fail(error.clone());
+                }
+                RequestError::NotSent(_) | RequestError::Lost(_) => bucket.retry_elsewhere(cx),
+                RequestError::Rejected { code, message } => {
+                    rejected(cx, bucket, what, *code, Arc::clone(message));
+                }
+                RequestError::Unsupported(error) => bucket.fail(error.clone()),
+            }
+            if bucket.error.is_some() {
+                self.line_up(key);
+            }
+        }
+    }
+
+    fn what(&self, key: BucketKey) -> Arc<str> {
+        let path = &self.options.path;
+        match key.partition {
+            Some(p) => format!("FETCH_LOG {path} partition {p} bucket {}", key.bucket).into(),
+            None => format!("FETCH_LOG {path} bucket {}", key.bucket).into(),
+        }
+    }
+
+    fn read(
+        &mut self,
+        cx: &mut Cx<'_>,
+        server: ServerId,
+        frame: u64,
+        body: Bytes,
+        mut asked: Asked,
+    ) {
+        let bytes = body.len() as u64;
+        let answer = match FetchLogResponse::decode(body) {
+            Ok(answer) => answer,
+            Err(error) => {
+                let what = format!("an answer to FETCH_LOG that does not parse: {error}");
+                return self.fail_all(&asked, &peer(server, what));
+            }
+        };
+        let mut batches = 0;
+        for table in answer.tables_resp {
+            for part in table.buckets_resp {
+                let key = BucketKey {
+                    table: TableId(table.table_id),
+                    partition: part.partition_id.map(PartitionId),
+                    bucket: part.bucket_id,
+                };
+                // What was not asked for, or comes twice, is nobody's.
+                if asked.remove(&key).is_some() {
+                    batches += self.read_bucket(cx, server, frame, key, part);
+                }
+            }
+        }
+        self.charge(frame, bytes, batches);
+        for key in asked.into_keys() {
+            let Some(bucket) = self.buckets.get_mut(&key) else { continue };
+            let what = format!("an answer to FETCH_LOG that leaves out {key}, which was asked for");
+            unexplained(cx, bucket, peer(server, what));
+            if bucket.error.is_some() {
+                self.line_up(key);
+            }
+        }
+    }
+
+    fn fail_all(&mut self, asked: &Asked, error: &Error) {
+        for key in asked.keys() {
+            if let Some(bucket) = self.buckets.get_mut(key) {
+                bucket.fail(error.clone());
+                self.line_up(*key);
+            }
+        }
+    }
+
+    /// Returns how many batches of this frame wait now.
+    fn read_bucket(
+        &mut self,
+        cx: &mut Cx<'_>,
+        server: ServerId,
+        frame: u64,
+        key: BucketKey,
+        part: PbFetchLogRespForBucket,
+    ) -> usize {
+        let (what, count) = (self.what(key), self.next_count());
+        let Some(bucket) = self.buckets.get_mut(&key) else { return 0 };
+        let before = (bucket.waiting.len(), bucket.position);
+        match ServerError::check(part.error_code, part.error_message.as_deref()) {
+            Err(error) => {
+                let text = error.message.unwrap_or_else(|| usual_text(error.code).to_owned());
+                rejected(cx, bucket, what, error.code, text.into());
+            }
+            Ok(()) if part.remote_log_fetch_info.is_some() => bucket.fail(Error::misuse(format!(
+                "{what}: the records at offset {} are only in tiered storage, which this client \
+                 cannot read yet; start at a later offset",
+                bucket.fetch_offset
+            ))),
+            Ok(()) => read_records(cx, server, frame, (key, bucket), part),
+        }
+        let added = bucket.waiting.len() - before.0;
+        if added > 0 {
+            bucket.served = count;
+        }
+        self.moved |= bucket.position != before.1;
+        if bucket.is_ready() {
+            self.line_up(key);
+        }
+        added
+    }
+}
+
+fn read_records(
+    cx: &mut Cx<'_>,
+    server: ServerId,
+    frame: u64,
+    (key, bucket): (BucketKey, &mut Bucket),
+    part: PbFetchLogRespForBucket,
+) {
+    bucket.succeeded();
+    if part.high_watermark.is_some() {
+        bucket.high_watermark = part.high_watermark;
+    }
+    let (start, needed) = (bucket.fetch_offset, bucket.needed);
+    let mut batches = LogBatches::new(part.records.unwrap_or_default())
+        .max_batch_size(cx.config.max_frame_bytes.saturating_sub(FRAME_OVERHEAD))
+        .starting_at(bucket.first_wanted());
+    for batch in &mut batches {
+        match batch {
+            Ok(batch) => {
+                let fetched = FetchedBatch {
+                    bucket: key,
+                    start_offset: bucket.first_wanted(),
+                    next_offset: batch.next_offset(),
+                    high_watermark: bucket.high_watermark,
+                    batch,
+                };
+                bucket.push(fetched, frame);
+            }
+            Err(error) => return bucket.fail(Error::Batch(BatchError::Record(error))),
+        }
+    }
+    bucket.needed = size_of_cut_batch(&batches.rest());
+    if let Some(end) = part.filtered_end_offset {
+        bucket.skip_to(bucket.high_watermark.map_or(end, |hw| end.min(hw)));
+    }
+    if bucket.fetch_offset != start {
+        bucket.progressed();
+    } else if bucket.has_more() && bucket.needed <= needed {
+        fruitless(cx, server, key, bucket);
+    }
+}
+
+/// The size of the batch that did not fit into the answer; 0 if it cannot be told.
+fn size_of_cut_batch(rest: &[u8]) -> usize {
+    // base offset: 8 bytes, length of what follows: 4 bytes
+    let length = rest.get(8..12).and_then(|b| b.try_into().ok()).map_or(0, i32::from_le_bytes);
+    usize::try_from(length).map_or(0, |length| if length == 0 { 0 } else { length + 12 })
+}
+
+/// Nothing came although the high watermark says that something is there. It may be that other
+/// buckets used up the answer; if it goes on, the offset can be reached by no fetch.
+fn fruitless(cx: &mut Cx<'_>, server: ServerId, key: BucketKey, bucket: &mut Bucket) {
+    bucket.fruitless += 1;
+    match bucket.fruitless {
+        // In the next request all that is sure to come will fit.
+        1 => return,
+        2..=PATIENCE => return bucket.retry(cx),
+        _ => {}
+    }
+    let hw = bucket.high_watermark.unwrap_or_default();
+    let offset = bucket.fetch_offset;
+    bucket.fail(peer(
+        server,
+        format!(
+            "{key} has records up to offset {hw} (exclusive), but {PATIENCE} fetches from offset \
+             {offset} brought none; it may exist in the lake only"
+        ),
+    ));
+}
+
+/// An error that may go away by itself, but not for ever.
+fn unexplained(cx: &mut Cx<'_>, bucket: &mut Bucket, error: Error) {
+    bucket.unexplained += 1;
+    if bucket.unexplained > PATIENCE { bucket.fail(error) } else { bucket.retry_elsewhere(cx) }
+}
+
+fn rejected(
+    cx: &mut Cx<'_>,
+    bucket: &mut Bucket,
+    what: Arc<str>,
+    code: ErrorCode,
+    message: Arc<str>,
+) {
+    let error = Error::Rejected { what, code, message };
+    match code {
+        ErrorCode::UNKNOWN_SERVER_ERROR => unexplained(cx, bucket, error),
+        // An old leader, or one that does not know yet that it leads.
+        ErrorCode::FENCED_LEADER_EPOCH_EXCEPTION => bucket.retry_elsewhere(cx),
+        // The stored bytes are damaged: the next fetch reads the same ones.
+        ErrorCode::CORRUPT_MESSAGE | ErrorCode::CORRUPT_RECORD_EXCEPTION => bucket.fail(error),
+        _ if code.is_retriable() => bucket.retry_elsewhere(cx),
+        _ => bucket.fail(error),
+    }
+}
+
+fn usual_text(code: ErrorCode) -> &'static str {
+    code.info().map_or("no explanation", |info| info.meaning)
+}
+
+fn peer(server: ServerId, what: String) -> Error {
+    Error::Peer { server: server.to_string().into(), what: what.into() }
+}

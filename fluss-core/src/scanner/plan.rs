@@ -1,0 +1,265 @@
+//! What goes into the next fetch to a server, and when it may go.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use fluss_proto::ApiKey;
+use fluss_proto::message::{FetchLogRequest, PbFetchLogReqForBucket, PbFetchLogReqForTable};
+use prost::Message;
+
+use super::bucket::Bucket;
+use super::scanner::{Fetch, Scanner};
+use super::{Leaders, Outputs};
+use crate::backoff::{Backoff, BackoffConfig};
+use crate::connection::request::{Outgoing, Owner};
+use crate::cx::Cx;
+use crate::ids::{BucketKey, ScannerKey, ServerId};
+use crate::time::{Duration, Instant, earliest};
+use crate::wish::ReadWish;
+
+/// Waits after a fetch that got no answer.
+const RETRY: BackoffConfig = BackoffConfig::new(Duration::from_millis(20), Duration::from_secs(2));
+/// While a bucket is left out of fetches because it has data waiting, the server is asked not to
+/// wait for data of the others: that would lock the bucket out once its data is taken. They are
+/// asked for at this interval instead, which grows until something is taken.
+const PROBE: BackoffConfig =
+    BackoffConfig::new(Duration::from_millis(20), Duration::from_millis(500));
+/// However small the budget, an answer may have this many bytes.
+const MIN_ANSWER: usize = 1 << 10;
+
+/// A server as one scanner sees it.
+#[derive(Debug, Default)]
+pub(super) struct Server {
+    /// The fetch on its way.
+    pub(super) in_flight: Option<u64>,
+    /// Whether its connection was asked to call for a request and has not done so yet.
+    pub(super) flush_wanted: bool,
+    backoff: Backoff,
+    not_before: Instant,
+    probe: Backoff,
+    probe_at: Instant,
+}
+
+impl Server {
+    pub(super) fn answered(&mut self) {
+        self.backoff.reset();
+    }
+
+    /// Something was taken: what waited may soon be fetched again.
+    pub(super) fn drained(&mut self) {
+        self.probe.reset();
+        self.probe_at = Instant::ZERO;
+    }
+
+    pub(super) fn failed(&mut self, cx: &mut Cx<'_>) {
+        self.not_before = cx.now + self.backoff.next(RETRY, cx.rng);
+    }
+}
+
+/// What a server's buckets are like at this moment.
+#[derive(Clone, Copy, Debug, Default)]
+struct Summary {
+    /// Buckets that can be fetched.
+    due: usize,
+    /// Whether one of them has data for sure.
+    more: bool,
+    /// Whether one of the others has too much data waiting.
+    full: bool,
+    /// When the first backoff ends.
+    next: Option<Instant>,
+}
+
+impl Summary {
+    fn add(&mut self, bucket: &Bucket, share: u64, now: Instant) {
+        if bucket.waiting_bytes >= share {
+            self.full = true;
+        } else if bucket.not_before > now {
+            self.next = earliest(self.next, Some(bucket.not_before));
+        } else {
+            self.due += 1;
+            self.more |= bucket.has_more();
+        }
+    }
+
+    /// When a fetch may go, if nothing else happens.
+    fn time(&self, server: &Server, now: Instant) -> Option<Instant> {
+        if server.in_flight.is_some() {
+            return None;
+        }
+        let probe = if self.full && !self.more { server.probe_at } else { now };
+        let due = (self.due > 0).then_some(probe);
+        earliest(due, self.next).map(|at| at.max(server.not_before))
+    }
+}
+
+impl Scanner {
+    /// Whether the budget allows another fetch. Half of it is for what waits, the other half for
+    /// what is on its way.
+    fn has_room(&self) -> bool {
+        self.buffered() < self.options.buffer_limit.div_ceil(2)
+    }
+
+    fn share(&self) -> u64 {
+        self.options.max_bytes_per_bucket as u64
+    }
+
+    pub(super) fn update(
+        &mut self,
+        cx: &mut Cx<'_>,
+        key: ScannerKey,
+        leaders: &impl Leaders,
+        out: &mut Outputs,
+    ) {
+        let share = self.share();
+        let mut summaries: BTreeMap<ServerId, Summary> = BTreeMap::new();
+        for (name, bucket) in self.buckets.iter_mut().filter(|(_, b)| b.is_idle()) {
+            bucket.leader = bucket.leader.or_else(|| leaders.leader_of(*name));
+            let (ask, again) = bucket.wants_leader(cx);
+            if ask {
+                out.wishes.push_back(ReadWish::Leader(*name));
+            }
+            out.timers.extend(again.map(|at| (at, key)));
+            if let Some(server) = bucket.leader {
+                summaries.entry(server).or_default().add(bucket, share, cx.now);
+            }
+        }
+        if !self.has_room() {
+            return;
+        }
+        for (id, summary) in summaries {
+            let server = self.servers.entry(id).or_default();
+            match summary.time(server, cx.now) {
+                Some(at) if at <= cx.now => {
+                    if !std::mem::replace(&mut server.flush_wanted, true) {
+                        out.wishes.push_back(ReadWish::Flush(id));
+                    }
+                }
+                Some(at) => drop(out.timers.insert((at, key))),
+                None => {}
+            }
+        }
+    }
+
+    /// The connection calls for requests. False if this scanner has nothing to do with the server.
+    pub(super) fn heard_flush(&mut self, server: ServerId) -> bool {
+        self.servers.get_mut(&server).map(|s| s.flush_wanted = false).is_some()
+    }
+
+    pub(super) fn poll_request(
+        &mut self,
+        cx: &mut Cx<'_>,
+        key: ScannerKey,
+        id: ServerId,
+        token: u64,
+    ) -> Option<Outgoing> {
+        let share = self.share();
+        let mut summary = Summary::default();
+        let mut due = Vec::new();
+        for (name, bucket) in &self.buckets {
+            if bucket.is_idle() && bucket.leader == Some(id) {
+                let before = summary.due;
+                summary.add(bucket, share, cx.now);
+                if summary.due > before {
+                    due.push((!bucket.has_more(), bucket.served, *name));
+                }
+            }
+        }
+        let server = self.servers.get(&id)?;
+        if due.is_empty() || !self.has_room() || summary.time(server, cx.now)? > cx.now {
+            return None;
+        }
+        // Buckets with data first, among them the one that waited longest.
+        due.sort_unstable();
+        Some(self.build(cx, (key, id, token), &due, summary))
+    }
+
+    fn build(
+        &mut self,
+        cx: &mut Cx<'_>,
+        (key, id, token): (ScannerKey, ServerId, u64),
+        due: &[(bool, u64, BucketKey)],
+        summary: Summary,
+    ) -> Outgoing {
+        let cap = self.answer_cap();
+        let usual = self.options.max_bytes_per_bucket.min(cap);
+        let (mut total, mut at_once) = (0, summary.full);
+        let mut asked = Vec::with_capacity(due.len());
+        let mut fetch = Fetch { server: id, buckets: Vec::with_capacity(due.len()) };
+        for (empty, _, name) in due {
+            let Some(bucket) = self.buckets.get_mut(name) else { continue };
+            let bytes = usual.max(bucket.needed);
+            if !empty {
+                // What is sure to come must fit, so that the server's order of buckets, which
+                // nobody promised, never lets one of them go short.
+                if total > 0 && total + bytes > cap {
+                    at_once = true;
+                    continue;
+                }
+                total += bytes;
+            }
+            bucket.in_flight = Some(token);
+            fetch.buckets.push((*name, bucket.generation));
+            asked.push(PbFetchLogReqForBucket {
+                partition_id: name.partition.map(|p| p.0),
+                bucket_id: name.bucket,
+                fetch_offset: bucket.fetch_offset,
+                max_fetch_bytes: wire(bytes),
+                routing_bucket_count: None,
+            });
+        }
+        self.fetches.insert(token, fetch);
+        if let Some(server) = self.servers.get_mut(&id) {
+            server.in_flight = Some(token);
+            if summary.full && !summary.more {
+                server.probe_at = cx.now + server.probe.next(PROBE, cx.rng);
+            }
+        }
+        // A bucket in backoff must not be locked out by a longer wait for the others.
+        let wait = summary.next.map_or(self.options.max_wait, |at| at - cx.now);
+        let wait = (!at_once).then_some(wait.min(self.options.max_wait));
+        let request = self.request(asked, cap.max(total), wait);
+        Outgoing {
+            api: ApiKey::FetchLog,
+            body: request.encode_to_vec().into(),
+            owner: Owner::Fetch(key, token),
+            deadline: cx.now + cx.config.request_deadline,
+        }
+    }
+
+    fn request(
+        &self,
+        buckets: Vec<PbFetchLogReqForBucket>,
+        max_bytes: usize,
+        wait: Option<Duration>,
+    ) -> FetchLogRequest {
+        let options = &self.options;
+        let millis =
+            |wait: Duration| i32::try_from(wait.as_micros().div_ceil(1000)).unwrap_or(i32::MAX);
+        FetchLogRequest {
+            follower_server_id: -1,
+            max_bytes: wire(max_bytes),
+            tables_req: vec![PbFetchLogReqForTable {
+                table_id: options.table.0,
+                projection_pushdown_enabled: options.projection.is_some(),
+                projected_fields: options.projection.as_deref().unwrap_or_default().to_vec(),
+                buckets_req: buckets,
+                filter_predicate: None,
+                filter_schema_id: None,
+            }],
+            max_wait_ms: wait.map(millis),
+            min_bytes: wait.map(|_| wire(options.min_bytes)),
+            read_preference: None,
+        }
+    }
+
+    /// The largest answer that all leaders can give at once within half of the budget.
+    fn answer_cap(&self) -> usize {
+        let leaders: BTreeSet<_> = self.buckets.values().filter_map(|b| b.leader).collect();
+        let half = usize::try_from(self.options.buffer_limit / 2).unwrap_or(usize::MAX);
+        let max = self.options.max_bytes;
+        (half / leaders.len().max(1)).clamp(MIN_ANSWER.min(max), max)
+    }
+}
+
+fn wire(bytes: usize) -> i32 {
+    i32::try_from(bytes).unwrap_or(i32::MAX)
+}

@@ -1,0 +1,216 @@
+use std::collections::{BTreeMap, VecDeque};
+
+use super::bucket::{Bucket, Waiting};
+use super::plan::Server;
+use super::types::{BucketProgress, EARLIEST, ScanError, ScannerOptions, TakeLimits, Taken};
+use super::{Leaders, Outputs};
+use crate::error::{Error, Result};
+use crate::ids::{BucketKey, ScannerKey, ServerId};
+use crate::output::Event;
+
+/// A fetch on its way.
+#[derive(Debug)]
+pub(super) struct Fetch {
+    pub(super) server: ServerId,
+    /// The buckets in it, with the generation of their subscription.
+    pub(super) buckets: Vec<(BucketKey, u64)>,
+}
+
+/// A frame of which batches are waiting. All its memory stays until the last one is taken, so all
+/// of it counts until then.
+#[derive(Clone, Copy, Debug)]
+struct Frame {
+    bytes: u64,
+    batches: usize,
+}
+
+/// The machine of one scanner.
+#[derive(Debug)]
+pub(super) struct Scanner {
+    pub(super) options: ScannerOptions,
+    pub(super) buckets: BTreeMap<BucketKey, Bucket>,
+    pub(super) servers: BTreeMap<ServerId, Server>,
+    pub(super) fetches: BTreeMap<u64, Fetch>,
+    frames: BTreeMap<u64, Frame>,
+    /// Bytes of all frames.
+    buffered: u64,
+    /// Buckets with something to take; the first is next.
+    ready: VecDeque<BucketKey>,
+    /// Whether somebody was told of it and has not found it empty since.
+    told: bool,
+    /// Whether a position moved without a batch.
+    pub(super) moved: bool,
+    /// Counts subscriptions and answers with data.
+    pub(super) count: u64,
+}
+
+impl Scanner {
+    pub(super) fn new(options: ScannerOptions) -> Self {
+        Self {
+            options,
+            buckets: BTreeMap::new(),
+            servers: BTreeMap::new(),
+            fetches: BTreeMap::new(),
+            frames: BTreeMap::new(),
+            buffered: 0,
+            ready: VecDeque::new(),
+            told: false,
+            moved: false,
+            count: 0,
+        }
+    }
+
+    pub(super) fn next_count(&mut self) -> u64 {
+        self.count += 1;
+        self.count
+    }
+
+    pub(super) fn buffered(&self) -> u64 {
+        self.buffered
+    }
+
+    pub(super) fn progress(&self, bucket: BucketKey) -> Option<BucketProgress> {
+        self.buckets.get(&bucket).map(Bucket::progress)
+    }
+
+    pub(super) fn subscribe(&mut self, bucket: BucketKey, offset: i64) -> Result<()> {
+        if bucket.table != self.options.table || bucket.bucket < 0 {
+            let path = &self.options.path;
+            return Err(Error::misuse(format!("{bucket} is no bucket of {path}")));
+        }
+        if offset < 0 && offset != EARLIEST {
+            return Err(Error::misuse(format!(
+                "{bucket}: {offset} is no offset; use one from 0 on, or {EARLIEST} for the earliest"
+            )));
+        }
+        self.unsubscribe(bucket);
+        let generation = self.next_count();
+        // It is served after those that wait already.
+        self.buckets.insert(bucket, Bucket::new(generation, offset, generation));
+        Ok(())
+    }
+
+    pub(super) fn unsubscribe(&mut self, bucket: BucketKey) {
+        if let Some(old) = self.buckets.remove(&bucket) {
+            self.ready.retain(|b| *b != bucket);
+            self.release(old.waiting);
+        }
+    }
+
+    pub(super) fn stop(&mut self, bucket: BucketKey, position: i64) {
+        let generation = self.next_count();
+        if let Some(old) = self.buckets.get_mut(&bucket) {
+            let mut stopped = Bucket::new(generation, position, generation);
+            stopped.stopped = true;
+            stopped.high_watermark = old.high_watermark;
+            let old = std::mem::replace(old, stopped);
+            self.ready.retain(|b| *b != bucket);
+            self.release(old.waiting);
+        }
+    }
+
+    fn release(&mut self, batches: impl IntoIterator<Item = Waiting>) {
+        for batch in batches {
+            let Some(frame) = self.frames.get_mut(&batch.frame) else { continue };
+            frame.batches -= 1;
+            if frame.batches == 0 {
+                self.buffered -= frame.bytes;
+                self.frames.remove(&batch.frame);
+            }
+        }
+    }
+
+    /// Charges a frame of which so many batches wait.
+    pub(super) fn charge(&mut self, frame: u64, bytes: u64, batches: usize) {
+        if batches > 0 {
+            self.frames.insert(frame, Frame { bytes, batches });
+            self.buffered += bytes;
+        }
+    }
+
+    /// Puts a bucket in line for being taken if it was not.
+    pub(super) fn line_up(&mut self, bucket: BucketKey) {
+        if !self.ready.contains(&bucket) {
+            self.ready.push_back(bucket);
+        }
+    }
+
+    pub(super) fn take(&mut self, limits: TakeLimits) -> Taken {
+        let mut taken = Taken::default();
+        let mut bytes = 0;
+        while taken.batches.len() < limits.max_batches.max(1)
+            && (bytes < limits.max_bytes || taken.batches.is_empty())
+        {
+            let Some(key) = self.ready.pop_front() else { break };
+            let Some(bucket) = self.buckets.get_mut(&key) else { continue };
+            let batch = bucket.pop();
+            if batch.is_none()
+                && let Some(error) = bucket.error.take()
+            {
+                taken.errors.push(ScanError::new(key, bucket.position, error));
+            }
+            if bucket.is_ready() {
+                self.ready.push_back(key);
+            }
+            if let Some(batch) = batch {
+                bytes += batch.fetched.batch.size();
+                taken.batches.push(batch.fetched.clone());
+                self.release([batch]);
+            }
+        }
+        if !taken.batches.is_empty() {
+            self.servers.values_mut().for_each(Server::drained);
+        }
+        self.moved = false;
+        self.told &= !self.ready.is_empty();
+        taken
+    }
+
+    /// Reports that there is something to take, once until somebody looked.
+    pub(super) fn tell(&mut self, key: ScannerKey, out: &mut Outputs) {
+        if !self.told && (self.moved || !self.ready.is_empty()) {
+            self.told = true;
+            out.events.push_back(Event::ScanReady { scanner: key });
+        }
+    }
+
+    pub(super) fn handle_metadata(&mut self, leaders: &impl Leaders) {
+        for (key, bucket) in &mut self.buckets {
+            // Without a leader the one known last is tried: it may be known again there first.
+            if let Some(leader) = leaders.leader_of(*key) {
+                bucket.leader = Some(leader);
+            }
+        }
+        for server in self.servers.values_mut() {
+            server.flush_wanted = false;
+        }
+    }
+
+    /// True if it concerns this scanner.
+    pub(super) fn handle_unreachable(&mut self, server: ServerId) -> bool {
+        for bucket in self.buckets.values_mut().filter(|b| b.leader == Some(server)) {
+            bucket.leader = None;
+            bucket.stale = true;
+        }
+        match self.servers.get_mut(&server) {
+            Some(entry) => {
+                entry.flush_wanted = false;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// True if it concerns this scanner.
+    pub(super) fn handle_gone(&mut self, gone: impl Fn(&BucketKey) -> bool, error: &Error) -> bool {
+        let mut hit = Vec::new();
+        for (key, bucket) in &mut self.buckets {
+            if !bucket.stopped && gone(key) {
+                bucket.fail(error.clone());
+                hit.push(*key);
+            }
+        }
+        hit.iter().for_each(|key| self.line_up(*key));
+        !hit.is_empty()
+    }
+}
