@@ -37,6 +37,7 @@ use crate::connection::request::{Outgoing, RequestError};
 use crate::cx::Cx;
 use crate::error::{Error, Result};
 use crate::ids::{BucketKey, ScannerKey, ServerId};
+use crate::metadata::Cluster;
 use crate::output::{Event, TimerReason};
 use crate::time::Instant;
 use crate::wish::ReadWish;
@@ -45,6 +46,12 @@ use crate::wish::ReadWish;
 pub(crate) trait Leaders {
     /// The server to fetch this bucket from, if it is known.
     fn leader_of(&self, bucket: BucketKey) -> Option<ServerId>;
+}
+
+impl Leaders for Cluster {
+    fn leader_of(&self, bucket: BucketKey) -> Option<ServerId> {
+        self.leader(bucket)
+    }
 }
 
 impl<T: Leaders> Leaders for Arc<T> {
