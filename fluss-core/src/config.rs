@@ -59,6 +59,9 @@ pub struct Config {
     /// Limit of a command as a whole (opening a table, creating one, a lookup), with its retries.
     /// Default 60 s.
     pub command_deadline: Duration,
+    /// Lookup requests on their way to one server at once; keys that come meanwhile gather for the
+    /// next one. At least 1. Default 4.
+    pub lookup_in_flight: usize,
     /// Seed of the jitter; adapters draw one. The same seed and inputs replay the same run.
     pub seed: u64,
 }
@@ -108,6 +111,7 @@ impl Config {
             metadata_max_age: Duration::from_secs(300),
             memory_limit: 64 << 20,
             command_deadline: Duration::from_secs(60),
+            lookup_in_flight: 4,
             seed: 0,
         }
     }
@@ -154,6 +158,13 @@ impl Config {
         self
     }
 
+    /// Sets [`Config::lookup_in_flight`].
+    #[must_use]
+    pub fn lookup_in_flight(mut self, requests: usize) -> Self {
+        self.lookup_in_flight = requests;
+        self
+    }
+
     /// Sets [`Config::seed`].
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
@@ -184,6 +195,7 @@ impl Config {
             (1 << 10..=i32::MAX as usize).contains(&self.max_request_bytes),
             "max_request_bytes must be between 1024 and 2147483647",
         );
+        rule(self.lookup_in_flight > 0, "lookup_in_flight must be at least 1");
         rule(self.memory_limit >= 1 << 10, "memory_limit must be at least 1024");
         rule(
             self.reconnect_backoff.initial <= self.reconnect_backoff.max,

@@ -7,6 +7,7 @@ mod connection;
 mod cx;
 pub mod error;
 pub mod ids;
+mod lookup;
 mod metadata;
 mod output;
 pub mod rng;
@@ -19,6 +20,7 @@ mod wish;
 mod writer;
 
 pub use error::{Error, Result, WriteError};
+pub use lookup::{LookupKind, LookupRequest};
 pub use metadata::{BucketMeta, Cluster, PartitionMeta, TableMeta};
 pub use output::{Action, BatchOutcome, CommandAnswer, Event, TimerReason, Written};
 pub use scanner::{

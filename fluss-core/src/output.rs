@@ -87,6 +87,10 @@ pub enum CommandAnswer {
     Body(bytes::Bytes),
     /// Nothing to report but that it is done.
     Done,
+    /// A lookup: the row as it came, schema id first; None where the key has none.
+    Value(Option<bytes::Bytes>),
+    /// A prefix lookup: the rows as they came, schema id first.
+    Values(Vec<bytes::Bytes>),
 }
 
 /// What became of a batch.

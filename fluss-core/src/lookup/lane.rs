@@ -1,0 +1,177 @@
+//! Lanes, where the keys of a bucket wait, and the servers they go to.
+
+use std::collections::BTreeSet;
+use std::ops::Bound::{Excluded, Unbounded};
+
+use super::request::{Kind, LookupKind};
+use super::{Lookups, MAX_KEYS};
+use crate::backoff::Backoff;
+use crate::cx::Cx;
+use crate::error::Error;
+use crate::ids::{BucketKey, CommandId, PartitionId, ServerId, TableId};
+use crate::time::Instant;
+use crate::wish::ReadWish;
+
+/// What lanes whose keys share a request have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Group {
+    pub(super) kind: Kind,
+    pub(super) routing: Option<i32>,
+    pub(super) table: TableId,
+}
+
+impl Group {
+    pub(super) const fn lane(self, bucket: BucketKey) -> LaneKey {
+        LaneKey { kind: self.kind, routing: self.routing, bucket }
+    }
+
+    const fn start(self) -> LaneKey {
+        self.lane(BucketKey { table: self.table, partition: None, bucket: i32::MIN })
+    }
+
+    /// A lane behind all others of the group.
+    pub(super) const fn end(self) -> LaneKey {
+        let partition = Some(PartitionId(i64::MAX));
+        self.lane(BucketKey { table: self.table, partition, bucket: i32::MAX })
+    }
+}
+
+/// The name of a lane. The order keeps the lanes of a group together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct LaneKey {
+    kind: Kind,
+    routing: Option<i32>,
+    pub(super) bucket: BucketKey,
+}
+
+impl LaneKey {
+    pub(super) fn new(kind: LookupKind, routing: Option<i32>, bucket: BucketKey) -> Self {
+        Self { kind: kind.into(), routing, bucket }
+    }
+
+    const fn group(self) -> Group {
+        Group { kind: self.kind, routing: self.routing, table: self.bucket.table }
+    }
+}
+
+/// Where a lane stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum State {
+    /// Nothing waits.
+    #[default]
+    Idle,
+    /// Its leader is to be looked up.
+    Unresolved,
+    /// Nobody knows its leader; the next metadata may.
+    Leaderless,
+    /// Something failed; nothing is sent before this time.
+    Paused(Instant),
+    /// Its keys may go to this server.
+    Ready(ServerId),
+}
+
+/// The keys of one bucket.
+#[derive(Debug, Default)]
+pub(super) struct Lane {
+    /// Keys to be sent, in the order in which they came, also after a failure.
+    pub(super) waiting: BTreeSet<CommandId>,
+    pub(super) state: State,
+    pub(super) backoff: Backoff,
+    /// Why the last attempt failed, if it did.
+    pub(super) last: Option<Error>,
+    /// Requests on their way with keys of this lane.
+    pub(super) in_flight: usize,
+}
+
+impl Lane {
+    pub(super) fn succeeded(&mut self) {
+        self.backoff.reset();
+        self.last = None;
+    }
+}
+
+/// A server that has something to answer.
+#[derive(Debug, Default)]
+pub(super) struct Server {
+    /// Lanes in state `Ready` with this server.
+    pub(super) ready: BTreeSet<LaneKey>,
+    /// Requests on their way.
+    pub(super) in_flight: usize,
+    /// Where the last request ended; the next begins behind it, so that all get their turn.
+    pub(super) cursor: Option<LaneKey>,
+    /// A flush is among the wishes.
+    pub(super) wished: bool,
+}
+
+impl Server {
+    /// The lanes whose turn it is, all of one group.
+    pub(super) fn next_lanes(&self) -> Option<(Group, Vec<LaneKey>)> {
+        let behind = self.cursor.and_then(|at| self.ready.range((Excluded(at), Unbounded)).next());
+        let first = *behind.or_else(|| self.ready.first())?;
+        let group = first.group();
+        let rest = self.ready.range(first..=group.end());
+        let lanes = rest.chain(self.ready.range(group.start()..first));
+        Some((group, lanes.take(MAX_KEYS).copied().collect()))
+    }
+}
+
+impl Lookups {
+    /// Moves a lane into another state, with all places where the old one was noted.
+    pub(super) fn enter(&mut self, key: LaneKey, state: State) {
+        let Some(lane) = self.lanes.get_mut(&key) else { return };
+        match std::mem::replace(&mut lane.state, state) {
+            State::Idle | State::Leaderless => {}
+            State::Unresolved => {
+                self.unresolved.remove(&key);
+            }
+            State::Paused(until) => {
+                self.pauses.remove(&(until, key));
+            }
+            State::Ready(server) => {
+                if let Some(entry) = self.servers.get_mut(&server) {
+                    entry.ready.remove(&key);
+                }
+                self.prune_server(server);
+            }
+        }
+        match state {
+            State::Idle | State::Leaderless => {}
+            State::Unresolved => {
+                self.unresolved.insert(key);
+            }
+            State::Paused(until) => {
+                self.pauses.insert((until, key));
+            }
+            State::Ready(server) => {
+                self.servers.entry(server).or_default().ready.insert(key);
+            }
+        }
+    }
+
+    /// Asks for a flush if the server has keys waiting and may get another request.
+    pub(super) fn wish_flush(&mut self, cx: &Cx<'_>, server: ServerId) {
+        if let Some(entry) = self.servers.get_mut(&server)
+            && !entry.ready.is_empty()
+            && !entry.wished
+            && entry.in_flight < cx.config.lookup_in_flight
+        {
+            entry.wished = true;
+            self.wishes.push_back(ReadWish::Flush(server));
+        }
+    }
+
+    /// Forgets a lane without keys.
+    pub(super) fn prune(&mut self, key: LaneKey) {
+        if self.lanes.get(&key).is_some_and(|l| l.waiting.is_empty() && l.in_flight == 0) {
+            self.enter(key, State::Idle);
+            self.lanes.remove(&key);
+        }
+    }
+
+    /// Forgets a server that has nothing to answer.
+    pub(super) fn prune_server(&mut self, server: ServerId) {
+        if self.servers.get(&server).is_some_and(|s| s.ready.is_empty() && s.in_flight == 0) {
+            self.servers.remove(&server);
+        }
+    }
+}

@@ -1,0 +1,503 @@
+//! Lookups: from a key to its row, many keys in one request.
+//!
+//! A key waits in the lane of its bucket. A lane whose leader is known is ready, and when that
+//! server's socket can take a request, [`Lookups::poll_request`] puts the keys of all its ready
+//! lanes of one table into one. So a key alone leaves at once, and under load keys gather while
+//! earlier requests are on their way. Lookups change nothing, and inserting a missing row twice is
+//! as good as once, so whatever goes wrong on the way is tried again until the key's deadline.
+
+mod lane;
+mod request;
+#[cfg(test)]
+mod testkit;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod tests_random;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use self::lane::{Group, Lane, LaneKey, Server, State};
+pub use self::request::{LookupKind, LookupRequest};
+use crate::backoff::BackoffConfig;
+use crate::connection::request::{Outgoing, Owner, RequestError};
+use crate::cx::Cx;
+use crate::error::Error;
+use crate::ids::{BucketKey, CommandId, ServerId};
+use crate::metadata::Cluster;
+use crate::output::{CommandAnswer, Event, TimerReason};
+use crate::time::{Duration, Instant};
+use crate::wish::ReadWish;
+
+/// Keys of one request at most.
+const MAX_KEYS: usize = 1024;
+/// Bytes of keys in one request at most; a single longer key still goes alone.
+const MAX_BYTES: usize = 1 << 20;
+/// What a request needs besides the bytes of a key, at most.
+const OVERHEAD: usize = 256;
+/// Waits of a bucket after failures.
+const BACKOFF: BackoffConfig =
+    BackoffConfig::new(Duration::from_millis(20), Duration::from_secs(1));
+
+/// Who leads which bucket.
+pub(crate) trait Leaders {
+    /// The leader of a bucket, if it has one that is alive.
+    fn leader(&self, bucket: BucketKey) -> Option<ServerId>;
+}
+
+impl Leaders for Cluster {
+    fn leader(&self, bucket: BucketKey) -> Option<ServerId> {
+        // The method of the snapshot itself, not this one.
+        Self::leader(self, bucket)
+    }
+}
+
+impl<L: Leaders + ?Sized> Leaders for Arc<L> {
+    fn leader(&self, bucket: BucketKey) -> Option<ServerId> {
+        (**self).leader(bucket)
+    }
+}
+
+/// A key without an answer.
+#[derive(Debug)]
+struct Key {
+    lane: LaneKey,
+    bytes: Bytes,
+    what: Arc<str>,
+    limit: Duration,
+    deadline: Instant,
+}
+
+/// A request on its way.
+#[derive(Debug)]
+struct Sent {
+    server: ServerId,
+    group: Group,
+    /// The keys of each bucket, in the order of the request. Some may have ended meanwhile.
+    buckets: BTreeMap<BucketKey, Vec<CommandId>>,
+}
+
+/// All lookups without an answer.
+#[derive(Debug, Default)]
+pub(crate) struct Lookups {
+    keys: BTreeMap<CommandId, Key>,
+    lanes: BTreeMap<LaneKey, Lane>,
+    servers: BTreeMap<ServerId, Server>,
+    requests: BTreeMap<u64, Sent>,
+    next_token: u64,
+    /// Lanes in state `Unresolved`.
+    unresolved: BTreeSet<LaneKey>,
+    /// Lanes in state `Paused`, by the end of the pause.
+    pauses: BTreeSet<(Instant, LaneKey)>,
+    deadlines: BTreeSet<(Instant, CommandId)>,
+    wishes: VecDeque<ReadWish>,
+    events: VecDeque<Event>,
+    closed: Option<Error>,
+}
+
+impl Lookups {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes a key; exactly one [`Event::CommandDone`] with this id follows, unless it is
+    /// cancelled.
+    pub(crate) fn lookup(&mut self, cx: &mut Cx<'_>, id: CommandId, request: LookupRequest) {
+        let longest = cx.config.max_request_bytes.saturating_sub(OVERHEAD);
+        let refused = match &self.closed {
+            Some(error) => Some(error.clone()),
+            None if request.key.len() > longest => Some(Error::misuse(format!(
+                "{}: the key has {} bytes, a request holds {longest} at most",
+                request.what,
+                request.key.len(),
+            ))),
+            None => None,
+        };
+        if let Some(error) = refused {
+            self.events.push_back(Event::CommandDone { command: id, result: Err(error) });
+            return;
+        }
+        let key = LaneKey::new(request.kind, request.buckets, request.bucket);
+        let deadline = cx.now + request.limit;
+        self.deadlines.insert((deadline, id));
+        let LookupRequest { key: bytes, what, limit, .. } = request;
+        self.keys.insert(id, Key { lane: key, bytes, what, limit, deadline });
+        let lane = self.lanes.entry(key).or_default();
+        lane.waiting.insert(id);
+        match lane.state {
+            State::Idle => self.enter(key, State::Unresolved),
+            State::Ready(server) => self.wish_flush(cx, server),
+            State::Unresolved | State::Leaderless | State::Paused(_) => {}
+        }
+    }
+
+    /// Finds the leaders that are needed now.
+    pub(crate) fn update(&mut self, cx: &Cx<'_>, leaders: &impl Leaders) {
+        while let Some(key) = self.unresolved.first().copied() {
+            match leaders.leader(key.bucket) {
+                Some(server) => {
+                    self.enter(key, State::Ready(server));
+                    self.wish_flush(cx, server);
+                }
+                None => {
+                    self.enter(key, State::Leaderless);
+                    self.wishes.push_back(ReadWish::Leader(key.bucket));
+                }
+            }
+        }
+    }
+
+    /// Metadata was taken in: leaders may have been found or may have changed.
+    pub(crate) fn handle_metadata(&mut self, leaders: &impl Leaders) {
+        let stale = |(key, lane): (&LaneKey, &Lane)| match lane.state {
+            State::Leaderless => Some(*key),
+            State::Ready(server) => (leaders.leader(key.bucket) != Some(server)).then_some(*key),
+            State::Idle | State::Unresolved | State::Paused(_) => None,
+        };
+        let stale: Vec<LaneKey> = self.lanes.iter().filter_map(stale).collect();
+        for key in stale {
+            self.enter(key, State::Unresolved);
+        }
+    }
+
+    pub(crate) fn poll_wish(&mut self) -> Option<ReadWish> {
+        let wish = self.wishes.pop_front()?;
+        if let ReadWish::Flush(server) = wish
+            && let Some(entry) = self.servers.get_mut(&server)
+        {
+            entry.wished = false;
+        }
+        Some(wish)
+    }
+
+    /// The next request for a server whose socket can take it now.
+    pub(crate) fn poll_request(&mut self, cx: &Cx<'_>, server: ServerId) -> Option<Outgoing> {
+        let entry = self.servers.get_mut(&server)?;
+        if entry.in_flight >= cx.config.lookup_in_flight {
+            return None;
+        }
+        let (group, lanes) = entry.next_lanes()?;
+        entry.in_flight += 1;
+        let mut room = Room { keys: MAX_KEYS, bytes: MAX_BYTES };
+        let mut sent = Sent { server, group, buckets: BTreeMap::new() };
+        let mut body = Vec::new();
+        let mut deadline = cx.now;
+        let mut served = group.end();
+        for key in lanes {
+            let (ids, bytes) = self.take_keys(key, &mut room, &mut deadline);
+            if !ids.is_empty() {
+                served = key;
+                sent.buckets.insert(key.bucket, ids);
+                body.push((key.bucket, bytes));
+            }
+            if self.lanes.get(&key).is_some_and(|lane| lane.waiting.is_empty()) {
+                self.enter(key, State::Idle);
+            }
+            if room.is_full() {
+                break;
+            }
+        }
+        if let Some(entry) = self.servers.get_mut(&server) {
+            entry.cursor = Some(if room.is_full() { served } else { group.end() });
+        }
+        let token = self.next_token;
+        self.next_token += 1;
+        self.requests.insert(token, sent);
+        Some(Outgoing {
+            api: group.kind.api(),
+            body: request::encode(group.kind, group.routing, group.table, body),
+            owner: Owner::Lookup(token),
+            deadline: deadline.min(cx.now + cx.config.request_deadline),
+        })
+    }
+
+    /// Moves keys of a lane into a request, as many as there is room for.
+    fn take_keys(
+        &mut self,
+        key: LaneKey,
+        room: &mut Room,
+        deadline: &mut Instant,
+    ) -> (Vec<CommandId>, Vec<Bytes>) {
+        let (mut ids, mut bytes) = (Vec::new(), Vec::new());
+        let Some(lane) = self.lanes.get_mut(&key) else { return (ids, bytes) };
+        while let Some(id) = lane.waiting.first().copied() {
+            if let Some(key) = self.keys.get(&id) {
+                if !room.take(key.bytes.len()) {
+                    break;
+                }
+                *deadline = key.deadline.max(*deadline);
+                ids.push(id);
+                bytes.push(key.bytes.clone());
+            }
+            lane.waiting.pop_first();
+        }
+        lane.in_flight += usize::from(!ids.is_empty());
+        (ids, bytes)
+    }
+
+    /// The answer to a request, or why there is none.
+    pub(crate) fn handle_reply(
+        &mut self,
+        cx: &mut Cx<'_>,
+        token: u64,
+        result: Result<Bytes, RequestError>,
+    ) {
+        let Some(sent) = self.requests.remove(&token) else { return };
+        if let Some(entry) = self.servers.get_mut(&sent.server) {
+            entry.in_flight = entry.in_flight.saturating_sub(1);
+        }
+        match result {
+            Ok(body) => self.on_answer(cx, &sent, body),
+            Err(error) => {
+                for (bucket, ids) in &sent.buckets {
+                    self.on_failure(cx, &sent, *bucket, ids, &error);
+                }
+            }
+        }
+        for bucket in sent.buckets.keys() {
+            let key = sent.group.lane(*bucket);
+            if let Some(lane) = self.lanes.get_mut(&key) {
+                lane.in_flight = lane.in_flight.saturating_sub(1);
+                self.prune(key);
+            }
+        }
+        self.wish_flush(cx, sent.server);
+        self.prune_server(sent.server);
+    }
+
+    fn on_answer(&mut self, cx: &mut Cx<'_>, sent: &Sent, body: Bytes) {
+        let Sent { server, group, buckets } = sent;
+        let peer =
+            |what: String| Error::Peer { server: server.to_string().into(), what: what.into() };
+        let mut answers = match request::decode(group.kind, group.table, body) {
+            Ok(answers) => answers,
+            Err(what) => {
+                let error = peer(what);
+                for id in buckets.values().flatten() {
+                    self.done(*id, Err(error.clone()));
+                }
+                return;
+            }
+        };
+        for (bucket, ids) in buckets {
+            let wrong = match answers.remove(bucket) {
+                Some(Ok(values)) if values.len() == ids.len() => {
+                    if let Some(lane) = self.lanes.get_mut(&group.lane(*bucket)) {
+                        lane.succeeded();
+                    }
+                    for (id, value) in ids.iter().zip(values) {
+                        self.done(*id, Ok(value));
+                    }
+                    continue;
+                }
+                Some(Err((code, message))) => {
+                    let error = RequestError::Rejected { code, message };
+                    self.on_failure(cx, sent, *bucket, ids, &error);
+                    continue;
+                }
+                Some(Ok(values)) => format!("{} values for {} keys", values.len(), ids.len()),
+                None => format!("no answer for {} keys", ids.len()),
+            };
+            let error = peer(format!("{} of {bucket}: {wrong}", group.kind.api()));
+            for id in ids {
+                self.done(*id, Err(error.clone()));
+            }
+        }
+    }
+
+    /// A request failed for the keys of one bucket: they wait for another attempt, or end.
+    fn on_failure(
+        &mut self,
+        cx: &mut Cx<'_>,
+        sent: &Sent,
+        bucket: BucketKey,
+        ids: &[CommandId],
+        error: &RequestError,
+    ) {
+        if !is_worth_repeating(error) {
+            for id in ids {
+                if let Some(key) = self.keys.get(id) {
+                    let error = error_for(&key.what, error);
+                    self.done(*id, Err(error));
+                }
+            }
+            return;
+        }
+        let key = sent.group.lane(bucket);
+        let Some(lane) = self.lanes.get_mut(&key) else { return };
+        let mut alive = ids.iter().filter_map(|id| self.keys.get(id).map(|key| (id, key)));
+        let Some((first, any)) = alive.next() else { return };
+        lane.last = Some(error_for(&any.what, error));
+        lane.waiting.insert(*first);
+        lane.waiting.extend(alive.map(|(id, _)| *id));
+        match lane.state {
+            // The bucket has found another leader meanwhile, or waits already.
+            State::Ready(server) if server != sent.server => {}
+            State::Paused(_) | State::Leaderless | State::Unresolved => {}
+            State::Idle | State::Ready(_) => self.pause(cx, key),
+        }
+    }
+
+    /// Sends nothing for a bucket for a while, and asks who leads it.
+    fn pause(&mut self, cx: &mut Cx<'_>, key: LaneKey) {
+        let Some(lane) = self.lanes.get_mut(&key) else { return };
+        let until = cx.now + lane.backoff.next(BACKOFF, cx.rng);
+        self.enter(key, State::Paused(until));
+        self.wishes.push_back(ReadWish::Leader(key.bucket));
+    }
+
+    /// A server cannot be reached: what waits for it looks for its leader anew after a pause, or
+    /// ends if another attempt would end alike.
+    pub(crate) fn handle_unreachable(&mut self, cx: &mut Cx<'_>, server: ServerId, error: &Error) {
+        let Some(entry) = self.servers.get(&server) else { return };
+        let lanes: Vec<LaneKey> = entry.ready.iter().copied().collect();
+        for key in lanes {
+            if is_final(error) {
+                self.end_waiting(key, error);
+            } else if let Some(lane) = self.lanes.get_mut(&key) {
+                lane.last = Some(error.clone());
+                self.pause(cx, key);
+            }
+        }
+    }
+
+    /// These buckets exist no more: their keys end with this error, also those on their way.
+    pub(crate) fn handle_gone(&mut self, gone: impl Fn(&BucketKey) -> bool, error: &Error) {
+        let lanes: Vec<LaneKey> =
+            self.lanes.keys().filter(|key| gone(&key.bucket)).copied().collect();
+        for key in lanes {
+            self.end_waiting(key, error);
+        }
+        let buckets = self.requests.values().flat_map(|sent| &sent.buckets);
+        let ids: Vec<CommandId> =
+            buckets.filter(|(bucket, _)| gone(bucket)).flat_map(|(_, ids)| ids).copied().collect();
+        for id in ids {
+            self.done(id, Err(error.clone()));
+        }
+    }
+
+    fn end_waiting(&mut self, key: LaneKey, error: &Error) {
+        while let Some(id) = self.lanes.get(&key).and_then(|lane| lane.waiting.first().copied()) {
+            self.done(id, Err(error.clone()));
+        }
+    }
+
+    pub(crate) fn handle_timeout(&mut self, cx: &Cx<'_>) {
+        while let Some((at, id)) = self.deadlines.first().copied().filter(|(at, _)| *at <= cx.now) {
+            self.deadlines.remove(&(at, id));
+            let Some(key) = self.keys.get(&id) else { continue };
+            let last = self.lanes.get(&key.lane).and_then(|lane| lane.last.clone());
+            let error = Error::Unavailable {
+                what: Arc::clone(&key.what),
+                after: key.limit,
+                last: last.map(Box::new),
+            };
+            self.done(id, Err(error));
+        }
+        while let Some((_, key)) = self.pauses.first().copied().filter(|(at, _)| *at <= cx.now) {
+            self.enter(key, State::Unresolved);
+        }
+    }
+
+    /// Nobody waits for this key any more. Ids of other commands are passed over.
+    pub(crate) fn cancel(&mut self, id: CommandId) {
+        self.remove(id);
+    }
+
+    /// Ends all keys, and those that come later.
+    pub(crate) fn abort(&mut self, error: &Error) {
+        while let Some(id) = self.keys.first_key_value().map(|(id, _)| *id) {
+            self.done(id, Err(error.clone()));
+        }
+        self.requests.clear();
+        self.lanes.clear();
+        self.servers.clear();
+        self.wishes.clear();
+        self.closed = Some(error.clone());
+    }
+
+    pub(crate) fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<(Instant, TimerReason)> {
+        let deadline = self.deadlines.first().map(|(at, _)| *at);
+        let pause = self.pauses.first().map(|(at, _)| *at);
+        let at = crate::time::earliest(deadline, pause)?;
+        Some((at, TimerReason::Command))
+    }
+
+    fn done(&mut self, id: CommandId, result: Result<CommandAnswer, Error>) {
+        if self.remove(id) {
+            self.events.push_back(Event::CommandDone { command: id, result });
+        }
+    }
+
+    fn remove(&mut self, id: CommandId) -> bool {
+        let Some(key) = self.keys.remove(&id) else { return false };
+        self.deadlines.remove(&(key.deadline, id));
+        if let Some(lane) = self.lanes.get_mut(&key.lane)
+            && lane.waiting.remove(&id)
+            && lane.waiting.is_empty()
+        {
+            self.enter(key.lane, State::Idle);
+            self.prune(key.lane);
+        }
+        true
+    }
+}
+
+/// What still fits into a request.
+#[derive(Debug)]
+struct Room {
+    keys: usize,
+    bytes: usize,
+}
+
+impl Room {
+    fn is_full(&self) -> bool {
+        self.keys == 0 || self.bytes == 0
+    }
+
+    /// False: no room, and none from now on. The first key always fits.
+    fn take(&mut self, len: usize) -> bool {
+        if self.is_full() {
+            return false;
+        }
+        if len > self.bytes && self.keys < MAX_KEYS {
+            self.bytes = 0;
+            return false;
+        }
+        self.keys -= 1;
+        self.bytes = self.bytes.saturating_sub(len);
+        true
+    }
+}
+
+fn is_worth_repeating(error: &RequestError) -> bool {
+    match error {
+        RequestError::Rejected { code, .. } => code.is_retriable(),
+        RequestError::NotSent(error) => !is_final(error),
+        RequestError::Lost(_) => true,
+        RequestError::Unsupported(_) => false,
+    }
+}
+
+/// Errors of a connection that another attempt will not cure.
+fn is_final(error: &Error) -> bool {
+    matches!(error, Error::Rejected { .. } | Error::Misuse(_) | Error::Config(_) | Error::Closed(_))
+}
+
+fn error_for(what: &Arc<str>, error: &RequestError) -> Error {
+    match error {
+        RequestError::Rejected { code, message } => {
+            Error::Rejected { what: Arc::clone(what), code: *code, message: Arc::clone(message) }
+        }
+        RequestError::NotSent(error)
+        | RequestError::Lost(error)
+        | RequestError::Unsupported(error) => error.clone(),
+    }
+}

@@ -1,0 +1,187 @@
+//! What is looked up, and the bytes of requests and answers.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use fluss_proto::error_code::ServerError;
+use fluss_proto::message::{
+    LookupResponse, PbLookupReqForBucket, PbPrefixLookupReqForBucket, PrefixLookupRequest,
+    PrefixLookupResponse,
+};
+use fluss_proto::{ApiKey, ErrorCode};
+use prost::Message;
+
+use crate::config::Acks;
+use crate::ids::{BucketKey, PartitionId, TableId, TablePath};
+use crate::output::CommandAnswer;
+use crate::time::Duration;
+
+/// What is wanted for a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LookupKind {
+    /// The row of a primary key; answered with [`CommandAnswer::Value`].
+    Lookup,
+    /// All rows whose primary key begins with these bytes, the encoded bucket key; answered with
+    /// [`CommandAnswer::Values`].
+    Prefix,
+    /// The row of a primary key, which the server makes when there is none; answered with
+    /// [`CommandAnswer::Value`]. Columns outside the key are null or generated.
+    InsertIfNotExists {
+        /// How many replicas must have a new row before the answer.
+        acks: Acks,
+        /// How long the server waits for them at most.
+        timeout: Duration,
+    },
+}
+
+/// A key to look up.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct LookupRequest {
+    /// What is wanted.
+    pub kind: LookupKind,
+    /// The table, for error texts.
+    pub path: TablePath,
+    /// The bucket of the key.
+    pub bucket: BucketKey,
+    /// The number of buckets with which [`LookupRequest::bucket`] was computed, if the server is
+    /// to check it. Default none.
+    pub buckets: Option<i32>,
+    /// The encoded key.
+    pub key: Bytes,
+    /// What is asked, for error texts: `LOOKUP shop.users`.
+    pub what: Arc<str>,
+    /// From now to the answer, with all retries.
+    pub limit: Duration,
+}
+
+impl LookupRequest {
+    /// A request with a limit of a minute and the usual text for errors.
+    #[must_use]
+    pub fn new(kind: LookupKind, path: TablePath, bucket: BucketKey, key: Bytes) -> Self {
+        let what = match kind {
+            LookupKind::Lookup | LookupKind::InsertIfNotExists { .. } => format!("LOOKUP {path}"),
+            LookupKind::Prefix => format!("PREFIX_LOOKUP {path}"),
+        };
+        let limit = Duration::from_secs(60);
+        Self { kind, path, bucket, buckets: None, key, what: what.into(), limit }
+    }
+}
+
+/// What all keys of one request have in common, apart from the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Kind {
+    Lookup,
+    Prefix,
+    Insert { acks: i32, timeout_ms: i32 },
+}
+
+impl From<LookupKind> for Kind {
+    fn from(kind: LookupKind) -> Self {
+        match kind {
+            LookupKind::Lookup => Self::Lookup,
+            LookupKind::Prefix => Self::Prefix,
+            LookupKind::InsertIfNotExists { acks, timeout } => Self::Insert {
+                acks: acks.wire(),
+                timeout_ms: i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX),
+            },
+        }
+    }
+}
+
+impl Kind {
+    pub(super) const fn api(self) -> ApiKey {
+        match self {
+            Self::Lookup | Self::Insert { .. } => ApiKey::Lookup,
+            Self::Prefix => ApiKey::PrefixLookup,
+        }
+    }
+}
+
+/// The body of a request for these keys of one table.
+pub(super) fn encode(
+    kind: Kind,
+    routing: Option<i32>,
+    table: TableId,
+    buckets: Vec<(BucketKey, Vec<Bytes>)>,
+) -> Bytes {
+    let insert = match kind {
+        Kind::Insert { acks, timeout_ms } => Some((acks, timeout_ms)),
+        Kind::Lookup => None,
+        Kind::Prefix => return encode_prefix(routing, table, buckets),
+    };
+    let buckets = buckets.into_iter().map(|(bucket, keys)| PbLookupReqForBucket {
+        partition_id: bucket.partition.map(|p| p.0),
+        bucket_id: bucket.bucket,
+        keys,
+        original_partition_name: None,
+        routing_bucket_count: routing,
+    });
+    let request = fluss_proto::message::LookupRequest {
+        table_id: table.0,
+        buckets_req: buckets.collect(),
+        insert_if_not_exists: insert.map(|_| true),
+        acks: insert.map(|(acks, _)| acks),
+        timeout_ms: insert.map(|(_, timeout)| timeout),
+    };
+    request.encode_to_vec().into()
+}
+
+fn encode_prefix(
+    routing: Option<i32>,
+    table: TableId,
+    buckets: Vec<(BucketKey, Vec<Bytes>)>,
+) -> Bytes {
+    let buckets = buckets.into_iter().map(|(bucket, keys)| PbPrefixLookupReqForBucket {
+        partition_id: bucket.partition.map(|p| p.0),
+        bucket_id: bucket.bucket,
+        keys,
+        routing_bucket_count: routing,
+    });
+    let request = PrefixLookupRequest { table_id: table.0, buckets_req: buckets.collect() };
+    request.encode_to_vec().into()
+}
+
+/// What a server says of one bucket: an answer for each of its keys, or an error for all.
+pub(super) type BucketAnswer = Result<Vec<CommandAnswer>, (ErrorCode, Arc<str>)>;
+
+/// The answers by bucket; of two for one bucket the last counts. An error is a text for people.
+pub(super) fn decode(
+    kind: Kind,
+    table: TableId,
+    body: Bytes,
+) -> Result<BTreeMap<BucketKey, BucketAnswer>, String> {
+    let unreadable = |e| format!("a {} answer that does not parse: {e}", kind.api());
+    let key = |partition: Option<i64>, bucket| BucketKey {
+        table,
+        partition: partition.map(PartitionId),
+        bucket,
+    };
+    let mut answers = BTreeMap::new();
+    if kind == Kind::Prefix {
+        let response = PrefixLookupResponse::decode(body).map_err(unreadable)?;
+        for b in response.buckets_resp {
+            let lists = b.value_lists.into_iter().map(|list| CommandAnswer::Values(list.values));
+            let answer = check(b.error_code, b.error_message.as_deref()).map(|()| lists.collect());
+            answers.insert(key(b.partition_id, b.bucket_id), answer);
+        }
+    } else {
+        let response = LookupResponse::decode(body).map_err(unreadable)?;
+        for b in response.buckets_resp {
+            let values = b.values.into_iter().map(|value| CommandAnswer::Value(value.values));
+            let answer = check(b.error_code, b.error_message.as_deref()).map(|()| values.collect());
+            answers.insert(key(b.partition_id, b.bucket_id), answer);
+        }
+    }
+    Ok(answers)
+}
+
+fn check(code: Option<i32>, message: Option<&str>) -> Result<(), (ErrorCode, Arc<str>)> {
+    ServerError::check(code, message).map_err(|error| {
+        let usual = || error.code.info().map_or("no text", |info| info.meaning);
+        let text = error.message.as_deref().filter(|m| !m.is_empty()).unwrap_or_else(usual);
+        (error.code, text.into())
+    })
+}
