@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result, WriteError};
 use crate::ids::{Address, BatchId, BucketKey, CommandId, ConnId, LaneId, ScannerKey, WriterKey};
+use crate::writer::WaiterId;
 
 /// Something the adapter must do; taken from [`Client::poll_action`](crate::Client::poll_action).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +50,7 @@ pub enum Event {
     /// A queued `open_batch` or `grow_batch` may be tried again.
     MemoryGranted {
         /// The waiter that is first in line now.
-        waiter: u64,
+        waiter: WaiterId,
     },
     /// A flush or close asked for with this id is complete.
     FlushDone {
@@ -91,6 +92,8 @@ pub enum CommandAnswer {
     Value(Option<bytes::Bytes>),
     /// A prefix lookup: the rows as they came, schema id first.
     Values(Vec<bytes::Bytes>),
+    /// A close: the number of batches that had to be ended.
+    Left(usize),
 }
 
 /// What became of a batch.
@@ -115,6 +118,29 @@ pub struct Written {
     pub log_end_offset: Option<i64>,
     /// True where no answer of its own proved the commit.
     pub inferred: bool,
+}
+
+/// What a client counted since its start. All numbers only grow.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counters {
+    /// Copies of batches that were sent.
+    pub copies: u64,
+    /// Copies that were not a batch's first.
+    pub retries: u64,
+    /// Batches proved written by a later batch's answer.
+    pub inferred_commits: u64,
+    /// Writer ids that were given up.
+    pub rotations: u64,
+    /// Batches that ended as not written.
+    pub not_written: u64,
+    /// Batches that ended with an unknown outcome.
+    pub unknown: u64,
+    /// Answers to requests or copies that were over already.
+    pub dropped_answers: u64,
+    /// Answers that contradict what was proved. Anything but 0 is a defect of this client, or a
+    /// cluster that gave out a writer id twice.
+    pub invariant_violations: u64,
 }
 
 /// Why the client wants to be woken; returned by

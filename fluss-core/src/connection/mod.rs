@@ -258,6 +258,11 @@ impl Connections {
         Some(Begun { request_id, version })
     }
 
+    /// Whether there is something to do for the adapter.
+    pub(crate) fn has_action(&self) -> bool {
+        !self.out.actions.is_empty()
+    }
+
     /// The next answer.
     pub(crate) fn poll_reply(&mut self) -> Option<Reply> {
         self.out.replies.pop_front()

@@ -1,4 +1,609 @@
-//! Writing: batches, their place in the buckets' queues, and what the server's answers mean.
+//! The write path: from an opened batch to the outcome of its rows.
+//!
+//! | room | what it decides |
+//! |---|---|
+//! | [`memory`] | who may open or grow a batch now, who waits |
+//! | [`accumulator`] | when a batch must be sealed, when it has waited too long |
+//! | [`bucket_queue`] | the order of a bucket's batches that were never sent |
+//! | [`idempotence`] | what may be sent under which stamp, and what an answer proves |
+//! | [`sender`] | which buckets go into the next request to a server |
+//! | [`requests`] | requests on the wire and what their answers say per bucket |
 
+mod accumulator;
+mod bucket_queue;
 pub(crate) mod idempotence;
+mod memory;
+mod requests;
 pub(crate) mod retry;
+mod sender;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use bytes::Bytes;
+use fluss_proto::ApiKey;
+use fluss_proto::record::SealedBatch;
+use prost::Message;
+
+pub use accumulator::{Open, Reserve};
+pub use memory::WaiterId;
+
+use accumulator::{Accumulator, Place, Times};
+use idempotence::outcome::Outcome;
+use idempotence::{IdempotenceConfig, IdempotenceManager, Want};
+use sender::{Sender, Wishes};
+
+use crate::config::WriterConfig;
+use crate::connection::request::{Outgoing, Owner, RequestError};
+use crate::cx::Cx;
+use crate::error::{Error, Result, WriteError};
+use crate::ids::{
+    BatchId, BucketKey, CommandId, ConnId, LaneId, ServerId, TablePath, WriterId, WriterKey,
+};
+use crate::metadata::Cluster;
+use crate::output::{BatchOutcome, Counters, Event, TimerReason, Written};
+use crate::time::Instant;
+
+/// Payloads kept for the next batches, of all writers.
+const KEPT_BODIES: usize = 4;
+
+/// What a writer writes; all clones of a handle share it.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum WriterKind {
+    /// Rows appended to a log table.
+    Append,
+    /// Upserts and deletes of a primary-key table.
+    Upsert {
+        /// Indexes of the columns a partial update writes; None for whole rows.
+        target_columns: Option<Vec<i32>>,
+        /// The merge mode's number on the wire; None leaves it to the server.
+        merge_mode: Option<i32>,
+    },
+}
+
+#[derive(Debug)]
+struct Writer {
+    path: TablePath,
+    kind: WriterKind,
+    config: WriterConfig,
+    sender: Sender,
+    /// Handles that may still open batches.
+    lanes: BTreeSet<LaneId>,
+    /// Batches without an outcome, for flush.
+    unfinished: BTreeSet<BatchId>,
+    flushes: Vec<(BatchId, CommandId)>,
+}
+
+/// All writers of a client.
+#[derive(Debug)]
+pub(crate) struct Writers {
+    accumulator: Accumulator,
+    writers: BTreeMap<WriterKey, Writer>,
+    lanes: BTreeMap<LaneId, WriterKey>,
+    next_key: u64,
+    requests: requests::Requests,
+    /// The writer whose turn it is in the next request, so that none starves.
+    turn: u64,
+    events: VecDeque<Event>,
+    wishes: VecDeque<Wish>,
+    closed: bool,
+    /// Why a server could not be reached last; told with batches that were never sent.
+    trouble: Option<Error>,
+    /// What writers counted that are gone.
+    ended_counters: Counters,
+    /// Payloads of batches that are done, whose memory serves the next ones.
+    bodies: Vec<Bytes>,
+}
+
+/// What the writers want from the other machines.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Wish {
+    /// Something waits for this server's connection.
+    Flush(ServerId),
+    /// A bucket needs its leader.
+    Leader(BucketKey),
+    /// What is known of this bucket may be stale; with the leader epoch known.
+    Refresh(BucketKey, Option<i32>),
+    /// Copies on this connection must be given up.
+    CloseConnection(ConnId),
+    /// A writer id is needed.
+    WriterId(WriterKey),
+}
+
+impl Writers {
+    pub(crate) fn new(memory_limit: u64) -> Self {
+        Self {
+            accumulator: Accumulator::new(memory_limit),
+            writers: BTreeMap::new(),
+            lanes: BTreeMap::new(),
+            next_key: 0,
+            requests: requests::Requests::default(),
+            turn: 0,
+            events: VecDeque::new(),
+            wishes: VecDeque::new(),
+            closed: false,
+            trouble: None,
+            ended_counters: Counters::default(),
+            bodies: Vec::new(),
+        }
+    }
+
+    /// A new writer, with its own sessions and writer ids.
+    pub(crate) fn open_writer(
+        &mut self,
+        cx: &Cx<'_>,
+        path: TablePath,
+        kind: WriterKind,
+        config: WriterConfig,
+    ) -> Result<WriterKey> {
+        config.validate(cx.config)?;
+        self.check_open()?;
+        let key = WriterKey(self.next_key);
+        self.next_key += 1;
+        let track_offsets = matches!(kind, WriterKind::Upsert { .. });
+        let manager =
+            IdempotenceManager::new(IdempotenceConfig::new(cx.config, &config, track_offsets));
+        let writer = Writer {
+            path,
+            kind,
+            config,
+            sender: Sender::new(manager),
+            lanes: BTreeSet::new(),
+            unfinished: BTreeSet::new(),
+            flushes: Vec::new(),
+        };
+        self.writers.insert(key, writer);
+        Ok(key)
+    }
+
+    /// A lane for one handle of a writer.
+    pub(crate) fn open_lane(&mut self, writer: WriterKey) -> Result<LaneId> {
+        self.check_open()?;
+        let lane = LaneId(self.next_key);
+        let entry = self.writers.get_mut(&writer).ok_or(Error::Closed("writer"))?;
+        self.next_key += 1;
+        entry.lanes.insert(lane);
+        self.lanes.insert(lane, writer);
+        Ok(lane)
+    }
+
+    /// The handle of this lane is gone. Its open batches are sealed and delivered; the writer ends
+    /// when its last lane is gone and its last batch done.
+    pub(crate) fn close_lane(&mut self, lane: LaneId) {
+        let Some(key) = self.lanes.remove(&lane) else { return };
+        self.accumulator.seal_all(|b| b.lane == lane);
+        if let Some(writer) = self.writers.get_mut(&key) {
+            writer.lanes.remove(&lane);
+        }
+        self.retire(key);
+    }
+
+    fn retire(&mut self, key: WriterKey) {
+        let done = self
+            .writers
+            .get(&key)
+            .is_some_and(|w| w.lanes.is_empty() && w.unfinished.is_empty() && w.flushes.is_empty());
+        if done && let Some(writer) = self.writers.remove(&key) {
+            let sum = std::mem::take(&mut self.ended_counters);
+            self.ended_counters = add(sum, writer.sender.manager.counters());
+        }
+    }
+
+    fn check_open(&self) -> Result<()> {
+        if self.closed { Err(Error::Closed("client")) } else { Ok(()) }
+    }
+
+    /// See [`Client::open_batch`](crate::Client::open_batch).
+    pub(crate) fn open_batch(
+        &mut self,
+        now: Instant,
+        lane: LaneId,
+        bucket: BucketKey,
+        reserve: Reserve,
+    ) -> Result<Open> {
+        self.check_open()?;
+        let key = *self.lanes.get(&lane).ok_or(Error::Closed("writer"))?;
+        let writer = self.writers.get_mut(&key).ok_or(Error::Closed("writer"))?;
+        let times =
+            Times { linger: writer.config.linger, delivery: writer.config.delivery_timeout };
+        let place = Place { writer: key, lane, bucket };
+        let open = self.accumulator.open(now, place, times, reserve);
+        if let Open::Granted(batch) = open {
+            writer.sender.queue(bucket).open(batch, lane);
+            writer.unfinished.insert(batch);
+        }
+        Ok(open)
+    }
+
+    pub(crate) fn grow_batch(&mut self, batch: BatchId, extra: u64) -> bool {
+        self.accumulator.grow(batch, extra)
+    }
+
+    pub(crate) fn cancel_wait(&mut self, waiter: WaiterId) {
+        self.accumulator.cancel_wait(waiter);
+    }
+
+    pub(crate) fn submit_batch(&mut self, batch: BatchId, sealed: SealedBatch) {
+        let Some(bucket) = self.accumulator.seal(batch, sealed) else { return };
+        let Some(writer) = self.writer_of(batch) else { return };
+        writer.sender.queue(bucket).seal(batch);
+        writer.sender.touch(bucket);
+    }
+
+    /// Gives an opened batch up: it was never filled, or its rows could not be encoded.
+    pub(crate) fn abandon_batch(&mut self, batch: BatchId) {
+        let Some(ended) = self.accumulator.finish(batch) else { return };
+        if let Some(writer) = self.writers.get_mut(&ended.writer) {
+            writer.sender.queue(ended.bucket).remove(batch);
+            writer.sender.touch(ended.bucket);
+            writer.unfinished.remove(&batch);
+        }
+        self.check_flushes(ended.writer);
+    }
+
+    fn writer_of(&mut self, batch: BatchId) -> Option<&mut Writer> {
+        let key = self.accumulator.get(batch)?.writer;
+        self.writers.get_mut(&key)
+    }
+
+    /// Seals what is open and reports [`Event::FlushDone`] when all batches opened before now are
+    /// done.
+    pub(crate) fn flush(&mut self, writer: WriterKey, command: CommandId) {
+        self.accumulator.seal_all(|b| b.writer == writer);
+        let watermark = self.accumulator.next_batch();
+        match self.writers.get_mut(&writer) {
+            Some(entry) => entry.flushes.push((watermark, command)),
+            None => self.events.push_back(Event::FlushDone { command }),
+        }
+        self.check_flushes(writer);
+    }
+
+    fn check_flushes(&mut self, key: WriterKey) {
+        let Some(writer) = self.writers.get_mut(&key) else { return };
+        let first = writer.unfinished.first().copied();
+        let events = &mut self.events;
+        writer.flushes.retain(|(watermark, command)| {
+            let done = first.is_none_or(|f| f >= *watermark);
+            if done {
+                events.push_back(Event::FlushDone { command: *command });
+            }
+            !done
+        });
+        self.retire(key);
+    }
+
+    /// The payload of a batch that is done. The one that ended last is the one most likely still in
+    /// the processor's cache.
+    pub(crate) fn take_body(&mut self) -> Option<Bytes> {
+        self.bodies.pop()
+    }
+
+    pub(crate) fn memory_used(&self) -> u64 {
+        self.accumulator.memory().used()
+    }
+
+    pub(crate) fn counters(&self) -> Counters {
+        let ended = self.ended_counters.clone();
+        self.writers.values().fold(ended, |sum, w| add(sum, w.sender.manager.counters()))
+    }
+
+    /// Batches without an outcome, of all writers.
+    pub(crate) fn unfinished(&self) -> usize {
+        self.writers.values().map(|w| w.unfinished.len()).sum()
+    }
+
+    // ----- inputs from the other machines -----
+
+    /// A connection can take bytes: builds the next request for it.
+    pub(crate) fn poll_request(
+        &mut self,
+        cx: &mut Cx<'_>,
+        server: ServerId,
+        conn: ConnId,
+    ) -> Option<requests::Draft> {
+        let keys: Vec<WriterKey> = self.writers_with(server);
+        let start = keys.iter().position(|k| k.0 >= self.turn).unwrap_or(0);
+        for key in keys[start..].iter().chain(&keys[..start]) {
+            let writer = self.writers.get_mut(key)?;
+            let limit = writer.config.request_bytes;
+            let (mut table, mut size, mut entries) = (None, 0, Vec::new());
+            while entries.is_empty() || size + writer.config.batch_bytes <= limit {
+                let target = (server, conn);
+                match writer.sender.take(cx, target, &mut table, &self.accumulator) {
+                    Some(entry) => {
+                        size += entry.sealed.size();
+                        entries.push(entry);
+                    }
+                    None => break,
+                }
+            }
+            self.turn = key.0 + 1;
+            if let (Some(table), false) = (table, entries.is_empty()) {
+                return Some(self.requests.begin(*key, writer, table, entries));
+            }
+        }
+        None
+    }
+
+    fn writers_with(&self, server: ServerId) -> Vec<WriterKey> {
+        let ready = |w: &Writer| w.sender.has_ready(server);
+        self.writers.iter().filter(|(_, w)| ready(w)).map(|(k, _)| *k).collect()
+    }
+
+    /// The answer to a write request.
+    pub(crate) fn handle_reply(
+        &mut self,
+        cx: &mut Cx<'_>,
+        token: u64,
+        result: Result<Bytes, RequestError>,
+    ) {
+        let Some(request) = self.requests.end(token) else { return };
+        let key = request.writer;
+        if let Some(writer) = self.writers.get_mut(&key) {
+            for (bucket, copy, answer) in request.answers(result) {
+                writer.sender.with_manager(bucket, |manager, fresh| {
+                    manager.handle_answer(cx, copy, answer, fresh);
+                });
+            }
+        }
+        self.settle(key);
+    }
+
+    /// The answer to the request for a writer id.
+    pub(crate) fn handle_writer_id(
+        &mut self,
+        cx: &mut Cx<'_>,
+        key: WriterKey,
+        result: Result<Bytes, RequestError>,
+    ) {
+        let Some(writer) = self.writers.get_mut(&key) else { return };
+        let result =
+            result.and_then(|body| match fluss_proto::message::InitWriterResponse::decode(body) {
+                Ok(answer) => Ok(WriterId(answer.writer_id)),
+                Err(e) => Err(RequestError::Lost(Error::misuse(format!("INIT_WRITER: {e}")))),
+            });
+        writer.sender.manager.handle_writer_id(cx, result);
+        writer.sender.touch_waiting_for_id();
+        self.settle(key);
+    }
+
+    /// The request for a writer id.
+    pub(crate) fn init_writer_request(&self, cx: &Cx<'_>, key: WriterKey) -> Option<Outgoing> {
+        let path = &self.writers.get(&key)?.path;
+        let request = fluss_proto::message::InitWriterRequest {
+            table_path: vec![fluss_proto::message::PbTablePath {
+                database_name: path.database.to_string(),
+                table_name: path.table.to_string(),
+            }],
+        };
+        Some(Outgoing {
+            api: ApiKey::InitWriter,
+            body: request.encode_to_vec().into(),
+            owner: Owner::InitWriter(key),
+            deadline: cx.now + cx.config.request_deadline,
+        })
+    }
+
+    /// The picture of the cluster changed: leaders may be known, or may have moved.
+    pub(crate) fn handle_metadata(&mut self, cx: &mut Cx<'_>, cluster: &Cluster) {
+        let keys: Vec<WriterKey> = self.writers.keys().copied().collect();
+        for key in keys {
+            if let Some(writer) = self.writers.get_mut(&key) {
+                writer.sender.handle_metadata(cx, cluster);
+            }
+            self.settle(key);
+        }
+    }
+
+    /// Why nothing can be sent; told with batches that were never sent.
+    pub(crate) fn note_trouble(&mut self, error: &Error) {
+        self.trouble = Some(error.clone());
+    }
+
+    /// A server cannot be reached: whoever stands in its line looks for another leader.
+    pub(crate) fn handle_unreachable(&mut self, server: ServerId, error: &Error) {
+        self.note_trouble(error);
+        for writer in self.writers.values_mut() {
+            let left = writer.sender.leave_line(server);
+            self.wishes.extend(left.into_iter().map(|b| Wish::Refresh(b, None)));
+        }
+    }
+
+    /// A table or partition is gone: all its batches end.
+    pub(crate) fn handle_gone(
+        &mut self,
+        cx: &mut Cx<'_>,
+        gone: impl Fn(&BucketKey) -> bool,
+        error: &Error,
+    ) {
+        let keys: Vec<WriterKey> = self.writers.keys().copied().collect();
+        for key in keys {
+            let Some(writer) = self.writers.get_mut(&key) else { continue };
+            for bucket in writer.sender.buckets().filter(|b| gone(b)).collect::<Vec<_>>() {
+                writer.sender.with_manager(bucket, |manager, _| {
+                    manager.handle_bucket_gone(cx, bucket, error);
+                });
+            }
+            self.settle(key);
+            self.fail_queued(key, &gone, error);
+        }
+    }
+
+    fn fail_queued(&mut self, key: WriterKey, which: impl Fn(&BucketKey) -> bool, error: &Error) {
+        let queued = self.writers.get(&key).map(|w| w.sender.queued()).unwrap_or_default();
+        for (bucket, batch) in queued.into_iter().filter(|(bucket, _)| which(bucket)) {
+            if let Some(writer) = self.writers.get_mut(&key) {
+                writer.sender.queue(bucket).remove(batch);
+                writer.sender.touch(bucket);
+            }
+            self.finish(batch, BatchOutcome::Failed(WriteError::NotWritten(error.clone())));
+        }
+    }
+
+    pub(crate) fn handle_timeout(&mut self, cx: &mut Cx<'_>) {
+        self.accumulator.handle_timeout(cx.now);
+        let keys: Vec<WriterKey> = self.writers.keys().copied().collect();
+        for key in keys {
+            if let Some(writer) = self.writers.get_mut(&key) {
+                writer.sender.handle_timeout(cx);
+            }
+            self.settle(key);
+        }
+        while let Some(batch) = self.accumulator.poll_expired(cx.now) {
+            self.expire(batch);
+        }
+    }
+
+    /// A batch reached its delivery deadline. Never sent, it ends here; once sent, the manager
+    /// decides what can be said of it.
+    fn expire(&mut self, batch: BatchId) {
+        let Some(entry) = self.accumulator.get(batch) else { return };
+        let (key, bucket) = (entry.writer, entry.bucket);
+        let Some(writer) = self.writers.get_mut(&key) else { return };
+        if writer.sender.queue(bucket).remove(batch) {
+            let after = writer.config.delivery_timeout;
+            let what = format!("delivery to {} bucket {}", writer.path, bucket.bucket).into();
+            writer.sender.touch(bucket);
+            let last = self.trouble.clone().map(Box::new);
+            let error = Error::Unavailable { what, after, last };
+            self.finish(batch, BatchOutcome::Failed(WriteError::NotWritten(error)));
+        }
+    }
+
+    /// No more appends. What is open is sealed.
+    pub(crate) fn begin_close(&mut self) {
+        self.closed = true;
+        self.accumulator.seal_all(|_| true);
+    }
+
+    /// Ends everything with a true outcome; returns the number of batches ended.
+    pub(crate) fn abort(&mut self, cx: &mut Cx<'_>, error: &Error) -> usize {
+        self.closed = true;
+        let left = self.unfinished();
+        let keys: Vec<WriterKey> = self.writers.keys().copied().collect();
+        for key in keys {
+            if let Some(writer) = self.writers.get_mut(&key) {
+                writer.sender.manager.abort(cx, error);
+            }
+            self.settle(key);
+            self.fail_queued(key, |_| true, error);
+        }
+        left
+    }
+
+    /// Applies what the manager of a writer decided.
+    fn settle(&mut self, key: WriterKey) {
+        while let Some(done) = self.writers.get_mut(&key).and_then(|w| w.sender.manager.poll_done())
+        {
+            let outcome = match done.outcome {
+                Outcome::Written { base_offset, log_end_offset, inferred } => {
+                    let bucket = done.bucket;
+                    let written = Written { bucket, base_offset, log_end_offset, inferred };
+                    BatchOutcome::Written(written)
+                }
+                Outcome::Failed(error) => BatchOutcome::Failed(error),
+            };
+            self.finish(done.batch, outcome);
+        }
+        while let Some(want) = self.writers.get_mut(&key).and_then(|w| w.sender.manager.poll_want())
+        {
+            self.on_want(key, want);
+        }
+    }
+
+    fn on_want(&mut self, key: WriterKey, want: Want) {
+        match want {
+            Want::WriterId => self.wishes.push_back(Wish::WriterId(key)),
+            Want::Refresh { bucket, epoch, .. } => {
+                self.wishes.push_back(Wish::Refresh(bucket, epoch));
+            }
+            Want::CloseConnection { conn, .. } => {
+                self.wishes.push_back(Wish::CloseConnection(conn));
+            }
+            Want::Ready(bucket) => {
+                if let Some(writer) = self.writers.get_mut(&key) {
+                    writer.sender.touch(bucket);
+                }
+            }
+            Want::FailQueued { bucket, error } => self.fail_queued(key, |b| *b == bucket, &error),
+        }
+    }
+
+    fn finish(&mut self, batch: BatchId, outcome: BatchOutcome) {
+        let Some(ended) = self.accumulator.finish(batch) else { return };
+        if let Some(sealed) = ended.sealed
+            && self.bodies.len() < KEPT_BODIES
+        {
+            self.bodies.push(sealed.payload().clone());
+        }
+        self.events.push_back(Event::BatchDone { batch, outcome });
+        if let Some(writer) = self.writers.get_mut(&ended.writer) {
+            writer.unfinished.remove(&batch);
+        }
+        self.check_flushes(ended.writer);
+    }
+
+    /// Looks at all buckets that changed. To be called after every round of inputs.
+    pub(crate) fn update(
+        &mut self,
+        cx: &mut Cx<'_>,
+        cluster: &Cluster,
+        conn_of: impl Fn(ServerId) -> Option<ConnId>,
+    ) {
+        let keys: Vec<WriterKey> = self.writers.keys().copied().collect();
+        for key in keys {
+            let Some(writer) = self.writers.get_mut(&key) else { continue };
+            let mut out = Wishes::default();
+            writer.sender.update(cx, cluster, &conn_of, &mut out);
+            self.wishes.extend(out.servers.into_iter().map(Wish::Flush));
+            self.wishes.extend(out.leaders.into_iter().map(Wish::Leader));
+            self.settle(key);
+        }
+    }
+
+    // ----- outputs -----
+
+    pub(crate) fn poll_wish(&mut self) -> Option<Wish> {
+        self.wishes.pop_front()
+    }
+
+    pub(crate) fn poll_event(&mut self) -> Option<Event> {
+        if let Some((batch, lane)) = self.accumulator.poll_seal() {
+            return Some(Event::Seal { batch, lane });
+        }
+        if let Some(waiter) = self.accumulator.poll_granted() {
+            return Some(Event::MemoryGranted { waiter });
+        }
+        self.events.pop_front()
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<(Instant, TimerReason)> {
+        let linger = self.accumulator.next_linger().map(|at| (at, TimerReason::Linger));
+        let delivery = self.accumulator.next_deadline().map(|at| (at, TimerReason::Delivery));
+        let senders = self.writers.values().map(|w| &w.sender);
+        let retry = senders.clone().filter_map(Sender::next_timer).min();
+        let retry = retry.map(|at| (at, TimerReason::Retry));
+        let managers = senders.filter_map(|s| s.manager.poll_timeout()).min();
+        [linger, delivery, retry, managers].into_iter().flatten().min()
+    }
+}
+
+fn add(mut sum: Counters, one: &idempotence::Counters) -> Counters {
+    sum.copies += one.copies;
+    sum.retries += one.resends_sequence
+        + one.resends_transient
+        + one.resends_ambiguous
+        + one.resends_confirm
+        + one.probes;
+    sum.inferred_commits += one.inferred_commits;
+    sum.rotations += one.rotations_broken
+        + one.rotations_fence
+        + one.rotations_unknown
+        + one.rotations_idle
+        + one.rotations_exhausted;
+    sum.not_written += one.not_written;
+    sum.unknown += one.unknown;
+    sum.dropped_answers += one.orphan_answers;
+    sum.invariant_violations += one.invariant_violation;
+    sum
+}

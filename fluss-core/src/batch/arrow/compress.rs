@@ -1,9 +1,12 @@
 //! Compression of body buffers, with compressors that are kept from batch to batch.
 
+use std::collections::BTreeMap;
 use std::io::{self, Cursor, Write as _};
 
 use lz4_flex::frame::{BlockMode, BlockSize, FrameEncoder, FrameInfo};
 use zstd::bulk::Compressor as ZstdCompressor;
+
+use crate::batch::BatchError;
 
 /// How the buffers of an Arrow batch are compressed. It must be the table's own setting
 /// (`table.log.arrow.compression.type`): when the server projects a batch it rewrites the
@@ -20,6 +23,34 @@ pub enum ArrowCompression {
         /// 1 (fast) to 22 (small).
         level: i32,
     },
+}
+
+impl ArrowCompression {
+    /// What a table's properties say: `table.log.arrow.compression.type` and, for ZSTD,
+    /// `table.log.arrow.compression.zstd.level`.
+    ///
+    /// # Errors
+    /// [`BatchError::Compression`] for a type or level that is not known.
+    pub fn from_properties(properties: &BTreeMap<String, String>) -> Result<Self, BatchError> {
+        const TYPE: &str = "table.log.arrow.compression.type";
+        const LEVEL: &str = "table.log.arrow.compression.zstd.level";
+        let unknown = |key: &str, value: &str| BatchError::Compression {
+            reason: format!("the table's property {key}={value} is not known to this client"),
+        };
+        let name = properties.get(TYPE).map_or("ZSTD", String::as_str);
+        match name.to_ascii_uppercase().as_str() {
+            "NONE" => Ok(Self::None),
+            "LZ4_FRAME" => Ok(Self::Lz4Frame),
+            "ZSTD" => match properties.get(LEVEL) {
+                None => Ok(Self::default()),
+                Some(text) => match text.parse() {
+                    Ok(level) if (1..=22).contains(&level) => Ok(Self::Zstd { level }),
+                    _ => Err(unknown(LEVEL, text)),
+                },
+            },
+            _ => Err(unknown(TYPE, name)),
+        }
+    }
 }
 
 impl Default for ArrowCompression {

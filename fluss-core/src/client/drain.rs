@@ -1,0 +1,204 @@
+//! Running the machines until none has anything for another.
+
+use std::sync::Arc;
+
+use super::{Client, Closing};
+use crate::connection::ConnectionEvent;
+use crate::connection::request::{Owner, Reply, RequestError};
+use crate::cx::Cx;
+use crate::error::Error;
+use crate::ids::ServerId;
+use crate::metadata::MetadataEvent;
+use crate::wish::ReadWish;
+use crate::writer::Wish;
+
+/// Rounds after which a drain must be over; more means that two machines keep each other busy.
+const MAX_ROUNDS: usize = 1000;
+
+impl Client {
+    /// The only place that knows all machines: passes what each has for the others, in a fixed
+    /// order, until a round brings nothing new.
+    pub(super) fn drain(&mut self, cx: &mut Cx<'_>) {
+        for round in 0.. {
+            let mut busy = self.drain_connections(cx);
+            busy |= self.drain_metadata(cx);
+            busy |= self.drain_writers(cx);
+            busy |= self.drain_readers(cx);
+            busy |= self.drain_commands(cx);
+            if !busy {
+                break;
+            }
+            debug_assert!(round < MAX_ROUNDS, "the machines keep each other busy");
+            if round >= MAX_ROUNDS {
+                break;
+            }
+        }
+        self.check_close(cx);
+    }
+
+    fn drain_connections(&mut self, cx: &mut Cx<'_>) -> bool {
+        let mut busy = false;
+        while let Some(reply) = self.connections.poll_reply() {
+            busy = true;
+            self.route(cx, reply);
+        }
+        while let Some(event) = self.connections.poll_event() {
+            busy = true;
+            match event {
+                ConnectionEvent::Ready { .. } => {}
+                ConnectionEvent::Lost { server, .. } => self.metadata.note_trouble(cx, server),
+                ConnectionEvent::Failed { server, error } => {
+                    self.on_unreachable(cx, server, &error);
+                }
+            }
+        }
+        busy
+    }
+
+    fn on_unreachable(&mut self, cx: &mut Cx<'_>, server: ServerId, error: &Error) {
+        self.metadata.mark_unavailable(cx, server, error);
+        self.writers.handle_unreachable(server, error);
+        self.scanners.handle_unreachable(server);
+        self.lookups.handle_unreachable(cx, server, error);
+    }
+
+    /// Gives an answer to whoever asked.
+    fn route(&mut self, cx: &mut Cx<'_>, reply: Reply) {
+        let Reply { owner, result } = reply;
+        match owner {
+            Owner::Metadata(token) => self.metadata.handle_reply(cx, token, result),
+            Owner::InitWriter(writer) => self.writers.handle_writer_id(cx, writer, result),
+            Owner::Write(token) => self.writers.handle_reply(cx, token, result),
+            Owner::Fetch(scanner, token) => {
+                self.scanners.handle_reply(cx, scanner, token, result);
+            }
+            Owner::Lookup(token) => self.lookups.handle_reply(cx, token, result),
+            Owner::Command(command) => {
+                self.commands.handle_reply(cx, &mut self.metadata, command, result);
+            }
+        }
+    }
+
+    fn drain_metadata(&mut self, cx: &mut Cx<'_>) -> bool {
+        let mut busy = false;
+        while let Some(event) = self.metadata.poll_event() {
+            busy = true;
+            self.on_metadata(cx, event);
+        }
+        while let Some((server, request)) = self.metadata.poll_request(cx) {
+            busy = true;
+            self.connections.enqueue(cx, server, request);
+        }
+        busy
+    }
+
+    fn on_metadata(&mut self, cx: &mut Cx<'_>, event: MetadataEvent) {
+        match event {
+            MetadataEvent::Updated => {
+                let cluster = Arc::clone(self.metadata.cluster());
+                self.connections.set_servers(cx, &cluster.servers());
+                self.writers.handle_metadata(cx, &cluster);
+                self.scanners.handle_metadata(&*cluster);
+                self.lookups.handle_metadata(&*cluster);
+                self.commands.handle_metadata(&cluster);
+            }
+            MetadataEvent::TableGone { id, error, .. } => {
+                self.writers.handle_gone(cx, |b| b.table == id, &error);
+                self.scanners.handle_gone(|b| b.table == id, &error);
+                self.lookups.handle_gone(|b| b.table == id, &error);
+            }
+            MetadataEvent::PartitionGone { table, id, error, .. } => {
+                let is = |b: &crate::ids::BucketKey| b.table == table && b.partition == Some(id);
+                self.writers.handle_gone(cx, is, &error);
+                self.scanners.handle_gone(is, &error);
+                self.lookups.handle_gone(is, &error);
+            }
+            MetadataEvent::Unreachable { error } => {
+                self.commands.handle_unreachable(&error);
+                self.writers.note_trouble(&error);
+            }
+            // The new table comes with the old one's end; what failed is asked for again.
+            MetadataEvent::TableReplaced { .. }
+            | MetadataEvent::TableFailed { .. }
+            | MetadataEvent::PartitionFailed { .. } => {}
+        }
+    }
+
+    fn drain_writers(&mut self, cx: &mut Cx<'_>) -> bool {
+        let cluster = Arc::clone(self.metadata.cluster());
+        let connections = &self.connections;
+        self.writers.update(cx, &cluster, |server| connections.conn_of(server));
+        let mut busy = false;
+        while let Some(wish) = self.writers.poll_wish() {
+            busy = true;
+            match wish {
+                Wish::Flush(server) => self.connections.want_flush(cx, server),
+                Wish::Leader(bucket) => self.metadata.want_leader(cx, bucket, None),
+                Wish::Refresh(bucket, epoch) => self.metadata.want_leader(cx, bucket, epoch),
+                Wish::CloseConnection(conn) => {
+                    let reason = "a bucket on it has moved to another leader";
+                    self.connections.close(cx, conn, reason);
+                }
+                Wish::WriterId(writer) => {
+                    if let Some(request) = self.writers.init_writer_request(cx, writer) {
+                        let server = self.metadata.any_tablet(cx);
+                        self.connections.enqueue(cx, server, request);
+                    }
+                }
+            }
+        }
+        while let Some(event) = self.writers.poll_event() {
+            busy = true;
+            self.events.push_back(event);
+        }
+        busy
+    }
+
+    fn drain_readers(&mut self, cx: &mut Cx<'_>) -> bool {
+        let cluster = Arc::clone(self.metadata.cluster());
+        self.scanners.update(cx, &*cluster);
+        self.lookups.update(cx, &*cluster);
+        let mut busy = false;
+        while let Some(wish) = self.scanners.poll_wish().or_else(|| self.lookups.poll_wish()) {
+            busy = true;
+            match wish {
+                ReadWish::Flush(server) => self.connections.want_flush(cx, server),
+                ReadWish::Leader(bucket) => self.metadata.want_leader(cx, bucket, None),
+            }
+        }
+        while let Some(event) = self.scanners.poll_event().or_else(|| self.lookups.poll_event()) {
+            busy = true;
+            self.events.push_back(event);
+        }
+        busy
+    }
+
+    fn drain_commands(&mut self, cx: &mut Cx<'_>) -> bool {
+        let mut busy = false;
+        while let Some(out) = self.commands.poll_request(cx, &mut self.metadata) {
+            busy = true;
+            match out {
+                Ok((server, request)) => self.connections.enqueue(cx, server, request),
+                Err(bucket) => self.metadata.want_leader(cx, bucket, None),
+            }
+        }
+        while let Some(event) = self.commands.poll_event() {
+            busy = true;
+            self.events.push_back(event);
+        }
+        busy
+    }
+
+    fn check_close(&mut self, cx: &mut Cx<'_>) {
+        if let Closing::Draining { until, .. } = self.closing
+            && (self.writers.unfinished() == 0 || cx.now >= until)
+        {
+            self.end(cx);
+        }
+    }
+
+    /// A request that could not even be registered ends like one that was never sent.
+    pub(super) fn refuse(&mut self, cx: &mut Cx<'_>, owner: Owner, error: Error) {
+        self.route(cx, Reply { owner, result: Err(RequestError::NotSent(error)) });
+    }
+}

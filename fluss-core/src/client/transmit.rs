@@ -1,0 +1,110 @@
+//! Bytes for a socket: what waits in the outbox first, then what is bound late.
+//!
+//! Writes, fetches and lookups are put into a request only when the socket can take it. While it
+//! cannot, batches keep filling and keys keep gathering instead of queueing behind each other.
+
+use bytes::Bytes;
+use fluss_proto::header::RequestHeader;
+use fluss_proto::segments::Segments;
+
+use super::Client;
+use crate::connection::request::{Outgoing, Owner};
+use crate::cx::Cx;
+use crate::error::Error;
+use crate::ids::{ConnId, ServerId};
+use crate::time::Instant;
+
+impl Client {
+    pub(super) fn transmit(&mut self, conn: ConnId, now: Instant) -> Option<Segments> {
+        self.step(now, |client, cx| {
+            if let Some(frame) = client.connections.poll_transmit(cx, conn) {
+                return Some(frame);
+            }
+            let server = client.connections.server_of(conn)?;
+            if !client.connections.is_ready(server) {
+                return None;
+            }
+            client
+                .transmit_lookup(cx, conn, server)
+                .or_else(|| client.transmit_write(cx, conn, server))
+                .or_else(|| client.transmit_fetch(cx, conn, server))
+        })
+    }
+
+    fn transmit_write(
+        &mut self,
+        cx: &mut Cx<'_>,
+        conn: ConnId,
+        server: ServerId,
+    ) -> Option<Segments> {
+        let draft = self.writers.poll_request(cx, server, conn)?;
+        let deadline = cx.now + cx.config.request_deadline;
+        let owner = Owner::Write(draft.token);
+        match self.connections.begin(cx, conn, draft.api, owner, deadline) {
+            Some(begun) => match draft.encode(begun, cx.config.ack_timeout) {
+                Ok(segments) => Some(segments),
+                Err(error) => {
+                    self.refuse(cx, owner, error);
+                    None
+                }
+            },
+            None => {
+                let what = format!("{server} does not offer {}", draft.api);
+                self.refuse(cx, owner, Error::misuse(what));
+                None
+            }
+        }
+    }
+
+    fn transmit_fetch(
+        &mut self,
+        cx: &mut Cx<'_>,
+        conn: ConnId,
+        server: ServerId,
+    ) -> Option<Segments> {
+        let request = self.scanners.poll_request(cx, server)?;
+        self.transmit_small(cx, conn, server, request)
+    }
+
+    fn transmit_lookup(
+        &mut self,
+        cx: &mut Cx<'_>,
+        conn: ConnId,
+        server: ServerId,
+    ) -> Option<Segments> {
+        let request = self.lookups.poll_request(cx, server)?;
+        self.transmit_small(cx, conn, server, request)
+    }
+
+    /// Registers and frames a request whose body is encoded already.
+    fn transmit_small(
+        &mut self,
+        cx: &mut Cx<'_>,
+        conn: ConnId,
+        server: ServerId,
+        request: Outgoing,
+    ) -> Option<Segments> {
+        let Outgoing { api, body, owner, deadline } = request;
+        let Some(begun) = self.connections.begin(cx, conn, api, owner, deadline) else {
+            let what = format!("{server} does not offer {api}");
+            self.refuse(cx, owner, Error::misuse(what));
+            return None;
+        };
+        let header = RequestHeader {
+            api_key: api.number(),
+            api_version: begun.version,
+            request_id: begun.request_id,
+        };
+        match header.to_wire(body.len()) {
+            Ok(head) => {
+                let mut segments = Segments::from(Bytes::copy_from_slice(&head));
+                segments.push(body);
+                Some(segments)
+            }
+            Err(e) => {
+                self.refuse(cx, owner, Error::misuse(e.to_string()));
+                None
+            }
+        }
+    }
+}

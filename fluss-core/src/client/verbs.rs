@@ -1,0 +1,197 @@
+//! What applications, or the handles on their behalf, want from the client.
+
+use fluss_proto::record::SealedBatch;
+
+use super::Client;
+use crate::command::Call;
+use crate::config::WriterConfig;
+use crate::error::Result;
+use crate::ids::{BatchId, BucketKey, CommandId, LaneId, ScannerKey, TablePath, WriterKey};
+use crate::lookup::LookupRequest;
+use crate::scanner::{BucketProgress, ScannerOptions, TakeLimits, Taken};
+use crate::time::Instant;
+use crate::writer::{Open, Reserve, WaiterId, WriterKind};
+
+/// Commands: one request, one answer.
+impl Client {
+    /// Starts a call; [`Event::CommandDone`](crate::Event::CommandDone) reports its end.
+    pub fn call(&mut self, call: Call, now: Instant) -> CommandId {
+        self.step(now, |client, cx| client.commands.start(cx, call))
+    }
+
+    /// Forgets a command nobody waits for; what was sent of it may still happen.
+    pub fn cancel(&mut self, command: CommandId) {
+        self.commands.cancel(command);
+        self.lookups.cancel(command);
+    }
+}
+
+/// Tables: what to keep an eye on.
+impl Client {
+    /// Asks for a table's leaders ahead of the first request that needs one.
+    pub fn watch_table(&mut self, path: &TablePath, now: Instant) {
+        self.step(now, |client, cx| client.metadata.want_table(cx, path));
+    }
+}
+
+/// Writers: `open_writer`, `open_lane`, then per batch `open_batch`, `submit_batch`.
+impl Client {
+    /// A new writer of a table, with sequences of its own.
+    ///
+    /// # Errors
+    /// [`Error::Config`](crate::Error::Config) for settings against the rules,
+    /// [`Error::Closed`](crate::Error::Closed) after a close.
+    pub fn open_writer(
+        &mut self,
+        path: TablePath,
+        kind: WriterKind,
+        config: WriterConfig,
+        now: Instant,
+    ) -> Result<WriterKey> {
+        self.step(now, |client, cx| client.writers.open_writer(cx, path, kind, config))
+    }
+
+    /// A lane of a writer: the open batches of one handle.
+    ///
+    /// # Errors
+    /// [`Error::Closed`](crate::Error::Closed) if the writer ended.
+    pub fn open_lane(&mut self, writer: WriterKey) -> Result<LaneId> {
+        self.writers.open_lane(writer)
+    }
+
+    /// The handle of this lane is gone. Its open batches are to be sealed and will be delivered.
+    pub fn close_lane(&mut self, lane: LaneId, now: Instant) {
+        self.step(now, |client, _| client.writers.close_lane(lane));
+    }
+
+    /// Opens a batch: gives it its place in the bucket's order, starts its linger and its delivery
+    /// deadline, and reserves memory; or puts the caller in line for the memory.
+    ///
+    /// # Errors
+    /// [`Error::Closed`](crate::Error::Closed) after a close of the client or the lane.
+    pub fn open_batch(
+        &mut self,
+        lane: LaneId,
+        bucket: BucketKey,
+        reserve: Reserve,
+        now: Instant,
+    ) -> Result<Open> {
+        self.step(now, |client, _| client.writers.open_batch(now, lane, bucket, reserve))
+    }
+
+    /// Reserves `extra` more bytes for an open batch. False: the budget is used up, seal what is
+    /// there.
+    pub fn grow_batch(&mut self, batch: BatchId, extra: u64) -> bool {
+        self.writers.grow_batch(batch, extra)
+    }
+
+    /// Leaves the line for memory, or gives back what was granted.
+    pub fn cancel_wait(&mut self, waiter: WaiterId, now: Instant) {
+        self.step(now, |client, _| client.writers.cancel_wait(waiter));
+    }
+
+    /// Hands in the bytes of an opened batch. If the batch ended meanwhile (deadline, close), its
+    /// outcome was reported and the bytes are dropped.
+    pub fn submit_batch(&mut self, batch: BatchId, sealed: SealedBatch, now: Instant) {
+        self.step(now, |client, _| client.writers.submit_batch(batch, sealed));
+    }
+
+    /// The memory of a batch that is done, to be used for the next one.
+    pub fn take_body(&mut self) -> Option<bytes::Bytes> {
+        self.writers.take_body()
+    }
+
+    /// Gives up an opened batch that holds no rows.
+    pub fn abandon_batch(&mut self, batch: BatchId, now: Instant) {
+        self.step(now, |client, _| client.writers.abandon_batch(batch));
+    }
+
+    /// Asks for everything open of a writer to be sealed;
+    /// [`Event::FlushDone`](crate::Event::FlushDone) reports that all batches opened before now
+    /// have outcomes.
+    pub fn flush(&mut self, writer: WriterKey, now: Instant) -> CommandId {
+        let command = self.commands.next_id();
+        self.step(now, |client, _| client.writers.flush(writer, command));
+        command
+    }
+}
+
+/// Lookups: one key, one answer.
+impl Client {
+    /// Looks a key up; [`Event::CommandDone`](crate::Event::CommandDone) with
+    /// [`CommandAnswer::Value`](crate::CommandAnswer::Value) or `Values` reports its end.
+    pub fn lookup(&mut self, request: LookupRequest, now: Instant) -> CommandId {
+        let id = self.commands.next_id();
+        self.step(now, |client, cx| client.lookups.lookup(cx, id, request));
+        id
+    }
+}
+
+/// Log scanners: `open_scanner`, `subscribe`, then `take` whenever
+/// [`Event::ScanReady`](crate::Event::ScanReady) was reported.
+impl Client {
+    /// A scanner of a table, without subscriptions.
+    ///
+    /// # Errors
+    /// [`Error::Config`](crate::Error::Config) for options against the rules,
+    /// [`Error::Closed`](crate::Error::Closed) after a close.
+    pub fn open_scanner(&mut self, options: ScannerOptions, now: Instant) -> Result<ScannerKey> {
+        self.step(now, |client, cx| client.scanners.open_scanner(cx, options))
+    }
+
+    /// Reads a bucket from an offset on ([`EARLIEST`](crate::EARLIEST) for the first there is). A
+    /// bucket that is subscribed already is read from the new position on.
+    ///
+    /// # Errors
+    /// [`Error::Closed`](crate::Error::Closed) for a scanner that is gone.
+    pub fn subscribe(
+        &mut self,
+        scanner: ScannerKey,
+        bucket: BucketKey,
+        offset: i64,
+        now: Instant,
+    ) -> Result<()> {
+        self.step(now, |client, _| client.scanners.subscribe(scanner, bucket, offset))
+    }
+
+    /// Stops reading a bucket; what is buffered of it is dropped.
+    pub fn unsubscribe(&mut self, scanner: ScannerKey, bucket: BucketKey, now: Instant) {
+        self.step(now, |client, _| client.scanners.unsubscribe(scanner, bucket));
+    }
+
+    /// Stops reading a bucket at this position, but keeps its progress.
+    pub fn stop_bucket(
+        &mut self,
+        scanner: ScannerKey,
+        bucket: BucketKey,
+        position: i64,
+        now: Instant,
+    ) {
+        self.step(now, |client, _| client.scanners.stop(scanner, bucket, position));
+    }
+
+    /// Ends a scanner; what is buffered is dropped.
+    pub fn close_scanner(&mut self, scanner: ScannerKey, now: Instant) {
+        self.step(now, |client, _| client.scanners.close_scanner(scanner));
+    }
+
+    /// Takes fetched batches. Positions move with what is handed out here, never before.
+    ///
+    /// # Errors
+    /// [`Error::Closed`](crate::Error::Closed) for a scanner that is gone.
+    pub fn take(&mut self, scanner: ScannerKey, limits: TakeLimits, now: Instant) -> Result<Taken> {
+        self.step(now, |client, _| client.scanners.take(scanner, limits))
+    }
+
+    /// Position and high watermark of a subscribed bucket.
+    #[must_use]
+    pub fn progress(&self, scanner: ScannerKey, bucket: BucketKey) -> Option<BucketProgress> {
+        self.scanners.progress(scanner, bucket)
+    }
+
+    /// Bytes fetched and not taken.
+    #[must_use]
+    pub fn buffered(&self, scanner: ScannerKey) -> u64 {
+        self.scanners.buffered(scanner)
+    }
+}

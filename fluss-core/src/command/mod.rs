@@ -1,0 +1,304 @@
+//! Calls with one request and one answer: databases, tables, partitions, offsets, scans of a bucket.
+//!
+//! A call is sent to the coordinator, to any server, or to the leader of a bucket. It is sent again
+//! while its deadline allows it and nothing speaks against it: it never left, or it may be repeated
+//! without harm, or the server said that another one is responsible.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use fluss_proto::{ApiKey, ErrorCode};
+
+use crate::backoff::{Backoff, BackoffConfig};
+use crate::connection::request::{Outgoing, Owner, RequestError};
+use crate::cx::Cx;
+use crate::error::Error;
+use crate::ids::{BucketKey, CommandId, ServerId};
+use crate::metadata::{Cluster, Metadata};
+use crate::output::{CommandAnswer, Event, TimerReason};
+use crate::time::{Duration, Instant};
+
+/// Who can answer a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Target {
+    /// The coordinator.
+    Coordinator,
+    /// Any server.
+    AnyServer,
+    /// The leader of this bucket.
+    Leader(BucketKey),
+}
+
+/// The error code inside a response body, if it holds one; given for calls whose errors do not come
+/// as error frames.
+pub type BodyError = fn(&[u8]) -> Option<(ErrorCode, String)>;
+
+/// A call.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Call {
+    /// The API.
+    pub api: ApiKey,
+    /// The encoded request.
+    pub body: Bytes,
+    /// Who can answer.
+    pub target: Target,
+    /// What is asked, for error texts: `CREATE_TABLE shop.events`.
+    pub what: Arc<str>,
+    /// Whether doing it twice is as good as once.
+    pub repeatable: bool,
+    /// From now to the answer, with all retries.
+    pub limit: Duration,
+    /// Finds errors in the response body.
+    pub body_error: Option<BodyError>,
+}
+
+impl Call {
+    /// A call that may be repeated, with a limit of a minute.
+    #[must_use]
+    pub fn new(api: ApiKey, body: Bytes, target: Target, what: &str) -> Self {
+        let limit = Duration::from_secs(60);
+        Self { api, body, target, what: what.into(), repeatable: true, limit, body_error: None }
+    }
+}
+
+#[derive(Debug)]
+struct Command {
+    call: Call,
+    deadline: Instant,
+    backoff: Backoff,
+    last: Option<Error>,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// To be sent as soon as a server is known.
+    Due,
+    /// To be sent again at this time.
+    Waiting(Instant),
+    /// On its way.
+    Sent,
+}
+
+const BACKOFF: BackoffConfig =
+    BackoffConfig::new(Duration::from_millis(50), Duration::from_secs(1));
+
+/// All calls without an answer.
+#[derive(Debug, Default)]
+pub(crate) struct Commands {
+    commands: BTreeMap<CommandId, Command>,
+    next: u64,
+    /// Commands in state `Due`.
+    due: BTreeSet<CommandId>,
+    /// Due commands that need a server which is not known yet.
+    stuck: BTreeSet<CommandId>,
+    timers: BTreeSet<(Instant, CommandId)>,
+    events: VecDeque<Event>,
+}
+
+impl Commands {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    /// A number for something that reports its end as an event.
+    pub(crate) fn next_id(&mut self) -> CommandId {
+        let id = CommandId(self.next);
+        self.next += 1;
+        id
+    }
+
+    pub(crate) fn start(&mut self, cx: &Cx<'_>, call: Call) -> CommandId {
+        let id = self.next_id();
+        let deadline = cx.now + call.limit;
+        self.timers.insert((deadline, id));
+        self.due.insert(id);
+        let backoff = Backoff::default();
+        let command = Command { call, deadline, backoff, last: None, state: State::Due };
+        self.commands.insert(id, command);
+        id
+    }
+
+    /// Nobody waits for this command any more. What was sent may still happen.
+    pub(crate) fn cancel(&mut self, id: CommandId) {
+        self.remove(id);
+    }
+
+    fn remove(&mut self, id: CommandId) -> Option<Command> {
+        let command = self.commands.remove(&id)?;
+        self.due.remove(&id);
+        self.stuck.remove(&id);
+        self.timers.remove(&(command.deadline, id));
+        if let State::Waiting(at) = command.state {
+            self.timers.remove(&(at, id));
+        }
+        Some(command)
+    }
+
+    fn done(&mut self, id: CommandId, result: Result<CommandAnswer, Error>) {
+        if self.remove(id).is_some() {
+            self.events.push_back(Event::CommandDone { command: id, result });
+        }
+    }
+
+    /// The next request to send, or a bucket whose leader is needed for one.
+    pub(crate) fn poll_request(
+        &mut self,
+        cx: &mut Cx<'_>,
+        metadata: &mut Metadata,
+    ) -> Option<Result<(ServerId, Outgoing), BucketKey>> {
+        while let Some(id) = self.due.pop_first() {
+            let Some(command) = self.commands.get_mut(&id) else { continue };
+            let server = match command.call.target {
+                Target::AnyServer => metadata.any_tablet(cx),
+                Target::Coordinator if metadata.cluster().coordinator.is_some() => {
+                    ServerId::Coordinator
+                }
+                Target::Coordinator => {
+                    self.stuck.insert(id);
+                    metadata.want_servers(cx);
+                    continue;
+                }
+                Target::Leader(bucket) => match metadata.cluster().leader(bucket) {
+                    Some(server) => server,
+                    None => {
+                        self.stuck.insert(id);
+                        return Some(Err(bucket));
+                    }
+                },
+            };
+            command.state = State::Sent;
+            let limit = cx.now + cx.config.request_deadline;
+            let request = Outgoing {
+                api: command.call.api,
+                body: command.call.body.clone(),
+                owner: Owner::Command(id),
+                deadline: limit.min(command.deadline),
+            };
+            return Some(Ok((server, request)));
+        }
+        None
+    }
+
+    pub(crate) fn handle_metadata(&mut self, _cluster: &Cluster) {
+        self.due.append(&mut self.stuck);
+    }
+
+    pub(crate) fn handle_reply(
+        &mut self,
+        cx: &mut Cx<'_>,
+        metadata: &mut Metadata,
+        id: CommandId,
+        result: Result<Bytes, RequestError>,
+    ) {
+        let Some(command) = self.commands.get(&id) else { return };
+        let call = &command.call;
+        let verdict = match result {
+            Ok(body) => match call.body_error.and_then(|find| find(&body)) {
+                None => return self.done(id, Ok(CommandAnswer::Body(body))),
+                Some((code, message)) => rejected(call, code, message.into()),
+            },
+            Err(RequestError::Rejected { code, message }) => rejected(call, code, message),
+            Err(RequestError::NotSent(error)) => {
+                Verdict { again: !is_final(&error), error, refresh: true }
+            }
+            Err(RequestError::Lost(error)) => {
+                Verdict { again: call.repeatable, error, refresh: true }
+            }
+            Err(RequestError::Unsupported(error)) => {
+                Verdict { again: false, error, refresh: false }
+            }
+        };
+        if !verdict.again {
+            return self.done(id, Err(verdict.error));
+        }
+        if verdict.refresh {
+            match call.target {
+                Target::Leader(bucket) => metadata.want_leader(cx, bucket, None),
+                Target::Coordinator | Target::AnyServer => metadata.want_servers(cx),
+            }
+        }
+        self.wait(cx, id, verdict.error);
+    }
+
+    fn wait(&mut self, cx: &mut Cx<'_>, id: CommandId, error: Error) {
+        let Some(command) = self.commands.get_mut(&id) else { return };
+        let at = cx.now + command.backoff.next(BACKOFF, cx.rng);
+        command.last = Some(error);
+        command.state = State::Waiting(at);
+        self.timers.insert((at, id));
+    }
+
+    pub(crate) fn handle_timeout(&mut self, cx: &Cx<'_>) {
+        while let Some((at, id)) = self.timers.first().copied().filter(|(at, _)| *at <= cx.now) {
+            self.timers.remove(&(at, id));
+            let Some(command) = self.commands.get_mut(&id) else { continue };
+            if at >= command.deadline {
+                let error = Error::Unavailable {
+                    what: Arc::clone(&command.call.what),
+                    after: command.call.limit,
+                    last: command.last.take().map(Box::new),
+                };
+                self.done(id, Err(error));
+            } else if command.state == State::Waiting(at) {
+                command.state = State::Due;
+                self.due.insert(id);
+            }
+        }
+    }
+
+    /// No server can be reached. An error that another attempt will not cure (a wrong password, no
+    /// version in common) ends what waits for a server to be known.
+    pub(crate) fn handle_unreachable(&mut self, error: &Error) {
+        if is_final(error) {
+            for id in std::mem::take(&mut self.stuck) {
+                self.done(id, Err(error.clone()));
+            }
+        }
+    }
+
+    pub(crate) fn abort(&mut self, error: &Error) {
+        while let Some(id) = self.commands.first_key_value().map(|(id, _)| *id) {
+            self.done(id, Err(error.clone()));
+        }
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<(Instant, TimerReason)> {
+        self.timers.first().map(|(at, _)| (*at, TimerReason::Command))
+    }
+
+    pub(crate) fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+}
+
+/// What to do about a failed attempt.
+struct Verdict {
+    again: bool,
+    error: Error,
+    refresh: bool,
+}
+
+fn rejected(call: &Call, code: ErrorCode, message: Arc<str>) -> Verdict {
+    let error = Error::Rejected { what: Arc::clone(&call.what), code, message };
+    // "Not me" and "not yet" prove that nothing was done; other retriable codes may follow a
+    // change, so only calls that may be repeated are.
+    let elsewhere = matches!(
+        code,
+        ErrorCode::NOT_LEADER_OR_FOLLOWER
+            | ErrorCode::LEADER_NOT_AVAILABLE_EXCEPTION
+            | ErrorCode::NOT_COORDINATOR_LEADER_EXCEPTION
+    );
+    let unknown_bucket = code == ErrorCode::UNKNOWN_TABLE_OR_BUCKET_EXCEPTION
+        && matches!(call.target, Target::Leader(_));
+    let again = elsewhere || unknown_bucket || (call.repeatable && code.is_retriable());
+    Verdict { again, error, refresh: true }
+}
+
+/// Errors of a connection that another attempt will not cure.
+fn is_final(error: &Error) -> bool {
+    matches!(error, Error::Rejected { .. } | Error::Misuse(_) | Error::Config(_) | Error::Closed(_))
+}

@@ -1,0 +1,212 @@
+//! Appending rows to log tables.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use fluss_proto::record::SealedBatch;
+
+use super::hand_in::{HandIn, HandInAll};
+use super::lane::{Format, Op, Pushed, Run};
+use super::table::{Table, TableInfo};
+use super::ticket::Ticket;
+use super::writer::{WriterCore, writer_settings};
+use crate::batch::{ArrowBatchBuilder, ArrowBatchOptions, ArrowCompression};
+use crate::config::WriterConfig;
+use crate::error::{Error, Result};
+use crate::row::key::KeyEncoder;
+use crate::row::{Row, hash};
+use crate::writer::{WaiterId, WriterKind};
+
+/// Settings of an [`AppendWriter`]; made by [`Table::appender`].
+#[derive(Clone, Debug)]
+#[must_use = "nothing happens until `build`"]
+pub struct AppendBuilder {
+    table: Table,
+    config: WriterConfig,
+}
+
+writer_settings!(AppendBuilder);
+
+impl AppendBuilder {
+    pub(crate) fn new(table: Table) -> Self {
+        Self { table, config: WriterConfig::default() }
+    }
+
+    /// The writer. It has a writer id and sequences of its own.
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] for a table with a primary key or a log format that cannot be written,
+    /// [`Error::Config`] for settings against the rules, [`Error::Closed`] after a close.
+    pub fn build(self) -> Result<AppendWriter> {
+        let info = self.table.info();
+        if info.has_primary_key() {
+            return Err(Error::misuse(format!(
+                "{} has a primary key: rows are upserted, not appended; use `upserter()`",
+                info.path
+            )));
+        }
+        let format =
+            LogFormat::new(Arc::clone(self.table.shared_info()), &self.config, &self.table)?;
+        let core = WriterCore::open(self.table, WriterKind::Append, self.config, format)?;
+        Ok(AppendWriter { core })
+    }
+}
+
+/// How rows of a log table become batches.
+#[derive(Debug)]
+pub struct LogFormat {
+    info: Arc<TableInfo>,
+    options: ArrowBatchOptions,
+    /// Encodes the bucket key; None for tables whose rows may go to any bucket.
+    key: Option<KeyEncoder>,
+    /// The bucket that rows without a key go to until its batch is full.
+    sticky: AtomicI32,
+}
+
+impl LogFormat {
+    fn new(info: Arc<TableInfo>, config: &WriterConfig, table: &Table) -> Result<Self> {
+        let properties = &info.descriptor.properties;
+        let format = properties.get("table.log.format").map_or("ARROW", String::as_str);
+        if !format.eq_ignore_ascii_case("ARROW") {
+            return Err(Error::misuse(format!(
+                "{} has the log format {format}; only ARROW can be written so far",
+                info.path
+            )));
+        }
+        let compression = ArrowCompression::from_properties(properties)?;
+        let key = bucket_key_encoder(&info)?;
+        let max_row_bytes = table.fluss().config(|c| {
+            let limit = c.max_request_bytes as u64;
+            usize::try_from(limit.min(c.memory_limit)).unwrap_or(usize::MAX)
+        });
+        let options = ArrowBatchOptions {
+            max_bytes: config.batch_bytes.min(max_row_bytes),
+            max_row_bytes: max_row_bytes.min(1 << 30),
+            compression,
+        };
+        Ok(Self { info, options, key, sticky: AtomicI32::new(0) })
+    }
+}
+
+/// The encoder of the columns that place a row in a bucket.
+pub(crate) fn bucket_key_encoder(info: &TableInfo) -> Result<Option<KeyEncoder>> {
+    let columns = info.descriptor.effective_bucket_key();
+    if columns.is_empty() {
+        return Ok(None);
+    }
+    let lake = info.descriptor.properties.get("table.datalake.format").map(String::as_str);
+    crate::row::key::check_key_format(lake).map_err(|e| Error::misuse(e.to_string()))?;
+    Ok(Some(KeyEncoder::new(info.schema(), &columns)?))
+}
+
+impl Format for LogFormat {
+    type Builder = ArrowBatchBuilder;
+    type Scratch = Vec<u8>;
+
+    fn builder(&self) -> Result<Self::Builder> {
+        Ok(ArrowBatchBuilder::new(self.info.schema().clone(), self.options)?)
+    }
+
+    fn size(builder: &Self::Builder) -> usize {
+        builder.size_in_bytes()
+    }
+
+    fn rows(builder: &Self::Builder) -> u32 {
+        builder.len() as u32
+    }
+
+    fn seal(&self, builder: &mut Self::Builder, body: Vec<u8>) -> Result<SealedBatch> {
+        Ok(builder.seal(self.info.wire_schema_id()?, body)?)
+    }
+
+    fn clear(builder: &mut Self::Builder) {
+        builder.clear();
+    }
+
+    fn put<R: Row + ?Sized>(
+        &self,
+        run: &mut Run<'_, Self>,
+        _op: Op,
+        row: &R,
+        granted: Option<WaiterId>,
+    ) -> Result<Pushed> {
+        let buckets = self.info.buckets();
+        let Some(encoder) = &self.key else {
+            let mut bucket = self.sticky.load(Ordering::Relaxed);
+            if granted.is_none() && !run.is_open(self.info.bucket(bucket)) {
+                // A new batch: the next bucket has its turn.
+                bucket = (bucket + 1) % buckets;
+                self.sticky.store(bucket, Ordering::Relaxed);
+            }
+            return run.push(self.info.bucket(bucket), 0, granted, |b| b.try_push(row));
+        };
+        let mut key = run.take_scratch();
+        key.clear();
+        let bucket = encoder
+            .encode(row, &mut key)
+            .map(|()| hash::bucket_of(&key, buckets.unsigned_abs()).unwrap_or(0) as i32);
+        run.put_scratch(key);
+        run.push(self.info.bucket(bucket?), 0, granted, |b| b.try_push(row))
+    }
+}
+
+/// Appends rows to a log table.
+///
+/// Cloning it makes another lane: a series of open batches of its own, so that clones on several
+/// threads do not slow each other down; they share writer id and settings. Rows handed in through
+/// one handle reach a bucket in that order.
+///
+/// Dropping the last clone seals what is open; the client goes on delivering it.
+#[derive(Clone, Debug)]
+pub struct AppendWriter {
+    core: WriterCore<LogFormat>,
+}
+
+/// Rows being appended; see [`HandInAll`].
+pub type AppendAll<'a, I> = HandInAll<'a, LogFormat, I>;
+
+impl AppendWriter {
+    /// Hands a row in: encodes it into an open batch. Waits for memory only, never for a server.
+    /// Nothing happens before it is polled or waited for; dropped before its end, it has handed in
+    /// nothing.
+    ///
+    /// # Errors
+    /// [`Error::Row`] for a row that does not fit the table, [`Error::Closed`] after a close.
+    pub fn append<'a, R: Row + ?Sized>(&'a self, row: &'a R) -> HandIn<'a, LogFormat, R> {
+        HandIn::new(&self.core, Op::Append, row)
+    }
+
+    /// Like [`AppendWriter::append`], but [`Error::Full`] instead of a wait; the row stays with the
+    /// caller.
+    ///
+    /// # Errors
+    /// As `append`, and [`Error::Full`].
+    pub fn try_append<R: Row + ?Sized>(&self, row: &R) -> Result<Ticket> {
+        self.core.try_put(Op::Append, row)
+    }
+
+    /// Hands many rows in, with one ticket for all. The rows may be far more than the memory budget
+    /// holds; a row that does not fit the table fails alone, in the ticket.
+    pub fn append_all<I>(&self, rows: I) -> AppendAll<'_, I::IntoIter>
+    where
+        I: IntoIterator,
+        I::Item: Row,
+    {
+        HandInAll::new(&self.core, Op::Append, rows.into_iter())
+    }
+
+    /// Seals what is open and waits until all rows handed in before, through this handle or its
+    /// clones, have an outcome.
+    ///
+    /// # Errors
+    /// [`FlushError`](super::FlushError) names the rows without an `Ok` since the last flush.
+    pub fn flush(&self) -> super::Flush {
+        self.core.flush()
+    }
+
+    /// The table.
+    #[must_use]
+    pub fn table(&self) -> &Table {
+        self.core.table()
+    }
+}

@@ -1,0 +1,282 @@
+//! The loop that all adapters share: it moves bytes between sockets and the client.
+//!
+//! An adapter brings three things ([`Net`]): connecting, a socket, and a timer. The loop decides
+//! nothing about the protocol; it does what [`Client`](crate::Client) asks for. Reads and writes
+//! happen outside the client's lock, and each turn does a bounded amount of work for each
+//! connection before it yields, so that no connection and no other task starves.
+
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Buf as _;
+use fluss_proto::frame::FrameReader;
+use fluss_proto::segments::Segments;
+
+use super::shared::Shared;
+use crate::ids::{Address, ConnId};
+use crate::output::Action;
+use crate::time::Instant;
+
+/// Frames read from one connection before the others have their turn.
+const READ_BUDGET: usize = 32;
+/// Writes to one connection before the others have their turn.
+const WRITE_BUDGET: usize = 32;
+/// Pieces handed to one vectored write.
+const MAX_SLICES: usize = 64;
+
+/// A connected, non-blocking byte stream.
+pub trait Socket: Unpin {
+    /// Reads into the frame reader's buffer; 0 is the end of the stream.
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        reader: &mut FrameReader,
+    ) -> Poll<io::Result<usize>>;
+
+    /// Writes some of the pieces.
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>>;
+}
+
+/// What a runtime brings.
+pub trait Net: Unpin {
+    /// Its sockets.
+    type Socket: Socket;
+
+    /// Resolves the name anew, tries its addresses in turn and switches Nagle's algorithm off.
+    fn connect(
+        &mut self,
+        address: Address,
+    ) -> Pin<Box<dyn Future<Output = io::Result<Self::Socket>> + Send>>;
+
+    /// The time on the client's line.
+    fn now(&self) -> Instant;
+
+    /// Ready when `at` has come; registers the wake-up otherwise. None: no timer.
+    fn poll_timer(&mut self, cx: &mut Context<'_>, at: Option<Instant>) -> Poll<()>;
+}
+
+enum State<S> {
+    Connecting(Pin<Box<dyn Future<Output = io::Result<S>> + Send>>),
+    Open { socket: S, reader: FrameReader, out: Option<Segments>, flush: bool },
+}
+
+struct Link<S> {
+    conn: ConnId,
+    state: State<S>,
+}
+
+/// Drives one client until it is closed. A future: spawn it, or poll it from a loop of your own.
+///
+/// Dropping it before its end aborts the client: rows without an outcome get a true one, waiting
+/// callers an error.
+pub struct Driver<N: Net> {
+    shared: Arc<Shared>,
+    net: N,
+    links: Vec<Link<N::Socket>>,
+    turns: u64,
+}
+
+impl<N: Net> std::fmt::Debug for Driver<N> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Driver").field("connections", &self.links.len()).finish_non_exhaustive()
+    }
+}
+
+impl<N: Net> Driver<N> {
+    pub(crate) fn new(shared: Arc<Shared>, net: N) -> Self {
+        Self { shared, net, links: Vec::new(), turns: 0 }
+    }
+
+    /// How often the loop was entered; an idle client's loop is entered a few times a minute.
+    #[must_use]
+    pub fn turns(&self) -> u64 {
+        self.turns
+    }
+
+    /// What the runtime brought.
+    pub fn net(&mut self) -> &mut N {
+        &mut self.net
+    }
+
+    /// One round over everything. True if something moved and another round is worth it.
+    fn round(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut moved = self.shared.seal_what_is_due();
+        moved |= self.obey();
+        let mut at = 0;
+        while at < self.links.len() {
+            match self.serve(at, cx) {
+                Ok(progress) => {
+                    moved |= progress;
+                    at += 1;
+                }
+                Err(lost) => {
+                    let link = self.links.swap_remove(at);
+                    let now = self.net.now();
+                    self.shared.input(now, |client| lost.tell(client, link.conn, now));
+                    moved = true;
+                }
+            }
+        }
+        let due = self.shared.arm_timer();
+        if self.net.poll_timer(cx, due).is_ready() {
+            let now = self.net.now();
+            if due.is_some_and(|at| at <= now) {
+                self.shared.input(now, |client| client.handle_timeout(now));
+                moved = true;
+            }
+        }
+        moved
+    }
+
+    /// Does what the client asked for.
+    fn obey(&mut self) -> bool {
+        let mut moved = false;
+        while let Some(action) = self.shared.poll_action() {
+            moved = true;
+            match action {
+                Action::Connect { conn, address } => {
+                    let state = State::Connecting(self.net.connect(address));
+                    self.links.push(Link { conn, state });
+                }
+                Action::Disconnect { conn } => self.links.retain(|l| l.conn != conn),
+                Action::Flush { conn } => {
+                    for link in self.links.iter_mut().filter(|l| l.conn == conn) {
+                        if let State::Open { flush, .. } = &mut link.state {
+                            *flush = true;
+                        }
+                    }
+                }
+            }
+        }
+        moved
+    }
+
+    fn serve(&mut self, at: usize, cx: &mut Context<'_>) -> Result<bool, Lost> {
+        let link = &mut self.links[at];
+        if let State::Connecting(connecting) = &mut link.state {
+            return match connecting.as_mut().poll(cx) {
+                Poll::Pending => Ok(false),
+                Poll::Ready(Err(e)) => Err(Lost::NotConnected(e.to_string())),
+                Poll::Ready(Ok(socket)) => {
+                    let reader = FrameReader::new(self.shared.max_frame_bytes());
+                    link.state = State::Open { socket, reader, out: None, flush: true };
+                    let (conn, now) = (link.conn, self.net.now());
+                    self.shared.input(now, |client| client.handle_connected(conn, now));
+                    Ok(true)
+                }
+            };
+        }
+        let moved = self.write(at, cx)?;
+        Ok(self.read(at, cx)? | moved)
+    }
+
+    fn write(&mut self, at: usize, cx: &mut Context<'_>) -> Result<bool, Lost> {
+        let Link { conn, state } = &mut self.links[at];
+        let State::Open { socket, out, flush, .. } = state else { return Ok(false) };
+        let mut moved = false;
+        for _ in 0..WRITE_BUDGET {
+            if out.is_none() {
+                if !*flush {
+                    return Ok(moved);
+                }
+                *out = self.shared.poll_transmit(*conn, self.net.now());
+            }
+            let Some(segments) = out else {
+                *flush = false;
+                return Ok(moved);
+            };
+            let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+            let count = segments.chunks_vectored(&mut slices);
+            match socket.poll_write(cx, &slices[..count]) {
+                Poll::Pending => return Ok(moved),
+                Poll::Ready(Ok(0)) => return Err(Lost::Closed("the socket takes no bytes".into())),
+                Poll::Ready(Ok(n)) => {
+                    moved = true;
+                    segments.advance(n);
+                    if segments.remaining() == 0 {
+                        *out = None;
+                    }
+                }
+                Poll::Ready(Err(e)) => return Err(Lost::Closed(e.to_string())),
+            }
+        }
+        Ok(true)
+    }
+
+    fn read(&mut self, at: usize, cx: &mut Context<'_>) -> Result<bool, Lost> {
+        let Link { conn, state } = &mut self.links[at];
+        let State::Open { socket, reader, .. } = state else { return Ok(false) };
+        let mut moved = false;
+        for _ in 0..READ_BUDGET {
+            match socket.poll_read(cx, reader) {
+                Poll::Pending => return Ok(moved),
+                Poll::Ready(Ok(0)) => return Err(Lost::Closed("closed by the server".into())),
+                Poll::Ready(Err(e)) => return Err(Lost::Closed(e.to_string())),
+                Poll::Ready(Ok(_)) => moved = true,
+            }
+            let (conn, now) = (*conn, self.net.now());
+            loop {
+                match reader.next_frame() {
+                    Ok(None) => break,
+                    Ok(Some(frame)) => {
+                        self.shared.input(now, |client| client.handle_frame(conn, frame, now));
+                    }
+                    Err(e) => return Err(Lost::NoFrames(e.to_string())),
+                }
+            }
+        }
+        Ok(moved)
+    }
+}
+
+impl<N: Net> Future for Driver<N> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        this.turns += 1;
+        this.shared.count_turn();
+        this.shared.register_driver(cx.waker());
+        // A few rounds per turn: what one round brings, the next often can send.
+        for _ in 0..4 {
+            if !this.round(cx) {
+                if this.shared.is_closed() && !this.shared.has_output() {
+                    return Poll::Ready(());
+                }
+                return Poll::Pending;
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl<N: Net> Drop for Driver<N> {
+    fn drop(&mut self) {
+        self.shared.abort(self.net.now(), "its driver was dropped");
+    }
+}
+
+/// How a connection ended.
+enum Lost {
+    NotConnected(String),
+    Closed(String),
+    NoFrames(String),
+}
+
+impl Lost {
+    fn tell(&self, client: &mut crate::Client, conn: ConnId, now: Instant) {
+        match self {
+            Self::NotConnected(reason) => client.handle_connect_failed(conn, reason, now),
+            Self::Closed(reason) => client.handle_closed(conn, reason, now),
+            Self::NoFrames(reason) => client.handle_protocol_error(conn, reason, now),
+        }
+    }
+}

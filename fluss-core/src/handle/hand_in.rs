@@ -1,0 +1,247 @@
+//! Handing rows in, as futures: they wait for memory and for nothing else.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use super::lane::{Format, Op, Pushed};
+use super::shared::Shared;
+use super::signal::block_on;
+use super::ticket::{RunTicket, Ticket};
+use super::writer::WriterCore;
+use crate::error::{Error, Result};
+use crate::row::Row;
+use crate::time::Duration;
+use crate::writer::WaiterId;
+
+/// Rows per hold of the lane's lock: enough to make the lock cheap, few enough that the driver can
+/// seal in between.
+const RUN: u64 = 64;
+/// Rows per poll, so that a long run does not keep an executor's thread for itself.
+const ROWS_PER_POLL: u64 = 64 * RUN;
+
+/// A place in the line for memory; dropping it gives the place, or the granted bytes, back.
+struct InLine {
+    shared: Arc<Shared>,
+    waiter: WaiterId,
+    /// The grant was used.
+    used: bool,
+}
+
+impl InLine {
+    fn new(shared: &Arc<Shared>, waiter: WaiterId) -> Self {
+        Self { shared: Arc::clone(shared), waiter, used: false }
+    }
+
+    fn poll_granted(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let granted = self.shared.with(|core, _| core.poll_memory(self.waiter, cx.waker()));
+        if granted { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+impl Drop for InLine {
+    fn drop(&mut self) {
+        if !self.used {
+            self.shared.with(|core, now| core.drop_memory(self.waiter, now));
+        }
+    }
+}
+
+/// One attempt to put a row, waiting for memory in between.
+fn poll_put<F: Format, R: Row + ?Sized>(
+    writer: &WriterCore<F>,
+    op: Op,
+    row: &R,
+    line: &mut Option<InLine>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<Ticket>> {
+    loop {
+        let granted = match line {
+            None => None,
+            Some(place) => match place.poll_granted(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(()) => {
+                    place.used = true;
+                    Some(place.waiter)
+                }
+            },
+        };
+        *line = None;
+        match writer.format().put(&mut writer.lane().run(), op, row, granted)? {
+            Pushed::In(cell, index) => return Poll::Ready(Ok(Ticket::new(cell, index))),
+            Pushed::Wait(waiter) => *line = Some(InLine::new(writer.shared(), waiter)),
+        }
+    }
+}
+
+/// A row being handed in: await it, or [`HandIn::wait`] for it; its output is the row's ticket.
+#[must_use = "the row is handed in when this is awaited or waited for"]
+pub struct HandIn<'a, F: Format, R: ?Sized> {
+    writer: &'a WriterCore<F>,
+    op: Op,
+    row: &'a R,
+    line: Option<InLine>,
+}
+
+impl<F: Format, R: ?Sized> std::fmt::Debug for HandIn<'_, F, R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HandIn").field("op", &self.op).finish_non_exhaustive()
+    }
+}
+
+impl<'a, F: Format, R: Row + ?Sized> HandIn<'a, F, R> {
+    pub(crate) fn new(writer: &'a WriterCore<F>, op: Op, row: &'a R) -> Self {
+        Self { writer, op, row, line: None }
+    }
+
+    /// Blocks this thread until there is memory for the row.
+    ///
+    /// # Errors
+    /// [`Error::Row`], [`Error::Closed`].
+    pub fn wait(self) -> Result<Ticket> {
+        // Most rows go straight in; the blocking machinery is for those that do not.
+        let shared = Arc::clone(self.writer.shared());
+        match self.writer.format().put(&mut self.writer.lane().run(), self.op, self.row, None)? {
+            Pushed::In(cell, index) => Ok(Ticket::new(cell, index)),
+            Pushed::Wait(waiter) => {
+                let line = Some(InLine::new(&shared, waiter));
+                let rest = Self { line, ..self };
+                block_on(shared.park(), rest, None).unwrap_or(Err(Error::Closed("client")))
+            }
+        }
+    }
+
+    /// Like [`HandIn::wait`], at most this long.
+    ///
+    /// # Errors
+    /// As `wait`, and [`Error::Unavailable`] when there was no memory in time; then nothing was
+    /// handed in.
+    pub fn wait_timeout(self, limit: Duration) -> Result<Ticket> {
+        let shared = Arc::clone(self.writer.shared());
+        block_on(shared.park(), self, Some(limit)).unwrap_or_else(|| {
+            let what = "memory for the row".into();
+            Err(Error::Unavailable { what, after: limit, last: None })
+        })
+    }
+}
+
+impl<F: Format, R: Row + ?Sized> Future for HandIn<'_, F, R> {
+    type Output = Result<Ticket>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        poll_put(this.writer, this.op, this.row, &mut this.line, cx)
+    }
+}
+
+/// Many rows being handed in: await it, or [`HandInAll::wait`] for it; its output is one ticket for
+/// all of them.
+///
+/// Dropped before its end, it has handed in the first [`HandInAll::handed_in`] rows; to know that
+/// number, poll it by reference.
+#[must_use = "the rows are handed in when this is awaited or waited for"]
+pub struct HandInAll<'a, F: Format, I: Iterator> {
+    writer: &'a WriterCore<F>,
+    op: Op,
+    rows: I,
+    /// The row that waits for memory.
+    held: Option<I::Item>,
+    line: Option<InLine>,
+    ticket: RunTicket,
+    taken: u64,
+}
+
+impl<F: Format, I: Iterator> Unpin for HandInAll<'_, F, I> {}
+
+impl<F: Format, I: Iterator> std::fmt::Debug for HandInAll<'_, F, I> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HandInAll").field("handed_in", &self.taken).finish_non_exhaustive()
+    }
+}
+
+impl<'a, F: Format, I: Iterator> HandInAll<'a, F, I>
+where
+    I::Item: Row,
+{
+    pub(crate) fn new(writer: &'a WriterCore<F>, op: Op, rows: I) -> Self {
+        let ticket = RunTicket::default();
+        Self { writer, op, rows, held: None, line: None, ticket, taken: 0 }
+    }
+
+    /// Rows that were handed in so far, those that did not fit the table included.
+    #[must_use]
+    pub fn handed_in(&self) -> u64 {
+        self.taken
+    }
+
+    /// Blocks this thread until all rows are handed in.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] if the client was closed meanwhile.
+    pub fn wait(self) -> Result<RunTicket> {
+        let shared = Arc::clone(self.writer.shared());
+        block_on(shared.park(), self, None).unwrap_or(Err(Error::Closed("client")))
+    }
+
+    /// Puts up to [`RUN`] rows under one hold of the lane's lock. False when there are no more.
+    fn run(&mut self) -> Result<bool> {
+        let mut run = self.writer.lane().run();
+        for _ in 0..RUN {
+            let Some(row) = self.rows.next() else { return Ok(false) };
+            match self.writer.format().put(&mut run, self.op, &row, None) {
+                Ok(Pushed::In(cell, index)) => self.ticket.push(self.taken, cell, index),
+                Ok(Pushed::Wait(waiter)) => {
+                    self.held = Some(row);
+                    self.line = Some(InLine::new(self.writer.shared(), waiter));
+                    return Ok(true);
+                }
+                Err(error @ Error::Closed(_)) => return Err(error),
+                Err(error) => self.ticket.refuse(self.taken, error),
+            }
+            self.taken += 1;
+        }
+        Ok(true)
+    }
+
+    fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        let Some(row) = self.held.take() else { return Poll::Ready(Ok(())) };
+        match poll_put(self.writer, self.op, &row, &mut self.line, cx) {
+            Poll::Pending => {
+                self.held = Some(row);
+                return Poll::Pending;
+            }
+            Poll::Ready(Ok(ticket)) => {
+                let (cell, index) = ticket.into_parts();
+                self.ticket.push(self.taken, cell, index);
+            }
+            Poll::Ready(Err(error @ Error::Closed(_))) => return Poll::Ready(Err(error)),
+            Poll::Ready(Err(error)) => self.ticket.refuse(self.taken, error),
+        }
+        self.taken += 1;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<F: Format, I: Iterator> Future for HandInAll<'_, F, I>
+where
+    I::Item: Row,
+{
+    type Output = Result<RunTicket>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let until = this.taken + ROWS_PER_POLL;
+        while this.taken < until {
+            match this.poll_held(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(result) => result?,
+            }
+            if !this.run()? {
+                return Poll::Ready(Ok(std::mem::take(&mut this.ticket)));
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}

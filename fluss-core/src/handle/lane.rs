@@ -1,0 +1,404 @@
+//! One writer handle's open batches: where rows are encoded, outside the core's lock.
+//!
+//! Each handle has a lane of its own, so two threads with a handle each never touch the same
+//! columns. The lane's lock is taken once for a row or a run of rows; besides its owner only the
+//! driver takes it, to seal a batch whose linger is over, and never waits for it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+
+use fluss_proto::record::SealedBatch;
+
+use super::cell::{BatchCell, Failures};
+use super::shared::{SealOnDemand, Shared};
+use super::signal::lock;
+use crate::batch::{BodyPool, Push};
+use crate::error::{Error, Result};
+use crate::ids::{BatchId, BucketKey, LaneId};
+use crate::row::{Row, RowError};
+use crate::writer::{Open, Reserve, WaiterId};
+
+/// The bytes a batch reserves when it opens; it grows from there by doubling.
+pub(crate) const FIRST_STEP: usize = 16 << 10;
+/// Body buffers kept for the next batches of a lane.
+const KEPT_BODIES: usize = 2;
+
+/// What makes batches of a table: log batches or KV batches.
+pub trait Format: Send + Sync + 'static {
+    /// Encodes rows of one batch, and is used again for the next.
+    type Builder: Send;
+
+    /// A builder without rows.
+    fn builder(&self) -> Result<Self::Builder>;
+
+    /// The size of the batch as it would be sealed now, at most.
+    fn size(builder: &Self::Builder) -> usize;
+
+    /// The number of rows.
+    fn rows(builder: &Self::Builder) -> u32;
+
+    /// Buffers that routing and encoding use again for each row.
+    type Scratch: Default + Send;
+
+    /// Turns the rows into a batch and empties the builder.
+    fn seal(&self, builder: &mut Self::Builder, body: Vec<u8>) -> Result<SealedBatch>;
+
+    /// Forgets all rows.
+    fn clear(builder: &mut Self::Builder);
+
+    /// Routes and encodes a row into the batch of its bucket.
+    fn put<R: Row + ?Sized>(
+        &self,
+        run: &mut Run<'_, Self>,
+        op: Op,
+        row: &R,
+        granted: Option<WaiterId>,
+    ) -> Result<Pushed>
+    where
+        Self: Sized;
+}
+
+/// What is to be done with a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Op {
+    /// Append it to a log table.
+    Append,
+    /// Insert it, or replace the row with its key.
+    Upsert,
+    /// Delete the row with its key.
+    Delete,
+}
+
+struct OpenBatch<B> {
+    id: BatchId,
+    cell: Arc<BatchCell>,
+    reserved: usize,
+    builder: B,
+}
+
+/// What the lane's lock guards.
+pub struct Slots<F: Format> {
+    open: Vec<(BucketKey, Option<OpenBatch<F::Builder>>)>,
+    /// A builder without a batch; one is enough for a lane that fills bucket after bucket.
+    spare: Option<F::Builder>,
+    bodies: BodyPool,
+    scratch: F::Scratch,
+    /// Rows taken so far.
+    handed_in: u64,
+}
+
+/// See the module's text.
+pub struct Lane<F: Format> {
+    pub(crate) id: LaneId,
+    shared: Arc<Shared>,
+    format: Arc<F>,
+    failures: Arc<Failures>,
+    max_bytes: usize,
+    slots: Mutex<Slots<F>>,
+    /// The driver wanted to seal something while the lane was locked.
+    asked: AtomicBool,
+    asked_for: Mutex<Vec<BatchId>>,
+}
+
+impl<F: Format> std::fmt::Debug for Lane<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lane").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// Where a row went.
+#[derive(Debug)]
+pub enum Pushed {
+    /// Into the batch of this cell, at this index.
+    In(Arc<BatchCell>, u32),
+    /// Nowhere yet: there is no memory; the grant of this waiter must be awaited.
+    Wait(WaiterId),
+}
+
+/// The lane's lock, held for a run of rows. What the driver asked for meanwhile is done when it is
+/// released.
+pub struct Run<'a, F: Format> {
+    lane: &'a Lane<F>,
+    slots: Option<MutexGuard<'a, Slots<F>>>,
+}
+
+impl<F: Format> Lane<F> {
+    pub(crate) fn new(
+        id: LaneId,
+        shared: Arc<Shared>,
+        format: Arc<F>,
+        failures: Arc<Failures>,
+        max_bytes: usize,
+    ) -> Self {
+        let slots = Slots {
+            open: Vec::new(),
+            spare: None,
+            bodies: BodyPool::new(KEPT_BODIES, max_bytes.saturating_mul(2)),
+            scratch: F::Scratch::default(),
+            handed_in: 0,
+        };
+        Self {
+            id,
+            shared,
+            format,
+            failures,
+            max_bytes,
+            slots: Mutex::new(slots),
+            asked: AtomicBool::new(false),
+            asked_for: Mutex::new(Vec::new()),
+        }
+    }
+
+    pub(crate) fn max_bytes(&self) -> usize {
+        self.max_bytes
+    }
+
+    fn new_cell(&self, first: u64) -> BatchCell {
+        BatchCell::new(Arc::clone(&self.shared), Arc::clone(&self.failures), first)
+    }
+
+    pub(crate) fn run(&self) -> Run<'_, F> {
+        Run { lane: self, slots: Some(lock(&self.slots)) }
+    }
+
+    /// Seals the open batch at this place and hands it to the core.
+    fn seal_at(&self, slots: &mut Slots<F>, at: usize) {
+        let Some(mut open) = slots.open[at].1.take() else { return };
+        let rows = F::rows(&open.builder);
+        open.cell.set_rows(rows, slots.handed_in.saturating_sub(1));
+        let body = slots.bodies.take(F::size(&open.builder));
+        let sealed = self.format.seal(&mut open.builder, body);
+        match sealed {
+            Ok(sealed) if rows > 0 => {
+                self.shared.with(|core, now| core.client.submit_batch(open.id, sealed, now));
+            }
+            result => {
+                // Nothing of it was handed to anybody: the rows, if any, are not written.
+                let error = result.err();
+                let outcome = |e| crate::BatchOutcome::Failed(crate::WriteError::NotWritten(e));
+                self.shared.with(|core, now| {
+                    core.forget_batch(open.id);
+                    core.client.abandon_batch(open.id, now);
+                });
+                if let Some(error) = error {
+                    let mut wakers = Vec::new();
+                    open.cell.complete(outcome(error), &mut wakers);
+                    wakers.into_iter().for_each(std::task::Waker::wake);
+                }
+                F::clear(&mut open.builder);
+            }
+        }
+        slots.spare = Some(open.builder);
+    }
+
+    fn seal_asked(&self, slots: &mut Slots<F>) {
+        let asked = std::mem::take(&mut *lock(&self.asked_for));
+        for batch in asked {
+            self.seal_batch(slots, batch);
+        }
+    }
+
+    fn seal_batch(&self, slots: &mut Slots<F>, batch: BatchId) -> bool {
+        let is =
+            |open: &Option<OpenBatch<F::Builder>>| open.as_ref().is_some_and(|o| o.id == batch);
+        match slots.open.iter().position(|(_, open)| is(open)) {
+            Some(at) => {
+                self.seal_at(slots, at);
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+impl<F: Format> SealOnDemand for Lane<F> {
+    fn seal(&self, batch: BatchId) -> bool {
+        lock(&self.asked_for).push(batch);
+        self.asked.store(true, Ordering::SeqCst);
+        // A holder of the lock looks at `asked` after it let go; whoever comes second seals.
+        match self.slots.try_lock() {
+            Ok(mut slots) => {
+                self.asked.store(false, Ordering::SeqCst);
+                self.seal_asked(&mut slots);
+                true
+            }
+            Err(TryLockError::Poisoned(poisoned)) => {
+                let mut slots = poisoned.into_inner();
+                self.seal_asked(&mut slots);
+                true
+            }
+            Err(TryLockError::WouldBlock) => false,
+        }
+    }
+}
+
+impl<F: Format> Drop for Run<'_, F> {
+    fn drop(&mut self) {
+        drop(self.slots.take());
+        while self.lane.asked.swap(false, Ordering::SeqCst) {
+            match self.lane.slots.try_lock() {
+                Ok(mut slots) => self.lane.seal_asked(&mut slots),
+                // Another owner has it, and will look when it lets go.
+                Err(_) => {
+                    self.lane.asked.store(true, Ordering::SeqCst);
+                    if self.lane.slots.try_lock().is_err() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl<F: Format> Run<'_, F> {
+    /// Puts a row into the open batch of a bucket, opening and sealing batches as needed.
+    ///
+    /// `push` is called again for the next batch when it answers [`Push::Full`]. `granted` is a
+    /// waiter whose memory was granted. `hint` is the row's size, roughly.
+    pub(crate) fn push(
+        &mut self,
+        bucket: BucketKey,
+        hint: usize,
+        mut granted: Option<WaiterId>,
+        mut push: impl FnMut(&mut F::Builder) -> std::result::Result<Push, RowError>,
+    ) -> Result<Pushed> {
+        let lane = self.lane;
+        let Some(slots) = self.slots.as_deref_mut() else { return Err(Error::Closed("writer")) };
+        let at = slots.place(bucket);
+        loop {
+            if slots.open[at].1.is_none() {
+                match lane.open(slots, at, hint, granted.take())? {
+                    None => {}
+                    Some(waiter) => return Ok(Pushed::Wait(waiter)),
+                }
+            }
+            let Some(open) = &mut slots.open[at].1 else { continue };
+            match push(&mut open.builder) {
+                Ok(Push::Pushed(index)) => {
+                    slots.handed_in += 1;
+                    let cell = Arc::clone(&open.cell);
+                    if F::size(&open.builder) > open.reserved && !lane.grow(open) {
+                        lane.seal_at(slots, at);
+                    }
+                    return Ok(Pushed::In(cell, index));
+                }
+                Ok(Push::Full) => lane.seal_at(slots, at),
+                Err(error) => {
+                    if F::rows(&open.builder) == 0 {
+                        // Opened for this row alone.
+                        lane.seal_at(slots, at);
+                    }
+                    return Err(Error::Row(error));
+                }
+            }
+        }
+    }
+
+    /// Takes the scratch buffers out, to be put back when the row is done.
+    pub(crate) fn take_scratch(&mut self) -> F::Scratch {
+        self.slots.as_deref_mut().map(|s| std::mem::take(&mut s.scratch)).unwrap_or_default()
+    }
+
+    pub(crate) fn put_scratch(&mut self, scratch: F::Scratch) {
+        if let Some(slots) = self.slots.as_deref_mut() {
+            slots.scratch = scratch;
+        }
+    }
+
+    /// Whether a batch is open for this bucket.
+    pub(crate) fn is_open(&mut self, bucket: BucketKey) -> bool {
+        self.slots.as_deref_mut().is_some_and(|s| {
+            let at = s.place(bucket);
+            s.open[at].1.is_some()
+        })
+    }
+
+    /// Seals everything that is open.
+    pub(crate) fn seal_all(&mut self) {
+        if let Some(slots) = self.slots.as_deref_mut() {
+            (0..slots.open.len()).for_each(|at| self.lane.seal_at(slots, at));
+        }
+    }
+}
+
+impl<F: Format> Slots<F> {
+    fn place(&mut self, bucket: BucketKey) -> usize {
+        // Buckets of an unpartitioned table stand at their own number.
+        let guess = usize::try_from(bucket.bucket).unwrap_or(0);
+        if self.open.get(guess).is_some_and(|(key, _)| *key == bucket) {
+            return guess;
+        }
+        if let Some(at) = self.open.iter().position(|(key, _)| *key == bucket) {
+            return at;
+        }
+        self.open.push((bucket, None));
+        self.open.len() - 1
+    }
+}
+
+impl<F: Format> Lane<F> {
+    /// Opens a batch; Some(waiter) if there is no memory for it.
+    fn open(
+        &self,
+        slots: &mut Slots<F>,
+        at: usize,
+        hint: usize,
+        granted: Option<WaiterId>,
+    ) -> Result<Option<WaiterId>> {
+        let builder = match slots.spare.take() {
+            Some(builder) => builder,
+            None => self.format.builder()?,
+        };
+        let bucket = slots.open[at].0;
+        let step = FIRST_STEP.min(self.max_bytes).max(hint);
+        let reserve = match granted {
+            Some(waiter) => Reserve::Granted(waiter),
+            None => Reserve::Now(step as u64),
+        };
+        let opened = self.shared.with(|core, now| {
+            let open = core.client.open_batch(self.id, bucket, reserve, now)?;
+            match open {
+                Open::Granted(id) => {
+                    let cell = Arc::new(self.new_cell(slots.handed_in));
+                    core.watch_batch(id, Arc::clone(&cell));
+                    let body = core.client.take_body();
+                    Ok(Ok((id, cell, body)))
+                }
+                Open::Wait(waiter) => {
+                    core.watch_memory(waiter);
+                    Ok(Err(waiter))
+                }
+            }
+        });
+        match opened {
+            Ok(Ok((id, cell, body))) => {
+                if let Some(body) = body {
+                    slots.bodies.give(body);
+                }
+                slots.open[at].1 = Some(OpenBatch { id, cell, reserved: step, builder });
+                Ok(None)
+            }
+            Ok(Err(waiter)) => {
+                slots.spare = Some(builder);
+                Ok(Some(waiter))
+            }
+            Err(error) => {
+                slots.spare = Some(builder);
+                Err(error)
+            }
+        }
+    }
+
+    /// Reserves more for a growing batch; false: seal it as it is.
+    #[cold]
+    fn grow(&self, open: &mut OpenBatch<F::Builder>) -> bool {
+        let size = F::size(&open.builder);
+        let target = (open.reserved * 2).clamp(size, self.max_bytes.max(size));
+        let extra = target - open.reserved;
+        let granted = self.shared.with(|core, _| core.client.grow_batch(open.id, extra as u64));
+        if granted {
+            open.reserved = target;
+        }
+        granted
+    }
+}

@@ -1,0 +1,39 @@
+//! The handles users hold, the same on every runtime.
+//!
+//! A handle locks the client for the length of a step, never for the length of a wait, and needs
+//! nothing of a runtime but wakers. Everything that waits is a future, and each future can also be
+//! waited for by a blocked thread (`wait`).
+//!
+//! | room | what it holds |
+//! |---|---|
+//! | [`shared`] | the client behind its lock, and who waits for what |
+//! | [`driver`] | the loop between sockets and client that all adapters share |
+//! | [`lane`] | a writer handle's open batches |
+//! | [`append`], [`upsert`] | the writers |
+//! | [`ticket`], [`pending`] | what is being waited for |
+
+mod append;
+mod cell;
+mod driver;
+mod fluss;
+mod hand_in;
+mod lane;
+mod pending;
+mod shared;
+mod signal;
+mod table;
+mod ticket;
+mod upsert;
+mod writer;
+
+pub use append::{AppendAll, AppendBuilder, AppendWriter};
+pub use driver::{Driver, Net, Socket};
+pub use fluss::Fluss;
+pub use hand_in::{HandIn, HandInAll};
+pub use pending::Pending;
+pub use shared::Clock;
+pub use signal::{Park, Signal, Sleep};
+pub use table::{Table, TableInfo};
+pub use ticket::{Ack, RunPart, RunTicket, Ticket};
+pub use upsert::{UpsertAll, UpsertBuilder, UpsertWriter};
+pub use writer::{FailedRows, Flush, FlushError};

@@ -1,0 +1,106 @@
+//! Answers that are on their way.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use super::fluss::Fluss;
+use super::shared::Shared;
+use super::signal::block_on;
+use crate::command::Call;
+use crate::error::{Error, Result};
+use crate::ids::CommandId;
+use crate::output::CommandAnswer;
+
+/// An answer that is on its way: await it, or [`Pending::wait`] for it.
+///
+/// The call starts when the future is first polled or waited for, and ends within its deadline.
+/// Dropping it before its end forgets the answer; what was sent may still happen.
+#[must_use = "nothing happens until it is awaited or waited for"]
+pub struct Pending<T> {
+    shared: Arc<Shared>,
+    future: Pin<Box<dyn Future<Output = Result<T>> + Send>>,
+}
+
+impl<T> std::fmt::Debug for Pending<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pending").finish_non_exhaustive()
+    }
+}
+
+impl<T> Pending<T> {
+    pub(crate) fn new(
+        fluss: &Fluss,
+        future: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Self {
+        Self { shared: Arc::clone(fluss.shared()), future: Box::pin(future) }
+    }
+
+    /// Blocks this thread until the answer is there.
+    ///
+    /// # Errors
+    /// What the call itself reports.
+    pub fn wait(self) -> Result<T> {
+        let shared = self.shared;
+        block_on(shared.park(), self.future, None).unwrap_or(Err(Error::Closed("client")))
+    }
+}
+
+impl<T> Future for Pending<T> {
+    type Output = Result<T>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.future.as_mut().poll(cx)
+    }
+}
+
+/// A command of the core, as a future. Dropping it cancels the wait.
+pub(crate) struct CommandFuture {
+    shared: Arc<Shared>,
+    command: CommandId,
+    done: bool,
+}
+
+impl CommandFuture {
+    /// Starts a call.
+    pub(crate) fn start(shared: &Arc<Shared>, call: Call) -> Self {
+        let command = shared.with(|core, now| {
+            let command = core.client.call(call, now);
+            core.watch_command(command);
+            command
+        });
+        Self { shared: Arc::clone(shared), command, done: false }
+    }
+
+    /// Waits for the end of something that reports to this id; `begin` starts it.
+    pub(crate) fn watch(
+        shared: &Arc<Shared>,
+        begin: impl FnOnce(&mut super::shared::Core, crate::Instant) -> CommandId,
+    ) -> Self {
+        let command = shared.with(|core, now| {
+            let command = begin(core, now);
+            core.watch_command(command);
+            command
+        });
+        Self { shared: Arc::clone(shared), command, done: false }
+    }
+}
+
+impl Future for CommandFuture {
+    type Output = Result<CommandAnswer>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let polled = self.shared.with(|core, _| core.poll_command(self.command, cx.waker()));
+        self.done |= polled.is_ready();
+        polled
+    }
+}
+
+impl Drop for CommandFuture {
+    fn drop(&mut self) {
+        if !self.done {
+            self.shared.with(|core, _| core.drop_command(self.command));
+        }
+    }
+}

@@ -1,0 +1,374 @@
+//! The client behind one lock, and who is waiting for what.
+//!
+//! Locks are taken in one order: a lane, then the core, then a batch's cell. Nothing is encoded or
+//! compressed under the core's lock, and wakers fire after it is released.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+use std::task::{Poll, Waker};
+
+use fluss_proto::segments::Segments;
+
+use super::cell::BatchCell;
+use super::signal::{Park, lock};
+use crate::client::Client;
+use crate::error::{Error, Result};
+use crate::ids::{BatchId, CommandId, ConnId, LaneId, ScannerKey};
+use crate::output::{Action, CommandAnswer, Event};
+use crate::time::Instant;
+use crate::writer::WaiterId;
+
+/// The adapter's clock on the client's time line.
+pub trait Clock: Send + Sync {
+    /// Now.
+    fn now(&self) -> Instant;
+}
+
+/// Someone who holds open batches and can seal one when asked.
+pub(crate) trait SealOnDemand: Send + Sync {
+    /// Seals the batch if it is still open here. False: the holder is busy and will be asked again.
+    fn seal(&self, batch: BatchId) -> bool;
+}
+
+/// A command's answer, or who waits for it.
+#[derive(Debug)]
+enum Command {
+    Waiting(Option<Waker>),
+    Done(Result<CommandAnswer>),
+}
+
+/// What the lock guards.
+pub(crate) struct Core {
+    pub(crate) client: Client,
+    cells: HashMap<BatchId, Arc<BatchCell>>,
+    holders: HashMap<LaneId, Weak<dyn SealOnDemand>>,
+    commands: HashMap<CommandId, Command>,
+    memory: HashMap<WaiterId, Option<Waker>>,
+    scanners: HashMap<ScannerKey, Waker>,
+    to_seal: Vec<(BatchId, LaneId)>,
+    /// What the driver's timer is set to.
+    armed: Option<Instant>,
+    aborted: Option<&'static str>,
+}
+
+/// One client with everything its handles share.
+pub(crate) struct Shared {
+    core: Mutex<Core>,
+    clock: Box<dyn Clock>,
+    park: Box<dyn Park>,
+    driver: Mutex<Option<Waker>>,
+    turns: AtomicU64,
+    max_frame_bytes: usize,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
+}
+
+/// Wakers gathered under the lock, fired when dropped after it.
+#[derive(Default)]
+struct Wake {
+    wakers: Vec<Waker>,
+    driver: bool,
+}
+
+impl Shared {
+    pub(crate) fn new(client: Client, clock: Box<dyn Clock>, park: Box<dyn Park>) -> Self {
+        let max_frame_bytes = client.config().max_frame_bytes;
+        let core = Core {
+            client,
+            cells: HashMap::new(),
+            holders: HashMap::new(),
+            commands: HashMap::new(),
+            memory: HashMap::new(),
+            scanners: HashMap::new(),
+            to_seal: Vec::new(),
+            armed: None,
+            aborted: None,
+        };
+        Self {
+            core: Mutex::new(core),
+            clock,
+            park,
+            driver: Mutex::new(None),
+            turns: AtomicU64::new(0),
+            max_frame_bytes,
+        }
+    }
+
+    pub(crate) fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
+    pub(crate) fn park(&self) -> &dyn Park {
+        &*self.park
+    }
+
+    /// Runs a verb on the client and passes on what it brought about.
+    pub(crate) fn with<R>(&self, act: impl FnOnce(&mut Core, Instant) -> R) -> R {
+        let now = self.clock.now();
+        let mut wake = Wake::default();
+        let result = {
+            let mut core = lock(&self.core);
+            let result = act(&mut core, now);
+            core.pass_on(&mut wake);
+            result
+        };
+        self.fire(wake);
+        result
+    }
+
+    fn fire(&self, wake: Wake) {
+        wake.wakers.into_iter().for_each(Waker::wake);
+        if wake.driver {
+            let driver = lock(&self.driver).clone();
+            if let Some(waker) = driver {
+                waker.wake();
+            }
+        }
+    }
+
+    // ----- the driver's side -----
+
+    /// An input from the driver, which looks for outputs by itself afterwards.
+    pub(crate) fn input(&self, _now: Instant, act: impl FnOnce(&mut Client)) {
+        let mut wake = Wake::default();
+        {
+            let mut core = lock(&self.core);
+            act(&mut core.client);
+            core.pass_on(&mut wake);
+        }
+        wake.wakers.into_iter().for_each(Waker::wake);
+    }
+
+    pub(crate) fn poll_action(&self) -> Option<Action> {
+        lock(&self.core).client.poll_action()
+    }
+
+    pub(crate) fn poll_transmit(&self, conn: ConnId, now: Instant) -> Option<Segments> {
+        let mut wake = Wake::default();
+        let segments = {
+            let mut core = lock(&self.core);
+            let segments = core.client.poll_transmit(conn, now);
+            core.pass_on(&mut wake);
+            segments
+        };
+        wake.wakers.into_iter().for_each(Waker::wake);
+        segments
+    }
+
+    /// The deadline to sleep until; remembered, so that a handle that brings an earlier one knows
+    /// that it must wake the driver.
+    pub(crate) fn arm_timer(&self) -> Option<Instant> {
+        let mut core = lock(&self.core);
+        core.armed = core.client.poll_timeout().map(|(at, _)| at);
+        core.armed
+    }
+
+    /// Seals the batches whose time has come. A lane that is busy this moment is asked again: its
+    /// holder wakes the driver when it is done.
+    pub(crate) fn seal_what_is_due(&self) -> bool {
+        let due: Vec<(BatchId, Option<Arc<dyn SealOnDemand>>)> = {
+            let mut core = lock(&self.core);
+            let due = std::mem::take(&mut core.to_seal);
+            due.iter()
+                .map(|(batch, lane)| (*batch, core.holders.get(lane).and_then(Weak::upgrade)))
+                .collect()
+        };
+        let mut moved = false;
+        for (batch, holder) in due {
+            if let Some(holder) = holder {
+                moved |= holder.seal(batch);
+            }
+        }
+        moved
+    }
+
+    pub(crate) fn register_driver(&self, waker: &Waker) {
+        let mut driver = lock(&self.driver);
+        if !driver.as_ref().is_some_and(|w| w.will_wake(waker)) {
+            *driver = Some(waker.clone());
+        }
+    }
+
+    pub(crate) fn count_turn(&self) {
+        self.turns.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn turns(&self) -> u64 {
+        self.turns.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn max_frame_bytes(&self) -> usize {
+        self.max_frame_bytes
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        lock(&self.core).client.is_closed()
+    }
+
+    pub(crate) fn has_output(&self) -> bool {
+        lock(&self.core).client.has_output()
+    }
+
+    /// Ends everything now. Rows that are still encoded nowhere but in a lane count too.
+    pub(crate) fn abort(&self, now: Instant, why: &'static str) {
+        let mut wake = Wake { wakers: Vec::new(), driver: true };
+        {
+            let mut core = lock(&self.core);
+            if core.client.is_closed() {
+                return;
+            }
+            let rows: u64 = core.cells.values().map(|c| u64::from(c.rows())).sum();
+            let batches = core.client.abort(now);
+            core.aborted = Some(why);
+            if batches > 0 {
+                log::warn!("{why}: {batches} batches with {rows} rows had no outcome yet");
+            }
+            core.pass_on(&mut wake);
+        }
+        self.fire(wake);
+    }
+}
+
+impl Core {
+    /// Registers who gets the outcome of a batch.
+    pub(crate) fn watch_batch(&mut self, batch: BatchId, cell: Arc<BatchCell>) {
+        self.cells.insert(batch, cell);
+    }
+
+    pub(crate) fn forget_batch(&mut self, batch: BatchId) {
+        self.cells.remove(&batch);
+    }
+
+    pub(crate) fn add_holder(&mut self, lane: LaneId, holder: Weak<dyn SealOnDemand>) {
+        self.holders.insert(lane, holder);
+    }
+
+    pub(crate) fn remove_holder(&mut self, lane: LaneId) {
+        self.holders.remove(&lane);
+    }
+
+    pub(crate) fn watch_command(&mut self, command: CommandId) {
+        self.commands.insert(command, Command::Waiting(None));
+    }
+
+    pub(crate) fn poll_command(
+        &mut self,
+        command: CommandId,
+        waker: &Waker,
+    ) -> Poll<Result<CommandAnswer>> {
+        match self.commands.get_mut(&command) {
+            Some(Command::Waiting(slot)) => {
+                replace_waker(slot, waker);
+                Poll::Pending
+            }
+            Some(Command::Done(_)) => match self.commands.remove(&command) {
+                Some(Command::Done(result)) => Poll::Ready(result),
+                _ => Poll::Pending,
+            },
+            None => Poll::Ready(Err(Error::misuse("this future was polled after its end"))),
+        }
+    }
+
+    pub(crate) fn drop_command(&mut self, command: CommandId) {
+        if let Some(Command::Waiting(_)) = self.commands.remove(&command) {
+            self.client.cancel(command);
+        }
+    }
+
+    /// Registers for the grant of memory; true if it was granted already.
+    pub(crate) fn poll_memory(&mut self, waiter: WaiterId, waker: &Waker) -> bool {
+        match self.memory.get_mut(&waiter) {
+            Some(slot) => {
+                replace_waker(slot, waker);
+                false
+            }
+            None => true,
+        }
+    }
+
+    pub(crate) fn watch_memory(&mut self, waiter: WaiterId) {
+        self.memory.insert(waiter, None);
+    }
+
+    pub(crate) fn drop_memory(&mut self, waiter: WaiterId, now: Instant) {
+        self.memory.remove(&waiter);
+        self.client.cancel_wait(waiter, now);
+    }
+
+    pub(crate) fn watch_scanner(&mut self, scanner: ScannerKey, waker: &Waker) {
+        self.scanners.insert(scanner, waker.clone());
+    }
+
+    pub(crate) fn drop_scanner(&mut self, scanner: ScannerKey) {
+        self.scanners.remove(&scanner);
+    }
+
+    /// Turns events into outcomes, and notes whether the driver has something to do.
+    fn pass_on(&mut self, wake: &mut Wake) {
+        while let Some(event) = self.client.poll_event() {
+            self.on_event(event, wake);
+        }
+        wake.driver |= self.client.has_output() || !self.to_seal.is_empty();
+        if let Some((at, _)) = self.client.poll_timeout() {
+            wake.driver |= self.armed.is_none_or(|armed| at < armed);
+        }
+    }
+
+    fn on_event(&mut self, event: Event, wake: &mut Wake) {
+        match event {
+            Event::Seal { batch, lane } => self.to_seal.push((batch, lane)),
+            Event::BatchDone { batch, outcome } => {
+                if let Some(cell) = self.cells.remove(&batch) {
+                    cell.complete(outcome, &mut wake.wakers);
+                }
+            }
+            Event::MemoryGranted { waiter } => {
+                wake.wakers.extend(self.memory.remove(&waiter).flatten());
+            }
+            Event::FlushDone { command } => {
+                self.finish_command(command, Ok(CommandAnswer::Done), wake);
+            }
+            Event::CommandDone { command, result } => self.finish_command(command, result, wake),
+            Event::ScanReady { scanner } => wake.wakers.extend(self.scanners.remove(&scanner)),
+            Event::Closed => {
+                wake.driver = true;
+                self.end_all_waits(wake);
+            }
+            Event::Note { text, .. } => log::info!("{text}"),
+        }
+    }
+
+    fn finish_command(&mut self, id: CommandId, result: Result<CommandAnswer>, wake: &mut Wake) {
+        if let Some(slot) = self.commands.get_mut(&id)
+            && let Command::Waiting(waker) = slot
+        {
+            wake.wakers.extend(waker.take());
+            *slot = Command::Done(result);
+        }
+    }
+
+    /// The client is closed: whoever waits looks again and finds that out.
+    fn end_all_waits(&mut self, wake: &mut Wake) {
+        let memory = std::mem::take(&mut self.memory);
+        wake.wakers.extend(memory.into_values().flatten());
+        let scanners = std::mem::take(&mut self.scanners);
+        wake.wakers.extend(scanners.into_values());
+        for slot in self.commands.values_mut() {
+            if let Command::Waiting(waker) = slot {
+                wake.wakers.extend(waker.take());
+                *slot = Command::Done(Err(Error::Closed("client")));
+            }
+        }
+    }
+}
+
+fn replace_waker(slot: &mut Option<Waker>, waker: &Waker) {
+    if !slot.as_ref().is_some_and(|w| w.will_wake(waker)) {
+        *slot = Some(waker.clone());
+    }
+}

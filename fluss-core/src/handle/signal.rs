@@ -1,0 +1,121 @@
+//! Waiting without a runtime: a waker that a blocked caller sleeps on.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+
+use crate::time::Duration;
+
+/// Locks even if another thread panicked while it held the lock: what is guarded here is changed in
+/// single steps, so it is whole.
+pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A flag that can be waited for; waking sets it.
+#[derive(Debug, Default)]
+pub struct Signal {
+    fired: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Signal {
+    /// Whether it was set since the last [`Signal::take`].
+    #[must_use]
+    pub fn is_set(&self) -> bool {
+        *lock(&self.fired)
+    }
+
+    /// Resets it and tells whether it was set.
+    pub fn take(&self) -> bool {
+        std::mem::take(&mut *lock(&self.fired))
+    }
+
+    /// Blocks until it is set, at most this long, and resets it. False if the time passed.
+    pub fn wait(&self, limit: Option<Duration>) -> bool {
+        let guard = lock(&self.fired);
+        let mut guard = match limit {
+            None => {
+                self.changed.wait_while(guard, |set| !*set).unwrap_or_else(PoisonError::into_inner)
+            }
+            Some(limit) => {
+                self.changed
+                    .wait_timeout_while(guard, limit, |set| !*set)
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .0
+            }
+        };
+        std::mem::take(&mut *guard)
+    }
+}
+
+impl Wake for Signal {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        *lock(&self.fired) = true;
+        self.changed.notify_one();
+    }
+}
+
+/// How a blocked caller passes the time; adapters with a loop of their own drive it meanwhile.
+pub trait Park: Send + Sync {
+    /// Returns when the signal is set (and resets it), or a little after `limit` passed: then
+    /// false. May return true early.
+    fn park(&self, signal: &Arc<Signal>, limit: Option<Duration>) -> bool;
+}
+
+/// Sleeps on the signal; somebody else drives the client.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sleep;
+
+impl Park for Sleep {
+    fn park(&self, signal: &Arc<Signal>, limit: Option<Duration>) -> bool {
+        signal.wait(limit)
+    }
+}
+
+/// Runs a future to its end on this thread, or until `limit` passed without progress.
+pub(crate) fn block_on<F: Future>(
+    park: &dyn Park,
+    future: F,
+    limit: Option<Duration>,
+) -> Option<F::Output> {
+    let signal = Arc::new(Signal::default());
+    let waker = Waker::from(Arc::clone(&signal));
+    let mut context = Context::from_waker(&waker);
+    let mut future = pin!(future);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+            return Some(output);
+        }
+        if !park.park(&signal, limit) && limit.is_some() {
+            return match future.as_mut().poll(&mut context) {
+                Poll::Ready(output) => Some(output),
+                Poll::Pending => None,
+            };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_with_a_limit_ends_without_a_wake() {
+        let never = std::future::pending::<()>();
+        assert_eq!(block_on(&Sleep, never, Some(Duration::from_millis(1))), None);
+    }
+
+    #[test]
+    fn a_wake_before_the_wait_is_not_lost() {
+        let signal = Arc::new(Signal::default());
+        Waker::from(Arc::clone(&signal)).wake();
+        assert!(signal.wait(None));
+        assert!(!signal.is_set());
+    }
+}

@@ -1,0 +1,199 @@
+//! What a caller holds for rows it handed in.
+
+use std::future::Future;
+use std::ops::Range;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use super::cell::BatchCell;
+use super::signal::block_on;
+use crate::error::{Error, WriteError};
+use crate::ids::PartitionId;
+use crate::output::BatchOutcome;
+use crate::time::Duration;
+
+/// Where a row is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Ack {
+    /// The partition, for partitioned tables.
+    pub partition: Option<PartitionId>,
+    /// The bucket.
+    pub bucket: i32,
+    /// The row's offset in the bucket's log. None for upserts and deletes, and where the commit was
+    /// inferred from a later answer.
+    pub offset: Option<i64>,
+    /// For upserts and deletes: the exclusive end of the row's batch in the changelog. The row's own
+    /// record lies below it.
+    pub log_end_offset: Option<i64>,
+    /// True where no answer of its own proved the commit; the row is in the log all the same.
+    pub inferred: bool,
+}
+
+/// The claim to one row's outcome: await it, or [`Ticket::wait`] for it. Dropping it cancels nothing.
+///
+/// It costs no allocation: a reference to the batch and the row's index in it.
+#[derive(Debug)]
+#[must_use = "the row is on its way; without its ticket its outcome is only known to flush"]
+pub struct Ticket {
+    cell: Arc<BatchCell>,
+    index: u32,
+}
+
+impl Ticket {
+    pub(crate) fn new(cell: Arc<BatchCell>, index: u32) -> Self {
+        Self { cell, index }
+    }
+
+    pub(crate) fn into_parts(self) -> (Arc<BatchCell>, u32) {
+        (self.cell, self.index)
+    }
+
+    /// The outcome, if it is known already.
+    #[must_use]
+    pub fn outcome(&self) -> Option<Result<Ack, WriteError>> {
+        self.cell.peek().map(|outcome| ack(&outcome, self.index))
+    }
+
+    /// Blocks this thread until the outcome is known: at most the writer's delivery timeout and the
+    /// request deadline.
+    ///
+    /// # Errors
+    /// [`WriteError`]: the row is not written, or nobody can tell.
+    pub fn wait(self) -> Result<Ack, WriteError> {
+        let shared = Arc::clone(self.cell.shared());
+        let gone = || WriteError::OutcomeUnknown(Error::Closed("client"));
+        block_on(shared.park(), self, None).unwrap_or_else(|| Err(gone()))
+    }
+
+    /// Blocks at most this long; the ticket comes back if the outcome is not known by then.
+    ///
+    /// # Errors
+    /// The ticket, to wait again.
+    pub fn wait_timeout(mut self, limit: Duration) -> Result<Result<Ack, WriteError>, Self> {
+        let shared = Arc::clone(self.cell.shared());
+        block_on(shared.park(), &mut self, Some(limit)).ok_or(self)
+    }
+}
+
+impl Future for Ticket {
+    type Output = Result<Ack, WriteError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.cell.poll(cx.waker()).map(|outcome| ack(&outcome, self.index))
+    }
+}
+
+fn ack(outcome: &BatchOutcome, index: u32) -> Result<Ack, WriteError> {
+    match outcome {
+        BatchOutcome::Written(w) => Ok(Ack {
+            partition: w.bucket.partition,
+            bucket: w.bucket.bucket,
+            offset: w.base_offset.map(|base| base + i64::from(index)),
+            log_end_offset: w.log_end_offset,
+            inferred: w.inferred,
+        }),
+        BatchOutcome::Failed(error) => Err(error.clone()),
+    }
+}
+
+/// Consecutive rows of a run that share an outcome.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct RunPart {
+    /// Their positions in the run.
+    pub rows: Range<u64>,
+    /// Where they are: the [`Ack`] of the first; the following rows have the following offsets.
+    pub outcome: Result<Ack, WriteError>,
+}
+
+#[derive(Debug)]
+enum Part {
+    Batch { rows: Range<u64>, cell: Arc<BatchCell>, index: u32 },
+    Refused { row: u64, error: Error },
+}
+
+/// The claim to the outcomes of a run of rows.
+#[derive(Debug, Default)]
+#[must_use = "the rows are on their way; without the ticket their outcome is only known to flush"]
+pub struct RunTicket {
+    parts: Vec<Part>,
+    next: usize,
+    done: Vec<RunPart>,
+}
+
+impl RunTicket {
+    /// Notes where the next row went.
+    pub(crate) fn push(&mut self, row: u64, cell: Arc<BatchCell>, index: u32) {
+        if let Some(Part::Batch { rows, cell: last, index: first }) = self.parts.last_mut()
+            && Arc::ptr_eq(last, &cell)
+            && rows.end == row
+            && u64::from(*first) + (rows.end - rows.start) == u64::from(index)
+        {
+            rows.end = row + 1;
+            return;
+        }
+        self.parts.push(Part::Batch { rows: row..row + 1, cell, index });
+    }
+
+    pub(crate) fn refuse(&mut self, row: u64, error: Error) {
+        self.parts.push(Part::Refused { row, error });
+    }
+
+    /// Blocks until all outcomes are known.
+    #[must_use]
+    pub fn wait(self) -> Vec<RunPart> {
+        let shared = self.parts.iter().find_map(|p| match p {
+            Part::Batch { cell, .. } => Some(Arc::clone(cell.shared())),
+            Part::Refused { .. } => None,
+        });
+        match shared {
+            Some(shared) => block_on(shared.park(), self, None).unwrap_or_default(),
+            None => self.parts.into_iter().map(|p| p.finish(None)).collect(),
+        }
+    }
+}
+
+impl Part {
+    fn finish(self, outcome: Option<&BatchOutcome>) -> RunPart {
+        match (self, outcome) {
+            (Self::Refused { row, error }, _) => {
+                RunPart { rows: row..row + 1, outcome: Err(WriteError::NotWritten(error)) }
+            }
+            (Self::Batch { rows, index, .. }, Some(outcome)) => {
+                RunPart { rows, outcome: ack(outcome, index) }
+            }
+            (Self::Batch { rows, .. }, None) => {
+                let outcome = Err(WriteError::OutcomeUnknown(Error::Closed("client")));
+                RunPart { rows, outcome }
+            }
+        }
+    }
+}
+
+impl Future for RunTicket {
+    /// All rows of the run in order, in as few parts as their outcomes allow.
+    type Output = Vec<RunPart>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        while let Some(part) = this.parts.get(this.next) {
+            let part = match part {
+                Part::Batch { rows, cell, index } => match cell.poll(cx.waker()) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(outcome) => {
+                        RunPart { rows: rows.clone(), outcome: ack(&outcome, *index) }
+                    }
+                },
+                Part::Refused { row, error } => {
+                    let outcome = Err(WriteError::NotWritten(error.clone()));
+                    RunPart { rows: *row..*row + 1, outcome }
+                }
+            };
+            this.done.push(part);
+            this.next += 1;
+        }
+        Poll::Ready(std::mem::take(&mut this.done))
+    }
+}

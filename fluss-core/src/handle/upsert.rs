@@ -1,0 +1,240 @@
+//! Upserting and deleting rows of primary-key tables.
+
+use std::sync::Arc;
+
+use fluss_proto::record::SealedBatch;
+
+use super::hand_in::{HandIn, HandInAll};
+use super::lane::{Format, Op, Pushed, Run};
+use super::table::{Table, TableInfo};
+use super::ticket::Ticket;
+use super::writer::{WriterCore, writer_settings};
+use crate::batch::{KvBatchBuilder, KvBatchOptions, KvFormat, KvRowEncoder, KvScratch};
+use crate::config::WriterConfig;
+use crate::error::{Error, Result};
+use crate::row::{Row, hash};
+use crate::writer::{WaiterId, WriterKind};
+
+/// Settings of an [`UpsertWriter`]; made by [`Table::upserter`].
+#[derive(Clone, Debug)]
+#[must_use = "nothing happens until `build`"]
+pub struct UpsertBuilder {
+    table: Table,
+    config: WriterConfig,
+    columns: Option<Vec<String>>,
+}
+
+writer_settings!(UpsertBuilder);
+
+impl UpsertBuilder {
+    pub(crate) fn new(table: Table) -> Self {
+        Self { table, config: WriterConfig::default(), columns: None }
+    }
+
+    /// Writes only these columns: rows have their values, in this order, and the others stay as
+    /// they are. The primary key must be among them.
+    pub fn columns<I: IntoIterator<Item: Into<String>>>(mut self, names: I) -> Self {
+        self.columns = Some(names.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// The writer. It has a writer id and sequences of its own.
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] for a table without a primary key or columns that cannot be written,
+    /// [`Error::Config`] for settings against the rules, [`Error::Closed`] after a close.
+    pub fn build(self) -> Result<UpsertWriter> {
+        let info = Arc::clone(self.table.shared_info());
+        let targets = match &self.columns {
+            None => None,
+            Some(names) => {
+                let found = info.schema().indexes_of("columns to write", names);
+                Some(found.map_err(|e| Error::misuse(format!("{}: {e}", info.path)))?)
+            }
+        };
+        let wire = targets.as_ref().map(|t| t.iter().map(|i| *i as i32).collect());
+        let kind = WriterKind::Upsert { target_columns: wire, merge_mode: None };
+        let format = RowFormat::new(info, &self.config, &self.table, targets.as_deref())?;
+        let core = WriterCore::open(self.table, kind, self.config, format)?;
+        Ok(UpsertWriter { core })
+    }
+}
+
+/// How rows of a primary-key table become batches.
+#[derive(Debug)]
+pub struct RowFormat {
+    info: Arc<TableInfo>,
+    options: KvBatchOptions,
+    encoder: KvRowEncoder,
+}
+
+impl RowFormat {
+    fn new(
+        info: Arc<TableInfo>,
+        config: &WriterConfig,
+        table: &Table,
+        targets: Option<&[usize]>,
+    ) -> Result<Self> {
+        let encoder = kv_encoder(&info, targets)?;
+        let max_row_bytes = table.fluss().config(|c| {
+            let limit = c.max_request_bytes as u64;
+            usize::try_from(limit.min(c.memory_limit)).unwrap_or(usize::MAX)
+        });
+        let options = KvBatchOptions {
+            max_bytes: config.batch_bytes.min(max_row_bytes),
+            max_row_bytes: max_row_bytes.min(1 << 30),
+        };
+        Ok(Self { info, options, encoder })
+    }
+}
+
+/// The encoder of a table's rows and keys.
+pub(crate) fn kv_encoder(info: &TableInfo, targets: Option<&[usize]>) -> Result<KvRowEncoder> {
+    let misuse = |e: &dyn std::fmt::Display| Error::misuse(format!("{}: {e}", info.path));
+    let schema = info.schema();
+    let properties = &info.descriptor.properties;
+    let format = match properties.get("table.kv.format").map(String::as_str) {
+        None => KvFormat::Compacted,
+        Some(name) if name.eq_ignore_ascii_case("COMPACTED") => KvFormat::Compacted,
+        Some(name) if name.eq_ignore_ascii_case("INDEXED") => KvFormat::Indexed,
+        Some(other) => return Err(misuse(&format_args!("the KV format {other} is unknown"))),
+    };
+    let lake = properties.get("table.datalake.format").map(String::as_str);
+    crate::row::key::check_key_format(lake).map_err(|e| misuse(&e))?;
+    let partition = &info.descriptor.partition_key;
+    let bucket = &info.descriptor.bucket_key;
+    let encoder = match targets {
+        None => KvRowEncoder::new(schema, partition, bucket, format),
+        Some(targets) => KvRowEncoder::partial(schema, partition, bucket, format, targets),
+    };
+    encoder.map_err(|e| misuse(&e))
+}
+
+impl Format for RowFormat {
+    type Builder = KvBatchBuilder;
+    type Scratch = KvScratch;
+
+    fn builder(&self) -> Result<Self::Builder> {
+        Ok(KvBatchBuilder::new(self.options, Vec::new())?)
+    }
+
+    fn size(builder: &Self::Builder) -> usize {
+        builder.size_in_bytes()
+    }
+
+    fn rows(builder: &Self::Builder) -> u32 {
+        builder.len() as u32
+    }
+
+    fn seal(&self, builder: &mut Self::Builder, body: Vec<u8>) -> Result<SealedBatch> {
+        Ok(builder.seal(self.info.wire_schema_id()?, body)?)
+    }
+
+    fn clear(builder: &mut Self::Builder) {
+        builder.clear();
+    }
+
+    fn put<R: Row + ?Sized>(
+        &self,
+        run: &mut Run<'_, Self>,
+        op: Op,
+        row: &R,
+        granted: Option<WaiterId>,
+    ) -> Result<Pushed> {
+        let mut scratch = run.take_scratch();
+        let encoded = match op {
+            Op::Append | Op::Upsert => self.encoder.encode(row, &mut scratch),
+            Op::Delete => self.encoder.encode_delete(row, &mut scratch),
+        };
+        let pushed = match encoded {
+            Ok(()) => {
+                let buckets = self.info.buckets().unsigned_abs();
+                let bucket = hash::bucket_of(scratch.bucket_key(), buckets).unwrap_or(0) as i32;
+                let hint = scratch.key().len() + scratch.row().len();
+                run.push(self.info.bucket(bucket), hint, granted, |batch| match op {
+                    Op::Append | Op::Upsert => batch.try_push_upsert(scratch.key(), scratch.row()),
+                    Op::Delete => batch.try_push_delete(scratch.key()),
+                })
+            }
+            Err(error) => Err(Error::Row(error)),
+        };
+        run.put_scratch(scratch);
+        pushed
+    }
+}
+
+/// Upserts and deletes rows of a primary-key table.
+///
+/// Cloning it makes another lane: a series of open batches of its own, so that clones on several
+/// threads do not slow each other down; they share writer id and settings. Rows handed in through
+/// one handle reach a bucket in that order.
+///
+/// Dropping the last clone seals what is open; the client goes on delivering it.
+#[derive(Clone, Debug)]
+pub struct UpsertWriter {
+    core: WriterCore<RowFormat>,
+}
+
+/// Rows being upserted or deleted; see [`HandInAll`].
+pub type UpsertAll<'a, I> = HandInAll<'a, RowFormat, I>;
+
+impl UpsertWriter {
+    /// Hands a row in that is inserted, or replaces the row with its key. The outcome tells the end
+    /// of its batch in the changelog, as servers tell no more. See
+    /// [`AppendWriter::append`](super::AppendWriter::append) for waits and errors.
+    pub fn upsert<'a, R: Row + ?Sized>(&'a self, row: &'a R) -> HandIn<'a, RowFormat, R> {
+        HandIn::new(&self.core, Op::Upsert, row)
+    }
+
+    /// Deletes the row with this key: the values of the primary key's columns, in key order.
+    pub fn delete<'a, R: Row + ?Sized>(&'a self, key: &'a R) -> HandIn<'a, RowFormat, R> {
+        HandIn::new(&self.core, Op::Delete, key)
+    }
+
+    /// Like [`UpsertWriter::upsert`], but [`Error::Full`] instead of a wait.
+    ///
+    /// # Errors
+    /// As `upsert`, and [`Error::Full`].
+    pub fn try_upsert<R: Row + ?Sized>(&self, row: &R) -> Result<Ticket> {
+        self.core.try_put(Op::Upsert, row)
+    }
+
+    /// Like [`UpsertWriter::delete`], but [`Error::Full`] instead of a wait.
+    ///
+    /// # Errors
+    /// As `delete`, and [`Error::Full`].
+    pub fn try_delete<R: Row + ?Sized>(&self, key: &R) -> Result<Ticket> {
+        self.core.try_put(Op::Delete, key)
+    }
+
+    /// Upserts many rows, with one ticket for all; see
+    /// [`AppendWriter::append_all`](super::AppendWriter::append_all).
+    pub fn upsert_all<I>(&self, rows: I) -> UpsertAll<'_, I::IntoIter>
+    where
+        I: IntoIterator,
+        I::Item: Row,
+    {
+        HandInAll::new(&self.core, Op::Upsert, rows.into_iter())
+    }
+
+    /// Deletes the rows with these keys, with one ticket for all.
+    pub fn delete_all<I>(&self, keys: I) -> UpsertAll<'_, I::IntoIter>
+    where
+        I: IntoIterator,
+        I::Item: Row,
+    {
+        HandInAll::new(&self.core, Op::Delete, keys.into_iter())
+    }
+
+    /// Seals what is open and waits until all rows handed in before have an outcome; see
+    /// [`AppendWriter::flush`](super::AppendWriter::flush).
+    pub fn flush(&self) -> super::Flush {
+        self.core.flush()
+    }
+
+    /// The table.
+    #[must_use]
+    pub fn table(&self) -> &Table {
+        self.core.table()
+    }
+}

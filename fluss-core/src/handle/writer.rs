@@ -1,0 +1,264 @@
+//! What append and upsert writers share.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, Weak};
+use std::task::{Context, Poll};
+
+use super::cell::{BatchCell, Failures};
+use super::lane::{Format, Lane, Op, Pushed};
+use super::pending::CommandFuture;
+use super::shared::{SealOnDemand, Shared};
+use super::signal::{block_on, lock};
+use super::table::Table;
+use super::ticket::Ticket;
+use crate::config::WriterConfig;
+use crate::error::{Error, Result, WriteError};
+use crate::ids::{LaneId, WriterKey};
+use crate::row::Row;
+use crate::writer::WriterKind;
+
+/// Methods for the settings of a writer, the same for all writers.
+macro_rules! writer_settings {
+    ($builder:ident) => {
+        impl $builder {
+            /// How long a batch may wait for more rows. Default 100 ms.
+            pub fn linger(mut self, linger: crate::time::Duration) -> Self {
+                self.config.linger = linger;
+                self
+            }
+
+            /// Size at which a batch is full, in bytes before compression. Default 2 MiB.
+            pub fn batch_bytes(mut self, bytes: usize) -> Self {
+                self.config.batch_bytes = bytes;
+                self
+            }
+
+            /// How many replicas must have a row. Default all.
+            pub fn acks(mut self, acks: crate::config::Acks) -> Self {
+                self.config.acks = acks;
+                self
+            }
+
+            /// Whether the server drops copies of rows. Default true; without it retries may double
+            /// rows.
+            pub fn idempotence(mut self, on: bool) -> Self {
+                self.config.idempotence = on;
+                self
+            }
+
+            /// From append to outcome, at most. Default 120 s, at most 24 h.
+            pub fn delivery_timeout(mut self, limit: crate::time::Duration) -> Self {
+                self.config.delivery_timeout = limit;
+                self
+            }
+
+            /// All settings at once; the methods above change single ones.
+            pub fn config(mut self, config: WriterConfig) -> Self {
+                self.config = config;
+                self
+            }
+        }
+    };
+}
+pub(crate) use writer_settings;
+
+/// One writer, shared by its handles.
+#[derive(Debug)]
+struct Inner {
+    table: Table,
+    key: WriterKey,
+    failures: Arc<Failures>,
+}
+
+/// A handle of a writer: its lane, and what it shares with its clones.
+#[derive(Debug)]
+pub struct WriterCore<F: Format> {
+    inner: Arc<Inner>,
+    lane: Arc<Lane<F>>,
+    format: Arc<F>,
+}
+
+impl<F: Format> WriterCore<F> {
+    pub(crate) fn open(
+        table: Table,
+        kind: WriterKind,
+        config: WriterConfig,
+        format: F,
+    ) -> Result<Self> {
+        let shared = table.fluss().shared();
+        let path = table.info().path.clone();
+        let max_bytes = config.batch_bytes;
+        let (key, lane) = shared.with(|core, now| {
+            let key = core.client.open_writer(path, kind, config, now)?;
+            Ok::<_, Error>((key, core.client.open_lane(key)?))
+        })?;
+        let inner = Arc::new(Inner { table, key, failures: Arc::default() });
+        Ok(Self::with_lane(inner, Arc::new(format), lane, max_bytes))
+    }
+
+    fn with_lane(inner: Arc<Inner>, format: Arc<F>, id: LaneId, max_bytes: usize) -> Self {
+        let shared = Arc::clone(inner.table.fluss().shared());
+        let failures = Arc::clone(&inner.failures);
+        let lane = Lane::new(id, Arc::clone(&shared), Arc::clone(&format), failures, max_bytes);
+        let lane = Arc::new(lane);
+        let holder: Weak<dyn SealOnDemand> = Arc::downgrade(&lane) as Weak<dyn SealOnDemand>;
+        shared.with(|core, _| core.add_holder(id, holder));
+        Self { inner, lane, format }
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        self.inner.table.fluss().shared()
+    }
+
+    pub(crate) fn lane(&self) -> &Lane<F> {
+        &self.lane
+    }
+
+    pub(crate) fn format(&self) -> &F {
+        &self.format
+    }
+
+    pub(crate) fn table(&self) -> &Table {
+        &self.inner.table
+    }
+
+    pub(crate) fn try_put<R: Row + ?Sized>(&self, op: Op, row: &R) -> Result<Ticket> {
+        let pushed = self.format.put(&mut self.lane.run(), op, row, None)?;
+        match pushed {
+            Pushed::In(cell, index) => Ok(Ticket::new(cell, index)),
+            Pushed::Wait(waiter) => Err(self.shared().with(|core, now| {
+                core.drop_memory(waiter, now);
+                let (used, limit) = (core.client.memory_used(), core.client.config().memory_limit);
+                Error::Full { needed: super::lane::FIRST_STEP as u64, used, limit }
+            })),
+        }
+    }
+
+    pub(crate) fn flush(&self) -> Flush {
+        self.lane.run().seal_all();
+        let key = self.inner.key;
+        let future = CommandFuture::watch(self.shared(), |core, now| core.client.flush(key, now));
+        Flush {
+            future,
+            failures: Arc::clone(&self.inner.failures),
+            shared: Arc::clone(self.shared()),
+        }
+    }
+}
+
+impl<F: Format> Clone for WriterCore<F> {
+    /// Another lane of the same writer. After a close it takes no rows, like the original.
+    fn clone(&self) -> Self {
+        let opened = self.shared().with(|core, _| core.client.open_lane(self.inner.key));
+        let id = opened.unwrap_or(LaneId(u64::MAX));
+        let inner = Arc::clone(&self.inner);
+        Self::with_lane(inner, Arc::clone(&self.format), id, self.lane.max_bytes())
+    }
+}
+
+impl<F: Format> Drop for WriterCore<F> {
+    fn drop(&mut self) {
+        self.lane.run().seal_all();
+        let id = self.lane.id;
+        self.shared().with(|core, now| {
+            core.remove_holder(id);
+            core.client.close_lane(id, now);
+        });
+    }
+}
+
+/// Rows that did not get an `Ok` between two flushes.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error(
+    "{not_written} rows not written, {unknown} rows with an unknown outcome; first: {}",
+    .first.first().map(|f| f.error.to_string()).unwrap_or_default()
+)]
+#[non_exhaustive]
+pub struct FlushError {
+    /// Rows that are not in the log and never will be.
+    pub not_written: u64,
+    /// Rows of which nobody can tell.
+    pub unknown: u64,
+    /// The batches of the first failed rows, at most 32.
+    pub first: Vec<FailedRows>,
+}
+
+/// The rows of a failed batch.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct FailedRows {
+    /// Their number.
+    pub rows: u64,
+    /// They are among the rows with these numbers, counted from 0 as they were handed in through
+    /// one handle: the batch's first and last row.
+    pub between: (u64, u64),
+    /// Why.
+    pub error: WriteError,
+}
+
+/// A flush on its way: await it, or [`Flush::wait`] for it. Dropping it cancels nothing.
+#[must_use = "awaiting it tells whether all rows made it"]
+pub struct Flush {
+    future: CommandFuture,
+    failures: Arc<Failures>,
+    shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for Flush {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Flush").finish_non_exhaustive()
+    }
+}
+
+impl Flush {
+    /// Blocks this thread until the flush is done.
+    ///
+    /// # Errors
+    /// [`FlushError`] for rows without an `Ok` since the last flush.
+    pub fn wait(self) -> std::result::Result<(), FlushError> {
+        let shared = Arc::clone(&self.shared);
+        block_on(shared.park(), self, None).unwrap_or(Ok(()))
+    }
+}
+
+impl Future for Flush {
+    type Output = std::result::Result<(), FlushError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.future).poll(cx).map(|_| self.failures.take())
+    }
+}
+
+impl BatchCell {
+    pub(crate) fn failed(&self, error: &WriteError) {
+        let (rows, between) = (u64::from(self.rows()), self.between());
+        self.failures().add(FailedRows { rows, between, error: error.clone() });
+    }
+}
+
+impl Failures {
+    fn add(&self, failed: FailedRows) {
+        const KEPT: usize = 32;
+        let mut known = lock(&self.0);
+        let known = known.get_or_insert_with(|| FlushError {
+            not_written: 0,
+            unknown: 0,
+            first: Vec::new(),
+        });
+        match failed.error {
+            WriteError::NotWritten(_) => known.not_written += failed.rows,
+            WriteError::OutcomeUnknown(_) => known.unknown += failed.rows,
+        }
+        if known.first.len() < KEPT {
+            known.first.push(failed);
+        }
+    }
+
+    fn take(&self) -> std::result::Result<(), FlushError> {
+        lock(&self.0).take().map_or(Ok(()), Err)
+    }
+}
+
+/// A place for the failures of a writer.
+pub(crate) type FailureSlot = Mutex<Option<FlushError>>;

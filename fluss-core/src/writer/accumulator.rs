@@ -1,0 +1,301 @@
+//! The batches of all writers between open and done: their memory, their linger, their deadlines.
+//!
+//! The accumulator knows sizes and times, never rows. It says when a batch should be sealed and
+//! when it has waited too long; what is sent, and under which stamp, the sender and the
+//! idempotence manager decide.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+
+use fluss_proto::record::SealedBatch;
+
+use super::memory::{Memory, WaiterId};
+use crate::ids::{BatchId, BucketKey, LaneId, WriterKey};
+use crate::time::{Duration, Instant};
+
+/// What [`Accumulator::open`] answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Open {
+    /// The batch is open and has its place in the bucket's queue.
+    Granted(BatchId),
+    /// The budget does not allow it now; the caller stands in line under this id.
+    Wait(WaiterId),
+}
+
+/// How the bytes for a new batch are come by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reserve {
+    /// Reserve so many bytes now, or stand in line.
+    Now(u64),
+    /// Use what a served waiter was granted.
+    Granted(WaiterId),
+}
+
+/// A batch that is not done.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    pub(crate) writer: WriterKey,
+    pub(crate) lane: LaneId,
+    pub(crate) bucket: BucketKey,
+    /// Bytes of the budget it holds.
+    reserved: u64,
+    linger_at: Instant,
+    /// When it must have an outcome.
+    pub(crate) deadline: Instant,
+    /// None while rows may still be added, or while the caller seals.
+    pub(crate) sealed: Option<SealedBatch>,
+    /// Whether its holder was asked to seal it; asked once.
+    seal_asked: bool,
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub(crate) struct Accumulator {
+    memory: Memory,
+    batches: HashMap<BatchId, Batch>,
+    next_batch: u64,
+    /// Unsealed batches by the end of their linger.
+    linger: BTreeSet<(Instant, BatchId)>,
+    /// All batches by their delivery deadline.
+    deadlines: BTreeSet<(Instant, BatchId)>,
+    /// Batches whose holder should seal them now.
+    to_seal: VecDeque<(BatchId, LaneId)>,
+}
+
+impl Accumulator {
+    pub(crate) fn new(memory_limit: u64) -> Self {
+        Self {
+            memory: Memory::new(memory_limit),
+            batches: HashMap::new(),
+            next_batch: 0,
+            linger: BTreeSet::new(),
+            deadlines: BTreeSet::new(),
+            to_seal: VecDeque::new(),
+        }
+    }
+
+    pub(crate) fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    pub(crate) fn get(&self, batch: BatchId) -> Option<&Batch> {
+        self.batches.get(&batch)
+    }
+
+    /// The id the next batch will get: every batch below it was opened before now.
+    pub(crate) fn next_batch(&self) -> BatchId {
+        BatchId(self.next_batch)
+    }
+
+    /// Opens a batch, or stands in line for its memory. Somebody in line means that the budget is
+    /// used up: then whatever is open is sealed, so that it can be sent and released.
+    pub(crate) fn open(&mut self, now: Instant, at: Place, times: Times, reserve: Reserve) -> Open {
+        let reserved = match reserve {
+            Reserve::Now(bytes) => {
+                if !self.memory.try_reserve(bytes) {
+                    let waiter = self.memory.wait(bytes);
+                    self.seal_all(|_| true);
+                    return Open::Wait(waiter);
+                }
+                bytes
+            }
+            Reserve::Granted(waiter) => match self.memory.claim(waiter) {
+                Some(bytes) => bytes,
+                None => return Open::Wait(waiter),
+            },
+        };
+        let id = BatchId(self.next_batch);
+        self.next_batch += 1;
+        let batch = Batch {
+            writer: at.writer,
+            lane: at.lane,
+            bucket: at.bucket,
+            reserved,
+            linger_at: now + times.linger,
+            deadline: now + times.delivery,
+            sealed: None,
+            seal_asked: false,
+        };
+        self.linger.insert((batch.linger_at, id));
+        self.deadlines.insert((batch.deadline, id));
+        self.batches.insert(id, batch);
+        if self.memory.has_waiters() {
+            self.ask_to_seal(id);
+        }
+        Open::Granted(id)
+    }
+
+    /// Reserves more for an open batch; false if the budget does not allow it, then the batch must
+    /// be sealed as it is.
+    pub(crate) fn grow(&mut self, batch: BatchId, extra: u64) -> bool {
+        let Some(entry) = self.batches.get_mut(&batch) else { return false };
+        let granted = self.memory.try_reserve(extra);
+        if granted {
+            entry.reserved += extra;
+        }
+        granted
+    }
+
+    /// Takes the sealed bytes of a batch; None if the batch is gone (expired, closed).
+    pub(crate) fn seal(&mut self, id: BatchId, sealed: SealedBatch) -> Option<BucketKey> {
+        let batch = self.batches.get_mut(&id)?;
+        self.linger.remove(&(batch.linger_at, id));
+        let real = sealed.size() as u64;
+        self.memory.correct(batch.reserved, real);
+        batch.reserved = real;
+        batch.sealed = Some(sealed);
+        Some(batch.bucket)
+    }
+
+    /// Ends a batch, whatever its state, and releases its memory; None if it ended before.
+    pub(crate) fn finish(&mut self, id: BatchId) -> Option<Batch> {
+        let batch = self.batches.remove(&id)?;
+        self.linger.remove(&(batch.linger_at, id));
+        self.deadlines.remove(&(batch.deadline, id));
+        self.memory.release(batch.reserved);
+        Some(batch)
+    }
+
+    /// Leaves the line for memory.
+    pub(crate) fn cancel_wait(&mut self, waiter: WaiterId) {
+        self.memory.cancel(waiter);
+    }
+
+    pub(crate) fn poll_granted(&mut self) -> Option<WaiterId> {
+        self.memory.poll_granted()
+    }
+
+    /// Asks for all open batches that match to be sealed (flush, close, memory).
+    pub(crate) fn seal_all(&mut self, matches: impl Fn(&Batch) -> bool) {
+        let open: Vec<BatchId> = self
+            .linger
+            .iter()
+            .map(|(_, id)| *id)
+            .filter(|id| self.batches.get(id).is_some_and(&matches))
+            .collect();
+        open.into_iter().for_each(|id| self.ask_to_seal(id));
+    }
+
+    /// Asks for one batch to be sealed, once.
+    fn ask_to_seal(&mut self, id: BatchId) {
+        if let Some(batch) = self.batches.get_mut(&id)
+            && batch.sealed.is_none()
+            && !batch.seal_asked
+        {
+            batch.seal_asked = true;
+            self.to_seal.push_back((id, batch.lane));
+        }
+    }
+
+    pub(crate) fn poll_seal(&mut self) -> Option<(BatchId, LaneId)> {
+        self.to_seal.pop_front()
+    }
+
+    /// Asks for batches whose linger is over to be sealed.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        while let Some((at, id)) = self.linger.first().copied().filter(|(at, _)| *at <= now) {
+            self.linger.remove(&(at, id));
+            self.ask_to_seal(id);
+        }
+    }
+
+    /// The next batch whose delivery deadline is over; it is reported once.
+    pub(crate) fn poll_expired(&mut self, now: Instant) -> Option<BatchId> {
+        let (at, id) = self.deadlines.first().copied().filter(|(at, _)| *at <= now)?;
+        self.deadlines.remove(&(at, id));
+        Some(id)
+    }
+
+    pub(crate) fn next_linger(&self) -> Option<Instant> {
+        self.linger.first().map(|(at, _)| *at)
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.deadlines.first().map(|(at, _)| *at)
+    }
+}
+
+/// Where a batch belongs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    pub(crate) writer: WriterKey,
+    pub(crate) lane: LaneId,
+    pub(crate) bucket: BucketKey,
+}
+
+/// The waits of a batch, from its writer's settings.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times {
+    pub(crate) linger: Duration,
+    pub(crate) delivery: Duration,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::TableId;
+
+    const TIMES: Times =
+        Times { linger: Duration::from_millis(5), delivery: Duration::from_secs(1) };
+
+    fn place(lane: u64) -> Place {
+        let bucket = BucketKey { table: TableId(1), partition: None, bucket: 0 };
+        Place { writer: WriterKey(0), lane: LaneId(lane), bucket }
+    }
+
+    fn sealed(bytes: usize) -> SealedBatch {
+        SealedBatch::kv_v0(1, 0, 1, vec![0; bytes].into()).expect("a valid batch")
+    }
+
+    fn open(acc: &mut Accumulator, now: Instant, bytes: u64) -> BatchId {
+        match acc.open(now, place(0), TIMES, Reserve::Now(bytes)) {
+            Open::Granted(id) => id,
+            Open::Wait(_) => panic!("{bytes} bytes were refused"),
+        }
+    }
+
+    #[test]
+    fn a_batch_is_asked_for_once_when_its_linger_ends_and_expires_once_at_its_deadline() {
+        let mut acc = Accumulator::new(1000);
+        let id = open(&mut acc, Instant::ZERO, 10);
+        acc.handle_timeout(Instant::from_millis(4));
+        assert_eq!(acc.poll_seal(), None);
+        acc.handle_timeout(Instant::from_millis(5));
+        acc.seal_all(|_| true);
+        assert_eq!((acc.poll_seal(), acc.poll_seal()), (Some((id, LaneId(0))), None));
+        assert_eq!(acc.next_linger(), None);
+        assert_eq!(acc.poll_expired(Instant::from_millis(999)), None);
+        assert_eq!(acc.poll_expired(Instant::from_millis(1000)), Some(id));
+        assert_eq!(acc.poll_expired(Instant::from_millis(1000)), None);
+        assert!(acc.finish(id).is_some() && acc.finish(id).is_none());
+        assert_eq!(acc.memory().used(), 0);
+    }
+
+    #[test]
+    fn memory_follows_a_batch_from_the_first_step_to_its_end() {
+        let mut acc = Accumulator::new(1000);
+        let id = open(&mut acc, Instant::ZERO, 100);
+        assert!(acc.grow(id, 200) && !acc.grow(id, 800));
+        let batch = sealed(50);
+        let size = batch.size() as u64;
+        assert!(acc.seal(id, batch).is_some());
+        assert_eq!(acc.memory().used(), size);
+        acc.finish(id);
+        assert_eq!(acc.memory().used(), 0);
+        assert!(acc.seal(id, sealed(50)).is_none(), "a batch that ended takes no bytes");
+    }
+
+    #[test]
+    fn a_waiter_makes_everything_open_go_and_is_served_by_what_ends() {
+        let mut acc = Accumulator::new(100);
+        let first = open(&mut acc, Instant::ZERO, 80);
+        let Open::Wait(waiter) = acc.open(Instant::ZERO, place(1), TIMES, Reserve::Now(50)) else {
+            panic!("more was granted than there is")
+        };
+        assert_eq!(acc.poll_seal(), Some((first, LaneId(0))));
+        acc.finish(first);
+        assert_eq!(acc.poll_granted(), Some(waiter));
+        let again = acc.open(Instant::ZERO, place(1), TIMES, Reserve::Granted(waiter));
+        assert!(matches!(again, Open::Granted(_)));
+        assert_eq!(acc.memory().used(), 50);
+    }
+}

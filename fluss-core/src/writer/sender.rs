@@ -1,0 +1,266 @@
+//! One writer's way out: which buckets can send where, and what goes into a request.
+//!
+//! A bucket is looked at again only when something about it changed: a batch was sealed, an answer
+//! came, a wait ended, its leader became known. It then stands in the line of its leader, waits for
+//! a time, for a leader or for a writer id, or has nothing to do. Building a request takes buckets
+//! from the line, so the work per request grows with its batches, not with the table.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use fluss_proto::record::{SealedBatch, Stamp};
+
+use super::accumulator::Accumulator;
+use super::bucket_queue::BucketQueue;
+use super::idempotence::{Fresh, FreshBatches, IdempotenceManager, Sendable, Token};
+use crate::cx::Cx;
+use crate::ids::{BatchId, BucketKey, ConnId, ServerId, TableId};
+use crate::metadata::Cluster;
+use crate::time::Instant;
+
+/// One bucket's part of a request.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) bucket: BucketKey,
+    pub(crate) token: Token,
+    pub(crate) sealed: SealedBatch,
+    pub(crate) stamp: Stamp,
+}
+
+/// The sending side of one writer.
+#[derive(Debug)]
+pub(crate) struct Sender {
+    pub(crate) manager: IdempotenceManager,
+    queues: BTreeMap<BucketKey, BucketQueue>,
+    /// Buckets to look at again, each once.
+    changed: BTreeSet<BucketKey>,
+    /// Buckets that can send now, in line for their leader.
+    ready: BTreeMap<ServerId, VecDeque<BucketKey>>,
+    /// The server in whose line a bucket stands.
+    in_line: BTreeMap<BucketKey, ServerId>,
+    timers: BTreeSet<(Instant, BucketKey)>,
+    no_leader: BTreeSet<BucketKey>,
+    no_id: BTreeSet<BucketKey>,
+    /// The leaders as the manager was told last.
+    told: BTreeMap<BucketKey, (ServerId, Option<i32>)>,
+}
+
+impl Sender {
+    pub(crate) fn new(manager: IdempotenceManager) -> Self {
+        Self {
+            manager,
+            queues: BTreeMap::new(),
+            changed: BTreeSet::new(),
+            ready: BTreeMap::new(),
+            in_line: BTreeMap::new(),
+            timers: BTreeSet::new(),
+            no_leader: BTreeSet::new(),
+            no_id: BTreeSet::new(),
+            told: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn queue(&mut self, bucket: BucketKey) -> &mut BucketQueue {
+        self.queues.entry(bucket).or_default()
+    }
+
+    /// The buckets that have batches which were never sent, for ends (table gone, close).
+    pub(crate) fn queued(&self) -> Vec<(BucketKey, BatchId)> {
+        self.queues.iter().flat_map(|(b, q)| q.iter().map(|id| (*b, id))).collect()
+    }
+
+    /// Something about this bucket changed.
+    pub(crate) fn touch(&mut self, bucket: BucketKey) {
+        self.changed.insert(bucket);
+    }
+
+    /// Writer ids may be known now.
+    pub(crate) fn touch_waiting_for_id(&mut self) {
+        self.changed.append(&mut self.no_id);
+    }
+
+    /// Calls `act` with the manager, told whether the bucket has batches that were never sent, and
+    /// looks at the bucket again afterwards.
+    pub(crate) fn with_manager<R>(
+        &mut self,
+        bucket: BucketKey,
+        act: impl FnOnce(&mut IdempotenceManager, bool) -> R,
+    ) -> R {
+        let has_fresh = self.queues.get(&bucket).is_some_and(|q| q.peek().is_some());
+        let result = act(&mut self.manager, has_fresh);
+        self.changed.insert(bucket);
+        result
+    }
+
+    /// Buckets this writer has written to.
+    pub(crate) fn buckets(&self) -> impl Iterator<Item = BucketKey> + '_ {
+        self.queues.keys().copied()
+    }
+
+    pub(crate) fn next_timer(&self) -> Option<Instant> {
+        self.timers.first().map(|(at, _)| *at)
+    }
+
+    pub(crate) fn handle_timeout(&mut self, cx: &mut Cx<'_>) {
+        let queues = &self.queues;
+        self.manager
+            .handle_timeout(cx, |bucket| queues.get(&bucket).is_some_and(|q| q.peek().is_some()));
+        while let Some((at, bucket)) = self.timers.first().copied().filter(|(at, _)| *at <= cx.now)
+        {
+            self.timers.remove(&(at, bucket));
+            self.changed.insert(bucket);
+        }
+    }
+
+    /// Tells the manager the leaders as metadata has them.
+    pub(crate) fn handle_metadata(&mut self, cx: &mut Cx<'_>, cluster: &Cluster) {
+        let buckets: Vec<BucketKey> = self.queues.keys().copied().collect();
+        for bucket in buckets {
+            if let Some(server) = cluster.leader(bucket) {
+                let epoch = cluster.bucket(bucket).and_then(|b| b.epoch);
+                self.with_manager(bucket, |manager, fresh| {
+                    manager.handle_leader(cx, bucket, (server, epoch), fresh)
+                });
+            }
+        }
+        self.changed.append(&mut self.no_leader);
+    }
+
+    /// Looks at the changed buckets. Reports servers with something to take, and buckets without a
+    /// known leader.
+    pub(crate) fn update(
+        &mut self,
+        cx: &mut Cx<'_>,
+        cluster: &Cluster,
+        conn_of: impl Fn(ServerId) -> Option<ConnId>,
+        out: &mut Wishes,
+    ) {
+        while let Some(bucket) = self.changed.pop_first() {
+            self.tell_leader(cx, bucket, cluster);
+            if let Some(queue) = self.queues.get(&bucket) {
+                let fresh = queue.peek().is_some();
+                let conn = cluster.leader(bucket).and_then(&conn_of);
+                let sendable = self.manager.can_send(cx.now, bucket, conn, fresh);
+                if sendable == Sendable::NeedsWriterId {
+                    self.manager.want_writer_id(cx, bucket);
+                }
+                self.place(bucket, sendable, cluster, out);
+            }
+        }
+    }
+
+    /// The manager knows a bucket's leader before the bucket's first copy leaves.
+    fn tell_leader(&mut self, cx: &mut Cx<'_>, bucket: BucketKey, cluster: &Cluster) {
+        let Some(server) = cluster.leader(bucket) else { return };
+        let leader = (server, cluster.bucket(bucket).and_then(|b| b.epoch));
+        if self.told.get(&bucket) != Some(&leader) {
+            self.told.insert(bucket, leader);
+            let has_fresh = self.queues.get(&bucket).is_some_and(|q| q.peek().is_some());
+            self.manager.handle_leader(cx, bucket, leader, has_fresh);
+        }
+    }
+
+    fn place(&mut self, bucket: BucketKey, s: Sendable, cluster: &Cluster, out: &mut Wishes) {
+        match s {
+            Sendable::No => {}
+            Sendable::At(at) => {
+                self.timers.insert((at, bucket));
+            }
+            Sendable::NeedsWriterId => {
+                self.no_id.insert(bucket);
+            }
+            Sendable::Now => match cluster.leader(bucket) {
+                None => {
+                    self.no_leader.insert(bucket);
+                    out.leaders.push(bucket);
+                }
+                Some(server) => self.stand_in_line(bucket, server, out),
+            },
+        }
+    }
+
+    fn stand_in_line(&mut self, bucket: BucketKey, server: ServerId, out: &mut Wishes) {
+        match self.in_line.insert(bucket, server) {
+            Some(old) if old == server => {}
+            Some(old) => {
+                // The leader moved while the bucket stood in the old one's line.
+                if let Some(line) = self.ready.get_mut(&old) {
+                    line.retain(|b| *b != bucket);
+                }
+                self.ready.entry(server).or_default().push_back(bucket);
+            }
+            None => self.ready.entry(server).or_default().push_back(bucket),
+        }
+        out.servers.push(server);
+    }
+
+    pub(crate) fn has_ready(&self, server: ServerId) -> bool {
+        self.ready.get(&server).is_some_and(|line| !line.is_empty())
+    }
+
+    /// The buckets standing in the line of a server that cannot be reached look for their leader
+    /// again.
+    pub(crate) fn leave_line(&mut self, server: ServerId) -> Vec<BucketKey> {
+        let left: Vec<BucketKey> = self.ready.remove(&server).unwrap_or_default().into();
+        for bucket in &left {
+            self.in_line.remove(bucket);
+            self.no_leader.insert(*bucket);
+        }
+        left
+    }
+
+    /// Takes the next bucket's batch for a request to `server` with `room` bytes left. None when
+    /// nobody stands in line, or the next batch does not fit and `room` was used before.
+    pub(crate) fn take(
+        &mut self,
+        cx: &mut Cx<'_>,
+        (server, conn): (ServerId, ConnId),
+        table: &mut Option<TableId>,
+        accumulator: &Accumulator,
+    ) -> Option<Entry> {
+        loop {
+            let line = self.ready.get_mut(&server)?;
+            let bucket = *line.front()?;
+            if table.is_some_and(|t| t != bucket.table) {
+                // One request names one table; this bucket goes with the next request.
+                return None;
+            }
+            line.pop_front();
+            self.in_line.remove(&bucket);
+            let queue = self.queues.entry(bucket).or_default();
+            let picked = self.manager.pick(cx, bucket, conn, &mut Queue { queue, accumulator });
+            self.changed.insert(bucket);
+            let Some(copy) = picked else { continue };
+            let sealed = accumulator.get(copy.batch).and_then(|b| b.sealed.clone());
+            debug_assert!(sealed.is_some(), "batch {} was picked before it was sealed", copy.batch);
+            let Some(sealed) = sealed else { continue };
+            *table = Some(bucket.table);
+            let stamp = Stamp { writer_id: copy.stamp.writer_id, sequence: copy.stamp.sequence };
+            return Some(Entry { bucket, token: copy.token, sealed, stamp });
+        }
+    }
+}
+
+/// What looking at the buckets brought up.
+#[derive(Debug, Default)]
+pub(crate) struct Wishes {
+    pub(crate) servers: Vec<ServerId>,
+    pub(crate) leaders: Vec<BucketKey>,
+}
+
+/// One bucket's queue, as the idempotence manager sees it.
+struct Queue<'a> {
+    queue: &'a mut BucketQueue,
+    accumulator: &'a Accumulator,
+}
+
+impl FreshBatches for Queue<'_> {
+    fn is_empty(&self) -> bool {
+        self.queue.peek().is_none()
+    }
+
+    fn pop(&mut self) -> Option<Fresh> {
+        let batch = self.queue.pop()?;
+        let deadline = self.accumulator.get(batch).map_or(Instant::ZERO, |b| b.deadline);
+        Some(Fresh { batch, deadline })
+    }
+}

@@ -1,0 +1,128 @@
+//! Sockets, names and timers of tokio, as the driver needs them.
+
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Instant as StdInstant;
+
+use fluss_core::ids::Address;
+use fluss_core::time::{Duration, Instant};
+use fluss_core::{Clock, FrameReader, Net, Socket};
+use tokio::net::TcpStream;
+use tokio::time::Sleep;
+
+/// The driver on tokio.
+pub type Driver = fluss_core::Driver<TokioNet>;
+
+/// The monotonic clock, read from the client's start.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StdClock {
+    start: StdInstant,
+}
+
+impl StdClock {
+    pub(crate) fn start() -> Self {
+        Self { start: StdInstant::now() }
+    }
+
+    fn to_std(self, at: Instant) -> Option<StdInstant> {
+        self.start.checked_add(Duration::from_micros(at.as_micros()))
+    }
+}
+
+impl Clock for StdClock {
+    fn now(&self) -> Instant {
+        let micros = self.start.elapsed().as_micros();
+        Instant::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
+    }
+}
+
+/// What tokio brings to the driver.
+#[derive(Debug)]
+pub struct TokioNet {
+    clock: StdClock,
+    /// One timer, set anew only when the deadline changes.
+    timer: Option<(Instant, Pin<Box<Sleep>>)>,
+}
+
+impl TokioNet {
+    pub(crate) fn new(clock: StdClock) -> Self {
+        Self { clock, timer: None }
+    }
+}
+
+impl Net for TokioNet {
+    type Socket = TokioSocket;
+
+    fn connect(
+        &mut self,
+        address: Address,
+    ) -> Pin<Box<dyn Future<Output = io::Result<TokioSocket>> + Send>> {
+        Box::pin(async move {
+            // Resolves the name and tries its addresses in turn.
+            let stream = TcpStream::connect((&*address.host, address.port)).await?;
+            stream.set_nodelay(true)?;
+            Ok(TokioSocket { stream })
+        })
+    }
+
+    fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
+    fn poll_timer(&mut self, cx: &mut Context<'_>, at: Option<Instant>) -> Poll<()> {
+        let Some((at, when)) = at.and_then(|at| Some((at, self.clock.to_std(at)?))) else {
+            self.timer = None;
+            return Poll::Pending;
+        };
+        match &mut self.timer {
+            Some((set, _)) if *set == at => {}
+            Some((set, sleep)) => {
+                sleep.as_mut().reset(when.into());
+                *set = at;
+            }
+            None => self.timer = Some((at, Box::pin(tokio::time::sleep_until(when.into())))),
+        }
+        let Some((_, sleep)) = &mut self.timer else { return Poll::Pending };
+        ready!(sleep.as_mut().poll(cx));
+        self.timer = None;
+        Poll::Ready(())
+    }
+}
+
+/// A TCP connection.
+#[derive(Debug)]
+pub struct TokioSocket {
+    stream: TcpStream,
+}
+
+impl Socket for TokioSocket {
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        reader: &mut FrameReader,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.stream.poll_read_ready(cx))?;
+            match self.stream.try_read_buf(&mut reader.buf_mut()) {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                result => return Poll::Ready(result),
+            }
+        }
+    }
+
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.stream.poll_write_ready(cx))?;
+            match self.stream.try_write_vectored(pieces) {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                result => return Poll::Ready(result),
+            }
+        }
+    }
+}
