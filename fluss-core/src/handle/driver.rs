@@ -126,10 +126,11 @@ impl<N: Net> Driver<N> {
         }
         let due = self.shared.arm_timer();
         if self.net.poll_timer(cx, due).is_ready() {
+            // Also when it fired early: the next round sets it again.
+            moved = true;
             let now = self.net.now();
             if due.is_some_and(|at| at <= now) {
                 self.shared.input(now, |client| client.handle_timeout(now));
-                moved = true;
             }
         }
         moved

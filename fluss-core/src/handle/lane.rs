@@ -6,6 +6,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::task::Waker;
 
 use fluss_proto::record::SealedBatch;
 
@@ -13,13 +14,14 @@ use super::cell::{BatchCell, Failures};
 use super::shared::{SealOnDemand, Shared};
 use super::signal::lock;
 use crate::batch::{BodyPool, Push};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, WriteError};
 use crate::ids::{BatchId, BucketKey, LaneId};
+use crate::output::BatchOutcome;
 use crate::row::{Row, RowError};
 use crate::writer::{Open, Reserve, WaiterId};
 
 /// The bytes a batch reserves when it opens; it grows from there by doubling.
-pub(crate) const FIRST_STEP: usize = 16 << 10;
+const FIRST_STEP: usize = 16 << 10;
 /// Body buffers kept for the next batches of a lane.
 const KEPT_BODIES: usize = 2;
 
@@ -94,6 +96,7 @@ pub struct Lane<F: Format> {
     format: Arc<F>,
     failures: Arc<Failures>,
     max_bytes: usize,
+    memory_limit: u64,
     slots: Mutex<Slots<F>>,
     /// The driver wanted to seal something while the lane was locked.
     asked: AtomicBool,
@@ -130,6 +133,7 @@ impl<F: Format> Lane<F> {
         failures: Arc<Failures>,
         max_bytes: usize,
     ) -> Self {
+        let memory_limit = shared.with(|core, _| core.client.config().memory_limit);
         let slots = Slots {
             open: Vec::new(),
             spare: None,
@@ -143,6 +147,7 @@ impl<F: Format> Lane<F> {
             format,
             failures,
             max_bytes,
+            memory_limit,
             slots: Mutex::new(slots),
             asked: AtomicBool::new(false),
             asked_for: Mutex::new(Vec::new()),
@@ -165,26 +170,31 @@ impl<F: Format> Lane<F> {
     fn seal_at(&self, slots: &mut Slots<F>, at: usize) {
         let Some(mut open) = slots.open[at].1.take() else { return };
         let rows = F::rows(&open.builder);
+        if rows == 0 {
+            self.shared.with(|core, now| {
+                core.forget_batch(open.id);
+                core.client.abandon_batch(open.id, now);
+            });
+            slots.spare = Some(open.builder);
+            return;
+        }
         open.cell.set_rows(rows, slots.handed_in.saturating_sub(1));
         let body = slots.bodies.take(F::size(&open.builder));
         let sealed = self.format.seal(&mut open.builder, body);
         match sealed {
-            Ok(sealed) if rows > 0 => {
+            Ok(sealed) => {
                 self.shared.with(|core, now| core.client.submit_batch(open.id, sealed, now));
             }
-            result => {
-                // Nothing of it was handed to anybody: the rows, if any, are not written.
-                let error = result.err();
-                let outcome = |e| crate::BatchOutcome::Failed(crate::WriteError::NotWritten(e));
+            Err(error) => {
+                // Nothing of it was handed to anybody: the rows are not written.
+                let outcome = BatchOutcome::Failed(WriteError::NotWritten(error));
                 self.shared.with(|core, now| {
                     core.forget_batch(open.id);
                     core.client.abandon_batch(open.id, now);
                 });
-                if let Some(error) = error {
-                    let mut wakers = Vec::new();
-                    open.cell.complete(outcome(error), &mut wakers);
-                    wakers.into_iter().for_each(std::task::Waker::wake);
-                }
+                let mut wakers = Vec::new();
+                open.cell.complete(outcome, &mut wakers);
+                wakers.into_iter().for_each(Waker::wake);
                 F::clear(&mut open.builder);
             }
         }
@@ -260,17 +270,31 @@ impl<F: Format> Run<'_, F> {
         bucket: BucketKey,
         hint: usize,
         mut granted: Option<WaiterId>,
+        push: impl FnMut(&mut F::Builder) -> std::result::Result<Push, RowError>,
+    ) -> Result<Pushed> {
+        let pushed = self.push_or_wait(bucket, hint, &mut granted, push);
+        if let Some(unused) = granted {
+            // The row found a batch that another one had opened meanwhile, or did not fit at all.
+            self.lane.shared.with(|core, now| core.drop_memory(unused, now));
+        }
+        pushed
+    }
+
+    fn push_or_wait(
+        &mut self,
+        bucket: BucketKey,
+        hint: usize,
+        granted: &mut Option<WaiterId>,
         mut push: impl FnMut(&mut F::Builder) -> std::result::Result<Push, RowError>,
     ) -> Result<Pushed> {
         let lane = self.lane;
         let Some(slots) = self.slots.as_deref_mut() else { return Err(Error::Closed("writer")) };
         let at = slots.place(bucket);
         loop {
-            if slots.open[at].1.is_none() {
-                match lane.open(slots, at, hint, granted.take())? {
-                    None => {}
-                    Some(waiter) => return Ok(Pushed::Wait(waiter)),
-                }
+            if slots.open[at].1.is_none()
+                && let Some(waiter) = lane.open(slots, at, hint, granted.take())?
+            {
+                return Ok(Pushed::Wait(waiter));
             }
             let Some(open) = &mut slots.open[at].1 else { continue };
             match push(&mut open.builder) {
@@ -350,19 +374,18 @@ impl<F: Format> Lane<F> {
             None => self.format.builder()?,
         };
         let bucket = slots.open[at].0;
-        let step = FIRST_STEP.min(self.max_bytes).max(hint);
         let reserve = match granted {
             Some(waiter) => Reserve::Granted(waiter),
-            None => Reserve::Now(step as u64),
+            None => self.wish(hint),
         };
         let opened = self.shared.with(|core, now| {
             let open = core.client.open_batch(self.id, bucket, reserve, now)?;
             match open {
-                Open::Granted(id) => {
+                Open::Granted { batch: id, reserved } => {
                     let cell = Arc::new(self.new_cell(slots.handed_in));
                     core.watch_batch(id, Arc::clone(&cell));
                     let body = core.client.take_body();
-                    Ok(Ok((id, cell, body)))
+                    Ok(Ok((id, reserved, cell, body)))
                 }
                 Open::Wait(waiter) => {
                     core.watch_memory(waiter);
@@ -371,11 +394,12 @@ impl<F: Format> Lane<F> {
             }
         });
         match opened {
-            Ok(Ok((id, cell, body))) => {
+            Ok(Ok((id, reserved, cell, body))) => {
                 if let Some(body) = body {
                     slots.bodies.give(body);
                 }
-                slots.open[at].1 = Some(OpenBatch { id, cell, reserved: step, builder });
+                slots.open[at].1 =
+                    Some(OpenBatch { id, cell, reserved: reserved as usize, builder });
                 Ok(None)
             }
             Ok(Err(waiter)) => {
@@ -387,6 +411,18 @@ impl<F: Format> Lane<F> {
                 Err(error)
             }
         }
+    }
+
+    /// What a batch needs that opens for a row of about `hint` bytes.
+    fn wish(&self, hint: usize) -> Reserve {
+        let step = FIRST_STEP.min(self.max_bytes).max(hint) as u64;
+        Reserve::Now { step, full: self.full_step().max(step) }
+    }
+
+    /// What a batch reserves at once while memory is short. Small budgets are shared: nobody asks
+    /// for more than a sixteenth.
+    pub(crate) fn full_step(&self) -> u64 {
+        (self.max_bytes as u64).min(self.memory_limit / 16).max(1)
     }
 
     /// Reserves more for a growing batch; false: seal it as it is.

@@ -130,7 +130,7 @@ impl<F: Format> WriterCore<F> {
             Pushed::Wait(waiter) => Err(self.shared().with(|core, now| {
                 core.drop_memory(waiter, now);
                 let (used, limit) = (core.client.memory_used(), core.client.config().memory_limit);
-                Error::Full { needed: super::lane::FIRST_STEP as u64, used, limit }
+                Error::Full { needed: self.lane.full_step(), used, limit }
             })),
         }
     }

@@ -16,7 +16,12 @@ use crate::time::{Duration, Instant};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Open {
     /// The batch is open and has its place in the bucket's queue.
-    Granted(BatchId),
+    Granted {
+        /// Its id.
+        batch: BatchId,
+        /// The bytes reserved for it so far.
+        reserved: u64,
+    },
     /// The budget does not allow it now; the caller stands in line under this id.
     Wait(WaiterId),
 }
@@ -24,8 +29,14 @@ pub enum Open {
 /// How the bytes for a new batch are come by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reserve {
-    /// Reserve so many bytes now, or stand in line.
-    Now(u64),
+    /// Reserve bytes now, or stand in line.
+    Now {
+        /// What a batch starts with while the budget is at most half used.
+        step: u64,
+        /// What it gets at once when memory is short: a batch that starts small then would have to
+        /// be sent small.
+        full: u64,
+    },
     /// Use what a served waiter was granted.
     Granted(WaiterId),
 }
@@ -57,6 +68,8 @@ pub(crate) struct Accumulator {
     linger: BTreeSet<(Instant, BatchId)>,
     /// All batches by their delivery deadline.
     deadlines: BTreeSet<(Instant, BatchId)>,
+    /// Bytes of batches that are sealed, hence on their way to an outcome.
+    sealed_bytes: u64,
     /// Batches whose holder should seal them now.
     to_seal: VecDeque<(BatchId, LaneId)>,
 }
@@ -69,6 +82,7 @@ impl Accumulator {
             next_batch: 0,
             linger: BTreeSet::new(),
             deadlines: BTreeSet::new(),
+            sealed_bytes: 0,
             to_seal: VecDeque::new(),
         }
     }
@@ -86,14 +100,14 @@ impl Accumulator {
         BatchId(self.next_batch)
     }
 
-    /// Opens a batch, or stands in line for its memory. Somebody in line means that the budget is
-    /// used up: then whatever is open is sealed, so that it can be sent and released.
+    /// Opens a batch, or stands in line for its memory.
     pub(crate) fn open(&mut self, now: Instant, at: Place, times: Times, reserve: Reserve) -> Open {
         let reserved = match reserve {
-            Reserve::Now(bytes) => {
+            Reserve::Now { step, full } => {
+                let bytes = if self.memory.is_ample(full) { step } else { full };
                 if !self.memory.try_reserve(bytes) {
                     let waiter = self.memory.wait(bytes);
-                    self.seal_all(|_| true);
+                    self.relieve();
                     return Open::Wait(waiter);
                 }
                 bytes
@@ -118,10 +132,15 @@ impl Accumulator {
         self.linger.insert((batch.linger_at, id));
         self.deadlines.insert((batch.deadline, id));
         self.batches.insert(id, batch);
-        if self.memory.has_waiters() {
-            self.ask_to_seal(id);
+        Open::Granted { batch: id, reserved }
+    }
+
+    /// Somebody is in line, and what is on its way will not release enough: then whatever is open
+    /// must go, or nobody would ever be served.
+    fn relieve(&mut self) {
+        if self.memory.first_wish().is_some_and(|bytes| self.sealed_bytes < bytes) {
+            self.seal_all(|_| true);
         }
-        Open::Granted(id)
     }
 
     /// Reserves more for an open batch; false if the budget does not allow it, then the batch must
@@ -141,6 +160,7 @@ impl Accumulator {
         self.linger.remove(&(batch.linger_at, id));
         let real = sealed.size() as u64;
         self.memory.correct(batch.reserved, real);
+        self.sealed_bytes += real;
         batch.reserved = real;
         batch.sealed = Some(sealed);
         Some(batch.bucket)
@@ -151,7 +171,11 @@ impl Accumulator {
         let batch = self.batches.remove(&id)?;
         self.linger.remove(&(batch.linger_at, id));
         self.deadlines.remove(&(batch.deadline, id));
+        if batch.sealed.is_some() {
+            self.sealed_bytes -= batch.reserved;
+        }
         self.memory.release(batch.reserved);
+        self.relieve();
         Some(batch)
     }
 
@@ -247,8 +271,8 @@ mod tests {
     }
 
     fn open(acc: &mut Accumulator, now: Instant, bytes: u64) -> BatchId {
-        match acc.open(now, place(0), TIMES, Reserve::Now(bytes)) {
-            Open::Granted(id) => id,
+        match acc.open(now, place(0), TIMES, Reserve::Now { step: bytes, full: bytes }) {
+            Open::Granted { batch, .. } => batch,
             Open::Wait(_) => panic!("{bytes} bytes were refused"),
         }
     }
@@ -288,14 +312,15 @@ mod tests {
     fn a_waiter_makes_everything_open_go_and_is_served_by_what_ends() {
         let mut acc = Accumulator::new(100);
         let first = open(&mut acc, Instant::ZERO, 80);
-        let Open::Wait(waiter) = acc.open(Instant::ZERO, place(1), TIMES, Reserve::Now(50)) else {
+        let reserve = Reserve::Now { step: 50, full: 50 };
+        let Open::Wait(waiter) = acc.open(Instant::ZERO, place(1), TIMES, reserve) else {
             panic!("more was granted than there is")
         };
         assert_eq!(acc.poll_seal(), Some((first, LaneId(0))));
         acc.finish(first);
         assert_eq!(acc.poll_granted(), Some(waiter));
         let again = acc.open(Instant::ZERO, place(1), TIMES, Reserve::Granted(waiter));
-        assert!(matches!(again, Open::Granted(_)));
+        assert!(matches!(again, Open::Granted { reserved: 50, .. }));
         assert_eq!(acc.memory().used(), 50);
     }
 }

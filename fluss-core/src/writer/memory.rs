@@ -46,8 +46,14 @@ impl Memory {
         self.used
     }
 
-    pub(crate) fn has_waiters(&self) -> bool {
-        !self.waiting.is_empty()
+    /// Whether these bytes would leave half of the budget free.
+    pub(crate) fn is_ample(&self, bytes: u64) -> bool {
+        self.waiting.is_empty() && self.used.saturating_add(bytes) <= self.limit / 2
+    }
+
+    /// What the first in line waits for.
+    pub(crate) fn first_wish(&self) -> Option<u64> {
+        self.waiting.front().map(|w| w.needed)
     }
 
     /// Takes the bytes if nobody is in line and they fit.
@@ -201,7 +207,7 @@ mod tests {
             }
             waiters.into_iter().for_each(|w| memory.cancel(w));
             held.into_iter().for_each(|b| memory.release(b));
-            assert_eq!((memory.used(), memory.has_waiters()), (0, false), "seed {seed}");
+            assert_eq!((memory.used(), memory.first_wish()), (0, None), "seed {seed}");
         }
     }
 }

@@ -201,14 +201,19 @@ impl Writers {
         bucket: BucketKey,
         reserve: Reserve,
     ) -> Result<Open> {
-        self.check_open()?;
-        let key = *self.lanes.get(&lane).ok_or(Error::Closed("writer"))?;
+        let open = self.check_open().map(|()| self.lanes.get(&lane).copied());
+        let Ok(Some(key)) = open else {
+            if let Reserve::Granted(waiter) = reserve {
+                self.accumulator.cancel_wait(waiter);
+            }
+            return open.and(Err(Error::Closed("writer")));
+        };
         let writer = self.writers.get_mut(&key).ok_or(Error::Closed("writer"))?;
         let times =
             Times { linger: writer.config.linger, delivery: writer.config.delivery_timeout };
         let place = Place { writer: key, lane, bucket };
         let open = self.accumulator.open(now, place, times, reserve);
-        if let Open::Granted(batch) = open {
+        if let Open::Granted { batch, .. } = open {
             writer.sender.queue(bucket).open(batch, lane);
             writer.unfinished.insert(batch);
         }
