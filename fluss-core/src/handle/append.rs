@@ -45,6 +45,7 @@ impl AppendBuilder {
                 info.path
             )));
         }
+        info.check_writable()?;
         let format =
             LogFormat::new(Arc::clone(self.table.shared_info()), &self.config, &self.table)?;
         let core = WriterCore::open(self.table, WriterKind::Append, self.config, format)?;

@@ -58,6 +58,16 @@ impl TableInfo {
         !self.schema().primary_key().is_empty()
     }
 
+    /// Whether rows of this table can be written so far.
+    pub(crate) fn check_writable(&self) -> Result<()> {
+        if self.descriptor.partition_key.is_empty() {
+            return Ok(());
+        }
+        let text =
+            format!("{} is partitioned; this client cannot write such tables yet", self.path);
+        Err(Error::misuse(text))
+    }
+
     /// The schema id as batches carry it.
     pub(crate) fn wire_schema_id(&self) -> Result<i16> {
         i16::try_from(self.schema_id).map_err(|_| {

@@ -45,6 +45,7 @@ impl UpsertBuilder {
     /// [`Error::Config`] for settings against the rules, [`Error::Closed`] after a close.
     pub fn build(self) -> Result<UpsertWriter> {
         let info = Arc::clone(self.table.shared_info());
+        info.check_writable()?;
         let targets = match &self.columns {
             None => None,
             Some(names) => {

@@ -61,11 +61,11 @@ pub enum TypeKind {
     Timestamp(u8),
     /// TIMESTAMP_LTZ(p)
     TimestampLtz(u8),
-    /// ARRAY<element>
+    /// `ARRAY<element>`
     Array(Box<DataType>),
-    /// MAP<key, value>
+    /// `MAP<key, value>`
     Map(Box<DataType>, Box<DataType>),
-    /// ROW<fields>
+    /// `ROW<fields>`
     Row(Vec<Field>),
 }
 
@@ -203,19 +203,19 @@ impl DataType {
         Self { kind: TypeKind::TimestampLtz(precision), nullable: true }
     }
 
-    /// ARRAY<element>
+    /// `ARRAY<element>`
     #[must_use]
     pub fn array(element: Self) -> Self {
         TypeKind::Array(Box::new(element)).nullable()
     }
 
-    /// MAP<key, value>; the key is made NOT NULL, as every client does.
+    /// `MAP<key, value>`; the key is made NOT NULL, as every client does.
     #[must_use]
     pub fn map(key: Self, value: Self) -> Self {
         TypeKind::Map(Box::new(key.not_null()), Box::new(value)).nullable()
     }
 
-    /// ROW<fields>
+    /// `ROW<fields>`
     #[must_use]
     pub fn row(fields: Vec<Field>) -> Self {
         TypeKind::Row(fields).nullable()

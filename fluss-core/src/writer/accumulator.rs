@@ -12,7 +12,7 @@ use super::memory::{Memory, WaiterId};
 use crate::ids::{BatchId, BucketKey, LaneId, WriterKey};
 use crate::time::{Duration, Instant};
 
-/// What [`Accumulator::open`] answers.
+/// What [`Client::open_batch`](crate::Client::open_batch) answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Open {
     /// The batch is open and has its place in the bucket's queue.
