@@ -20,6 +20,8 @@ mod scanner;
 mod testkit;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_random;
 mod types;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

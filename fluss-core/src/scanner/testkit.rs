@@ -68,6 +68,7 @@ pub(super) fn answer(parts: Vec<PbFetchLogRespForBucket>) -> Bytes {
 /// A fetch that was sent.
 #[derive(Clone, Debug)]
 pub(super) struct Sent {
+    pub(super) server: ServerId,
     pub(super) key: ScannerKey,
     pub(super) token: u64,
     pub(super) request: FetchLogRequest,
@@ -163,7 +164,7 @@ impl Bench {
         let Owner::Fetch(key, token) = sent.owner else { panic!("{:?}", sent.owner) };
         let request = FetchLogRequest::decode(sent.body).expect("a request");
         assert_eq!(request.follower_server_id, -1);
-        Some(Sent { key, token, request, deadline: sent.deadline })
+        Some(Sent { server, key, token, request, deadline: sent.deadline })
     }
 
     pub(super) fn fetch(&mut self, server: ServerId) -> Sent {
