@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use fluss_proto::ErrorCode;
 
-use crate::batch::BatchError;
+use crate::batch::{BatchError, DecodeError};
 use crate::row::RowError;
 use crate::scanner::ScanError;
 use crate::time::Duration;
@@ -37,6 +37,10 @@ pub enum Error {
     /// A batch that cannot be encoded or decoded.
     #[error(transparent)]
     Batch(#[from] BatchError),
+
+    /// A fetched batch that cannot be decoded.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
 
     /// A bucket of a scanner stopped.
     #[error(transparent)]
@@ -122,7 +126,7 @@ impl Error {
             Self::Misuse(_) => "MISUSE",
             Self::Config(_) => "INVALID_SETTINGS",
             Self::Row(_) => "ROW_DOES_NOT_FIT",
-            Self::Batch(_) => "INVALID_BATCH",
+            Self::Batch(_) | Self::Decode(_) => "INVALID_BATCH",
             Self::Scan(error) => error.cause.name(),
             Self::Rejected { code, .. } => code.info().map_or("UNKNOWN_CODE", |i| i.name),
             Self::Peer { .. } => "PROTOCOL_VIOLATION",

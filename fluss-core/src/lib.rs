@@ -93,7 +93,8 @@ pub use lookup::{LookupKind, LookupRequest};
 pub use metadata::{BucketMeta, Cluster, PartitionMeta, TableMeta};
 pub use output::{Action, BatchOutcome, CommandAnswer, Counters, Event, TimerReason, Written};
 pub use scanner::{
-    BucketProgress, EARLIEST, FetchedBatch, ScanError, ScannerOptions, TakeLimits, Taken,
+    BucketProgress, EARLIEST, FetchedBatch, ScanBatch, ScanError, ScanRows, ScannerOptions,
+    TakeLimits, Taken,
 };
 pub use time::Instant;
 pub use writer::{Open, Reserve, WaiterId, WriterKind};

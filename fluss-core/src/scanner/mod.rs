@@ -7,6 +7,7 @@
 //! | [`scanner`] | one scanner: byte budget, order of buckets, handing out |
 //! | [`plan`] | what goes into the next fetch to a server |
 //! | [`answer`] | what an answer means for each bucket |
+//! | [`read`] | from batches to columns and rows, outside all locks |
 //!
 //! One fetch of a scanner is on its way to a server at a time, formed when the socket takes it.
 //! Positions move only with batches that are taken, so nothing is lost whenever a caller gives up.
@@ -14,6 +15,7 @@
 mod answer;
 mod bucket;
 mod plan;
+mod read;
 #[expect(clippy::module_inception, reason = "the machine of one scanner, next to that of all")]
 mod scanner;
 #[cfg(test)]
@@ -29,6 +31,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub(crate) use read::BatchReader;
+pub use read::{ScanBatch, ScanRows};
 pub use types::{
     BucketProgress, EARLIEST, FetchedBatch, ScanError, ScannerOptions, TakeLimits, Taken,
 };

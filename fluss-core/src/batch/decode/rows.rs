@@ -81,7 +81,7 @@ pub enum ValueError {
 
 impl LogRows {
     /// The rows of `columns`, which were decoded from `batch`.
-    pub(super) fn new(
+    pub(crate) fn new(
         schema: &Schema,
         columns: &RecordBatch,
         batch: &LogBatch,

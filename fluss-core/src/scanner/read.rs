@@ -1,0 +1,350 @@
+//! From fetched batches to columns and rows, on the caller's thread.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
+use arrow_schema::SchemaRef;
+use fluss_proto::record::{ChangeType, ChangeTypes, LogBatch};
+
+use super::types::FetchedBatch;
+use crate::batch::{ArrowDecoder, DecodeError, LogRows, RowView, arrow_schema_of};
+use crate::error::{Error, Result};
+use crate::ids::BucketKey;
+use crate::row::{Column, Schema};
+
+/// Some rows of one bucket, as columns and as rows.
+#[derive(Clone, Debug)]
+pub struct ScanBatch {
+    bucket: BucketKey,
+    schema: Schema,
+    batch: LogBatch,
+    columns: RecordBatch,
+    change_types: ChangeTypes,
+    /// The rows that were asked for.
+    rows: Range<usize>,
+    high_watermark: Option<i64>,
+}
+
+impl ScanBatch {
+    /// Where the rows are stored.
+    #[must_use]
+    pub fn bucket(&self) -> BucketKey {
+        self.bucket
+    }
+
+    /// Offset of the first row; the others follow without gaps.
+    #[must_use]
+    pub fn base_offset(&self) -> i64 {
+        self.batch.base_offset() + self.rows.start as i64
+    }
+
+    /// Number of rows, at least 1.
+    #[must_use]
+    pub fn num_rows(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// The rows' columns. Shares the memory of this batch.
+    #[must_use]
+    pub fn record_batch(&self) -> RecordBatch {
+        self.columns.slice(self.rows.start, self.rows.len())
+    }
+
+    /// What the columns are.
+    #[must_use]
+    pub fn schema(&self) -> &Schema {
+        &self.schema
+    }
+
+    /// What the row with this index did to its table; None beyond the last row.
+    #[must_use]
+    pub fn change_type(&self, row: usize) -> Option<ChangeType> {
+        (row < self.rows.len()).then(|| self.change_types.get(self.rows.start + row)).flatten()
+    }
+
+    /// Whether every row is an append, as in all log tables.
+    #[must_use]
+    pub fn is_append_only(&self) -> bool {
+        self.change_types.is_append_only()
+    }
+
+    /// When the server stored the rows, in milliseconds since 1970.
+    #[must_use]
+    pub fn timestamp(&self) -> i64 {
+        self.batch.commit_timestamp()
+    }
+
+    /// The bucket's high watermark when the rows were fetched, where the server told it.
+    #[must_use]
+    pub fn high_watermark(&self) -> Option<i64> {
+        self.high_watermark
+    }
+
+    /// The rows one by one.
+    ///
+    /// # Errors
+    /// [`Error::Decode`] for values that Arrow has and the table's types have not, such as a time
+    /// of day beyond midnight.
+    pub fn rows(&self) -> Result<ScanRows> {
+        let rows = LogRows::new(&self.schema, &self.columns, &self.batch)?;
+        Ok(ScanRows { rows, range: self.rows.clone() })
+    }
+}
+
+/// The rows of a [`ScanBatch`].
+#[derive(Clone, Debug)]
+pub struct ScanRows {
+    rows: LogRows,
+    range: Range<usize>,
+}
+
+impl ScanRows {
+    /// The rows in order, each with its offset and change type; nothing is copied.
+    pub fn iter(&self) -> impl Iterator<Item = RowView<'_>> {
+        self.range.clone().filter_map(|index| self.rows.row(index))
+    }
+}
+
+/// How batches of one stored schema become rows of the table as it was opened.
+#[derive(Debug)]
+struct Mapping {
+    decoder: ArrowDecoder,
+    /// For each wanted column its place in the decoded ones; None where the stored schema had no
+    /// such column yet.
+    places: Vec<Option<usize>>,
+    /// Whether what is decoded is what is wanted.
+    same: bool,
+}
+
+impl Mapping {
+    fn new(decoder: ArrowDecoder, places: Vec<Option<usize>>, wanted: &SchemaRef) -> Self {
+        let same = decoder.arrow_schema() == wanted
+            && places.iter().enumerate().all(|(i, place)| *place == Some(i));
+        Self { decoder, places, same }
+    }
+}
+
+/// Reads fetched batches of a table.
+#[derive(Debug)]
+pub(crate) struct BatchReader {
+    schema: Schema,
+    arrow: SchemaRef,
+    mappings: BTreeMap<i16, Mapping>,
+}
+
+impl BatchReader {
+    /// A reader of these columns of the table, in this order, which is stored with `schema` and
+    /// this id unless told otherwise.
+    pub(crate) fn new(schema: &Schema, schema_id: i16, columns: &[usize]) -> Result<Self> {
+        let wanted: Vec<Column> =
+            columns.iter().filter_map(|i| schema.columns().get(*i)).cloned().collect();
+        let wanted = Schema::new(wanted, vec![]);
+        let decoder = ArrowDecoder::with_projection(schema, columns)?;
+        let places = (0..columns.len()).map(Some).collect();
+        let arrow = arrow_schema_of(&wanted);
+        let mapping = Mapping::new(decoder, places, &arrow);
+        let mappings = BTreeMap::from([(schema_id, mapping)]);
+        Ok(Self { arrow, schema: wanted, mappings })
+    }
+
+    /// What comes out.
+    pub(crate) fn schema(&self) -> &Schema {
+        &self.schema
+    }
+
+    /// Whether batches with this schema can be read.
+    pub(crate) fn knows(&self, schema_id: i16) -> bool {
+        self.mappings.contains_key(&schema_id)
+    }
+
+    /// Learns another schema of the table. Columns are the same if they have the same id, whatever
+    /// their names; without ids, if they have the same name.
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] if a column changed its type.
+    pub(crate) fn learn(&mut self, schema_id: i16, stored: &Schema) -> Result<()> {
+        let mut found = Vec::new();
+        let mut places = Vec::with_capacity(self.schema.columns().len());
+        for wanted in self.schema.columns() {
+            let same = |column: &Column| match (column.id, wanted.id) {
+                (Some(a), Some(b)) => a == b,
+                _ => column.name == wanted.name,
+            };
+            let Some(index) = stored.columns().iter().position(same) else {
+                places.push(None);
+                continue;
+            };
+            let column = &stored.columns()[index];
+            if column.data_type.kind != wanted.data_type.kind {
+                return Err(Error::misuse(format!(
+                    "column `{}` was {} when batches of schema {schema_id} were written and is {} \
+                     now; open the table with that schema to read them",
+                    wanted.name, column.data_type, wanted.data_type
+                )));
+            }
+            places.push(Some(found.len()));
+            found.push(index);
+        }
+        let decoder = ArrowDecoder::with_projection(stored, &found)?;
+        self.mappings.insert(schema_id, Mapping::new(decoder, places, &self.arrow));
+        Ok(())
+    }
+
+    /// The rows of a batch from the wanted offset on and before `end`, checksum verified. None if
+    /// there are none.
+    ///
+    /// # Errors
+    /// [`Error::Decode`] for a damaged batch, [`Error::Misuse`] for a schema that is not known.
+    pub(crate) fn read(
+        &self,
+        fetched: &FetchedBatch,
+        end: Option<i64>,
+    ) -> Result<Option<ScanBatch>> {
+        let batch = &fetched.batch;
+        batch.verify_checksum().map_err(DecodeError::from)?;
+        let count = batch.record_count() as usize;
+        // Offsets were checked to be sensible, so the differences do not overflow.
+        let index = |offset: i64| {
+            usize::try_from(offset.saturating_sub(batch.base_offset())).unwrap_or(0).min(count)
+        };
+        let rows = index(fetched.start_offset)..end.map_or(count, index);
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        let id = batch.schema_id();
+        let mapping = self
+            .mappings
+            .get(&id)
+            .ok_or_else(|| Error::misuse(format!("schema {id} of the table is not known")))?;
+        Ok(Some(ScanBatch {
+            bucket: fetched.bucket,
+            schema: self.schema.clone(),
+            columns: self.columns(mapping, batch, count)?,
+            change_types: batch.change_types().map_err(DecodeError::from)?,
+            batch: batch.clone(),
+            rows,
+            high_watermark: fetched.high_watermark,
+        }))
+    }
+
+    fn columns(&self, mapping: &Mapping, batch: &LogBatch, rows: usize) -> Result<RecordBatch> {
+        let decoded = mapping.decoder.decode(batch)?;
+        if mapping.same {
+            return Ok(decoded);
+        }
+        let column = |(place, field): (&Option<usize>, &arrow_schema::FieldRef)| -> ArrayRef {
+            match place {
+                Some(place) => Arc::clone(decoded.column(*place)),
+                None => new_null_array(field.data_type(), rows),
+            }
+        };
+        let columns = mapping.places.iter().zip(self.arrow.fields()).map(column).collect();
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        RecordBatch::try_new_with_options(Arc::clone(&self.arrow), columns, &options).map_err(
+            |error| {
+                let id = batch.schema_id();
+                Error::misuse(format!("rows of schema {id} do not fit the table: {error}"))
+            },
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::{ArrowBatchBuilder, ArrowBatchOptions};
+    use crate::ids::TableId;
+    use crate::row::{DataType, TypeKind};
+    use crate::scanner::testkit::bucket;
+    use arrow_array::Int32Array;
+    use arrow_array::cast::AsArray;
+    use fluss_proto::record::{Stamp, write_append_position};
+
+    fn column(name: &str, id: i32, kind: TypeKind) -> Column {
+        Column { id: Some(id), ..Column::new(name, DataType { kind, nullable: true }) }
+    }
+
+    fn old_schema() -> Schema {
+        let columns = vec![column("a", 0, TypeKind::Int), column("b", 1, TypeKind::String)];
+        Schema::new(columns, vec![])
+    }
+
+    /// A batch of schema 1 with `a` counting from `base`, stored at `base`.
+    fn stored(base: i64, rows: i32, start: i64) -> FetchedBatch {
+        let mut builder =
+            ArrowBatchBuilder::new(old_schema(), ArrowBatchOptions::default()).expect("a builder");
+        for i in 0..rows {
+            builder.try_push(&(base as i32 + i, "x")).expect("fits");
+        }
+        let sealed = builder.seal(1, Vec::new()).expect("rows");
+        let mut bytes = [&sealed.stamp(Stamp::NONE)[..], sealed.payload()].concat();
+        write_append_position(&mut bytes, base, 5000, 0).expect("a header");
+        let check = fluss_proto::record::Check::Structure;
+        let batch = LogBatch::new_checked(bytes.into(), check).expect("a batch");
+        FetchedBatch {
+            bucket: bucket(2),
+            start_offset: start,
+            next_offset: batch.next_offset(),
+            high_watermark: Some(99),
+            batch,
+        }
+    }
+
+    fn ints(batch: &ScanBatch, column: usize) -> Vec<i32> {
+        let columns = batch.record_batch();
+        let array: &Int32Array = columns.column(column).as_primitive();
+        array.values().to_vec()
+    }
+
+    #[test]
+    fn rows_before_the_start_and_from_the_end_on_are_cut_off() {
+        let reader = BatchReader::new(&old_schema(), 1, &[0, 1]).expect("columns");
+        let batch = reader.read(&stored(10, 5, 12), Some(14)).expect("good").expect("rows");
+        assert_eq!((batch.base_offset(), batch.num_rows(), ints(&batch, 0)), (12, 2, vec![12, 13]));
+        assert_eq!((batch.bucket(), batch.timestamp()), (bucket(2), 5000));
+        assert_eq!(batch.change_type(1), Some(ChangeType::Append));
+        assert_eq!(batch.change_type(2), None);
+        let rows = batch.rows().expect("good");
+        let seen: Vec<_> = rows.iter().map(|r| r.offset()).collect();
+        assert_eq!(seen, [12, 13]);
+        assert!(reader.read(&stored(10, 5, 12), Some(11)).expect("good").is_none());
+    }
+
+    #[test]
+    fn a_flipped_bit_anywhere_is_an_error() {
+        let reader = BatchReader::new(&old_schema(), 1, &[0, 1]).expect("columns");
+        let mut fetched = stored(0, 5, 0);
+        let mut bytes = fetched.batch.bytes().to_vec();
+        let last = bytes.len() - 1;
+        bytes[last] ^= 4;
+        let check = fluss_proto::record::Check::Structure;
+        fetched.batch = LogBatch::new_checked(bytes.into(), check).expect("a header");
+        let error = reader.read(&fetched, None).expect_err("damaged");
+        assert!(error.to_string().contains("checksum"), "{error}");
+    }
+
+    #[test]
+    fn columns_of_older_schemas_are_found_by_id_and_missing_ones_are_null() {
+        let columns = vec![
+            column("renamed", 0, TypeKind::Int),
+            column("b", 1, TypeKind::String),
+            column("new", 2, TypeKind::Int),
+        ];
+        let mut reader = BatchReader::new(&Schema::new(columns, vec![]), 2, &[2, 0]).expect("ok");
+        assert!(!reader.knows(1));
+        assert!(reader.read(&stored(0, 3, 0), None).is_err());
+        reader.learn(1, &old_schema()).expect("compatible");
+        let batch = reader.read(&stored(0, 3, 0), None).expect("good").expect("rows");
+        assert_eq!(batch.record_batch().column(0).null_count(), 3);
+        assert_eq!(ints(&batch, 1), [0, 1, 2]);
+        assert_eq!(batch.record_batch().schema().field(1).name(), "renamed");
+        assert_eq!(batch.bucket().table, TableId(7));
+
+        let changed = Schema::new(vec![column("renamed", 0, TypeKind::BigInt)], vec![]);
+        let mut reader = BatchReader::new(&changed, 2, &[0]).expect("ok");
+        let error = reader.learn(1, &old_schema()).expect_err("another type");
+        assert!(error.to_string().contains("`renamed`"), "{error}");
+    }
+}
