@@ -10,6 +10,8 @@
 //! | [`driver`] | the loop between sockets and client that all adapters share |
 //! | [`lane`] | a writer handle's open batches |
 //! | [`append`], [`upsert`] | the writers |
+//! | [`scan`], [`scan_builder`] | the log scanner |
+//! | [`offsets`] | where logs begin and end |
 //! | [`ticket`], [`pending`] | what is being waited for |
 
 mod append;
@@ -18,7 +20,10 @@ mod driver;
 mod fluss;
 mod hand_in;
 mod lane;
+mod offsets;
 mod pending;
+mod scan;
+mod scan_builder;
 mod shared;
 mod signal;
 mod table;
@@ -30,7 +35,10 @@ pub use append::{AppendAll, AppendBuilder, AppendWriter};
 pub use driver::{Driver, Net, Socket};
 pub use fluss::Fluss;
 pub use hand_in::{HandIn, HandInAll};
+pub use offsets::{BucketOffset, OffsetSpec};
 pub use pending::Pending;
+pub use scan::{LogScanner, NextBatch};
+pub use scan_builder::ScanBuilder;
 pub use shared::Clock;
 pub use signal::{Park, Signal, Sleep};
 pub use table::{Table, TableInfo};
