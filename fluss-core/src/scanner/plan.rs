@@ -128,10 +128,10 @@ impl Scanner {
         for (id, summary) in summaries {
             let server = self.servers.entry(id).or_default();
             match summary.time(server, cx.now) {
+                Some(at) if at <= cx.now && server.flush_wanted => {}
                 Some(at) if at <= cx.now => {
-                    if !std::mem::replace(&mut server.flush_wanted, true) {
-                        out.wishes.push_back(ReadWish::Flush(id));
-                    }
+                    server.flush_wanted = true;
+                    out.wishes.push_back(ReadWish::Flush(id));
                 }
                 Some(at) => drop(out.timers.insert((at, key))),
                 None => {}
