@@ -62,10 +62,31 @@ impl Wake for Signal {
 }
 
 /// How a blocked caller passes the time; adapters with a loop of their own drive it meanwhile.
+///
+/// One wait is `begin`, any number of `park`, and `end`, all on the same thread. Waits may be nested:
+/// what is waited for can run code of the application, which may wait again.
 pub trait Park: Send + Sync {
+    /// A caller is about to look at what it may have to wait for, or to start it. Answers the waker
+    /// to look with, which sets the signal.
+    fn begin(&self, signal: &Arc<Signal>) -> Waker {
+        Waker::from(Arc::clone(signal))
+    }
+
     /// Returns when the signal is set (and resets it), or a little after `limit` passed: then
     /// false. May return true early.
     fn park(&self, signal: &Arc<Signal>, limit: Option<Duration>) -> bool;
+
+    /// The wait is over, or was given up.
+    fn end(&self) {}
+}
+
+/// Ends a wait, also one whose future panics.
+struct Ending<'a>(&'a dyn Park);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.end();
+    }
 }
 
 /// Sleeps on the signal; somebody else drives the client.
@@ -85,7 +106,8 @@ pub(crate) fn block_on<F: Future>(
     limit: Option<Duration>,
 ) -> Option<F::Output> {
     let signal = Arc::new(Signal::default());
-    let waker = Waker::from(Arc::clone(&signal));
+    let waker = park.begin(&signal);
+    let _ending = Ending(park);
     let mut context = Context::from_waker(&waker);
     let mut future = pin!(future);
     loop {
