@@ -49,11 +49,7 @@ pub struct EmbeddedDriver {
 }
 
 impl EmbeddedDriver {
-    pub(crate) fn new(
-        driver: Driver<EmbeddedNet>,
-        reactor: Arc<Reactor>,
-        clock: StdClock,
-    ) -> Self {
+    pub(crate) fn new(driver: Driver<EmbeddedNet>, reactor: Arc<Reactor>, clock: StdClock) -> Self {
         let waker = Waker::from(Arc::clone(&reactor));
         Self { driver, reactor, waker, clock, due: None, closed: false }
     }

@@ -8,8 +8,8 @@
 //! for [`GRACE`], or at once when somebody else needs it.
 
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Wake, Waker};
 use std::thread;
 use std::time::Instant as StdInstant;
@@ -31,7 +31,10 @@ enum Seat {
     Free,
     Attendant,
     /// A blocked caller, as [`this_thread`], with the number of its waits, one within another.
-    Caller { thread: usize, depth: u32 },
+    Caller {
+        thread: usize,
+        depth: u32,
+    },
 }
 
 #[derive(Debug)]
@@ -316,5 +319,86 @@ impl Wake for Caller {
         if self.reactor.is_driven_by(self.thread) {
             self.reactor.interrupt();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fluss_core::Fluss;
+    use fluss_core::config::Config;
+    use fluss_core::testing::cluster::{ClusterOptions, FakeCluster};
+    use fluss_core::testing::loopback::{Loopback, LoopbackOptions};
+
+    use super::*;
+
+    /// A client whose hub has no attendant.
+    fn unattended(fake: &Loopback) -> (Fluss, Arc<Hub>) {
+        let reactor = Arc::new(Reactor::new().unwrap());
+        let hub = Hub::new(Arc::clone(&reactor));
+        let config = Config::new(&fake.bootstrap()).unwrap();
+        let (fluss, driver) = crate::build(config, reactor, Seats(Arc::clone(&hub))).unwrap();
+        *lock(&hub.driver) = Some(driver);
+        (fluss, hub)
+    }
+
+    fn fake() -> Loopback {
+        let cluster = FakeCluster::new(ClusterOptions::default());
+        Loopback::start(cluster, LoopbackOptions::default()).unwrap()
+    }
+
+    #[test]
+    fn a_lone_caller_needs_no_other_thread() {
+        let fake = fake();
+        let (fluss, hub) = unattended(&fake);
+        for _ in 0..3 {
+            fluss.ready().wait().unwrap();
+            assert_eq!(lock(&hub.role).seat, Seat::Free);
+        }
+        hub.finish();
+    }
+
+    #[test]
+    fn two_callers_at_once_call_the_attendant_and_a_lone_one_gets_the_driver_back() {
+        let fake = fake();
+        let (fluss, hub) = unattended(&fake);
+        // Another caller has the seat and drives nothing; this one can only sleep.
+        let signal = Arc::new(Signal::default());
+        let seats = Seats(Arc::clone(&hub));
+        let waker = seats.begin(&signal);
+        assert!(lock(&hub.role).is_mine());
+        let other = thread::spawn({
+            let fluss = fluss.clone();
+            move || fluss.ready().wait()
+        });
+        while lock(&hub.role).blocked.is_empty() {
+            thread::yield_now();
+        }
+        assert!(lock(&hub.role).is_crowded());
+        let driver = lock(&hub.driver).take().expect("it was never taken");
+        hub.start(driver).unwrap();
+        seats.end();
+        other.join().unwrap().unwrap();
+        drop(waker);
+        // The crowd is gone after a while, and lone callers drive again.
+        while lock(&hub.role).seat != Seat::Free {
+            fluss.ready().wait().unwrap();
+        }
+        assert!(!lock(&hub.role).is_crowded());
+    }
+
+    #[test]
+    fn a_signal_set_by_another_thread_wakes_the_caller_that_drives() {
+        let fake = fake();
+        let (_fluss, hub) = unattended(&fake);
+        let signal = Arc::new(Signal::default());
+        let seats = Seats(Arc::clone(&hub));
+        let waker = seats.begin(&signal);
+        let other = thread::spawn(move || waker.wake());
+        // Nothing else would end this.
+        assert!(seats.park(&signal, None));
+        other.join().unwrap();
+        assert!(!seats.park(&signal, Some(Duration::from_millis(1))));
+        seats.end();
+        hub.finish();
     }
 }

@@ -223,11 +223,12 @@ mod tests {
         reactor.look();
         let waker = Waker::from(Arc::clone(&reactor));
         // The closure runs when the state already says that the driver sleeps.
-        reactor.sleep(None, || {
-            waker.wake_by_ref();
-            false
-        })
-        .unwrap();
+        reactor
+            .sleep(None, || {
+                waker.wake_by_ref();
+                false
+            })
+            .unwrap();
         assert!(reactor.look());
     }
 

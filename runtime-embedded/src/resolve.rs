@@ -70,7 +70,9 @@ impl Lookup {
 
 fn start(reactor: Arc<Reactor>) -> io::Result<Sender<Question>> {
     let (sender, receiver) = channel();
-    thread::Builder::new().name("fluss-resolver".into()).spawn(move || serve(&receiver, reactor))?;
+    thread::Builder::new()
+        .name("fluss-resolver".into())
+        .spawn(move || serve(&receiver, reactor))?;
     Ok(sender)
 }
 

@@ -1,0 +1,106 @@
+//! A foreign `poll` loop turns the driver, in a process of its own: the only thread of the process
+//! is the caller's, and an idle client costs next to nothing.
+
+mod common;
+
+use std::process::{Command, ExitCode};
+
+use common::{TABLE, bootstrap, cluster, rows};
+
+/// Set for the child: the bootstrap address.
+const ADDRESS: &str = "FLUSS_FOREIGN_LOOP";
+const ROWS: i32 = 500;
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod child {
+    use std::fs;
+    use std::time::{Duration, Instant};
+
+    use fluss_embedded::{Config, EmbeddedDriver, Turn, row};
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+    use super::{ROWS, TABLE};
+
+    fn threads() -> usize {
+        fs::read_dir("/proc/self/task").expect("the process's threads").count()
+    }
+
+    /// One round of a loop that knows nothing but a descriptor and a deadline. False after a
+    /// limit without anything to do.
+    fn round(driver: &mut EmbeddedDriver, limit: Duration) -> bool {
+        let left = driver.next_deadline().map(|at| at.saturating_duration_since(Instant::now()));
+        let wait = left.unwrap_or(limit).min(limit);
+        let mut fds = [PollFd::new(driver, PollFlags::IN)];
+        let wait = Timespec {
+            tv_sec: i64::try_from(wait.as_secs()).expect("seconds"),
+            tv_nsec: i64::from(wait.subsec_nanos()),
+        };
+        let ready = poll(&mut fds, Some(&wait)).expect("poll");
+        let due = driver.next_deadline().is_some_and(|at| at <= Instant::now());
+        if ready > 0 || due {
+            assert_ne!(driver.turn(Some(Duration::ZERO)).expect("a turn"), Turn::Closed);
+        }
+        ready > 0 || due
+    }
+
+    pub(super) fn run(address: &str) {
+        assert_eq!(threads(), 1, "before anything was done");
+        let config = Config::new(address).expect("an address");
+        let (fluss, mut driver) = fluss_embedded::connect_with(config).expect("a client");
+        driver.block_on(fluss.ready()).expect("turns").expect("a server");
+        let table = driver.block_on(fluss.table(TABLE)).expect("turns").expect("the table");
+        let writer = table.appender().build().expect("a writer");
+        let mut tickets = Vec::new();
+        for i in 0..ROWS {
+            tickets.push(writer.try_append(&row![i, "row"]).expect("there is memory"));
+        }
+        let start = Instant::now();
+        while tickets.iter().any(|ticket| ticket.outcome().is_none()) {
+            round(&mut driver, Duration::from_secs(1));
+            assert!(start.elapsed() < Duration::from_secs(30), "rows without an outcome");
+        }
+        for ticket in &tickets {
+            ticket.outcome().expect("an outcome").expect("written");
+        }
+        assert_eq!(threads(), 1, "with literal addresses");
+        idle(&mut driver);
+        let left = driver.block_on(fluss.close(Duration::from_secs(10))).expect("turns");
+        assert_eq!(left, Ok(0));
+        assert_eq!(threads(), 1, "after the close");
+    }
+
+    /// The driver counts the times it was entered.
+    fn idle(driver: &mut EmbeddedDriver) {
+        let (turns, start) = (driver.turns(), Instant::now());
+        let mut rounds = 0;
+        while start.elapsed() < Duration::from_secs(5) {
+            rounds += u32::from(round(driver, Duration::from_millis(500)));
+        }
+        let turns = driver.turns() - turns;
+        assert!(turns <= 25, "{turns} turns in 5 s without work");
+        assert!(rounds <= 25, "{rounds} wake-ups in 5 s without work");
+        println!("idle for 5 s: {turns} turns, {rounds} wake-ups");
+    }
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn main() -> ExitCode {
+    if let Ok(address) = std::env::var(ADDRESS) {
+        child::run(&address);
+        return ExitCode::SUCCESS;
+    }
+    let (fake, table) = cluster();
+    let program = std::env::current_exe().expect("this program");
+    let status = Command::new(program).env(ADDRESS, bootstrap(&fake)).status().expect("a child");
+    assert!(status.success(), "{status}");
+    assert_eq!(rows(&fake, table), u64::from(ROWS.unsigned_abs()));
+    println!("a foreign poll loop drove the client with one thread");
+    ExitCode::SUCCESS
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn main() -> ExitCode {
+    let _ = (ADDRESS, ROWS, TABLE, bootstrap, cluster, rows, Command::new);
+    println!("not run: this system has no descriptor for a foreign loop");
+    ExitCode::SUCCESS
+}
