@@ -7,7 +7,7 @@ use crate::connection::ConnectionEvent;
 use crate::connection::request::{Owner, Reply, RequestError};
 use crate::cx::Cx;
 use crate::error::Error;
-use crate::ids::ServerId;
+use crate::ids::{BucketKey, ServerId, TableId, TablePath};
 use crate::metadata::MetadataEvent;
 use crate::wish::ReadWish;
 use crate::writer::Wish;
@@ -102,25 +102,53 @@ impl Client {
                 self.lookups.handle_metadata(&*cluster);
                 self.commands.handle_metadata(&cluster);
             }
-            MetadataEvent::TableGone { id, error, .. } => {
-                self.writers.handle_gone(cx, |b| b.table == id, &error);
-                self.scanners.handle_gone(|b| b.table == id, &error);
-                self.lookups.handle_gone(|b| b.table == id, &error);
+            MetadataEvent::TableGone { id, error, .. } => self.on_table_gone(cx, id, &error),
+            MetadataEvent::TableFailed { path, error } => {
+                // Tables that were opened and dropped again before metadata ever saw them.
+                let cluster = Arc::clone(self.metadata.cluster());
+                let gone = |(id, at): (&TableId, &TablePath)| {
+                    (*at == path && cluster.table_by_id(*id).is_none()).then_some(*id)
+                };
+                let gone: Vec<TableId> = self.opened.iter().filter_map(gone).collect();
+                for id in gone {
+                    self.on_table_gone(cx, id, &error);
+                }
             }
             MetadataEvent::PartitionGone { table, id, error, .. } => {
                 let is = |b: &crate::ids::BucketKey| b.table == table && b.partition == Some(id);
                 self.writers.handle_gone(cx, is, &error);
                 self.scanners.handle_gone(is, &error);
                 self.lookups.handle_gone(is, &error);
+                self.commands.handle_gone(is, &error);
             }
             MetadataEvent::Unreachable { error } => {
                 self.commands.handle_unreachable(&error);
                 self.writers.note_trouble(&error);
             }
             // The new table comes with the old one's end; what failed is asked for again.
-            MetadataEvent::TableReplaced { .. }
-            | MetadataEvent::TableFailed { .. }
-            | MetadataEvent::PartitionFailed { .. } => {}
+            MetadataEvent::TableReplaced { .. } | MetadataEvent::PartitionFailed { .. } => {}
+        }
+    }
+
+    fn on_table_gone(&mut self, cx: &mut Cx<'_>, id: TableId, error: &Error) {
+        self.opened.remove(&id);
+        self.writers.handle_gone(cx, |b| b.table == id, error);
+        self.scanners.handle_gone(|b| b.table == id, error);
+        self.lookups.handle_gone(|b| b.table == id, error);
+        self.commands.handle_gone(|b| b.table == id, error);
+    }
+
+    /// The leader of a bucket is needed. A table that was just opened may not be known to metadata
+    /// yet, which is no sign that it was dropped.
+    fn want_leader(&mut self, cx: &mut Cx<'_>, bucket: BucketKey, stale_epoch: Option<i32>) {
+        let cluster = self.metadata.cluster();
+        if cluster.table_by_id(bucket.table).is_none()
+            && let Some(path) = self.opened.get(&bucket.table)
+            && cluster.table(path).is_none()
+        {
+            self.metadata.want_table(cx, path);
+        } else {
+            self.metadata.want_leader(cx, bucket, stale_epoch);
         }
     }
 
@@ -133,8 +161,8 @@ impl Client {
             busy = true;
             match wish {
                 Wish::Flush(server) => self.connections.want_flush(cx, server),
-                Wish::Leader(bucket) => self.metadata.want_leader(cx, bucket, None),
-                Wish::Refresh(bucket, epoch) => self.metadata.want_leader(cx, bucket, epoch),
+                Wish::Leader(bucket) => self.want_leader(cx, bucket, None),
+                Wish::Refresh(bucket, epoch) => self.want_leader(cx, bucket, epoch),
                 Wish::CloseConnection(conn) => {
                     let reason = "a bucket on it has moved to another leader";
                     self.connections.close(cx, conn, reason);
@@ -163,7 +191,7 @@ impl Client {
             busy = true;
             match wish {
                 ReadWish::Flush(server) => self.connections.want_flush(cx, server),
-                ReadWish::Leader(bucket) => self.metadata.want_leader(cx, bucket, None),
+                ReadWish::Leader(bucket) => self.want_leader(cx, bucket, None),
             }
         }
         while let Some(event) = self.scanners.poll_event().or_else(|| self.lookups.poll_event()) {
@@ -179,7 +207,7 @@ impl Client {
             busy = true;
             match out {
                 Ok((server, request)) => self.connections.enqueue(cx, server, request),
-                Err(bucket) => self.metadata.want_leader(cx, bucket, None),
+                Err(bucket) => self.want_leader(cx, bucket, None),
             }
         }
         while let Some(event) = self.commands.poll_event() {

@@ -4,7 +4,7 @@ mod drain;
 mod transmit;
 mod verbs;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::connection::Connections;
 use crate::cx::Cx;
 use crate::error::Result;
-use crate::ids::{CommandId, ConnId};
+use crate::ids::{CommandId, ConnId, TableId, TablePath};
 use crate::lookup::Lookups;
 use crate::metadata::{Cluster, Metadata};
 use crate::output::{Action, CommandAnswer, Counters, Event, TimerReason, closed};
@@ -49,6 +49,8 @@ pub struct Client {
     scanners: Scanners,
     lookups: Lookups,
     commands: Commands,
+    /// Where tables are that were opened and not dropped since.
+    opened: BTreeMap<TableId, TablePath>,
     events: VecDeque<Event>,
     closing: Closing,
 }
@@ -76,6 +78,7 @@ impl Client {
             scanners: Scanners::new(),
             lookups: Lookups::new(),
             commands: Commands::new(),
+            opened: BTreeMap::new(),
             events: VecDeque::new(),
             closing: Closing::No,
             rng,

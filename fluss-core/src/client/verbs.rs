@@ -6,7 +6,9 @@ use super::Client;
 use crate::command::Call;
 use crate::config::WriterConfig;
 use crate::error::Result;
-use crate::ids::{BatchId, BucketKey, CommandId, LaneId, ScannerKey, TablePath, WriterKey};
+use crate::ids::{
+    BatchId, BucketKey, CommandId, LaneId, ScannerKey, TableId, TablePath, WriterKey,
+};
 use crate::lookup::LookupRequest;
 use crate::scanner::{BucketProgress, ScannerOptions, TakeLimits, Taken};
 use crate::time::Instant;
@@ -28,9 +30,13 @@ impl Client {
 
 /// Tables: what to keep an eye on.
 impl Client {
-    /// Asks for a table's leaders ahead of the first request that needs one.
-    pub fn watch_table(&mut self, path: &TablePath, now: Instant) {
-        self.step(now, |client, cx| client.metadata.want_table(cx, path));
+    /// Asks for the leaders of the table at this path ahead of the first request that needs one.
+    /// From now on the path tells where to ask for the table with this id.
+    pub fn watch_table(&mut self, path: &TablePath, id: TableId, now: Instant) {
+        self.step(now, |client, cx| {
+            client.opened.insert(id, path.clone());
+            client.metadata.want_table(cx, path);
+        });
     }
 }
 

@@ -29,6 +29,8 @@ pub enum Target {
     AnyServer,
     /// The leader of this bucket.
     Leader(BucketKey),
+    /// This server and no other.
+    Server(ServerId),
 }
 
 /// The error code inside a response body, if it holds one; given for calls whose errors do not come
@@ -162,6 +164,12 @@ impl Commands {
                     metadata.want_servers(cx);
                     continue;
                 }
+                Target::Server(server) if metadata.cluster().has_server(server) => server,
+                Target::Server(_) => {
+                    self.stuck.insert(id);
+                    metadata.want_servers(cx);
+                    continue;
+                }
                 Target::Leader(bucket) => match metadata.cluster().leader(bucket) {
                     Some(server) => server,
                     None => {
@@ -181,6 +189,19 @@ impl Commands {
             return Some(Ok((server, request)));
         }
         None
+    }
+
+    /// These buckets exist no more: calls that wait for a leader of one end with this error.
+    pub(crate) fn handle_gone(&mut self, gone: impl Fn(&BucketKey) -> bool, error: &Error) {
+        let commands = &self.commands;
+        let is_gone = |id: &CommandId| match commands.get(id).map(|command| command.call.target) {
+            Some(Target::Leader(bucket)) => gone(&bucket),
+            _ => false,
+        };
+        let ids: Vec<CommandId> = self.stuck.iter().copied().filter(is_gone).collect();
+        for id in ids {
+            self.done(id, Err(error.clone()));
+        }
     }
 
     pub(crate) fn handle_metadata(&mut self, _cluster: &Cluster) {
@@ -218,7 +239,9 @@ impl Commands {
         if verdict.refresh {
             match call.target {
                 Target::Leader(bucket) => metadata.want_leader(cx, bucket, None),
-                Target::Coordinator | Target::AnyServer => metadata.want_servers(cx),
+                Target::Coordinator | Target::AnyServer | Target::Server(_) => {
+                    metadata.want_servers(cx);
+                }
             }
         }
         self.wait(cx, id, verdict.error);

@@ -87,7 +87,7 @@ impl Fluss {
         Pending::new(self, async move {
             let path = path?;
             let info = fluss.table_info(&path).await?;
-            fluss.shared().with(|core, now| core.client.watch_table(&path, now));
+            fluss.shared().with(|core, now| core.client.watch_table(&path, info.id, now));
             Ok(Table::new(fluss, info))
         })
     }

@@ -12,33 +12,44 @@
 //! | [`append`], [`upsert`] | the writers |
 //! | [`scan`], [`scan_builder`] | the log scanner |
 //! | [`offsets`] | where logs begin and end |
+//! | [`lookup`] | reading rows by key |
+//! | [`admin`], [`servers`] | databases, tables, partitions; the servers themselves |
 //! | [`ticket`], [`pending`] | what is being waited for |
 
+mod admin;
 mod append;
 mod cell;
 mod driver;
 mod fluss;
 mod hand_in;
 mod lane;
+mod lookup;
+mod lookup_plan;
 mod offsets;
 mod pending;
 mod scan;
 mod scan_builder;
+mod servers;
 mod shared;
 mod signal;
 mod table;
+#[cfg(test)]
+mod testkit;
 mod ticket;
 mod upsert;
 mod writer;
 
+pub use admin::{Admin, PartitionInfo, ServerInfo};
 pub use append::{AppendAll, AppendBuilder, AppendWriter};
 pub use driver::{Driver, Net, Socket};
 pub use fluss::Fluss;
 pub use hand_in::{HandIn, HandInAll};
+pub use lookup::{Found, Lookup, Lookuper};
 pub use offsets::{BucketOffset, OffsetSpec};
 pub use pending::Pending;
 pub use scan::{LogScanner, NextBatch};
 pub use scan_builder::ScanBuilder;
+pub use servers::{ApiRange, Ping};
 pub use shared::Clock;
 pub use signal::{Park, Signal, Sleep};
 pub use table::{Table, TableInfo};

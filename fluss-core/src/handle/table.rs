@@ -6,6 +6,7 @@ use fluss_proto::message::GetTableInfoResponse;
 
 use super::append::AppendBuilder;
 use super::fluss::Fluss;
+use super::lookup::Lookuper;
 use super::upsert::UpsertBuilder;
 use crate::error::{Error, Result};
 use crate::ids::{BucketKey, TableId, TablePath};
@@ -82,6 +83,13 @@ impl TableInfo {
         self.descriptor.bucket_count.and_then(|n| i32::try_from(n).ok()).unwrap_or(1).max(1)
     }
 
+    /// The names of the partition columns, in the order of the partition key.
+    pub(crate) fn partition_columns(&self) -> Vec<String> {
+        let columns = self.schema().columns();
+        let key = self.descriptor.partition_key.iter();
+        key.filter_map(|index| columns.get(*index)).map(|column| column.name.clone()).collect()
+    }
+
     pub(crate) fn bucket(&self, bucket: i32) -> BucketKey {
         BucketKey { table: self.id, partition: None, bucket }
     }
@@ -123,5 +131,13 @@ impl Table {
     /// A writer that upserts and deletes rows; for primary-key tables.
     pub fn upserter(&self) -> UpsertBuilder {
         UpsertBuilder::new(self.clone())
+    }
+
+    /// Reads rows by key; for primary-key tables.
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] for a table without a primary key, or whose keys follow a data lake.
+    pub fn lookuper(&self) -> Result<Lookuper> {
+        Lookuper::new(self.clone())
     }
 }

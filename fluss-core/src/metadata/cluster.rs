@@ -84,6 +84,16 @@ impl Cluster {
         coordinator.chain(tablets).collect()
     }
 
+    /// Whether this server is alive as far as known. Bootstrap addresses name no server.
+    #[must_use]
+    pub fn has_server(&self, server: ServerId) -> bool {
+        match server {
+            ServerId::Coordinator => self.coordinator.is_some(),
+            ServerId::Tablet(id) => self.tablets.contains_key(&id),
+            ServerId::Bootstrap(_) => false,
+        }
+    }
+
     /// The table at this path.
     #[must_use]
     pub fn table(&self, path: &TablePath) -> Option<&Arc<TableMeta>> {

@@ -1,0 +1,173 @@
+//! Handles on a fake cluster, in one thread and without waiting: where nothing else can happen, the
+//! clock moves on to the next timer.
+
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+
+use fluss_proto::frame::FrameReader;
+
+use super::driver::{Driver, Net, Socket};
+use super::fluss::Fluss;
+use super::shared::Clock;
+use super::signal::{Signal, Sleep, lock};
+use crate::config::Config;
+use crate::ids::{Address, ConnId, ServerId};
+use crate::testing::cluster::{ClusterOptions, FakeCluster};
+use crate::time::Instant;
+
+#[derive(Clone, Default)]
+struct TestClock(Arc<AtomicU64>);
+
+impl Clock for TestClock {
+    fn now(&self) -> Instant {
+        Instant::from_micros(self.0.load(Ordering::Relaxed))
+    }
+}
+
+struct TestNet {
+    cluster: Arc<Mutex<FakeCluster>>,
+    clock: TestClock,
+    armed: Option<Instant>,
+}
+
+struct TestSocket {
+    cluster: Arc<Mutex<FakeCluster>>,
+    clock: TestClock,
+    conn: ConnId,
+}
+
+impl Net for TestNet {
+    type Socket = TestSocket;
+
+    fn connect(
+        &mut self,
+        address: Address,
+    ) -> Pin<Box<dyn Future<Output = io::Result<TestSocket>> + Send>> {
+        let mut cluster = lock(&self.cluster);
+        let server = cluster.servers().find(|s| cluster.address(*s) == Some(&address));
+        let socket = server.and_then(|server| cluster.open(server)).map(|conn| TestSocket {
+            cluster: Arc::clone(&self.cluster),
+            clock: self.clock.clone(),
+            conn,
+        });
+        let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
+        Box::pin(std::future::ready(socket.ok_or_else(refused)))
+    }
+
+    fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
+    fn poll_timer(&mut self, _: &mut Context<'_>, at: Option<Instant>) -> Poll<()> {
+        self.armed = at;
+        match at {
+            Some(at) if at <= self.clock.now() => Poll::Ready(()),
+            _ => Poll::Pending,
+        }
+    }
+}
+
+impl Socket for TestSocket {
+    fn poll_read(
+        &mut self,
+        _: &mut Context<'_>,
+        reader: &mut FrameReader,
+    ) -> Poll<io::Result<usize>> {
+        let mut cluster = lock(&self.cluster);
+        match cluster.poll_output(self.conn) {
+            Some(bytes) => {
+                let mut rest = &bytes[..];
+                while !rest.is_empty() {
+                    reader.read_from(&mut rest)?;
+                }
+                Poll::Ready(Ok(bytes.len()))
+            }
+            None if cluster.is_closed(self.conn) => Poll::Ready(Ok(0)),
+            None => Poll::Pending,
+        }
+    }
+
+    fn poll_write(
+        &mut self,
+        _: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let now = self.clock.now();
+        let mut cluster = lock(&self.cluster);
+        for piece in pieces {
+            cluster.handle_bytes(self.conn, piece, now);
+        }
+        Poll::Ready(Ok(pieces.iter().map(|piece| piece.len()).sum()))
+    }
+}
+
+impl Drop for TestSocket {
+    fn drop(&mut self) {
+        lock(&self.cluster).close(self.conn);
+    }
+}
+
+/// A client of a fake cluster.
+pub(super) struct Stage {
+    pub(super) fluss: Fluss,
+    cluster: Arc<Mutex<FakeCluster>>,
+    clock: TestClock,
+    driver: Driver<TestNet>,
+}
+
+impl Stage {
+    pub(super) fn new() -> Self {
+        Self::with(ClusterOptions::default())
+    }
+
+    pub(super) fn with(options: ClusterOptions) -> Self {
+        let cluster = FakeCluster::new(options);
+        let address = cluster.address(ServerId::Coordinator).expect("there is one").clone();
+        let cluster = Arc::new(Mutex::new(cluster));
+        let clock = TestClock::default();
+        let net = TestNet { cluster: Arc::clone(&cluster), clock: clock.clone(), armed: None };
+        let config = Config::with_addresses(vec![address]);
+        let made = Fluss::new(config, net, clock.clone(), Sleep);
+        let (fluss, driver) = made.expect("sound settings");
+        Self { fluss, cluster, clock, driver }
+    }
+
+    /// Does something to the cluster.
+    pub(super) fn cluster<R>(&self, act: impl FnOnce(&mut FakeCluster) -> R) -> R {
+        act(&mut lock(&self.cluster))
+    }
+
+    /// Runs a future to its end.
+    pub(super) fn run<F: Future>(&mut self, future: F) -> F::Output {
+        let signal = Arc::new(Signal::default());
+        let waker = Waker::from(Arc::clone(&signal));
+        let mut context = Context::from_waker(&waker);
+        let mut future = pin!(future);
+        for _ in 0..100_000 {
+            if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+                return output;
+            }
+            let over = Pin::new(&mut self.driver).poll(&mut context).is_ready();
+            if signal.take() {
+                continue;
+            }
+            assert!(!over, "the driver ended before the future");
+            self.wait();
+        }
+        panic!("the future comes to no end");
+    }
+
+    /// Nothing can happen now: lets time pass until something can.
+    fn wait(&mut self) {
+        let mut cluster = lock(&self.cluster);
+        let next = [self.driver.net().armed, cluster.poll_timeout()].into_iter().flatten().min();
+        let next = next.expect("the future waits for nothing that could happen");
+        let now = next.max(self.clock.now());
+        self.clock.0.store(now.as_micros(), Ordering::Relaxed);
+        cluster.handle_timeout(now);
+    }
+}
