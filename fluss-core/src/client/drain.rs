@@ -115,7 +115,7 @@ impl Client {
                 }
             }
             MetadataEvent::PartitionGone { table, id, error, .. } => {
-                let is = |b: &crate::ids::BucketKey| b.table == table && b.partition == Some(id);
+                let is = |b: &BucketKey| b.table == table && b.partition == Some(id);
                 self.writers.handle_gone(cx, is, &error);
                 self.scanners.handle_gone(is, &error);
                 self.lookups.handle_gone(is, &error);

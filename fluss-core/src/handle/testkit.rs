@@ -49,6 +49,7 @@ impl Net for TestNet {
     ) -> Pin<Box<dyn Future<Output = io::Result<TestSocket>> + Send>> {
         let mut cluster = lock(&self.cluster);
         let server = cluster.servers().find(|s| cluster.address(*s) == Some(&address));
+        let server = server.filter(|_| !address.host.ends_with(".invalid"));
         let socket = server.and_then(|server| cluster.open(server)).map(|conn| TestSocket {
             cluster: Arc::clone(&self.cluster),
             clock: self.clock.clone(),
