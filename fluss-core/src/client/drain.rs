@@ -60,6 +60,7 @@ impl Client {
         self.writers.handle_unreachable(server, error);
         self.scanners.handle_unreachable(server);
         self.lookups.handle_unreachable(cx, server, error);
+        self.commands.note_trouble(server, error);
     }
 
     /// Gives an answer to whoever asked.

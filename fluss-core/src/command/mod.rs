@@ -81,8 +81,8 @@ enum State {
     Due,
     /// To be sent again at this time.
     Waiting(Instant),
-    /// On its way.
-    Sent,
+    /// On its way to this server.
+    Sent(ServerId),
 }
 
 const BACKOFF: BackoffConfig =
@@ -178,7 +178,7 @@ impl Commands {
                     }
                 },
             };
-            command.state = State::Sent;
+            command.state = State::Sent(server);
             let limit = cx.now + cx.config.request_deadline;
             let request = Outgoing {
                 api: command.call.api,
@@ -270,6 +270,14 @@ impl Commands {
                 command.state = State::Due;
                 self.due.insert(id);
             }
+        }
+    }
+
+    /// A server cannot be reached. What is on its way there goes on waiting for it, but if it waits
+    /// in vain the reason is known.
+    pub(crate) fn note_trouble(&mut self, server: ServerId, error: &Error) {
+        for command in self.commands.values_mut().filter(|c| c.state == State::Sent(server)) {
+            command.last = Some(error.clone());
         }
     }
 
