@@ -82,6 +82,7 @@ mod wish;
 mod writer;
 
 pub use fluss_proto::frame::FrameReader;
+pub use fluss_proto::record::ChangeType;
 pub use fluss_proto::segments::Segments;
 pub use fluss_proto::{ApiKey, ErrorCode};
 

@@ -1,0 +1,52 @@
+//! The main job on a real cluster, on smol.
+
+use fluss_smol::row::OwnedRow;
+use fluss_smol::{
+    Ack, AppendWriter, Error, LogScanner, Lookuper, Pending, ScanBatch, Ticket, UpsertWriter,
+    WriteError,
+};
+use fluss_tools::cluster::{ClusterOptions, RealCluster, real_cluster_or_skip};
+use fluss_tools::main_job::{Job, RowOf, Waits, run};
+use smol::block_on;
+
+struct Smol;
+
+impl Waits for Smol {
+    fn pending<T>(&self, call: Pending<T>) -> Result<T, Error> {
+        block_on(call)
+    }
+
+    fn append(&self, writer: &AppendWriter, row: &RowOf) -> Result<Ticket, Error> {
+        block_on(writer.append(row))
+    }
+
+    fn upsert(&self, writer: &UpsertWriter, row: &RowOf) -> Result<Ticket, Error> {
+        block_on(writer.upsert(row))
+    }
+
+    fn ticket(&self, ticket: Ticket) -> Result<Ack, WriteError> {
+        block_on(ticket)
+    }
+
+    fn next(&self, scanner: &mut LogScanner) -> Result<Option<ScanBatch>, Error> {
+        block_on(scanner.next_batch())
+    }
+
+    fn lookup(&self, lookuper: &Lookuper, id: i64) -> Result<Option<OwnedRow>, Error> {
+        block_on(lookuper.lookup(&(id,)))
+    }
+}
+
+#[test]
+fn rows_travel_to_a_real_cluster_and_back_exactly_once_each() {
+    if !real_cluster_or_skip("smol: rows travel to a real cluster and back exactly once each") {
+        return;
+    }
+    let cluster = RealCluster::start(ClusterOptions::default()).expect("a cluster");
+    let bootstrap = cluster.bootstrap().join(",");
+    let waits = Smol;
+    let fluss = block_on(fluss_smol::connect(&bootstrap)).expect("a connection");
+    run(&cluster, &fluss, &waits, "smol", Job::sized(50_000));
+    let left = waits.pending(fluss.close(std::time::Duration::from_secs(10)));
+    assert_eq!(left, Ok(0), "rows left at close");
+}
