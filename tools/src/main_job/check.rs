@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 
 use fluss_core::ChangeType;
-use fluss_core::{BucketKey, RowView, Table};
+use fluss_core::Table;
+use fluss_core::batch::RowView;
+use fluss_core::ids::BucketKey;
 
 use super::{Job, RowOf, Told, Waits, must};
 
@@ -67,7 +69,7 @@ pub(super) fn changelog(table: &Table, waits: &impl Waits, told: &[Told], job: J
             assert_eq!(kinds, [insert], "key {id}");
         }
     }
-    let writes = job.rows + job.rows.div_ceil(10);
+    let writes = job.rows + (job.rows + 9) / 10;
     assert_eq!(told.len() as i64, writes, "acknowledgements");
     for (row, ack) in told {
         let list = &changes[&row.id];

@@ -32,7 +32,11 @@ pub trait Waits: Sync {
     /// Waits for the next batch.
     fn next(&self, scanner: &mut LogScanner) -> Result<Option<ScanBatch>, Error>;
     /// Looks a key up.
-    fn lookup(&self, lookuper: &Lookuper, id: i64) -> Result<Option<fluss_core::row::OwnedRow>, Error>;
+    fn lookup(
+        &self,
+        lookuper: &Lookuper,
+        id: i64,
+    ) -> Result<Option<fluss_core::row::OwnedRow>, Error>;
 }
 
 /// A row of the job: its number, and which write of that number it is.
@@ -131,7 +135,13 @@ fn must<T, E: Debug>(what: &str, result: Result<T, E>) -> T {
 ///
 /// # Panics
 /// Whenever something is not as it should be.
-pub fn run(cluster: &RealCluster, fluss: &Fluss, waits: &impl Waits, name: &str, job: Job) -> Times {
+pub fn run(
+    cluster: &RealCluster,
+    fluss: &Fluss,
+    waits: &impl Waits,
+    name: &str,
+    job: Job,
+) -> Times {
     let losses = TableLosses::new();
     let log = make(cluster, fluss, waits, &losses, &format!("fluss.{name}_log"), false);
     let pk = make(cluster, fluss, waits, &losses, &format!("fluss.{name}_pk"), true);
