@@ -1,4 +1,6 @@
-//! Tools around the Fluss client: the launcher of a real cluster for tests.
+//! Tools around the Fluss client: the `fluss` command line, and the launcher of a real cluster for
+//! tests.
 
+pub mod cli;
 pub mod cluster;
 pub mod main_job;

@@ -1,0 +1,7 @@
+//! The `fluss` command line.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    fluss_tools::cli::main()
+}

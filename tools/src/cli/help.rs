@@ -1,0 +1,127 @@
+//! `fluss help`.
+
+use std::fmt::Write as _;
+
+use fluss_core::ErrorCode;
+
+use super::failure::{Failure, NAMES, Result};
+use super::output::Output;
+use super::settings;
+use super::spec::{COMMANDS, CommandSpec, GLOBAL, OptionSpec, command};
+
+/// Prints help about a command, `errors`, `settings`, or everything.
+pub(crate) fn print(topic: Option<&str>) -> Result<()> {
+    let text = text(topic)?;
+    let mut out = Output::new();
+    text.lines().try_for_each(|line| out.line(line))?;
+    out.flush()
+}
+
+pub(crate) fn version() -> Result<()> {
+    let mut out = Output::new();
+    out.line(concat!("fluss ", env!("CARGO_PKG_VERSION")))?;
+    out.flush()
+}
+
+fn text(topic: Option<&str>) -> Result<String> {
+    match topic {
+        None => Ok(overview()),
+        Some("errors") => Ok(errors()),
+        Some("settings") => Ok(known_settings()),
+        Some(name) => match command(name) {
+            Some(command) => Ok(about(command)),
+            None => Err(Failure::usage(format!("there is no help about `{name}`"))),
+        },
+    }
+}
+
+fn overview() -> String {
+    let mut out = String::from(
+        "fluss: a command line for Apache Fluss\n\nUsage: fluss COMMAND [ARGUMENTS] [OPTIONS]\n\n\
+         Commands:\n",
+    );
+    // Writing to a String cannot fail.
+    for command in COMMANDS {
+        let _ = writeln!(out, "  {:18} {}", command.name, command.about);
+    }
+    out.push_str("\nOptions of all commands:\n");
+    GLOBAL.iter().for_each(|option| push_option(&mut out, option));
+    out.push_str(
+        "\nData goes to standard output, one JSON object a line; everything else to standard \
+         error.\nExit codes: 0 done, 1 the work failed or part of it did, 2 wrong usage, \
+         130 interrupted.\n`fluss help COMMAND`, `fluss help errors` and `fluss help settings` tell \
+         more.\n",
+    );
+    out
+}
+
+fn about(command: &CommandSpec) -> String {
+    let mut out = format!("fluss {}", command.name);
+    for argument in command.arguments {
+        let _ = write!(out, " {argument}");
+    }
+    let _ = writeln!(out, " [OPTIONS]: {}", command.about);
+    if !command.options.is_empty() {
+        out.push_str("\nOptions:\n");
+        command.options.iter().for_each(|option| push_option(&mut out, option));
+    }
+    out.push_str("\nOptions of all commands:\n");
+    GLOBAL.iter().for_each(|option| push_option(&mut out, option));
+    out
+}
+
+fn push_option(out: &mut String, option: &OptionSpec) {
+    let short = option.short.map(|letter| format!("-{letter}, ")).unwrap_or_default();
+    let value = option.value.map(|value| format!(" {value}")).unwrap_or_default();
+    let many = if option.many { " (repeatable)" } else { "" };
+    let name = format!("{short}--{}{value}", option.long);
+    let _ = writeln!(out, "  {name:32} {}{many}", option.about);
+}
+
+fn errors() -> String {
+    let mut out = String::from("Errors that no server made; their code is null:\n\n");
+    for (name, meaning) in NAMES {
+        let _ = writeln!(out, "  {name:20} {meaning}");
+    }
+    out.push_str("\nErrors of servers, by their code:\n\n");
+    for info in ErrorCode::TABLE {
+        let _ = writeln!(out, "  {:3}  {:48} {}", info.code.0, info.name, info.meaning);
+    }
+    out
+}
+
+fn known_settings() -> String {
+    let mut out = String::from("Settings with an effect:\n\n");
+    for (key, _) in settings::known().filter(|(_, note)| note.is_none()) {
+        let _ = writeln!(out, "  {key}");
+    }
+    out.push_str("\nSettings of the Java client that are accepted and have none:\n\n");
+    for (key, note) in settings::known() {
+        if let Some(note) = note {
+            let _ = writeln!(out, "  {key}: {note}");
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_and_every_name_of_an_error_is_explained() {
+        let all = overview();
+        for command in COMMANDS {
+            assert!(all.contains(command.about), "{}", command.name);
+            let text = about(command);
+            for option in command.options {
+                assert!(text.contains(&format!("--{}", option.long)), "{}", option.long);
+            }
+        }
+        let errors = errors();
+        assert!(errors.contains("AUTHORIZATION_EXCEPTION"));
+        assert!(NAMES.iter().all(|(name, _)| errors.contains(name)));
+        assert!(known_settings().contains("client.writer.batch-timeout"));
+        assert!(matches!(text(Some("nonsense")), Err(Failure::Usage(_))));
+    }
+}

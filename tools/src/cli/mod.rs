@@ -1,0 +1,117 @@
+//! The `fluss` command line.
+//!
+//! | room | what it holds |
+//! |---|---|
+//! | [`spec`], [`args`], [`help`] | the table of commands, and the arguments read by it |
+//! | [`settings`], [`units`], [`nearest`] | settings by their Java names |
+//! | [`session`], [`wait`] | a client for one command; waiting that a signal ends |
+//! | [`row_in`], [`json`] | rows as JSON, in and out |
+//! | [`input`], [`output`], [`progress`] | the three standard streams |
+//! | [`admin`], [`create`], [`describe`], [`partition`] | tables and what is around them |
+//! | [`produce`], [`consume`], [`lookup`] | rows |
+//! | [`failure`] | how a command ends |
+
+mod admin;
+mod args;
+mod consume;
+mod create;
+mod describe;
+mod failure;
+mod help;
+mod input;
+mod json;
+mod lookup;
+mod nearest;
+mod output;
+mod partition;
+mod produce;
+mod progress;
+mod row_in;
+mod session;
+mod settings;
+mod spec;
+mod units;
+mod wait;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use args::{Args, Parsed};
+use failure::{Failure, Result, Status};
+use output::{Output, say};
+use session::Session;
+
+/// Runs the command line of this process and answers its exit code.
+#[must_use]
+pub fn main() -> ExitCode {
+    ExitCode::from(run(std::env::args_os().skip(1)))
+}
+
+fn run(arguments: impl Iterator<Item = OsString>) -> u8 {
+    let result = args::parse(arguments).and_then(|parsed| match parsed {
+        Parsed::Help(topic) => help::print(topic.as_deref()).map(|()| Status::Done),
+        Parsed::Version => help::version().map(|()| Status::Done),
+        Parsed::Run(args) => run_command(&args),
+    });
+    match result {
+        Ok(Status::Done) => 0,
+        Ok(Status::Partly) => 1,
+        Err(failure) => {
+            match &failure {
+                Failure::OutputClosed => {}
+                Failure::Usage(text) => say(&format!("{text}\nSee `fluss help`.")),
+                other => say(&other.to_string()),
+            }
+            failure.exit_code()
+        }
+    }
+}
+
+fn run_command(args: &Args) -> Result<Status> {
+    let interrupted = interrupt_flag()?;
+    let work = prepare(args)?;
+    let session = Session::open(args, interrupted)?;
+    let mut out = Output::new();
+    let result = work(&session, &mut out).and_then(|status| out.flush().map(|()| status));
+    session.close();
+    result
+}
+
+#[cfg(unix)]
+fn interrupt_flag() -> Result<Arc<AtomicBool>> {
+    crate::cluster::interrupt_flag()
+        .map_err(|error| Failure::failed(format!("cannot listen to signals: {error}")))
+}
+
+/// Where there are no signals, the system ends the process by itself.
+#[cfg(not(unix))]
+fn interrupt_flag() -> Result<Arc<AtomicBool>> {
+    Ok(Arc::default())
+}
+
+/// What is left to do once the arguments were found to be sound.
+type Work<'a> = Box<dyn FnOnce(&Session, &mut Output) -> Result<Status> + 'a>;
+
+/// Checks the arguments before anything is connected.
+fn prepare(args: &Args) -> Result<Work<'_>> {
+    match args.command.name {
+        "ping" => Ok(Box::new(admin::ping)),
+        "databases" => Ok(Box::new(admin::databases)),
+        "tables" => admin::tables(args),
+        "create-database" => admin::create_database(args),
+        "drop-database" => admin::drop_database(args),
+        "create" => create::prepare(args),
+        "drop" => admin::drop_table(args),
+        "describe" => describe::prepare(args),
+        "partitions" => partition::list(args),
+        "create-partition" => partition::create(args),
+        "drop-partition" => partition::drop(args),
+        "offsets" => partition::offsets(args),
+        "produce" => produce::prepare(args),
+        "consume" => consume::prepare(args),
+        "lookup" => lookup::prepare(args),
+        other => Err(Failure::usage(format!("the command `{other}` cannot be run"))),
+    }
+}

@@ -1,0 +1,412 @@
+//! `fluss produce`: rows from standard input to a table.
+
+use std::collections::VecDeque;
+use std::fs::{File, OpenOptions};
+use std::io::{BufWriter, Write as _};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use fluss_core::row::OwnedRow;
+use fluss_core::{Ack, AppendWriter, Table, Ticket, UpsertWriter, WriteError};
+
+use super::Work;
+use super::args::Args;
+use super::failure::{Failure, Problem, Result, Status};
+use super::input::{CHUNK_LINES, Line, Lines, Next};
+use super::output::{Output, say};
+use super::partition::Partitions;
+use super::progress::Progress;
+use super::row_in::RowReader;
+use super::session::Session;
+
+/// Rows without an outcome at which reading pauses.
+const MAX_WAITING: usize = 1_000_000;
+/// How long to wait for input before outcomes are looked at.
+const TICK: Duration = Duration::from_millis(10);
+/// Problems that standard error tells in full.
+const TOLD: u64 = 10;
+
+struct Options {
+    delete: bool,
+    columns: Option<Vec<String>>,
+    report: bool,
+    dead_letter: Option<String>,
+}
+
+pub(crate) fn prepare(args: &Args) -> Result<Work<'_>> {
+    let path = args.table()?;
+    let options = Options {
+        delete: args.has("delete"),
+        columns: args.list("columns")?,
+        report: args.has("report"),
+        dead_letter: args.value("dead-letter").map(str::to_owned),
+    };
+    Ok(Box::new(move |session, out| {
+        let table = session.table(path)?;
+        Run::new(session, out, &table, &options)?.run()
+    }))
+}
+
+/// A writer of the kind that the table wants.
+enum Writer {
+    Append(AppendWriter),
+    Upsert(UpsertWriter),
+    Delete(UpsertWriter),
+}
+
+impl Writer {
+    /// The writer, and the columns that its rows consist of.
+    fn open(session: &Session, table: &Table, options: &Options) -> Result<(Self, Vec<usize>)> {
+        let info = table.info();
+        let schema = info.schema();
+        let all = || (0..schema.columns().len()).collect();
+        let config = session.settings.writer.clone();
+        if !info.has_primary_key() {
+            if options.delete || options.columns.is_some() {
+                let path = &info.path;
+                return Err(Failure::failed(format!(
+                    "{path} has no primary key: --delete and --columns are for tables with one"
+                )));
+            }
+            return Ok((Self::Append(table.appender().config(config).build()?), all()));
+        }
+        let mut builder = table.upserter().config(config);
+        let mut columns = all();
+        if let Some(names) = &options.columns {
+            columns = schema
+                .indexes_of("columns to write", names)
+                .map_err(|e| Failure::failed(format!("{}: {e}", info.path)))?;
+            builder = builder.columns(names.clone());
+        }
+        let writer = builder.build()?;
+        Ok(match options.delete {
+            true => (Self::Delete(writer), schema.primary_key().to_vec()),
+            false => (Self::Upsert(writer), columns),
+        })
+    }
+
+    /// Hands a row in; waits for memory.
+    fn put(&self, session: &Session, row: &OwnedRow) -> Result<fluss_core::Result<Ticket>> {
+        match self {
+            Self::Append(writer) => session.wait(writer.append(row)),
+            Self::Upsert(writer) => session.wait(writer.upsert(row)),
+            Self::Delete(writer) => session.wait(writer.delete(row)),
+        }
+    }
+
+    /// Sends what is open.
+    fn seal(&self) {
+        // The outcomes are told by the tickets; dropping the wait cancels nothing.
+        drop(match self {
+            Self::Append(writer) => writer.flush(),
+            Self::Upsert(writer) | Self::Delete(writer) => writer.flush(),
+        });
+    }
+
+    fn is_append(&self) -> bool {
+        matches!(self, Self::Append(_))
+    }
+}
+
+/// A row whose outcome was not told yet.
+struct Waiting {
+    row: u64,
+    /// As it came, for the dead-letter file.
+    line: Option<Vec<u8>>,
+    claim: Claim,
+}
+
+enum Claim {
+    Sent(Ticket),
+    Refused(Problem),
+}
+
+enum Outcome {
+    Written(Ack),
+    NotWritten(Problem),
+    Unknown(Problem),
+}
+
+impl From<std::result::Result<Ack, WriteError>> for Outcome {
+    fn from(outcome: std::result::Result<Ack, WriteError>) -> Self {
+        match outcome {
+            Ok(ack) => Self::Written(ack),
+            Err(error @ WriteError::NotWritten(_)) => Self::NotWritten((&error).into()),
+            // Anything else that may come is no proof that the row is not there.
+            Err(error) => Self::Unknown((&error).into()),
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Tally {
+    written: u64,
+    not_written: u64,
+    unknown: u64,
+}
+
+/// Why reading ended before the input did.
+enum Stop {
+    Interrupted,
+    OutputClosed,
+    /// The input or a file failed.
+    Failed(Failure),
+}
+
+struct Run<'a> {
+    session: &'a Session,
+    out: &'a mut Output,
+    options: &'a Options,
+    reader: RowReader,
+    writer: Writer,
+    partitions: Partitions,
+    dead_letter: Option<BufWriter<File>>,
+    waiting: VecDeque<Waiting>,
+    tally: Tally,
+    progress: Progress,
+    /// The last row taken from the input.
+    last_row: u64,
+    bytes: u64,
+    /// Standard output is still read by somebody.
+    output_open: bool,
+}
+
+impl<'a> Run<'a> {
+    fn new(
+        session: &'a Session,
+        out: &'a mut Output,
+        table: &Table,
+        options: &'a Options,
+    ) -> Result<Self> {
+        let (writer, columns) = Writer::open(session, table, options)?;
+        let reader = RowReader::new(table.info().schema(), &columns, options.delete);
+        let dead_letter = options.dead_letter.as_deref().map(open_dead_letter).transpose()?;
+        Ok(Self {
+            session,
+            out,
+            options,
+            reader,
+            writer,
+            partitions: Partitions::new(table),
+            dead_letter,
+            waiting: VecDeque::new(),
+            tally: Tally::default(),
+            progress: Progress::new(session.quiet),
+            last_row: 0,
+            bytes: 0,
+            output_open: true,
+        })
+    }
+
+    fn run(mut self) -> Result<Status> {
+        let lines = Lines::of_stdin()?;
+        let stop = loop {
+            match self.step(&lines) {
+                Ok(true) => {}
+                Ok(false) => break None,
+                Err(stop) => break Some(stop),
+            }
+        };
+        self.writer.seal();
+        let settled = self.settle_all();
+        self.progress.end();
+        let Tally { written, not_written, unknown } = self.tally;
+        if let Some(stop) = &stop {
+            let why = match stop {
+                Stop::Interrupted => "interrupted",
+                Stop::OutputClosed => "standard output was closed",
+                Stop::Failed(_) => "an error ended the input",
+            };
+            say(&format!("{why}: stopped after row {}", self.last_row));
+        }
+        self.session.summary(&format!(
+            "{written} rows written, {not_written} not written, {unknown} with an unknown outcome"
+        ));
+        settled?;
+        match stop {
+            Some(Stop::Interrupted) => Err(Failure::Interrupted),
+            Some(Stop::Failed(failure)) => Err(failure),
+            Some(Stop::OutputClosed) => Ok(Status::Partly),
+            None => Ok(Status::of(not_written == 0 && unknown == 0 && self.output_open)),
+        }
+    }
+
+    /// Takes some input, if there is any, and tells what is known. False at the end of the input.
+    fn step(&mut self, lines: &Lines) -> Result<bool, Stop> {
+        self.settle(false).map_err(Stop::Failed)?;
+        if !self.output_open {
+            return Err(Stop::OutputClosed);
+        }
+        if self.session.interrupted.load(Ordering::Relaxed) {
+            return Err(Stop::Interrupted);
+        }
+        let (rows, bytes) = (self.tally.written, self.bytes);
+        self.progress.tick(rows, bytes, || self.session.fluss.memory_used());
+        if self.waiting.len() + CHUNK_LINES > MAX_WAITING {
+            std::thread::sleep(TICK);
+            return Ok(true);
+        }
+        match lines.next(TICK).map_err(Stop::Failed)? {
+            Next::Quiet => Ok(true),
+            Next::End => Ok(false),
+            Next::Lines(lines) => {
+                for line in lines {
+                    self.take(line)?;
+                }
+                Ok(true)
+            }
+        }
+    }
+
+    fn take(&mut self, line: Line) -> Result<(), Stop> {
+        let claim = match self.reader.read(&line.bytes) {
+            Err(problem) => Claim::Refused(problem),
+            Ok(row) => match self.writer.put(self.session, &row) {
+                Ok(Ok(ticket)) => Claim::Sent(ticket),
+                Ok(Err(error)) => Claim::Refused((&error).into()),
+                // It waited for memory and was not handed in.
+                Err(_) => return Err(Stop::Interrupted),
+            },
+        };
+        self.last_row = line.row;
+        self.bytes += line.bytes.len() as u64;
+        let bytes = self.dead_letter.is_some().then_some(line.bytes);
+        self.waiting.push_back(Waiting { row: line.row, line: bytes, claim });
+        Ok(())
+    }
+
+    fn settle_all(&mut self) -> Result<()> {
+        self.settle(true)?;
+        if let Some(file) = &mut self.dead_letter {
+            file.flush().map_err(|error| dead_letter_failure(&error))?;
+        }
+        Ok(())
+    }
+
+    /// Tells outcomes in the order of the input, up to the first that is not known yet; with
+    /// `wait`, all of them.
+    fn settle(&mut self, wait: bool) -> Result<()> {
+        let mut told = false;
+        while let Some(first) = self.waiting.pop_front() {
+            let outcome = match first.claim {
+                Claim::Refused(problem) => Outcome::NotWritten(problem),
+                Claim::Sent(ticket) => match ticket.outcome() {
+                    Some(outcome) => outcome.into(),
+                    None if wait => {
+                        if told && self.output_open {
+                            self.flush_output()?;
+                        }
+                        ticket.wait().into()
+                    }
+                    None => {
+                        self.waiting.push_front(Waiting { claim: Claim::Sent(ticket), ..first });
+                        break;
+                    }
+                },
+            };
+            told = true;
+            self.tell(first.row, first.line.as_deref(), &outcome)?;
+        }
+        if told && self.output_open {
+            self.flush_output()?;
+        }
+        Ok(())
+    }
+
+    /// That nobody reads the report any more is noted, as the rows taken are still waited for.
+    fn flush_output(&mut self) -> Result<()> {
+        let flushed = self.out.flush();
+        self.output_result(flushed)
+    }
+
+    fn output_result(&mut self, result: Result<()>) -> Result<()> {
+        match result {
+            Err(Failure::OutputClosed) => {
+                self.output_open = false;
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    fn tell(&mut self, row: u64, line: Option<&[u8]>, outcome: &Outcome) -> Result<()> {
+        match outcome {
+            Outcome::Written(_) => self.tally.written += 1,
+            Outcome::NotWritten(problem) => {
+                self.tally.not_written += 1;
+                self.complain(row, "was not written", problem);
+                if let (Some(file), Some(line)) = (&mut self.dead_letter, line) {
+                    let written = file.write_all(line).and_then(|()| file.write_all(b"\n"));
+                    written.map_err(|error| dead_letter_failure(&error))?;
+                }
+            }
+            Outcome::Unknown(problem) => {
+                self.tally.unknown += 1;
+                self.complain(row, "has an unknown outcome", problem);
+            }
+        }
+        if self.options.report && self.output_open {
+            let line = self.report_line(row, outcome)?;
+            let written = self.out.line(&line);
+            self.output_result(written)?;
+        }
+        Ok(())
+    }
+
+    fn complain(&mut self, row: u64, what: &str, problem: &Problem) {
+        if self.options.report {
+            return;
+        }
+        let count = self.tally.not_written + self.tally.unknown;
+        if count <= TOLD {
+            say(&format!("row {row} {what}: {}", problem.message));
+        } else if count == TOLD + 1 {
+            say("there are more such rows; --report tells all of them");
+        }
+    }
+
+    fn report_line(&mut self, row: u64, outcome: &Outcome) -> Result<String> {
+        let mut line = format!(r#"{{"row":{row},"outcome":"#);
+        match outcome {
+            Outcome::Written(ack) => {
+                let partition = self.partitions.json(self.session, ack.partition);
+                // A signal must not lose the report of what is written.
+                let partition = partition.unwrap_or("null");
+                line.push_str(&written_text(ack, partition, self.writer.is_append()));
+            }
+            Outcome::NotWritten(problem) => {
+                line.push_str("\"not_written\",\"error\":");
+                problem.push_json(&mut line);
+            }
+            Outcome::Unknown(problem) => {
+                line.push_str("\"unknown\",\"error\":");
+                problem.push_json(&mut line);
+            }
+        }
+        line.push('}');
+        Ok(line)
+    }
+}
+
+fn written_text(ack: &Ack, partition: &str, append: bool) -> String {
+    let number = |offset: Option<i64>| offset.map_or_else(|| "null".to_owned(), |o| o.to_string());
+    let (name, offset) = match append {
+        true => ("offset", number(ack.offset)),
+        false => ("log_end_offset", number(ack.log_end_offset)),
+    };
+    let bucket = ack.bucket;
+    let inferred = if ack.inferred { ",\"inferred\":true" } else { "" };
+    format!(r#""ok","partition":{partition},"bucket":{bucket},"{name}":{offset}{inferred}"#)
+}
+
+/// Rows are added to a file that exists: it may hold rows of an earlier run that are nowhere else.
+fn open_dead_letter(path: &str) -> Result<BufWriter<File>> {
+    let file = OpenOptions::new().create(true).append(true).open(path);
+    file.map(BufWriter::new).map_err(|error| {
+        Failure::failed(format!("cannot open the dead-letter file {path}: {error}"))
+    })
+}
+
+fn dead_letter_failure(error: &std::io::Error) -> Failure {
+    Failure::failed(format!("cannot write to the dead-letter file: {error}"))
+}
