@@ -78,7 +78,8 @@ impl Config {
             match parse_address(entry) {
                 Some(address) => addresses.push(address),
                 None => problems.push(format!(
-                    "bootstrap address `{entry}` is not host:port (an IPv6 address goes in brackets)"
+                    "bootstrap address `{entry}` is not host:port \
+                     (an IPv6 address goes in brackets)"
                 )),
             }
         }

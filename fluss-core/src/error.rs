@@ -3,11 +3,13 @@
 //! | family | meaning | state afterwards |
 //! |---|---|---|
 //! | [`Error::Misuse`], [`Error::Config`] | the caller broke the contract | unchanged |
-//! | [`Error::Rejected`] | a server answered with an error code | that request is over, the client healthy |
-//! | [`Error::Peer`] | a server sent bytes that make no sense | that connection is closed and replaced |
-//! | [`Error::Unavailable`] | a deadline passed or nobody could be reached | that request is over, the client healthy |
-//! | [`Error::Full`] | the memory budget is used up (only from `try_` calls) | unchanged, nothing taken |
+//! | [`Error::Rejected`] | a server answered with an error code | that request is over |
+//! | [`Error::Peer`] | a server sent bytes that make no sense | the connection is replaced |
+//! | [`Error::Unavailable`] | a deadline passed or nobody could be reached | that request is over |
+//! | [`Error::Full`] | the memory budget is used up (`try_` calls only) | unchanged |
 //! | [`Error::Closed`] | the client or the handle was closed | – |
+//!
+//! After all but the last the client goes on.
 
 use std::sync::Arc;
 

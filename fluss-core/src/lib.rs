@@ -1,17 +1,17 @@
 //! The core of an Apache Fluss client: all of the protocol, none of the I/O.
 //!
 //! [Apache Fluss](https://fluss.apache.org) is streaming storage: log tables, to which rows are
-//! appended, and primary-key tables, whose rows are upserted, deleted and looked up. Tables are split
-//! in buckets; each bucket has a leader among the tablet servers. This crate decides what to say to
-//! which server and what an answer means. It opens no socket, starts no thread and reads no clock:
-//! an adapter does that, of which `fluss-tokio`, `fluss-smol` and `fluss-embedded` are three. Most
-//! applications depend on one of those and never name this crate.
+//! appended, and primary-key tables, whose rows are upserted, deleted and looked up. Tables are
+//! split in buckets; each bucket has a leader among the tablet servers. This crate decides what to
+//! say to which server and what an answer means. It opens no socket, starts no thread and reads no
+//! clock: an adapter does that, of which `fluss-tokio`, `fluss-smol` and `fluss-embedded` are
+//! three. Most applications depend on one of those and never name this crate.
 //!
 //! # Two ways in
 //!
 //! **Handles** (feature `handle`, on by default): [`Fluss`], [`Table`], [`AppendWriter`],
-//! [`UpsertWriter`], tickets. One set of types for all runtimes. Everything that waits is a future and
-//! has a `wait` for blocked threads.
+//! [`UpsertWriter`], tickets. One set of types for all runtimes. Everything that waits is a future
+//! and has a `wait` for blocked threads.
 //!
 //! **[`Client`]**, for an event loop of your own: inputs go in with the time, actions, bytes and
 //! events come out. The four families of its methods, and the order in which to call them, are told
@@ -19,8 +19,8 @@
 //!
 //! # How a row travels
 //!
-//! 1. `append` encodes the row into the open batch of a bucket, on the caller's thread, under a lock
-//!    that nobody else wants: each clone of a writer has batches of its own.
+//! 1. `append` encodes the row into the open batch of a bucket, on the caller's thread, under a
+//!    lock that nobody else wants: each clone of a writer has batches of its own.
 //! 2. A batch that is full, or has lingered, is sealed: compressed and checksummed, on the caller's
 //!    thread or the driver's, never under the client's lock. The client gets a handful of numbers
 //!    and a reference to the bytes.
@@ -53,7 +53,7 @@
 //! | `connection` | handshake, requests and their deadlines, reconnecting |
 //! | `metadata` | what is known of the cluster, what to ask and when |
 //! | `writer` | memory, open and sealed batches, idempotence, requests |
-//! | `scanner`, `lookup`, [`command`] | fetches, lookups, everything with one request and one answer |
+//! | `scanner`, `lookup`, [`command`] | fetches, lookups, calls with one request and one answer |
 //! | [`mod@row`], [`mod@batch`] | rows and schemas; Arrow and key-value batches |
 //! | `handle` | what users hold |
 //! | `testing` | the fake cluster |

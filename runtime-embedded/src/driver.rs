@@ -29,9 +29,10 @@ pub enum Turn {
 /// caller's own.
 ///
 /// On Linux and Android it has a descriptor (`AsFd`, `AsRawFd`) for `poll`, `epoll` and the like:
-/// when it is readable, or [`EmbeddedDriver::next_deadline`] has come, call `turn` with a timeout of
-/// zero. It becomes readable for whatever needs a turn: sockets, calls to handles on this or other
-/// threads, resolved names. It says nothing until the first turn was made but that one is due.
+/// when it is readable, or [`EmbeddedDriver::next_deadline`] has come, call `turn` with a timeout
+/// of zero. It becomes readable for whatever needs a turn: sockets, calls to handles on this or
+/// other threads, resolved names. It says nothing until the first turn was made but that one is
+/// due.
 ///
 /// The thread that turns must not block in a `wait` on a handle, as nobody would turn then; use
 /// [`EmbeddedDriver::block_on`] there. Other threads may.

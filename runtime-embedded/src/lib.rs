@@ -118,7 +118,8 @@ fn build(
 
 fn no_resources(e: io::Error) -> Error {
     Error::misuse(format!(
-        "the system denies the client a descriptor or a thread: {e}; raise the limits of the process"
+        "the system denies the client a descriptor or a thread: {e}; \
+         raise the limits of the process"
     ))
 }
 

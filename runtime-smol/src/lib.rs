@@ -22,8 +22,8 @@
 //! One task moves all bytes: the [`Driver`]. [`connect`] spawns it on smol's global executor, which
 //! starts a thread for it when it is first used; [`connect_with`] hands it to the caller, who may
 //! spawn it on any executor, a `LocalExecutor` or thread-per-core executor included. Sockets and
-//! timers come from async-io, whose reactor needs no runtime around it. Nothing else runs behind the
-//! caller's back. Rows are encoded and compressed by the caller that hands them in.
+//! timers come from async-io, whose reactor needs no runtime around it. Nothing else runs behind
+//! the caller's back. Rows are encoded and compressed by the caller that hands them in.
 
 mod net;
 

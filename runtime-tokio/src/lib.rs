@@ -21,8 +21,8 @@
 //!
 //! One task moves all bytes: the [`Driver`]. [`connect`] spawns it on the current runtime;
 //! [`connect_with`] hands it to the caller, who may spawn it on any executor that polls it within a
-//! tokio context, a `LocalSet` included. Nothing else runs behind the caller's back, and there is no
-//! global state. Rows are encoded and compressed by the caller that hands them in.
+//! tokio context, a `LocalSet` included. Nothing else runs behind the caller's back, and there is
+//! no global state. Rows are encoded and compressed by the caller that hands them in.
 
 mod net;
 

@@ -1,4 +1,4 @@
-//! Calls with one request and one answer: databases, tables, partitions, offsets, scans of a bucket.
+//! Calls with one request and one answer: databases, tables, partitions, offsets, bucket scans.
 //!
 //! A call is sent to the coordinator, to any server, or to the leader of a bucket. It is sent again
 //! while its deadline allows it and nothing speaks against it: it never left, or it may be repeated

@@ -63,8 +63,8 @@ impl Wake for Signal {
 
 /// How a blocked caller passes the time; adapters with a loop of their own drive it meanwhile.
 ///
-/// One wait is `begin`, any number of `park`, and `end`, all on the same thread. Waits may be nested:
-/// what is waited for can run code of the application, which may wait again.
+/// One wait is `begin`, any number of `park`, and `end`, all on the same thread. Waits may be
+/// nested: what is waited for can run code of the application, which may wait again.
 pub trait Park: Send + Sync {
     /// A caller is about to look at what it may have to wait for, or to start it. Answers the waker
     /// to look with, which sets the signal.

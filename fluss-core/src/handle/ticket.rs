@@ -24,14 +24,15 @@ pub struct Ack {
     /// The row's offset in the bucket's log. None for upserts and deletes, and where the commit was
     /// inferred from a later answer.
     pub offset: Option<i64>,
-    /// For upserts and deletes: the exclusive end of the row's batch in the changelog. The row's own
-    /// record lies below it.
+    /// For upserts and deletes: the exclusive end of the row's batch in the changelog. The row's
+    /// own record lies below it.
     pub log_end_offset: Option<i64>,
     /// True where no answer of its own proved the commit; the row is in the log all the same.
     pub inferred: bool,
 }
 
-/// The claim to one row's outcome: await it, or [`Ticket::wait`] for it. Dropping it cancels nothing.
+/// The claim to one row's outcome: await it, or [`Ticket::wait`] for it. Dropping it cancels
+/// nothing.
 ///
 /// It costs no allocation: a reference to the batch and the row's index in it.
 #[derive(Debug)]

@@ -1,10 +1,10 @@
 //! The budget for rows handed in: byte counters and a queue of waiters, nothing allocated on behalf
 //! of rows.
 //!
-//! Bytes are reserved in a small step when a batch opens, in growing steps while it fills, corrected
-//! when it is sealed and released when it is done. Whoever does not get its bytes at once waits in
-//! line; the first in line is served before anybody behind it, also before newcomers whose smaller
-//! wish would fit, so nobody starves.
+//! Bytes are reserved in a small step when a batch opens, in growing steps while it fills,
+//! corrected when it is sealed and released when it is done. Whoever does not get its bytes at once
+//! waits in line; the first in line is served before anybody behind it, also before newcomers whose
+//! smaller wish would fit, so nobody starves.
 
 use std::collections::VecDeque;
 

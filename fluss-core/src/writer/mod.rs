@@ -7,12 +7,14 @@
 //! | [`bucket_queue`] | the order of a bucket's batches that were never sent |
 //! | [`idempotence`] | what may be sent under which stamp, and what an answer proves |
 //! | [`sender`] | which buckets go into the next request to a server |
+//! | [`news`] | what leaders that moved, servers out of reach, tables gone mean for batches |
 //! | [`requests`] | requests on the wire and what their answers say per bucket |
 
 mod accumulator;
 mod bucket_queue;
 pub(crate) mod idempotence;
 mod memory;
+mod news;
 mod requests;
 pub(crate) mod retry;
 mod sender;
@@ -387,62 +389,6 @@ impl Writers {
             owner: Owner::InitWriter(key),
             deadline: cx.now + cx.config.request_deadline,
         })
-    }
-
-    /// The picture of the cluster changed: leaders may be known, or may have moved.
-    pub(crate) fn handle_metadata(&mut self, cx: &mut Cx<'_>, cluster: &Cluster) {
-        let keys: Vec<WriterKey> = self.writers.keys().copied().collect();
-        for key in keys {
-            if let Some(writer) = self.writers.get_mut(&key) {
-                writer.sender.handle_metadata(cx, cluster);
-            }
-            self.settle(key);
-        }
-    }
-
-    /// Why nothing can be sent; told with batches that were never sent.
-    pub(crate) fn note_trouble(&mut self, error: &Error) {
-        self.trouble = Some(error.clone());
-    }
-
-    /// A server cannot be reached: whoever stands in its line looks for another leader.
-    pub(crate) fn handle_unreachable(&mut self, server: ServerId, error: &Error) {
-        self.note_trouble(error);
-        for writer in self.writers.values_mut() {
-            let left = writer.sender.leave_line(server);
-            self.wishes.extend(left.into_iter().map(|b| Wish::Refresh(b, None)));
-        }
-    }
-
-    /// A table or partition is gone: all its batches end.
-    pub(crate) fn handle_gone(
-        &mut self,
-        cx: &mut Cx<'_>,
-        gone: impl Fn(&BucketKey) -> bool,
-        error: &Error,
-    ) {
-        let keys: Vec<WriterKey> = self.writers.keys().copied().collect();
-        for key in keys {
-            let Some(writer) = self.writers.get_mut(&key) else { continue };
-            for bucket in writer.sender.buckets().filter(|b| gone(b)).collect::<Vec<_>>() {
-                writer.sender.with_manager(bucket, |manager, _| {
-                    manager.handle_bucket_gone(cx, bucket, error);
-                });
-            }
-            self.settle(key);
-            self.fail_queued(key, &gone, error);
-        }
-    }
-
-    fn fail_queued(&mut self, key: WriterKey, which: impl Fn(&BucketKey) -> bool, error: &Error) {
-        let queued = self.writers.get(&key).map(|w| w.sender.queued()).unwrap_or_default();
-        for (bucket, batch) in queued.into_iter().filter(|(bucket, _)| which(bucket)) {
-            if let Some(writer) = self.writers.get_mut(&key) {
-                writer.sender.queue(bucket).remove(batch);
-                writer.sender.touch(bucket);
-            }
-            self.finish(batch, BatchOutcome::Failed(WriteError::NotWritten(error.clone())));
-        }
     }
 
     pub(crate) fn handle_timeout(&mut self, cx: &mut Cx<'_>) {

@@ -10,7 +10,7 @@
 //! | sequence | 31, 33 | was not appended: its sequence is not the next one |
 //! | transient | 29, 70 | was not appended; wait |
 //! | throttled | 72 | was not appended; leave the bucket alone for the full window |
-//! | limited | 3, 14 (3 answers), 9 (5, with a refresh) | was not appended; fatal when it persists |
+//! | limited | 3, 14 (3 answers), 9 (5, with a refresh) | not appended; fatal when it persists |
 //! | fatal | 2, 13, 18, 20, 35, 46, 48, 57, 74 | was not appended and will not be |
 //! | ambiguous | every other code, no answer | may or may not have been appended |
 //! | not sent | nothing left the client | was not appended |

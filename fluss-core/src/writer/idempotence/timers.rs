@@ -74,8 +74,9 @@ impl IdempotenceManager {
         }
     }
 
-    /// Takes the leader of a bucket that has batches as metadata has it, also when it did not change:
-    /// before the first `pick`, then after each look. False: older than what is known, to be ignored.
+    /// Takes the leader of a bucket that has batches as metadata has it, also when it did not
+    /// change: before the first `pick`, then after each look. False: older than what is known, to
+    /// be ignored.
     pub(crate) fn handle_leader(
         &mut self,
         cx: &mut Cx<'_>,

@@ -1,0 +1,116 @@
+//! The rules of the house, held to by a test: what the pure crates may name, how long files,
+//! functions and lines may be, which crates a user of the client has to compile.
+//!
+//! It reads the workspace around this crate, which is why no package contains it.
+
+#[path = "purity/rules.rs"]
+mod rules;
+#[path = "purity/source.rs"]
+mod source;
+#[path = "purity/tree.rs"]
+mod tree;
+
+use std::path::Path;
+
+use rules::{Room, check};
+use source::{Source, blank, workspace};
+use tree::Tree;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in a workspace")
+}
+
+#[test]
+fn every_file_keeps_the_rules_of_its_room() {
+    let sources = workspace(root());
+    let pure = sources.iter().filter(|source| Room::of(source) == Room::Pure).count();
+    assert!(pure > 50, "only {pure} pure files found: has the tree moved?");
+    let breaches: Vec<String> = sources.iter().flat_map(check).collect();
+    assert!(breaches.is_empty(), "{} breaches:\n{}", breaches.len(), breaches.join("\n"));
+}
+
+#[test]
+fn an_adapter_has_fewer_than_a_thousand_lines() {
+    let sources = workspace(root());
+    // Lines of code, as what explains them shall not be saved on. `sys` is the layer above the
+    // operating system, the one place with code for one platform.
+    for adapter in ["runtime-tokio/src/", "runtime-smol/src/", "runtime-embedded/src/"] {
+        let of_it = sources
+            .iter()
+            .filter(|s| s.path.strip_prefix(adapter).is_some_and(|rest| !rest.starts_with("sys/")));
+        let lines: usize = of_it.map(Source::lines_of_code).sum();
+        assert!(lines > 0, "{adapter} has no source");
+        assert!(lines < 1000, "{adapter} has {lines} lines of code");
+    }
+}
+
+#[test]
+fn a_breach_is_found_in_each_room() {
+    let pure = "fluss-core/src/client/mod.rs";
+    let handle = "fluss-core/src/handle/shared.rs";
+    let loopback = "fluss-core/src/testing/loopback.rs";
+    let long = format!("fn long() {{\n{}}}\n", "    step();\n".repeat(70));
+    let cases = [
+        (pure, "use std::net::TcpStream;", true),
+        (pure, "let now = std::time::Instant::now();", true),
+        (pure, "static N: AtomicU64 = AtomicU64::new(0);", true),
+        (pure, "let x = y.unwrap();", true),
+        (pure, "use std::sync::Arc;", false),
+        (handle, "use std::sync::Mutex;", false),
+        (handle, "std::thread::park();", true),
+        (loopback, "std::thread::spawn(f); let t = Instant::now();", false),
+        (loopback, "tokio::spawn(f);", true),
+        ("tools/src/bin/fluss.rs", "let t = Instant::now();", false),
+        ("tools/src/bin/fluss.rs", "#[allow(dead_code)] fn f() {}", true),
+        ("tools/src/bin/fluss.rs", "fn get_name() {}", true),
+        ("tools/src/bin/fluss.rs", "// TODO: later", true),
+        ("tools/src/bin/fluss.rs", &"x".repeat(101), true),
+        ("tools/src/bin/fluss.rs", &"x;\n".repeat(600), true),
+        ("tools/src/bin/fluss.rs", &long, true),
+        ("fluss-core/tests/rows.rs", "let t = Instant::now(); x.unwrap();", false),
+    ];
+    for (path, text, breach) in cases {
+        let found = check(&Source::new(path, text));
+        assert_eq!(!found.is_empty(), breach, "{path}: {text}: {found:?}");
+    }
+}
+
+#[test]
+fn comments_literals_and_tests_are_not_code() {
+    let text = "// std::net\nlet a = \"std::net \\\" std::net\"; let c = '\"';\n\
+                /* std::net /* */ */\n\
+                let r = r#\"std::net \"# ; fn f<'a>(x: &'a u8) {}\n";
+    let code = blank(text);
+    assert_eq!(code.len(), text.len());
+    assert!(!code.contains("std::net"), "{code}");
+    assert!(code.contains("fn f<'a>(x: &'a u8) {}"), "{code}");
+
+    let pure = "fluss-core/src/client/mod.rs";
+    let tested = "#[cfg(test)]\nmod tests {\n    fn f() { x.unwrap(); }\n}\n";
+    assert_eq!(check(&Source::new(pure, tested)), Vec::<String>::new());
+    let behind = format!("{tested}fn g() {{ x.unwrap(); }}\n");
+    assert_eq!(check(&Source::new(pure, &behind)).len(), 1);
+}
+
+#[test]
+fn the_core_compiles_no_runtime_and_few_crates() {
+    let core = Tree::of(root(), "fluss-core");
+    for name in ["async-io", "mio", "polling", "rand", "smol", "socket2", "tokio"] {
+        assert!(!core.has(name), "fluss-core depends on {name}: {core:?}");
+    }
+    assert!(core.has("arrow-array"), "{core:?}");
+    assert!(core.len() <= 55, "fluss-core needs {} crates: {core:?}", core.len());
+}
+
+#[test]
+fn an_adapter_brings_its_own_runtime_only() {
+    let tokio = Tree::of(root(), "fluss-tokio");
+    assert!(tokio.has("tokio") && !tokio.has("async-io"), "{tokio:?}");
+    assert!(tokio.len() <= 62, "fluss-tokio needs {} crates: {tokio:?}", tokio.len());
+    let smol = Tree::of(root(), "fluss-smol");
+    assert!(smol.has("async-io") && !smol.has("tokio"), "{smol:?}");
+    let embedded = Tree::of(root(), "fluss-embedded");
+    for name in ["async-io", "smol", "tokio"] {
+        assert!(!embedded.has(name), "fluss-embedded depends on {name}: {embedded:?}");
+    }
+}
