@@ -157,14 +157,11 @@ impl ScanBuilder {
             Start::Offsets(offsets) => offsets.clone(),
             Start::Offset(offset) => keys.iter().map(|key| (*key, *offset)).collect(),
             Start::At(OffsetSpec::Earliest) => keys.iter().map(|key| (*key, EARLIEST)).collect(),
-            // Asked before the end was, it would lie before it; both are the same here.
+            // Both are the same; asked for again, the latest offset might have moved on.
             Start::At(OffsetSpec::Latest) if ends.is_some() => ends.clone().unwrap_or_default(),
             Start::At(at) => list_offsets(&fluss, info, &keys, *at).await?,
         };
-        let starts = match &ends {
-            Some(ends) => self.resolve_earliest(starts, ends).await?,
-            None => starts,
-        };
+        let starts = if self.bounded { self.resolve_earliest(starts).await? } else { starts };
         LogScanner::open(&self.table, self.options, reader, starts, ends)
     }
 
@@ -173,13 +170,9 @@ impl ScanBuilder {
     async fn resolve_earliest(
         &self,
         mut starts: BTreeMap<BucketKey, i64>,
-        ends: &BTreeMap<BucketKey, i64>,
     ) -> Result<BTreeMap<BucketKey, i64>> {
-        let unknown: Vec<_> = starts
-            .iter()
-            .filter(|(key, offset)| **offset == EARLIEST && ends.get(*key) != Some(&0))
-            .map(|(key, _)| *key)
-            .collect();
+        let unknown: Vec<_> =
+            starts.iter().filter(|(_, at)| **at == EARLIEST).map(|(key, _)| *key).collect();
         let (fluss, info) = (self.table.fluss(), self.table.info());
         starts.extend(list_offsets(fluss, info, &unknown, OffsetSpec::Earliest).await?);
         Ok(starts)
