@@ -168,19 +168,33 @@ impl Client {
                     let reason = "a bucket on it has moved to another leader";
                     self.connections.close(cx, conn, reason);
                 }
-                Wish::WriterId(writer) => {
-                    if let Some(request) = self.writers.init_writer_request(cx, writer) {
-                        let server = self.metadata.any_tablet(cx);
-                        self.connections.enqueue(cx, server, request);
-                    }
-                }
+                Wish::WriterId(writer) => drop(self.nameless.insert(writer)),
             }
         }
+        busy |= self.drain_nameless(cx);
         while let Some(event) = self.writers.poll_event() {
             busy = true;
             self.events.push_back(event);
         }
         busy
+    }
+
+    /// Writer ids come from tablet servers only, and a bootstrap address may be the coordinator's:
+    /// the question waits until a tablet server is known.
+    fn drain_nameless(&mut self, cx: &mut Cx<'_>) -> bool {
+        if self.nameless.is_empty() {
+            return false;
+        }
+        let Some(server) = self.metadata.known_tablet(cx) else {
+            self.metadata.want_servers(cx);
+            return false;
+        };
+        for writer in std::mem::take(&mut self.nameless) {
+            if let Some(request) = self.writers.init_writer_request(cx, writer) {
+                self.connections.enqueue(cx, server, request);
+            }
+        }
+        true
     }
 
     fn drain_readers(&mut self, cx: &mut Cx<'_>) -> bool {

@@ -4,7 +4,7 @@ mod drain;
 mod transmit;
 mod verbs;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::connection::Connections;
 use crate::cx::Cx;
 use crate::error::Result;
-use crate::ids::{CommandId, ConnId, TableId, TablePath};
+use crate::ids::{CommandId, ConnId, TableId, TablePath, WriterKey};
 use crate::lookup::Lookups;
 use crate::metadata::{Cluster, Metadata};
 use crate::output::{Action, CommandAnswer, Counters, Event, TimerReason, closed};
@@ -51,6 +51,8 @@ pub struct Client {
     commands: Commands,
     /// Where tables are that were opened and not dropped since.
     opened: BTreeMap<TableId, TablePath>,
+    /// Writers that wait for a tablet server to ask for their ids.
+    nameless: BTreeSet<WriterKey>,
     events: VecDeque<Event>,
     closing: Closing,
 }
@@ -79,6 +81,7 @@ impl Client {
             lookups: Lookups::new(),
             commands: Commands::new(),
             opened: BTreeMap::new(),
+            nameless: BTreeSet::new(),
             events: VecDeque::new(),
             closing: Closing::No,
             rng,

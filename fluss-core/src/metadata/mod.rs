@@ -235,12 +235,23 @@ impl Metadata {
     /// A server to ask what any server can tell: a tablet server that is alive as far as known, in
     /// random order, else the bootstrap address whose turn it is.
     pub(crate) fn any_tablet(&self, cx: &mut Cx<'_>) -> ServerId {
+        self.usable_tablet(cx).unwrap_or(ServerId::Bootstrap(self.bootstrap))
+    }
+
+    fn usable_tablet(&self, cx: &mut Cx<'_>) -> Option<ServerId> {
         let usable = || {
             let ids = self.cluster.tablets.keys().map(|id| ServerId::Tablet(*id));
             ids.filter(|id| !self.passed_over.contains_key(id))
         };
         let count = usable().count() as u64;
-        usable().nth(cx.rng.below(count) as usize).unwrap_or(ServerId::Bootstrap(self.bootstrap))
+        usable().nth(cx.rng.below(count) as usize)
+    }
+
+    /// A server that is a tablet server for sure, for what a coordinator cannot answer; rather one
+    /// that was not passed over. None as long as none is known.
+    pub(crate) fn known_tablet(&self, cx: &mut Cx<'_>) -> Option<ServerId> {
+        let first = || self.cluster.tablets.keys().next().map(|id| ServerId::Tablet(*id));
+        self.usable_tablet(cx).or_else(first)
     }
 
     /// A connection to this server could not be made: it is passed over, and the list of servers is

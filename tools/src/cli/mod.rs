@@ -74,7 +74,11 @@ fn run_command(args: &Args) -> Result<Status> {
     let work = prepare(args)?;
     let session = Session::open(args, interrupted)?;
     let mut out = Output::new();
-    let result = work(&session, &mut out).and_then(|status| out.flush().map(|()| status));
+    let result = work(&session, &mut out).and_then(|status| match (status, out.flush()) {
+        // What went wrong before weighs more than that nobody reads the rest.
+        (Status::Partly, Err(Failure::OutputClosed)) => Ok(Status::Partly),
+        (status, flushed) => flushed.map(|()| status),
+    });
     session.close();
     result
 }

@@ -1,0 +1,331 @@
+//! The `fluss` binary against a fake cluster behind real ports.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Command, Stdio};
+
+use fluss_core::testing::cluster::{ClusterOptions, FakeCluster};
+use fluss_core::testing::loopback::{Loopback, LoopbackOptions};
+use serde_json::Value;
+
+/// A fake cluster and what the command line says about it.
+struct Fake {
+    servers: Loopback,
+}
+
+/// What a run left behind.
+#[derive(Debug)]
+struct Ran {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+impl Fake {
+    fn start() -> Self {
+        Self::with(ClusterOptions::default())
+    }
+
+    fn with(options: ClusterOptions) -> Self {
+        let cluster = FakeCluster::new(options);
+        let servers = Loopback::start(cluster, LoopbackOptions::default()).expect("free ports");
+        Self { servers }
+    }
+
+    /// The coordinator alone is known at first, which offers neither writer ids nor rows.
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fluss"));
+        command
+            .args(arguments)
+            .env("FLUSS_BOOTSTRAP", self.servers.bootstrap())
+            .env_remove("FLUSS_USER")
+            .env_remove("FLUSS_PASSWORD")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    fn run(&self, arguments: &[&str], input: &str) -> Ran {
+        let mut child = self.command(arguments).spawn().expect("the binary starts");
+        let mut stdin = child.stdin.take().expect("a pipe");
+        let input = input.to_owned();
+        let feeder = std::thread::spawn(move || {
+            // A command that does not read its input closes it early.
+            let _ = stdin.write_all(input.as_bytes());
+        });
+        let output = child.wait_with_output().expect("the binary ends");
+        feeder.join().expect("the feeder ends");
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
+        Ran { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+
+    /// A run that must succeed; answers what it printed.
+    fn ok(&self, arguments: &[&str], input: &str) -> String {
+        let ran = self.run(arguments, input);
+        assert_eq!(ran.code, Some(0), "{arguments:?}: {ran:?}");
+        ran.stdout
+    }
+
+    /// A log table `shop.events` and a primary-key table `shop.users`.
+    fn with_tables() -> Self {
+        let fake = Self::start();
+        fake.ok(&["create-database", "shop"], "");
+        let columns = ["--column=id BIGINT", "--column=name STRING", "--column=score DOUBLE"];
+        let create = |table, more: &[&str]| {
+            let arguments: Vec<&str> =
+                ["create", table].into_iter().chain(columns).chain(more.iter().copied()).collect();
+            fake.ok(&arguments, "");
+        };
+        create("shop.events", &["--buckets=1"]);
+        create("shop.users", &["--buckets=1", "--primary-key=id"]);
+        fake
+    }
+}
+
+fn objects(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).expect("a JSON object")).collect()
+}
+
+#[test]
+fn databases_and_tables_come_and_go() {
+    let fake = Fake::start();
+    fake.ok(&["create-database", "shop"], "");
+    assert_eq!(fake.run(&["create-database", "shop"], "").code, Some(1));
+    fake.ok(&["create-database", "shop", "--if-not-exists"], "");
+    assert!(fake.ok(&["databases"], "").lines().any(|name| name == "shop"));
+    fake.ok(
+        &[
+            "create",
+            "shop.orders",
+            "--column=id BIGINT",
+            "--column=price DECIMAL(10, 2) NOT NULL",
+            "--primary-key=id",
+            "--buckets=3",
+            "--comment=all of them",
+            "--custom-property=owner=ada",
+        ],
+        "",
+    );
+    assert_eq!(fake.ok(&["tables", "shop"], ""), "orders\n");
+    let described = &objects(&fake.ok(&["describe", "shop.orders", "--json"], ""))[0];
+    assert_eq!(described["buckets"], 3);
+    assert_eq!(described["bucket_key"], serde_json::json!(["id"]));
+    assert_eq!(described["schema"]["primary_key"], serde_json::json!(["id"]));
+    assert_eq!(described["custom_properties"], serde_json::json!({"owner": "ada"}));
+    assert_eq!(described["comment"], "all of them");
+    let text = fake.ok(&["describe", "shop.orders"], "");
+    assert!(text.contains("DECIMAL(10, 2) NOT NULL"), "{text}");
+    assert_eq!(fake.run(&["drop-database", "shop"], "").code, Some(1));
+    fake.ok(&["drop", "shop.orders"], "");
+    let gone = fake.run(&["drop", "shop.orders"], "");
+    assert_eq!(gone.code, Some(1));
+    assert!(gone.stderr.contains("TABLE_NOT_EXIST"), "{gone:?}");
+    fake.ok(&["drop", "shop.orders", "--if-exists"], "");
+    fake.ok(&["drop-database", "shop", "--cascade"], "");
+}
+
+#[test]
+fn every_server_answers_a_ping() {
+    let fake = Fake::start();
+    let found = objects(&fake.ok(&["ping"], ""));
+    let roles: Vec<_> = found.iter().map(|server| server["role"].clone()).collect();
+    assert_eq!(roles, ["coordinator", "tablet_server", "tablet_server", "tablet_server"]);
+    assert_eq!(found[0]["address"], fake.servers.bootstrap());
+    assert_eq!(found[0]["apis"]["API_VERSIONS"], serde_json::json!([0, 0]));
+}
+
+#[test]
+fn rows_travel_to_a_log_table_and_back() {
+    let fake = Fake::with_tables();
+    let input = concat!(
+        r#"{"id":9223372036854775807,"name":"ada","score":0.1}"#,
+        "\n\n",
+        r#"{"score":"NaN","id":2}"#,
+    );
+    let report = fake.ok(&["produce", "shop.events", "--report"], input);
+    assert_eq!(
+        report,
+        concat!(
+            r#"{"row":1,"outcome":"ok","partition":null,"bucket":0,"offset":0}"#,
+            "\n",
+            r#"{"row":2,"outcome":"ok","partition":null,"bucket":0,"offset":1}"#,
+            "\n"
+        )
+    );
+    let offsets = fake.ok(&["offsets", "shop.events"], "");
+    assert_eq!(offsets, "{\"partition\":null,\"bucket\":0,\"offset\":2}\n");
+    let records = fake.ok(&["consume", "shop.events"], "");
+    let lines: Vec<&str> = records.lines().collect();
+    assert_eq!(lines.len(), 2, "{records}");
+    assert!(lines[0].starts_with(r#"{"bucket":0,"offset":0,"timestamp":"#), "{records}");
+    let row = r#","change":"+A","row":{"id":9223372036854775807,"name":"ada","score":0.1}}"#;
+    assert!(lines[0].ends_with(row), "{records}");
+    let row = r#","change":"+A","row":{"id":2,"name":null,"score":"NaN"}}"#;
+    assert!(lines[1].ends_with(row), "{records}");
+    let part = ["consume", "shop.events", "--columns=score,id", "--bucket=0", "--offset=1"];
+    let records = fake.ok(&part, "");
+    assert!(records.ends_with("\"row\":{\"id\":2,\"score\":\"NaN\"}}\n"), "{records}");
+    assert_eq!(fake.ok(&["consume", "shop.events", "--count=1"], "").lines().count(), 1);
+    assert_eq!(fake.ok(&["consume", "shop.events", "--from=latest"], ""), "");
+}
+
+#[test]
+fn rows_of_a_primary_key_table_change_and_are_looked_up() {
+    let fake = Fake::with_tables();
+    let input = "{\"id\":1,\"name\":\"a\"}\n{\"id\":2}\n{\"id\":1,\"name\":\"b\"}\n";
+    let report = objects(&fake.ok(&["produce", "shop.users", "--report"], input));
+    assert!(report.iter().all(|line| line["log_end_offset"].as_i64() > Some(0)), "{report:?}");
+    assert!(report.iter().all(|line| line.get("offset").is_none()), "{report:?}");
+    fake.ok(&["produce", "shop.users", "--delete"], "{\"id\":2,\"further\":[1]}\n");
+    let records = objects(&fake.ok(&["consume", "shop.users"], ""));
+    let changes: Vec<&str> = records.iter().filter_map(|r| r["change"].as_str()).collect();
+    assert_eq!(changes, ["+I", "+I", "-U", "+U", "-D"]);
+    let found =
+        fake.run(&["lookup", "shop.users"], "{\"id\":1,\"x\":0}\n{\"id\":2}\n{\"id\":\"?\"}");
+    assert_eq!(found.code, Some(1));
+    let lines: Vec<&str> = found.stdout.lines().collect();
+    assert_eq!(lines[..2], [r#"{"id":1,"name":"b","score":null}"#, "null"]);
+    let error = &objects(lines[2])[0]["error"];
+    assert_eq!((&error["code"], &error["name"]), (&Value::Null, &"ROW_DOES_NOT_FIT".into()));
+}
+
+#[test]
+fn only_the_columns_named_are_written() {
+    let fake = Fake::with_tables();
+    fake.ok(&["produce", "shop.users"], r#"{"id":1,"name":"a","score":1.5}"#);
+    fake.ok(&["produce", "shop.users", "--columns=id,score"], r#"{"id":1,"score":2.5}"#);
+    let row = fake.ok(&["lookup", "shop.users"], r#"{"id":1}"#);
+    assert_eq!(row, "{\"id\":1,\"name\":\"a\",\"score\":2.5}\n");
+}
+
+#[test]
+fn bad_rows_go_to_the_dead_letter_file_and_the_rest_is_written() {
+    let fake = Fake::with_tables();
+    let name = format!("fluss-dead-letter-{}", std::process::id());
+    let file = std::env::temp_dir().join(name);
+    let path = file.to_str().expect("UTF-8");
+    let bad = ["{\"id\":1,\"nope\":2}", "{ not json", "{\"id\":1.5}"];
+    let input = format!("{}\n{{\"id\":1}}\n{}\n{}\n", bad[0], bad[1], bad[2]);
+    let ran = fake.run(&["produce", "shop.events", "--report", "--dead-letter", path], &input);
+    let dead = std::fs::read_to_string(&file).expect("the file is there");
+    std::fs::remove_file(&file).expect("it can be removed");
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert_eq!(dead, format!("{}\n{}\n{}\n", bad[0], bad[1], bad[2]));
+    let report = objects(&ran.stdout);
+    let outcomes: Vec<_> = report.iter().filter_map(|line| line["outcome"].as_str()).collect();
+    assert_eq!(outcomes, ["not_written", "ok", "not_written", "not_written"]);
+    assert_eq!(report[0]["error"]["code"], Value::Null);
+    assert!(report[0]["error"]["message"].as_str().is_some_and(|m| m.contains("`nope`")));
+    assert_eq!(report[2]["error"]["name"], "INVALID_JSON");
+    assert!(ran.stderr.contains("1 rows written, 3 not written"), "{ran:?}");
+    assert_eq!(fake.ok(&["consume", "shop.events"], "").lines().count(), 1);
+}
+
+#[test]
+fn a_row_is_sent_and_reported_while_the_input_stays_open() {
+    let fake = Fake::with_tables();
+    let mut child = fake.command(&["produce", "shop.events", "--report"]).spawn().expect("starts");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
+    for row in 0..3 {
+        writeln!(stdin, "{{\"id\":{row}}}").expect("the binary reads");
+        let mut line = String::new();
+        stdout.read_line(&mut line).expect("the binary reports");
+        assert!(line.ends_with(&format!("\"offset\":{row}}}\n")), "{line}");
+    }
+    drop(stdin);
+    assert!(child.wait().expect("it ends").success());
+}
+
+#[test]
+fn a_reader_that_leaves_ends_a_reading_command_quietly() {
+    let fake = Fake::with_tables();
+    let rows: String = (0..20_000).map(|n| format!("{{\"id\":{n},\"name\":\"row\"}}\n")).collect();
+    fake.ok(&["produce", "shop.events"], &rows);
+    let mut child = fake.command(&["consume", "shop.events", "--quiet"]).spawn().expect("starts");
+    let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
+    let mut line = String::new();
+    stdout.read_line(&mut line).expect("a record");
+    drop(stdout);
+    let mut stderr = String::new();
+    child.stderr.take().expect("a pipe").read_to_string(&mut stderr).expect("UTF-8");
+    assert_eq!((child.wait().expect("it ends").code(), stderr.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn produce_stops_when_nobody_reads_its_report_any_more() {
+    let fake = Fake::with_tables();
+    let mut child = fake.command(&["produce", "shop.events", "--report"]).spawn().expect("starts");
+    drop(child.stdout.take());
+    let mut stdin = child.stdin.take().expect("a pipe");
+    writeln!(stdin, "{{\"id\":1}}").expect("the binary reads");
+    // The input stays open, so only the closed output can end the command.
+    let mut stderr = String::new();
+    child.stderr.take().expect("a pipe").read_to_string(&mut stderr).expect("UTF-8");
+    assert_eq!(child.wait().expect("it ends").code(), Some(1));
+    assert!(stderr.contains("stopped after row 1"), "{stderr}");
+    drop(stdin);
+    assert_eq!(fake.ok(&["consume", "shop.events"], "").lines().count(), 1);
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_follower_ends_cleanly_with_130() {
+    use rustix::process::{Pid, Signal, kill_process};
+    let fake = Fake::with_tables();
+    fake.ok(&["produce", "shop.events"], "{\"id\":1}\n");
+    let mut child = fake.command(&["consume", "shop.events", "--follow"]).spawn().expect("starts");
+    let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
+    let mut line = String::new();
+    stdout.read_line(&mut line).expect("a record");
+    kill_process(Pid::from_child(&child), Signal::INT).expect("it is still there");
+    assert_eq!(child.wait().expect("it ends").code(), Some(130));
+}
+
+#[test]
+fn wrong_usage_is_told_apart_from_failed_work() {
+    let fake = Fake::with_tables();
+    for arguments in [
+        &["consume", "shop.events", "--from=earliest", "--bucket=0", "--offset=1"][..],
+        &["consume", "events"],
+        &["nonsense"],
+        &["create", "shop.t", "--column=id NUMBER"],
+        &["ping", "-c", "client.writer.ack=1"],
+        &["ping", "--user", "ada"],
+        &["ping", "-b", "nowhere"],
+    ] {
+        let ran = fake.run(arguments, "");
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{arguments:?}: {ran:?}");
+        assert!(ran.stderr.starts_with("fluss: "), "{arguments:?}: {ran:?}");
+    }
+    for arguments in [
+        &["produce", "shop.nothing"][..],
+        &["lookup", "shop.events"],
+        &["consume", "shop.events", "--columns=nope"],
+        &["produce", "shop.events", "--delete"],
+    ] {
+        let ran = fake.run(arguments, "");
+        assert_eq!(ran.code, Some(1), "{arguments:?}: {ran:?}");
+        assert!(!ran.stderr.is_empty(), "{arguments:?}");
+    }
+    let noted = fake.run(&["databases", "-c", "netty.client.num-network-threads=2"], "");
+    assert_eq!(noted.code, Some(0));
+    assert!(noted.stderr.contains("no effect"), "{noted:?}");
+}
+
+#[test]
+fn a_password_opens_the_door() {
+    let users = vec![("ada".to_owned(), "secret".to_owned())];
+    let fake = Fake::with(ClusterOptions { users, ..ClusterOptions::default() });
+    fake.ok(&["databases", "--user=ada", "--password=secret"], "");
+    let settings = [
+        "databases",
+        "-cclient.security.protocol=sasl",
+        "-cclient.security.sasl.username=ada",
+        "-cclient.security.sasl.password=secret",
+    ];
+    fake.ok(&settings, "");
+    let refused = fake.run(&["databases", "--user=ada", "--password=hunter2"], "");
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(!refused.stderr.contains("hunter2"), "{refused:?}");
+}
