@@ -3,4 +3,5 @@
 
 pub mod cli;
 pub mod cluster;
+pub mod demo;
 pub mod main_job;

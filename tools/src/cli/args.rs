@@ -84,7 +84,8 @@ fn find_option(name: &str, command: Option<&'static CommandSpec>) -> Result<&'st
     let own = command.map_or(&[][..], |command| command.options);
     let mut known = own.iter().chain(GLOBAL);
     known.clone().find(|option| option.long == name).ok_or_else(|| {
-        let known = known.by_ref().map(|option| option.long);
+        let shown = known.by_ref().filter(|option| !option.about.is_empty());
+        let known = shown.map(|option| option.long);
         let hint = nearest(name, known)
             .map_or_else(String::new, |found| format!("; did you mean --{found}?"));
         let place = match command {

@@ -71,6 +71,9 @@ fn about(command: &CommandSpec) -> String {
 }
 
 fn push_option(out: &mut String, option: &OptionSpec) {
+    if option.about.is_empty() {
+        return;
+    }
     let short = option.short.map(|letter| format!("-{letter}, ")).unwrap_or_default();
     let value = option.value.map(|value| format!(" {value}")).unwrap_or_default();
     let many = if option.many { " (repeatable)" } else { "" };

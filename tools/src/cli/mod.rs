@@ -9,12 +9,14 @@
 //! | [`input`], [`output`], [`progress`] | the three standard streams |
 //! | [`admin`], [`create`], [`describe`], [`partition`] | tables and what is around them |
 //! | [`produce`], [`consume`], [`lookup`] | rows |
+//! | [`demo`] | a failing cluster and a proof |
 //! | [`failure`] | how a command ends |
 
 mod admin;
 mod args;
 mod consume;
 mod create;
+mod demo;
 mod describe;
 mod failure;
 mod help;
@@ -71,6 +73,10 @@ fn run(arguments: impl Iterator<Item = OsString>) -> u8 {
 
 fn run_command(args: &Args) -> Result<Status> {
     let interrupted = interrupt_flag()?;
+    if args.command.name == "demo" {
+        // It brings its own cluster.
+        return demo::run(args, &interrupted);
+    }
     let work = prepare(args)?;
     let session = Session::open(args, interrupted)?;
     let mut out = Output::new();

@@ -20,6 +20,7 @@ pub(crate) struct OptionSpec {
     pub(crate) value: Option<&'static str>,
     /// Whether it may be given several times.
     pub(crate) many: bool,
+    /// What it does; empty for an option that help and hints keep quiet about.
     pub(crate) about: &'static str,
 }
 
@@ -178,6 +179,17 @@ pub(crate) const COMMANDS: &[CommandSpec] = &[
             switch("insert-if-not-exists", "the server makes a row where there is none"),
         ],
         about: "prints the rows with the keys on standard input, a JSON object a line",
+    },
+    CommandSpec {
+        name: "demo",
+        arguments: &[],
+        options: &[
+            value("rows", "N", "rows to write; default 1000000"),
+            value("seed", "N", "repeats the faults of an earlier run; default: drawn"),
+            switch("lose-row", ""),
+            switch("double-row", ""),
+        ],
+        about: "writes through a cluster that keeps failing, and proves every row there once",
     },
     CommandSpec {
         name: "help",
