@@ -62,6 +62,9 @@ fn a_lost_answer_is_counted_and_its_write_is_a_duplicate_later() {
     assert_eq!(talk.cluster.lost_write_answers(), 1);
     append(&mut talk, bucket, leader, 1);
     assert_eq!(code(&mut talk, leader), None);
+    talk.cluster.inject(On::Write, 0, Fault::LoseAnswer);
+    append(&mut talk, bucket, leader, 1);
+    assert_eq!(talk.cluster.lost_write_answers(), 1, "a duplicate has no effect to be lost");
     assert_eq!(end(&talk, bucket), 2);
 }
 
