@@ -5,3 +5,8 @@ pub mod cli;
 pub mod cluster;
 pub mod demo;
 pub mod main_job;
+
+/// The examples of the README are doc tests of this crate, which may depend on all adapters.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;

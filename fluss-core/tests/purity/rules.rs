@@ -49,8 +49,6 @@ const UNFINISHED: &[&str] = &[
     "allow(dead_code",
     "allow(clippy::too_many*",
     "allow(unused*",
-    "expect(dead_code",
-    "expect(clippy::too_many*",
 ];
 
 /// What a part of the tree may name.
