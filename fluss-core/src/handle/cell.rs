@@ -11,7 +11,7 @@ use crate::output::BatchOutcome;
 
 /// What failed in a writer since its last flush.
 #[derive(Debug, Default)]
-pub struct Failures(pub(super) FailureSlot);
+pub(crate) struct Failures(pub(super) FailureSlot);
 
 #[derive(Debug)]
 enum State {

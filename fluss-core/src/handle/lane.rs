@@ -79,7 +79,7 @@ struct OpenBatch<B> {
 }
 
 /// What the lane's lock guards.
-pub struct Slots<F: Format> {
+pub(super) struct Slots<F: Format> {
     open: Vec<(BucketKey, Option<OpenBatch<F::Builder>>)>,
     /// A builder without a batch; one is enough for a lane that fills bucket after bucket.
     spare: Option<F::Builder>,
@@ -90,7 +90,7 @@ pub struct Slots<F: Format> {
 }
 
 /// See the module's text.
-pub struct Lane<F: Format> {
+pub(crate) struct Lane<F: Format> {
     pub(crate) id: LaneId,
     shared: Arc<Shared>,
     format: Arc<F>,

@@ -73,7 +73,7 @@ struct Inner {
 
 /// A handle of a writer: its lane, and what it shares with its clones.
 #[derive(Debug)]
-pub struct WriterCore<F: Format> {
+pub(crate) struct WriterCore<F: Format> {
     inner: Arc<Inner>,
     lane: Arc<Lane<F>>,
     format: Arc<F>,
