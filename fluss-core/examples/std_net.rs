@@ -1,7 +1,7 @@
 //! The client without any adapter: `Client`, `std::net` and a channel.
 //!
-//! `cargo run -p fluss-core --example std_net -- 127.0.0.1:9123 shop.events` appends a few rows to a
-//! log table with the columns BIGINT, STRING, INT, DOUBLE and prints where they are. A thread for
+//! `cargo run -p fluss-core --example std_net -- 127.0.0.1:9123 shop.events` appends a few rows to
+//! a log table with the columns BIGINT, STRING, INT, DOUBLE and prints where they are. A thread for
 //! each connection reads; everything else happens in `Loop::turn`.
 
 use std::collections::BTreeMap;

@@ -49,8 +49,8 @@ fn overview() -> String {
     out.push_str(
         "\nData goes to standard output, one JSON object a line; everything else to standard \
          error.\nExit codes: 0 done, 1 the work failed or part of it did, 2 wrong usage, \
-         130 interrupted.\n`fluss help COMMAND`, `fluss help errors` and `fluss help settings` tell \
-         more.\n",
+         130 interrupted.\n`fluss help COMMAND`, `fluss help errors` and `fluss help settings` \
+         tell more.\n",
     );
     out
 }
