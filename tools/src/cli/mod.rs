@@ -2,15 +2,15 @@
 //!
 //! | room | what it holds |
 //! |---|---|
-//! | [`spec`], [`args`], [`help`] | the table of commands, and the arguments read by it |
-//! | [`settings`], [`units`], [`nearest`] | settings by their Java names |
-//! | [`session`], [`wait`] | a client for one command; waiting that a signal ends |
-//! | [`row_in`], [`json`] | rows as JSON, in and out |
-//! | [`input`], [`output`], [`progress`] | the three standard streams |
-//! | [`admin`], [`create`], [`describe`], [`partition`] | tables and what is around them |
-//! | [`produce`], [`consume`], [`lookup`] | rows |
-//! | [`demo`] | a failing cluster and a proof |
-//! | [`failure`] | how a command ends |
+//! | `spec`, `args`, `help` | the table of commands, and the arguments read by it |
+//! | `settings`, `units`, `nearest` | settings by their Java names |
+//! | `session`, `wait` | a client for one command; waiting that a signal ends |
+//! | `row_in`, `json` | rows as JSON, in and out |
+//! | `input`, `output`, `progress` | the three standard streams |
+//! | `admin`, `create`, `describe`, `partition` | tables and what is around them |
+//! | `produce`, `consume`, `lookup` | rows |
+//! | `demo` | a failing cluster and a proof |
+//! | `failure` | how a command ends |
 
 mod admin;
 mod args;
