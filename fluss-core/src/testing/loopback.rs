@@ -56,6 +56,8 @@ struct Shared {
     cluster: Mutex<FakeCluster>,
     /// Wakes the time keeper; goes with the lock of the cluster.
     timer: Condvar,
+    /// Wakes those who wait for something to happen in the cluster; goes with its lock.
+    changed: Condvar,
     /// When the time keeper wakes by itself, in microseconds.
     wakes_at: AtomicU64,
     started: std::time::Instant,
@@ -131,6 +133,7 @@ impl Loopback {
         let shared = Arc::new(Shared {
             cluster: Mutex::new(cluster),
             timer: Condvar::new(),
+            changed: Condvar::new(),
             wakes_at: AtomicU64::new(0),
             started: std::time::Instant::now(),
             listeners: Mutex::new(BTreeMap::new()),
@@ -178,6 +181,19 @@ impl Loopback {
         let result = look(&mut cluster);
         self.shared.after(cluster, None);
         result
+    }
+
+    /// Blocks until `condition` holds, looking again after each change of the cluster; false if it
+    /// does not hold within `limit`.
+    pub fn wait_for(
+        &self,
+        limit: Duration,
+        mut condition: impl FnMut(&mut FakeCluster) -> bool,
+    ) -> bool {
+        let cluster = lock(&self.shared.cluster);
+        let waited =
+            self.shared.changed.wait_timeout_while(cluster, limit, |cluster| !condition(cluster));
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
     /// Stops a server: connections cut, port closed. Its leaders stay its own until they are moved.
@@ -373,6 +389,7 @@ impl Shared {
         if due < self.wakes_at.load(Ordering::SeqCst) {
             self.timer.notify_all();
         }
+        self.changed.notify_all();
         drop(cluster);
         if !others.is_empty() {
             let peers = lock(&self.peers);

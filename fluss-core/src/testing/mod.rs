@@ -2,6 +2,9 @@
 //!
 //! [`cluster::FakeCluster`] is a machine without sockets: connections are numbers, time is an
 //! argument, chance comes from a seed. [`loopback::Loopback`] puts it behind real TCP ports.
+//! [`conformance`] is what every adapter has to pass against it.
 
 pub mod cluster;
+pub mod conformance;
 pub mod loopback;
+pub mod loopback_tools;

@@ -39,6 +39,23 @@ fn valid_name(name: &str) -> bool {
 }
 
 impl FakeCluster {
+    /// Makes a table from its descriptor, as if the coordinator had been asked to.
+    ///
+    /// # Errors
+    /// What is wrong with the path or the descriptor.
+    pub fn add_table(&mut self, path: &TablePath, descriptor: &str) -> Result<TableId, String> {
+        let request = CreateTableRequest {
+            table_path: PbTablePath {
+                database_name: path.database.to_string(),
+                table_name: path.table.to_string(),
+            },
+            table_json: descriptor.to_owned().into(),
+            ignore_if_exists: false,
+        };
+        self.create_table(&request).map_err(|failure| failure.message)?;
+        self.table_id(path).ok_or_else(|| format!("{path} was not made"))
+    }
+
     pub(super) fn create_database(
         &mut self,
         request: CreateDatabaseRequest,
