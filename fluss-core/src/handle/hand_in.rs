@@ -68,7 +68,9 @@ fn poll_put<F: Format, R: Row + ?Sized>(
             },
         };
         *line = None;
-        match writer.format().put(&mut writer.lane().run(), op, row, granted)? {
+        // A statement of its own: the lane's lock must not be held by what follows.
+        let pushed = writer.format().put(&mut writer.lane().run(), op, row, granted)?;
+        match pushed {
             Pushed::In(cell, index) => return Poll::Ready(Ok(Ticket::new(cell, index))),
             Pushed::Wait(waiter) => *line = Some(InLine::new(writer.shared(), waiter)),
         }
@@ -102,7 +104,9 @@ impl<'a, F: Format, R: Row + ?Sized> HandIn<'a, F, R> {
     pub fn wait(self) -> Result<Ticket> {
         // Most rows go straight in; the blocking machinery is for those that do not.
         let shared = Arc::clone(self.writer.shared());
-        match self.writer.format().put(&mut self.writer.lane().run(), self.op, self.row, None)? {
+        let writer = self.writer;
+        let pushed = writer.format().put(&mut writer.lane().run(), self.op, self.row, None)?;
+        match pushed {
             Pushed::In(cell, index) => Ok(Ticket::new(cell, index)),
             Pushed::Wait(waiter) => {
                 let line = Some(InLine::new(&shared, waiter));
