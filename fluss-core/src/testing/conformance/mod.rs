@@ -9,7 +9,9 @@
 
 pub mod deliver;
 mod list;
+pub mod memory;
 mod stage;
+pub mod trouble;
 
 use crate::config::Config;
 use crate::error::Result;
