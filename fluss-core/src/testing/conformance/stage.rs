@@ -79,10 +79,6 @@ impl<H: Harness> Stage<H> {
         });
     }
 
-    pub(super) fn fake(&self) -> &Loopback {
-        &self.fake
-    }
-
     /// Looks at the cluster, or changes it.
     pub(super) fn with<R>(&self, look: impl FnOnce(&mut FakeCluster) -> R) -> R {
         self.fake.with(look)
