@@ -178,7 +178,9 @@ pub fn everything_goes_wrong_by_chance_and_each_row_is_there_once<H: Harness>() 
 pub fn a_row_that_cannot_be_delivered_ends_with_a_true_outcome<H: Harness>() {
     Stage::<H>::run(async |stage| {
         let brief = |b: crate::AppendBuilder| b.delivery_timeout(SOON);
-        let writer = stage.writer_with(stage.config(), brief).await;
+        // What was sent is waited for until the request deadline.
+        let config = stage.config().ack_timeout(SOON / 2).request_deadline(SOON);
+        let writer = stage.writer_with(config, brief).await;
         // The first row makes sure of id and leader.
         let ticket = writer.append(&row![0_i64, "written"]).await.expect("it fits");
         stage.note(0, &ticket.await);
