@@ -40,6 +40,14 @@ impl Client {
     }
 }
 
+/// Partitions.
+impl Client {
+    /// Asks for a partition by its name, so that [`Client::cluster`] knows it and its leaders.
+    pub fn watch_partition(&mut self, path: &TablePath, name: &str, now: Instant) {
+        self.step(now, |client, cx| client.metadata.want_partition(cx, path, name));
+    }
+}
+
 /// Writers: `open_writer`, `open_lane`, then per batch `open_batch`, `submit_batch`.
 impl Client {
     /// A new writer of a table, with sequences of its own.

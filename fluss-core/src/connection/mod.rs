@@ -183,11 +183,6 @@ impl Connections {
         self.servers.get(&server)?.ready_conn()
     }
 
-    /// The version in which this API is spoken on a ready connection.
-    pub(crate) fn version(&self, conn: ConnId, api: ApiKey) -> Option<i16> {
-        self.servers.get(&self.server_of(conn)?)?.versions()?.version(api).ok()
-    }
-
     /// Answers that belonged to no open request: late, or invented by the server.
     pub(crate) fn dropped_answers(&self) -> u64 {
         self.out.dropped_answers
@@ -256,6 +251,12 @@ impl Connections {
         let server = self.servers.get_mut(self.by_conn.get(&conn)?)?;
         let (request_id, version) = server.register(api, owner, deadline, cx.now)?.ok()?;
         Some(Begun { request_id, version })
+    }
+
+    /// The version in which this API is spoken on a ready connection.
+    #[cfg(test)]
+    pub(crate) fn version(&self, conn: ConnId, api: ApiKey) -> Option<i16> {
+        self.servers.get(&self.server_of(conn)?)?.versions()?.version(api).ok()
     }
 
     /// Whether there is something to do for the adapter.

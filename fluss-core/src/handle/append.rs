@@ -211,3 +211,7 @@ impl AppendWriter {
         self.core.table()
     }
 }
+
+#[cfg(test)]
+#[path = "append_tests.rs"]
+mod tests;

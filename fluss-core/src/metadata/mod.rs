@@ -165,16 +165,6 @@ impl Metadata {
         &self.cluster
     }
 
-    /// Whether any server has answered so far.
-    pub(crate) fn is_bootstrapped(&self) -> bool {
-        self.last_success.is_some()
-    }
-
-    /// What the last server that was of no help said; None once one was.
-    pub(crate) fn last_error(&self) -> Option<&Error> {
-        self.last_error.as_ref()
-    }
-
     /// The list of servers is wanted.
     pub(crate) fn want_servers(&mut self, cx: &Cx<'_>) {
         self.want(cx, Target::Servers);
@@ -189,11 +179,6 @@ impl Metadata {
     /// was made just now can be missing from the picture after `Updated`: want it again.
     pub(crate) fn want_partition(&mut self, cx: &Cx<'_>, path: &TablePath, name: &str) {
         self.want(cx, Target::PartitionName(path.clone(), name.into()));
-    }
-
-    /// A partition is wanted by its id.
-    pub(crate) fn want_partition_id(&mut self, cx: &Cx<'_>, table: TableId, id: PartitionId) {
-        self.want(cx, Target::PartitionId(table, id));
     }
 
     /// The leader of a bucket is wanted: there is none, or the known one turned out to be wrong.

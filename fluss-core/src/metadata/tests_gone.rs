@@ -197,7 +197,7 @@ fn a_partition_is_gone_only_when_its_table_does_not_list_it() {
     b.answer(&q, &response);
     b.events();
     b.now = Instant::from_millis(5000);
-    b.run(|m, cx| m.want_partition_id(cx, TableId(7), PartitionId(70)));
+    b.run(|m, cx| m.want(cx, Target::PartitionId(TableId(7), PartitionId(70))));
     b.run(|m, cx| m.want_partition(cx, &events, "us$2026"));
     let q = b.asked();
     b.reject(&q, 36);
@@ -250,7 +250,7 @@ fn answers_that_make_no_sense_send_the_question_elsewhere_or_fail_their_table() 
     b.want("events");
     let q = b.asked();
     b.run(|m, cx| m.handle_reply(cx, q.token, Ok(Bytes::from_static(b"\xff\xff"))));
-    let error = b.m.last_error().cloned().expect("an error");
+    let error = b.m.last_error.clone().expect("an error");
     assert!(matches!(error, Error::Peer { .. }));
     assert!(error.to_string().contains("bootstrap server a:1"), "{error}");
     for (json, text) in [(&b"{"[..], "no JSON"), (br#"{"bucket_count":-3}"#, "-3 buckets")] {

@@ -43,7 +43,10 @@ use crate::ids::{
 };
 use crate::metadata::Cluster;
 use crate::output::{BatchOutcome, Counters, Event, TimerReason, Written};
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
+
+/// How often buckets that were idle for long are forgotten.
+const TIDY_EVERY: Duration = Duration::from_secs(3600);
 
 /// Payloads kept for the next batches, of all writers.
 const KEPT_BODIES: usize = 4;
@@ -95,6 +98,7 @@ pub(crate) struct Writers {
     ended_counters: Counters,
     /// Payloads of batches that are done, whose memory serves the next ones.
     bodies: Vec<Bytes>,
+    next_tidy: Instant,
 }
 
 /// What the writers want from the other machines.
@@ -127,6 +131,7 @@ impl Writers {
             trouble: None,
             ended_counters: Counters::default(),
             bodies: Vec::new(),
+            next_tidy: Instant::ZERO + TIDY_EVERY,
         }
     }
 
@@ -393,6 +398,10 @@ impl Writers {
 
     pub(crate) fn handle_timeout(&mut self, cx: &mut Cx<'_>) {
         self.accumulator.handle_timeout(cx.now);
+        if cx.now >= self.next_tidy {
+            self.next_tidy = cx.now + TIDY_EVERY;
+            self.writers.values_mut().for_each(|w| w.sender.manager.forget_idle(cx.now));
+        }
         let keys: Vec<WriterKey> = self.writers.keys().copied().collect();
         for key in keys {
             if let Some(writer) = self.writers.get_mut(&key) {

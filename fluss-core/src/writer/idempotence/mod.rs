@@ -40,7 +40,9 @@ use self::session::Bucket;
 use crate::backoff::BackoffConfig;
 use crate::config::{Config, WriterConfig};
 use crate::error::Error;
-use crate::ids::{BatchId, BucketKey, ConnId, WriterId};
+#[cfg(test)]
+use crate::ids::WriterId;
+use crate::ids::{BatchId, BucketKey, ConnId};
 use crate::rng::Rng;
 use crate::time::{Duration, Instant};
 
@@ -134,15 +136,11 @@ pub(crate) struct Token {
     serial: u64,
 }
 
+#[cfg(test)]
 impl Token {
     /// The bucket the copy went to.
     pub(crate) const fn bucket(&self) -> BucketKey {
         self.bucket
-    }
-
-    /// The batch it is a copy of.
-    pub(crate) const fn batch(&self) -> BatchId {
-        self.batch
     }
 }
 
@@ -355,12 +353,8 @@ impl IdempotenceManager {
         &self.sink.counters
     }
 
-    /// The batches of a bucket this manager holds: stamped, or waiting for another stamp.
-    pub(crate) fn held(&self, bucket: BucketKey) -> usize {
-        self.buckets.get(&bucket).map_or(0, |b| b.slots.len() + b.returned.len())
-    }
-
     /// The writer id of a bucket's session.
+    #[cfg(test)]
     pub(crate) fn writer_id(&self, bucket: BucketKey) -> Option<WriterId> {
         self.buckets.get(&bucket)?.session.map(|s| s.id)
     }
