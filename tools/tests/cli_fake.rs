@@ -329,3 +329,30 @@ fn a_password_opens_the_door() {
     assert_eq!(refused.code, Some(1), "{refused:?}");
     assert!(!refused.stderr.contains("hunter2"), "{refused:?}");
 }
+
+#[test]
+fn measurements_count_what_they_did() {
+    let fake = Fake::with_tables();
+    for (table, more) in [
+        ("shop.events", &["--threads=2", "--warmup=100"][..]),
+        ("shop.events", &["--bulk=64"]),
+        ("shop.users", &["--keys=300"]),
+    ] {
+        let arguments = [&["perf", "produce", table, "--rows=2000"], more].concat();
+        let measured = &objects(&fake.ok(&arguments, ""))[0];
+        assert_eq!((&measured["rows"], &measured["errors"]), (&2000.into(), &0.into()));
+        assert_eq!(measured["bytes"], 2000 * (8 + 16 + 8), "{measured}");
+        assert!(measured["latency_us"]["p99"].as_u64() > Some(0), "{measured}");
+    }
+    let read = ["perf", "consume", "shop.events", "--rows=4000", "--warmup=100"];
+    let measured = &objects(&fake.ok(&read, ""))[0];
+    assert_eq!((&measured["rows"], &measured["bytes"]), (&4000.into(), &(4000 * 32).into()));
+    let too_many = fake.run(&["perf", "consume", "shop.events", "--rows=4101"], "");
+    assert_eq!(too_many.code, Some(1));
+    assert!(too_many.stderr.contains("4100"), "{too_many:?}");
+    let lookup = ["perf", "lookup", "shop.users", "--rows=600", "--keys=300", "--in-flight=8"];
+    let measured = &objects(&fake.ok(&lookup, ""))[0];
+    assert_eq!((&measured["errors"], &measured["bytes"]), (&0.into(), &(600 * 32).into()));
+    assert_eq!(fake.run(&["perf", "produce", "shop.events"], "").code, Some(2));
+    assert_eq!(fake.run(&["perf", "sleep", "shop.events", "--rows=1"], "").code, Some(2));
+}

@@ -131,9 +131,14 @@ impl Args {
         self.positionals.get(index).map_or("", String::as_str)
     }
 
-    /// The argument `DB.TABLE`.
+    /// The first argument, a `DB.TABLE`.
     pub(crate) fn table(&self) -> Result<&str> {
-        let path = self.argument(0);
+        self.table_at(0)
+    }
+
+    /// The argument at this place, a `DB.TABLE`.
+    pub(crate) fn table_at(&self, index: usize) -> Result<&str> {
+        let path = self.argument(index);
         match fluss_core::ids::TablePath::parse(path) {
             Some(_) => Ok(path),
             None => Err(Failure::usage(format!("`{path}` is no table: write it as DB.TABLE"))),

@@ -109,7 +109,10 @@ fn in_schema_order(table: &Table, names: &[String]) -> Result<Vec<String>> {
     Ok(indexes.into_iter().map(|index| columns[index].name.clone()).collect())
 }
 
-fn scanner_settings(mut builder: ScanBuilder, settings: &ScannerSettings) -> ScanBuilder {
+pub(crate) fn scanner_settings(
+    mut builder: ScanBuilder,
+    settings: &ScannerSettings,
+) -> ScanBuilder {
     if let Some(bytes) = settings.max_bytes {
         builder = builder.max_bytes(bytes);
     }

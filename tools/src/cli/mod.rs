@@ -26,6 +26,7 @@ mod lookup;
 mod nearest;
 mod output;
 mod partition;
+mod perf;
 mod produce;
 mod progress;
 mod row_in;
@@ -122,6 +123,7 @@ fn prepare(args: &Args) -> Result<Work<'_>> {
         "produce" => produce::prepare(args),
         "consume" => consume::prepare(args),
         "lookup" => lookup::prepare(args),
+        "perf" => perf::prepare(args),
         other => Err(Failure::usage(format!("the command `{other}` cannot be run"))),
     }
 }

@@ -97,6 +97,17 @@ const CONSUME: &[OptionSpec] = &[
     switch("follow", "go on until interrupted"),
 ];
 
+const PERF: &[OptionSpec] = &[
+    value("rows", "N", "how many rows, or keys to look up; required"),
+    value("threads", "N", "threads with a writer or lookup handle each; default 1"),
+    value("bulk", "N", "hand in runs of N rows in one call; default: one by one"),
+    value("keys", "N", "keys 0 to N-1 in turn; default: all different"),
+    value("in-flight", "N", "keys outstanding per thread of a lookup; default 1"),
+    value("string-bytes", "N", "length of strings and bytes; default 16"),
+    value("seed", "N", "what the rows are made from; default 0"),
+    value("warmup", "N", "rows before the clock starts; default 0"),
+];
+
 /// All commands, in the order of the help.
 pub(crate) const COMMANDS: &[CommandSpec] = &[
     CommandSpec {
@@ -190,6 +201,12 @@ pub(crate) const COMMANDS: &[CommandSpec] = &[
             switch("double-row", ""),
         ],
         about: "writes through a cluster that keeps failing, and proves every row there once",
+    },
+    CommandSpec {
+        name: "perf",
+        arguments: &["produce|consume|lookup", "DB.TABLE"],
+        options: PERF,
+        about: "measures writing, reading or looking up rows; prints one JSON object",
     },
     CommandSpec {
         name: "help",

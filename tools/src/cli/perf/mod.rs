@@ -1,0 +1,102 @@
+//! `fluss perf`: how fast rows are written, read and looked up.
+
+mod meter;
+mod read;
+mod rows;
+mod write;
+
+use fluss_core::Table;
+
+use super::Work;
+use super::args::Args;
+use super::failure::{Failure, Result, Status};
+use super::session::Session;
+use meter::Measured;
+
+/// What is measured, and with how much.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    rows: u64,
+    threads: u64,
+    /// Rows handed in by one call; None hands them in one by one.
+    bulk: Option<u64>,
+    /// Keys in use; None makes all keys different.
+    keys: Option<u64>,
+    in_flight: usize,
+    string_bytes: usize,
+    seed: u64,
+    warmup: u64,
+}
+
+pub(crate) fn prepare(args: &Args) -> Result<Work<'_>> {
+    let run: fn(&Session, &Table, &Options) -> Result<Measured> = match args.argument(0) {
+        "produce" => write::run,
+        "consume" => read::consume,
+        "lookup" => read::lookup,
+        other => {
+            let text = format!("`fluss perf` knows produce, consume and lookup, not `{other}`");
+            return Err(Failure::usage(text));
+        }
+    };
+    let path = args.table_at(1)?;
+    let options = Options::read(args)?;
+    Ok(Box::new(move |session, out| {
+        let table = session.table(path)?;
+        let measured = run(session, &table, &options)?;
+        out.line(&measured.json())?;
+        Ok(Status::of(measured.errors == 0))
+    }))
+}
+
+impl Options {
+    fn read(args: &Args) -> Result<Self> {
+        let positive = |name: &'static str| -> Result<Option<u64>> {
+            match args.number(name)? {
+                Some(0) => Err(Failure::usage(format!("--{name} must be at least 1"))),
+                number => Ok(number),
+            }
+        };
+        let rows =
+            positive("rows")?.ok_or_else(|| Failure::usage("`fluss perf` needs --rows N"))?;
+        let in_flight = positive("in-flight")?.unwrap_or(1);
+        Ok(Self {
+            rows,
+            threads: positive("threads")?.unwrap_or(1).min(rows),
+            bulk: positive("bulk")?,
+            keys: positive("keys")?,
+            in_flight: usize::try_from(in_flight).unwrap_or(usize::MAX),
+            string_bytes: args.number("string-bytes")?.unwrap_or(16),
+            seed: args.number("seed")?.unwrap_or(0),
+            warmup: args.number("warmup")?.unwrap_or(0),
+        })
+    }
+
+    /// The numbers of the rows that a thread works on, out of `total` from `first` on.
+    fn share(&self, thread: u64, first: u64, total: u64) -> std::ops::Range<u64> {
+        let at = |thread: u64| {
+            first + (u128::from(total) * u128::from(thread) / u128::from(self.threads)) as u64
+        };
+        at(thread)..at(thread + 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_share_all_rows_without_gaps() {
+        let options = Options {
+            rows: 10,
+            threads: 3,
+            bulk: None,
+            keys: None,
+            in_flight: 1,
+            string_bytes: 16,
+            seed: 0,
+            warmup: 0,
+        };
+        let shares: Vec<_> = (0..3).map(|thread| options.share(thread, 5, 10)).collect();
+        assert_eq!(shares, [5..8, 8..11, 11..15]);
+    }
+}
