@@ -1,6 +1,7 @@
 //! The conformance suite on smol: on its global executor, and on one thread alone.
 
 use std::future::Future;
+use std::pin::Pin;
 
 use fluss_core::testing::conformance::{Harness, Stop};
 use fluss_smol::{Config, Fluss, Result};
@@ -33,6 +34,13 @@ mod global {
         fn block_on<F: Future>(&self, future: F) -> F::Output {
             smol::block_on(future)
         }
+
+        fn aside<T: Send + 'static>(
+            &self,
+            body: impl FnOnce() -> T + Send + 'static,
+        ) -> Pin<Box<dyn Future<Output = T>>> {
+            Box::pin(smol::unblock(body))
+        }
     }
 
     fluss_core::conformance!(Global);
@@ -64,6 +72,13 @@ mod one_thread {
 
         fn block_on<F: Future>(&self, future: F) -> F::Output {
             smol::block_on(self.0.run(future))
+        }
+
+        fn aside<T: Send + 'static>(
+            &self,
+            body: impl FnOnce() -> T + Send + 'static,
+        ) -> Pin<Box<dyn Future<Output = T>>> {
+            Box::pin(smol::unblock(body))
         }
     }
 

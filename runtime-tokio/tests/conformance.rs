@@ -1,6 +1,7 @@
 //! The conformance suite on tokio, with one thread and with several.
 
 use std::future::Future;
+use std::pin::Pin;
 
 use fluss_core::testing::conformance::{Harness, Stop};
 use fluss_tokio::{Config, Fluss, Result};
@@ -10,6 +11,14 @@ fn start(runtime: &Runtime, config: Config) -> Result<(Fluss, Stop)> {
     let (fluss, driver) = fluss_tokio::connect_with(config)?;
     let task = runtime.spawn(driver);
     Ok((fluss, Box::new(move || task.abort())))
+}
+
+fn aside<T: Send + 'static>(
+    runtime: &Runtime,
+    body: impl FnOnce() -> T + Send + 'static,
+) -> Pin<Box<dyn Future<Output = T>>> {
+    let task = runtime.spawn_blocking(body);
+    Box::pin(async { task.await.expect("it does not panic") })
 }
 
 mod current_thread {
@@ -34,6 +43,13 @@ mod current_thread {
 
         fn block_on<F: Future>(&self, future: F) -> F::Output {
             self.0.block_on(future)
+        }
+
+        fn aside<T: Send + 'static>(
+            &self,
+            body: impl FnOnce() -> T + Send + 'static,
+        ) -> Pin<Box<dyn Future<Output = T>>> {
+            aside(&self.0, body)
         }
     }
 
@@ -63,6 +79,13 @@ mod multi_thread {
 
         fn block_on<F: Future>(&self, future: F) -> F::Output {
             self.0.block_on(future)
+        }
+
+        fn aside<T: Send + 'static>(
+            &self,
+            body: impl FnOnce() -> T + Send + 'static,
+        ) -> Pin<Box<dyn Future<Output = T>>> {
+            aside(&self.0, body)
         }
     }
 

@@ -15,25 +15,21 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
-use bytes::{Buf, Bytes, BytesMut};
-use std::collections::{BTreeMap, VecDeque};
-use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::cluster::FakeCluster;
+use super::framing::{Backlog, FrameReader, Next, is_slow};
 use crate::ids::{Address, ConnId, ServerId};
 use crate::time::Instant;
 
-/// What is read at once; smaller frames are copied out of it, larger ones are read in place.
-const READ_BYTES: usize = 64 * 1024;
 /// How long a reading thread tries to write an answer before it leaves that to the other thread.
 const WRITE_PATIENCE: Duration = Duration::from_millis(20);
-/// Answers written at once.
-const WRITE_PIECES: usize = 64;
 /// The longest sleep of the thread that keeps the time.
 const IDLE: Duration = Duration::from_secs(1);
 
@@ -83,33 +79,6 @@ struct Peer {
     backlog: Mutex<Backlog>,
     wanted: Mutex<Wanted>,
     wake: Condvar,
-}
-
-/// Bytes on their way into the socket.
-#[derive(Debug, Default)]
-struct Backlog {
-    pieces: VecDeque<Bytes>,
-}
-
-impl Backlog {
-    /// Writes once, as much as the socket takes.
-    fn write(&mut self, mut stream: &TcpStream) -> io::Result<()> {
-        let slices: Vec<IoSlice<'_>> =
-            self.pieces.iter().take(WRITE_PIECES).map(|piece| IoSlice::new(piece)).collect();
-        let mut written = stream.write_vectored(&slices)?;
-        if written == 0 {
-            return Err(ErrorKind::WriteZero.into());
-        }
-        while let Some(piece) = self.pieces.front_mut() {
-            if written < piece.len() {
-                piece.advance(written);
-                break;
-            }
-            written -= piece.len();
-            self.pieces.pop_front();
-        }
-        Ok(())
-    }
 }
 
 #[derive(Debug, Default)]
@@ -486,104 +455,140 @@ impl Peer {
     }
 }
 
-fn is_slow(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
+/// Runs `body` on a thread of its own and passes its panic on.
+///
+/// # Panics
+/// If `body` does, or has not ended within `limit`.
+pub fn within(limit: Duration, body: impl FnOnce() + Send + 'static) {
+    let (ended, end) = mpsc::channel();
+    let thread = thread::spawn(move || {
+        // Sent also while a panic unwinds.
+        let _ended = SendOnDrop(ended);
+        body();
+    });
+    let in_time = end.recv_timeout(limit).is_ok();
+    assert!(in_time, "not done within {} s: something waits for ever", limit.as_secs());
+    if let Err(panic) = thread.join() {
+        std::panic::resume_unwind(panic);
+    }
 }
 
-/// What comes next from a connection.
-enum Next {
-    Frame(Bytes),
-    BadLength(i32),
-    End,
+struct SendOnDrop(mpsc::Sender<()>);
+
+impl Drop for SendOnDrop {
+    fn drop(&mut self) {
+        // Nobody listens any more when the time was over.
+        let _ = self.0.send(());
+    }
 }
 
-/// Cuts the stream into frames. A large frame is read straight into the memory it stays in, and
-/// that memory is used again when nobody kept the frame.
-struct FrameReader<'a> {
-    stream: &'a TcpStream,
-    buffer: Vec<u8>,
-    start: usize,
-    end: usize,
-    spare: BytesMut,
+/// A listening port that does something to each connection, on a thread of its own.
+#[derive(Debug)]
+pub struct Port {
+    address: SocketAddr,
+    listener: Option<Listener>,
+    streams: Arc<Mutex<Vec<TcpStream>>>,
 }
 
-impl<'a> FrameReader<'a> {
-    fn new(stream: &'a TcpStream) -> Self {
-        let buffer = vec![0; READ_BYTES];
-        Self { stream, buffer, start: 0, end: 0, spare: BytesMut::new() }
-    }
-
-    fn next(&mut self, length_of: impl Fn([u8; 4]) -> Result<usize, i32>) -> io::Result<Next> {
-        while self.end - self.start < 4 {
-            if !self.fill()? {
-                return Ok(Next::End);
-            }
-        }
-        let mut head = [0; 4];
-        head.copy_from_slice(&self.buffer[self.start..self.start + 4]);
-        let length = match length_of(head) {
-            Ok(length) => length,
-            Err(announced) => return Ok(Next::BadLength(announced)),
-        };
-        self.start += 4;
-        if length > READ_BYTES / 2 {
-            return self.large(length).map(Next::Frame);
-        }
-        while self.end - self.start < length {
-            if !self.fill()? {
-                return Ok(Next::End);
-            }
-        }
-        let frame = Bytes::copy_from_slice(&self.buffer[self.start..self.start + length]);
-        self.start += length;
-        Ok(Next::Frame(frame))
-    }
-
-    fn large(&mut self, length: usize) -> io::Result<Bytes> {
-        let mut frame = std::mem::take(&mut self.spare);
-        frame.resize(length, 0);
-        let held = (self.end - self.start).min(length);
-        frame[..held].copy_from_slice(&self.buffer[self.start..self.start + held]);
-        self.start += held;
-        self.stream.read_exact(&mut frame[held..])?;
-        Ok(frame.freeze())
-    }
-
-    /// Whether another whole frame is in memory already.
-    fn has_frame(&self) -> bool {
-        let held = &self.buffer[self.start..self.end];
-        held.first_chunk::<4>().is_some_and(|head| {
-            usize::try_from(i32::from_be_bytes(*head)).is_ok_and(|length| held.len() >= 4 + length)
-        })
-    }
-
-    fn reuse(&mut self, frame: Bytes) {
-        if frame.len() > READ_BYTES / 2
-            && let Ok(memory) = frame.try_into_mut()
-        {
-            self.spare = memory;
-        }
-    }
-
-    /// Reads more; false at the end of the stream.
-    fn fill(&mut self) -> io::Result<bool> {
-        if self.start > 0 {
-            self.buffer.copy_within(self.start..self.end, 0);
-            self.end -= self.start;
-            self.start = 0;
-        }
-        loop {
-            match self.stream.read(&mut self.buffer[self.end..]) {
-                Ok(0) => return Ok(false),
-                Ok(read) => {
-                    self.end += read;
-                    return Ok(true);
+impl Port {
+    /// Listens on a free port of `127.0.0.1`.
+    ///
+    /// # Errors
+    /// No port can be opened.
+    pub fn open(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> io::Result<Self> {
+        let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let address = socket.local_addr()?;
+        let closed = Arc::new(AtomicBool::new(false));
+        let streams = Arc::new(Mutex::new(Vec::new()));
+        let (flag, kept) = (Arc::clone(&closed), Arc::clone(&streams));
+        let serve = Arc::new(serve);
+        let thread = thread::spawn(move || {
+            while let Ok((stream, _)) = socket.accept() {
+                if flag.load(Ordering::SeqCst) {
+                    return;
                 }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+                if let Ok(copy) = stream.try_clone() {
+                    lock(&kept).push(copy);
+                }
+                let serve = Arc::clone(&serve);
+                thread::spawn(move || serve(stream));
             }
+        });
+        let listener = Some(Listener { address, closed, thread: Some(thread) });
+        Ok(Self { address, listener, streams })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for Port {
+    fn drop(&mut self) {
+        self.listener.take().into_iter().for_each(Listener::close);
+        for stream in lock(&self.streams).drain(..) {
+            let _ = stream.shutdown(Shutdown::Both);
         }
     }
+}
+
+/// A port that passes everything on to another one, which may change while it runs.
+#[derive(Debug)]
+pub struct Relay {
+    target: Arc<Mutex<String>>,
+    port: Port,
+}
+
+impl Relay {
+    /// Listens on a free port and passes up to `piece` bytes at once on to `target`.
+    ///
+    /// # Errors
+    /// No port can be opened.
+    pub fn open(target: &str, piece: usize) -> io::Result<Self> {
+        let target = Arc::new(Mutex::new(target.to_owned()));
+        let of = Arc::clone(&target);
+        let port = Port::open(move |stream| {
+            let target = lock(&of).clone();
+            // Without a target the connection is closed, which is what the client is to see.
+            if let Ok(server) = TcpStream::connect(&*target) {
+                pass_both(&stream, &server, piece);
+            }
+            let _ = stream.shutdown(Shutdown::Both);
+        })?;
+        Ok(Self { target, port })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.port.address()
+    }
+
+    /// Passes new connections on to another address. Those that are open stay.
+    pub fn aim(&self, target: &str) {
+        target.clone_into(&mut lock(&self.target));
+    }
+}
+
+fn pass_both(client: &TcpStream, server: &TcpStream, piece: usize) {
+    let back = (server.try_clone(), client.try_clone());
+    if let (Ok(from), Ok(to)) = back {
+        thread::spawn(move || pass(&from, &to, piece));
+    }
+    pass(client, server, piece);
+}
+
+fn pass(mut from: &TcpStream, mut to: &TcpStream, piece: usize) {
+    let mut buffer = vec![0; piece];
+    while let Ok(read) = from.read(&mut buffer) {
+        if read == 0 || to.write_all(&buffer[..read]).is_err() {
+            break;
+        }
+    }
+    let _ = from.shutdown(Shutdown::Both);
+    let _ = to.shutdown(Shutdown::Both);
 }
 
 #[cfg(test)]

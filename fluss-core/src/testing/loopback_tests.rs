@@ -1,5 +1,6 @@
 use super::*;
 use crate::testing::cluster::{ClusterOptions, Fault, On};
+use crate::testing::framing::READ_BYTES;
 use fluss_proto::message::{
     ApiVersionsRequest, FetchLogRequest, MetadataRequest, MetadataResponse,
 };

@@ -6,5 +6,5 @@
 
 pub mod cluster;
 pub mod conformance;
+mod framing;
 pub mod loopback;
-pub mod loopback_tools;

@@ -7,7 +7,6 @@ use super::stage::{LOG, NEVER, PRODUCE_LOG, Stage, keyed_table};
 use crate::error::WriteError;
 use crate::row;
 use crate::testing::cluster::{Fault, On};
-use crate::testing::loopback_tools::aside;
 use crate::time::Duration;
 
 /// Each ticket tells bucket and offset of its row.
@@ -112,11 +111,12 @@ pub fn foreign_threads_wake_an_idle_driver<H: Harness>() {
         let writer = stage.writer().await;
         for round in 0..20_i64 {
             let lane = writer.clone();
-            let outcome = aside(move || {
-                let ticket = lane.append(&row![round, "from afar"]).wait().expect("it fits");
-                ticket.wait()
-            })
-            .await;
+            let outcome = stage
+                .aside(move || {
+                    let ticket = lane.append(&row![round, "from afar"]).wait().expect("it fits");
+                    ticket.wait()
+                })
+                .await;
             stage.note(round, &outcome);
             assert_eq!(outcome.map(|ack| ack.offset), Ok(Some(round)));
         }
@@ -130,7 +130,7 @@ pub fn rows_of_each_handle_keep_their_order<H: Harness>() {
         let writer = stage.writer_with(stage.config(), |b| b.batch_bytes(1 << 10)).await;
         let threads = [0, ROWS].map(|first| {
             let lane = writer.clone();
-            aside(move || {
+            stage.aside(move || {
                 let rows = (first..first + ROWS).map(|id| row![id, "in order"]);
                 lane.append_all(rows).wait().expect("handed in").wait()
             })

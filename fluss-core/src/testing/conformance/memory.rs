@@ -8,7 +8,6 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::handle::{AppendWriter, Ticket};
 use crate::row;
-use crate::testing::loopback_tools::aside;
 use crate::time::Duration;
 
 const BUDGET: u64 = 64 << 10;
@@ -32,22 +31,23 @@ async fn held_writer<H: Harness>(stage: &Stage<H>) -> AppendWriter {
 }
 
 /// Appends rows with ids from 1 on until a blocked append is not served any more.
-async fn fill(writer: &AppendWriter) -> Vec<Ticket> {
+async fn fill<H: Harness>(stage: &Stage<H>, writer: &AppendWriter) -> Vec<Ticket> {
     let writer = writer.clone();
-    aside(move || {
-        let (mut tickets, text) = (Vec::new(), text());
-        for id in 1_i64.. {
-            let row = row![id, &text];
-            match writer.append(&row).wait_timeout(Duration::from_millis(150)) {
-                Ok(ticket) => tickets.push(ticket),
-                Err(Error::Unavailable { .. }) => break,
-                Err(error) => panic!("row {id}: {error}"),
+    stage
+        .aside(move || {
+            let (mut tickets, text) = (Vec::new(), text());
+            for id in 1_i64.. {
+                let row = row![id, &text];
+                match writer.append(&row).wait_timeout(Duration::from_millis(150)) {
+                    Ok(ticket) => tickets.push(ticket),
+                    Err(Error::Unavailable { .. }) => break,
+                    Err(error) => panic!("row {id}: {error}"),
+                }
+                assert!(id < 200, "more rows than the budget holds");
             }
-            assert!(id < 200, "more rows than the budget holds");
-        }
-        tickets
-    })
-    .await
+            tickets
+        })
+        .await
 }
 
 async fn note_all<H: Harness>(stage: &Stage<H>, first: i64, tickets: Vec<Ticket>) {
@@ -63,7 +63,7 @@ pub fn a_run_larger_than_the_budget_waits_for_memory<H: Harness>() {
         let writer = held_writer(stage).await;
         let text = text();
         let mut run = writer.append_all((1..=ROWS).map(|id| row![id, &text]));
-        assert!(poll_once(&mut run).is_pending(), "all that in a quarter of the memory");
+        assert!(poll_once(&mut run).await.is_pending(), "all that in a quarter of the memory");
         let taken = run.handed_in();
         assert!((1..ROWS as u64).contains(&taken), "{taken} rows handed in");
         stage.until_requests(PRODUCE_LOG, 2).await;
@@ -110,7 +110,7 @@ pub fn blocked_threads_wait_for_memory<H: Harness>() {
         let writer = held_writer(stage).await;
         let threads = [1, 1 + ROWS].map(|first| {
             let lane = writer.clone();
-            aside(move || {
+            stage.aside(move || {
                 let text = text();
                 let put = |id| lane.append(&row![id, &text]).wait().expect("it fits");
                 (first..first + ROWS).map(put).collect::<Vec<Ticket>>()
@@ -129,7 +129,7 @@ pub fn blocked_threads_wait_for_memory<H: Harness>() {
 pub fn without_memory_a_limit_or_a_try_gives_the_row_back<H: Harness>() {
     Stage::<H>::run(async |stage| {
         let writer = held_writer(stage).await;
-        let tickets = fill(&writer).await;
+        let tickets = fill(stage, &writer).await;
         let next = 1 + tickets.len() as i64;
         stage.note_never(next);
         let error = writer.try_append(&row![1000_i64, &text()]).expect_err("there is no memory");
@@ -147,13 +147,13 @@ pub fn without_memory_a_limit_or_a_try_gives_the_row_back<H: Harness>() {
 pub fn a_dropped_append_gives_its_place_back<H: Harness>() {
     Stage::<H>::run(async |stage| {
         let writer = held_writer(stage).await;
-        let tickets = fill(&writer).await;
+        let tickets = fill(stage, &writer).await;
         let (text, behind) = (text(), writer.clone());
         let (first, second) = (row![1000_i64, &text], row![1001_i64, &text]);
         let mut dropped = writer.append(&first);
-        assert!(poll_once(&mut dropped).is_pending(), "there is no memory");
+        assert!(poll_once(&mut dropped).await.is_pending(), "there is no memory");
         let mut behind = behind.append(&second);
-        assert!(poll_once(&mut behind).is_pending(), "there is no memory");
+        assert!(poll_once(&mut behind).await.is_pending(), "there is no memory");
         drop(dropped);
         stage.note_never(1000);
         stage.note_never(1 + tickets.len() as i64);
@@ -171,7 +171,9 @@ pub fn a_dropped_run_has_handed_in_the_prefix_it_tells<H: Harness>() {
         let writer = held_writer(stage).await;
         let text = text();
         let mut run = writer.append_all((1..=ROWS).map(|id| row![id, &text]));
-        let Poll::Pending = poll_once(&mut run) else { panic!("all that in a quarter of it") };
+        let Poll::Pending = poll_once(&mut run).await else {
+            panic!("all that in a quarter of it")
+        };
         let taken = i64::try_from(run.handed_in()).expect("small");
         drop(run);
         stage.let_go();

@@ -13,6 +13,8 @@ pub mod memory;
 mod stage;
 pub mod trouble;
 
+use std::pin::Pin;
+
 use crate::config::Config;
 use crate::error::Result;
 use crate::handle::Fluss;
@@ -43,4 +45,10 @@ pub trait Harness: 'static {
 
     /// Runs a future to its end on this thread.
     fn block_on<F: Future>(&self, future: F) -> F::Output;
+
+    /// Runs something that blocks on a thread where it may, beginning at once.
+    fn aside<T: Send + 'static>(
+        &self,
+        body: impl FnOnce() -> T + Send + 'static,
+    ) -> Pin<Box<dyn Future<Output = T>>>;
 }

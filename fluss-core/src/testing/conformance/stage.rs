@@ -1,9 +1,10 @@
 //! What a case works with: a runtime, a fake cluster, a table, and a book of what was promised.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::pin::{Pin, pin};
-use std::sync::Mutex;
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use super::Harness;
@@ -13,8 +14,7 @@ use crate::handle::{Ack, AppendBuilder, AppendWriter, Fluss, RunPart, Table, Tic
 use crate::ids::{BucketKey, ServerId, TableId, TablePath};
 use crate::row::{DataType, OwnedDatum, Schema, TableDescriptor};
 use crate::testing::cluster::{ClusterOptions, FakeCluster, Fault, On};
-use crate::testing::loopback::{Loopback, LoopbackOptions};
-use crate::testing::loopback_tools::{aside, within};
+use crate::testing::loopback::{Loopback, LoopbackOptions, within};
 
 /// No case takes nearly as long; one that does waits for something that never comes.
 const CASE_LIMIT: Duration = Duration::from_secs(60);
@@ -41,9 +41,9 @@ enum Fate {
 /// See the module's text.
 pub(super) struct Stage<H> {
     pub(super) harness: H,
-    fake: std::sync::Arc<Loopback>,
-    clients: Mutex<Vec<Fluss>>,
-    book: Mutex<BTreeMap<i64, Fate>>,
+    fake: Arc<Loopback>,
+    clients: RefCell<Vec<Fluss>>,
+    book: RefCell<BTreeMap<i64, Fate>>,
 }
 
 impl<H: Harness> Stage<H> {
@@ -63,7 +63,7 @@ impl<H: Harness> Stage<H> {
             make_tables(&mut cluster);
             let fake = match Loopback::start(cluster, loopback) {
                 Err(error) if loopback.ipv6 => {
-                    eprintln!("not run: this machine has no IPv6 ({error})");
+                    log::warn!("not run: this machine has no IPv6 ({error})");
                     return;
                 }
                 started => started.expect("loopback ports"),
@@ -71,12 +71,20 @@ impl<H: Harness> Stage<H> {
             let stage = Self {
                 harness: H::new(),
                 fake: fake.into(),
-                clients: Mutex::default(),
-                book: Mutex::default(),
+                clients: RefCell::default(),
+                book: RefCell::default(),
             };
             stage.harness.block_on(case(&stage));
             stage.verify();
         });
+    }
+
+    /// Runs something that blocks, while the client runs.
+    pub(super) fn aside<T: Send + 'static>(
+        &self,
+        body: impl FnOnce() -> T + Send + 'static,
+    ) -> Pin<Box<dyn Future<Output = T>>> {
+        self.harness.aside(body)
     }
 
     /// Looks at the cluster, or changes it.
@@ -99,8 +107,8 @@ impl<H: Harness> Stage<H> {
         what: &str,
         condition: impl Fn(&mut FakeCluster) -> bool + Send + 'static,
     ) {
-        let fake = std::sync::Arc::clone(&self.fake);
-        let came = aside(move || fake.wait_for(PATIENCE, condition)).await;
+        let fake = Arc::clone(&self.fake);
+        let came = self.aside(move || fake.wait_for(PATIENCE, condition)).await;
         assert!(came, "waited in vain until {what}");
     }
 
@@ -127,7 +135,7 @@ impl<H: Harness> Stage<H> {
 
     /// Looks at this client at the end.
     pub(super) fn watch(&self, fluss: &Fluss) {
-        self.clients.lock().expect("no panic before").push(fluss.clone());
+        self.clients.borrow_mut().push(fluss.clone());
     }
 
     /// A new client's writer of the log table.
@@ -194,7 +202,7 @@ impl<H: Harness> Stage<H> {
             Err(WriteError::NotWritten(_)) => Fate::NotWritten,
             Err(WriteError::OutcomeUnknown(_)) => Fate::Unknown,
         };
-        let before = self.book.lock().expect("no panic before").insert(id, fate);
+        let before = self.book.borrow_mut().insert(id, fate);
         assert_eq!(before, None, "row {id} has two outcomes");
     }
 
@@ -253,7 +261,7 @@ impl<H: Harness> Stage<H> {
         for (id, bucket, offset) in self.rows() {
             found.entry(id).or_default().push((bucket, offset));
         }
-        for (id, fate) in &*self.book.lock().expect("no panic before") {
+        for (id, fate) in &*self.book.borrow() {
             let places = found.get(id).map_or(&[][..], Vec::as_slice);
             let true_to_it = match (fate, places) {
                 (Fate::Written(bucket, offset), [(at, place)]) => {
@@ -268,7 +276,7 @@ impl<H: Harness> Stage<H> {
         for (id, places) in found {
             assert!(places.len() == 1, "row {id} is there more than once: {places:?}");
         }
-        for fluss in &*self.clients.lock().expect("no panic before") {
+        for fluss in &*self.clients.borrow() {
             assert_eq!(fluss.memory_used(), 0, "bytes of the memory budget in use");
             assert_eq!(fluss.counters().invariant_violations, 0);
         }
@@ -306,8 +314,8 @@ fn make_tables(cluster: &mut FakeCluster) {
 }
 
 /// Polls a future once.
-pub(super) fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
-    Pin::new(future).poll(&mut Context::from_waker(Waker::noop()))
+pub(super) async fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
+    std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut *future).poll(cx))).await
 }
 
 /// Awaits both, side by side on one task.
