@@ -233,7 +233,7 @@ impl Client {
     }
 
     fn check_close(&mut self, cx: &mut Cx<'_>) {
-        if let Closing::Draining { until, .. } = self.closing
+        if let Closing::Draining { until } = self.closing
             && (self.writers.unfinished() == 0 || cx.now >= until)
         {
             self.end(cx);

@@ -55,13 +55,15 @@ pub struct Client {
     nameless: BTreeSet<WriterKey>,
     events: VecDeque<Event>,
     closing: Closing,
+    /// Who waits for the end of a close.
+    closers: Vec<CommandId>,
 }
 
 /// How far a close has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Closing {
     No,
-    Draining { until: Instant, command: CommandId },
+    Draining { until: Instant },
     Done,
 }
 
@@ -84,6 +86,7 @@ impl Client {
             nameless: BTreeSet::new(),
             events: VecDeque::new(),
             closing: Closing::No,
+            closers: Vec::new(),
             rng,
             config: Arc::new(config),
         })
@@ -144,7 +147,7 @@ impl Client {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<(Instant, TimerReason)> {
         let close = match self.closing {
-            Closing::Draining { until, .. } => Some((until, TimerReason::Close)),
+            Closing::Draining { until } => Some((until, TimerReason::Close)),
             Closing::No | Closing::Done => None,
         };
         [
@@ -220,9 +223,16 @@ impl Client {
     pub fn close(&mut self, until: Instant, now: Instant) -> CommandId {
         let command = self.commands.next_id();
         match self.closing {
-            Closing::No => self.closing = Closing::Draining { until, command },
-            // Whoever closes again is told at once; the first close goes on.
-            Closing::Draining { .. } | Closing::Done => {
+            Closing::No => {
+                self.closing = Closing::Draining { until };
+                self.closers.push(command);
+            }
+            // Whoever closes again waits for the same end; the earliest limit counts.
+            Closing::Draining { until: earlier } => {
+                self.closing = Closing::Draining { until: until.min(earlier) };
+                self.closers.push(command);
+            }
+            Closing::Done => {
                 let result = Ok(CommandAnswer::Left(0));
                 self.events.push_back(Event::CommandDone { command, result });
             }
@@ -251,7 +261,7 @@ impl Client {
         self.commands.abort(&error);
         self.connections.close_all(cx);
         self.drain(cx);
-        if let Closing::Draining { command, .. } = closing {
+        for command in std::mem::take(&mut self.closers) {
             let result = Ok(CommandAnswer::Left(left));
             self.events.push_back(Event::CommandDone { command, result });
         }

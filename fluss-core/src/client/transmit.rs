@@ -43,17 +43,27 @@ impl Client {
         match self.connections.begin(cx, conn, draft.api, owner, deadline) {
             Some(begun) => match draft.encode(begun, cx.config.ack_timeout) {
                 Ok(segments) => Some(segments),
-                Err(error) => {
-                    self.refuse(cx, owner, error);
-                    None
-                }
+                Err(error) => self.refuse_late(cx, server, owner, error),
             },
             None => {
                 let what = format!("{server} does not offer {}", draft.api);
-                self.refuse(cx, owner, Error::misuse(what));
-                None
+                self.refuse_late(cx, server, owner, Error::misuse(what))
             }
         }
+    }
+
+    /// Ends a request that could not be put together. Others may stand in line behind it, and
+    /// nothing else would make the adapter come back for them.
+    fn refuse_late(
+        &mut self,
+        cx: &mut Cx<'_>,
+        server: ServerId,
+        owner: Owner,
+        error: Error,
+    ) -> Option<Segments> {
+        self.refuse(cx, owner, error);
+        self.connections.want_flush(cx, server);
+        None
     }
 
     fn transmit_fetch(
@@ -87,8 +97,7 @@ impl Client {
         let Outgoing { api, body, owner, deadline } = request;
         let Some(begun) = self.connections.begin(cx, conn, api, owner, deadline) else {
             let what = format!("{server} does not offer {api}");
-            self.refuse(cx, owner, Error::misuse(what));
-            return None;
+            return self.refuse_late(cx, server, owner, Error::misuse(what));
         };
         let header = RequestHeader {
             api_key: api.number(),
@@ -101,10 +110,7 @@ impl Client {
                 segments.push(body);
                 Some(segments)
             }
-            Err(e) => {
-                self.refuse(cx, owner, Error::misuse(e.to_string()));
-                None
-            }
+            Err(e) => self.refuse_late(cx, server, owner, Error::misuse(e.to_string())),
         }
     }
 }

@@ -99,6 +99,8 @@ pub(crate) struct Commands {
     stuck: BTreeSet<CommandId>,
     timers: BTreeSet<(Instant, CommandId)>,
     events: VecDeque<Event>,
+    /// The client is closed; nobody would ever answer.
+    closed: Option<Error>,
 }
 
 impl Commands {
@@ -115,6 +117,11 @@ impl Commands {
 
     pub(crate) fn start(&mut self, cx: &Cx<'_>, call: Call) -> CommandId {
         let id = self.next_id();
+        if let Some(error) = &self.closed {
+            let result = Err(error.clone());
+            self.events.push_back(Event::CommandDone { command: id, result });
+            return id;
+        }
         let deadline = cx.now + call.limit;
         self.timers.insert((deadline, id));
         self.due.insert(id);
@@ -292,6 +299,7 @@ impl Commands {
     }
 
     pub(crate) fn abort(&mut self, error: &Error) {
+        self.closed = Some(error.clone());
         while let Some(id) = self.commands.first_key_value().map(|(id, _)| *id) {
             self.done(id, Err(error.clone()));
         }

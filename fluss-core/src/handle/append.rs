@@ -139,7 +139,13 @@ impl Format for LogFormat {
                 bucket = (bucket + 1) % buckets;
                 self.sticky.store(bucket, Ordering::Relaxed);
             }
-            return run.push(self.info.bucket(bucket), 0, granted, |b| b.try_push(row));
+            let first = self.info.bucket(bucket);
+            let next = || {
+                bucket = (bucket + 1) % buckets;
+                self.sticky.store(bucket, Ordering::Relaxed);
+                self.info.bucket(bucket)
+            };
+            return run.push(first, 0, granted, next, |b| b.try_push(row));
         };
         let mut key = run.take_scratch();
         key.clear();
@@ -147,7 +153,8 @@ impl Format for LogFormat {
             .encode(row, &mut key)
             .map(|()| hash::bucket_of(&key, buckets.unsigned_abs()).unwrap_or(0) as i32);
         run.put_scratch(key);
-        run.push(self.info.bucket(bucket?), 0, granted, |b| b.try_push(row))
+        let bucket = self.info.bucket(bucket?);
+        run.push(bucket, 0, granted, || bucket, |b| b.try_push(row))
     }
 }
 

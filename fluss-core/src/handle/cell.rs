@@ -1,6 +1,6 @@
 //! One batch's outcome, shared by its tickets.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 
@@ -15,15 +15,29 @@ pub(crate) struct Failures(pub(super) FailureSlot);
 
 #[derive(Debug)]
 enum State {
-    Pending(Vec<Waker>),
-    Done(BatchOutcome),
+    /// Who waits, each at the place that its first poll was given.
+    Pending(Vec<Option<Waker>>),
+    /// The outcome, and for how many rows a failure was counted.
+    Done(BatchOutcome, u32),
+}
+
+/// Where a ticket's waker is among those of its batch.
+#[derive(Debug)]
+pub(crate) struct Place(u32);
+
+impl Default for Place {
+    /// None yet.
+    fn default() -> Self {
+        Self(u32::MAX)
+    }
 }
 
 /// Where the outcome of a batch appears.
 #[derive(Debug)]
 pub struct BatchCell {
     state: Mutex<State>,
-    /// Rows in the batch; set when it is sealed.
+    done: AtomicBool,
+    /// Rows in the batch so far.
     rows: AtomicU32,
     /// The numbers of its first and last row among those of its lane.
     first: AtomicU64,
@@ -36,6 +50,7 @@ impl BatchCell {
     pub(crate) fn new(shared: Arc<Shared>, failures: Arc<Failures>, first: u64) -> Self {
         Self {
             state: Mutex::new(State::Pending(Vec::new())),
+            done: AtomicBool::new(false),
             rows: AtomicU32::new(0),
             first: AtomicU64::new(first),
             last: AtomicU64::new(first),
@@ -53,7 +68,7 @@ impl BatchCell {
         &self.failures
     }
 
-    /// Notes what is in the batch, when it is sealed.
+    /// Notes what is in the batch.
     pub(crate) fn set_rows(&self, rows: u32, last: u64) {
         self.rows.store(rows, Ordering::Relaxed);
         self.last.store(last, Ordering::Relaxed);
@@ -71,32 +86,60 @@ impl BatchCell {
     pub(crate) fn complete(&self, outcome: BatchOutcome, wakers: &mut Vec<Waker>) {
         let mut state = lock(&self.state);
         if let State::Pending(waiting) = &mut *state {
-            wakers.append(waiting);
+            wakers.extend(waiting.drain(..).flatten());
+            let rows = self.rows();
             if let BatchOutcome::Failed(error) = &outcome {
-                self.failed(error);
+                self.failed(rows, error);
             }
-            *state = State::Done(outcome);
+            *state = State::Done(outcome, rows);
+            self.done.store(true, Ordering::Release);
+        }
+    }
+
+    /// Whether the outcome is there.
+    pub(crate) fn is_done(&self) -> bool {
+        self.done.load(Ordering::Acquire)
+    }
+
+    /// Counts the rows that were put into the batch while it was being ended.
+    pub(crate) fn count_late_rows(&self) {
+        if let State::Done(BatchOutcome::Failed(error), counted) = &mut *lock(&self.state) {
+            let rows = self.rows();
+            if rows > *counted {
+                self.failed(rows - *counted, error);
+                *counted = rows;
+            }
         }
     }
 
     /// The outcome, if it is there.
     pub(crate) fn peek(&self) -> Option<BatchOutcome> {
         match &*lock(&self.state) {
-            State::Done(outcome) => Some(outcome.clone()),
+            State::Done(outcome, _) => Some(outcome.clone()),
             State::Pending(_) => None,
         }
     }
 
-    /// The outcome, or a wake-up when it comes.
-    pub(crate) fn poll(&self, waker: &Waker) -> Poll<BatchOutcome> {
-        match &mut *lock(&self.state) {
-            State::Done(outcome) => Poll::Ready(outcome.clone()),
+    /// The outcome, or a wake-up when it comes. Each ticket keeps its place, so that however many
+    /// wait for one batch, a poll costs the same, and a new waker takes the place of the old one.
+    pub(crate) fn poll(&self, place: &mut Place, waker: &Waker) -> Poll<BatchOutcome> {
+        // Dropping a waker may run code of the application: not under the lock.
+        let mut old = None;
+        let polled = match &mut *lock(&self.state) {
+            State::Done(outcome, _) => Poll::Ready(outcome.clone()),
             State::Pending(waiting) => {
-                if !waiting.iter().any(|w| w.will_wake(waker)) {
-                    waiting.push(waker.clone());
+                match waiting.get_mut(place.0 as usize) {
+                    Some(Some(known)) if known.will_wake(waker) => {}
+                    Some(slot) => old = slot.replace(waker.clone()),
+                    None => {
+                        place.0 = waiting.len() as u32;
+                        waiting.push(Some(waker.clone()));
+                    }
                 }
                 Poll::Pending
             }
-        }
+        };
+        drop(old);
+        polled
     }
 }

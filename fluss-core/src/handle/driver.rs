@@ -133,7 +133,8 @@ impl<N: Net> Driver<N> {
                 self.shared.input(now, |client| client.handle_timeout(now));
             }
         }
-        moved
+        // What writing brought about (a refusal, room for a waiter) is nobody else's to notice.
+        moved || self.shared.has_work()
     }
 
     /// Does what the client asked for.

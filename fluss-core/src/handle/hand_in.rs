@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::lane::{Format, Op, Pushed};
+use super::lane::{Format, Op, Pushed, Run};
 use super::shared::Shared;
 use super::signal::block_on;
 use super::ticket::{RunTicket, Ticket};
@@ -17,9 +17,9 @@ use crate::writer::WaiterId;
 
 /// Rows per hold of the lane's lock: enough to make the lock cheap, few enough that the driver can
 /// seal in between.
-const RUN: u64 = 64;
+const RUN: usize = 64;
 /// Rows per poll, so that a long run does not keep an executor's thread for itself.
-const ROWS_PER_POLL: u64 = 64 * RUN;
+const ROWS_PER_POLL: u64 = 64 * RUN as u64;
 
 /// A place in the line for memory; dropping it gives the place, or the granted bytes, back.
 struct InLine {
@@ -57,19 +57,20 @@ fn poll_put<F: Format, R: Row + ?Sized>(
     cx: &mut Context<'_>,
 ) -> Poll<Result<Ticket>> {
     loop {
-        let granted = match line {
-            None => None,
-            Some(place) => match place.poll_granted(cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(()) => {
-                    place.used = true;
-                    Some(place.waiter)
-                }
-            },
-        };
-        *line = None;
+        if let Some(place) = line
+            && place.poll_granted(cx).is_pending()
+        {
+            return Poll::Pending;
+        }
+        // Whatever becomes of the row, an error or even a panic in its code: a grant that the batch
+        // did not take over is given back.
+        let place = line.take();
+        let granted = place.as_ref().map(|place| place.waiter);
         // A statement of its own: the lane's lock must not be held by what follows.
         let pushed = writer.format().put(&mut writer.lane().run(), op, row, granted)?;
+        if let Some(mut place) = place {
+            place.used = true;
+        }
         match pushed {
             Pushed::In(cell, index) => return Poll::Ready(Ok(Ticket::new(cell, index))),
             Pushed::Wait(waiter) => *line = Some(InLine::new(writer.shared(), waiter)),
@@ -189,22 +190,40 @@ where
     }
 
     /// Puts up to [`RUN`] rows under one hold of the lane's lock. False when there are no more.
+    ///
+    /// An iterator that does not know its length may wait for each row (a channel, a file): rows
+    /// handed in before must be sent meanwhile, so its rows are taken without the lock.
     fn run(&mut self) -> Result<bool> {
-        let mut run = self.writer.lane().run();
-        for _ in 0..RUN {
+        let writer = self.writer;
+        let known = self.rows.size_hint().0.min(RUN);
+        if known == 0 {
             let Some(row) = self.rows.next() else { return Ok(false) };
-            match self.writer.format().put(&mut run, self.op, &row, None) {
-                Ok(Pushed::In(cell, index)) => self.ticket.push(self.taken, cell, index),
-                Ok(Pushed::Wait(waiter)) => {
-                    self.held = Some(row);
-                    self.line = Some(InLine::new(self.writer.shared(), waiter));
-                    return Ok(true);
-                }
-                Err(error @ Error::Closed(_)) => return Err(error),
-                Err(error) => self.ticket.refuse(self.taken, error),
-            }
-            self.taken += 1;
+            self.put(&mut writer.lane().run(), row)?;
+            return Ok(true);
         }
+        let mut run = writer.lane().run();
+        for _ in 0..known {
+            let Some(row) = self.rows.next() else { return Ok(false) };
+            if !self.put(&mut run, row)? {
+                break;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Puts a row; false if it must wait for memory.
+    fn put(&mut self, run: &mut Run<'_, F>, row: I::Item) -> Result<bool> {
+        match self.writer.format().put(run, self.op, &row, None) {
+            Ok(Pushed::In(cell, index)) => self.ticket.push(self.taken, cell, index),
+            Ok(Pushed::Wait(waiter)) => {
+                self.held = Some(row);
+                self.line = Some(InLine::new(self.writer.shared(), waiter));
+                return Ok(false);
+            }
+            Err(error @ Error::Closed(_)) => return Err(error),
+            Err(error) => self.ticket.refuse(self.taken, error),
+        }
+        self.taken += 1;
         Ok(true)
     }
 

@@ -4,6 +4,7 @@
 //! columns. The lane's lock is taken once for a row or a run of rows; besides its owner only the
 //! driver takes it, to seal a batch whose linger is over, and never waits for it.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::task::Waker;
@@ -178,7 +179,13 @@ impl<F: Format> Lane<F> {
             slots.spare = Some(open.builder);
             return;
         }
-        open.cell.set_rows(rows, slots.handed_in.saturating_sub(1));
+        if open.cell.is_done() {
+            // The core ended it, and its outcome is told.
+            open.cell.count_late_rows();
+            F::clear(&mut open.builder);
+            slots.spare = Some(open.builder);
+            return;
+        }
         let body = slots.bodies.take(F::size(&open.builder));
         let sealed = self.format.seal(&mut open.builder, body);
         match sealed {
@@ -203,27 +210,22 @@ impl<F: Format> Lane<F> {
 
     fn seal_asked(&self, slots: &mut Slots<F>) {
         let asked = std::mem::take(&mut *lock(&self.asked_for));
-        for batch in asked {
-            self.seal_batch(slots, batch);
+        if asked.is_empty() {
+            return;
         }
-    }
-
-    fn seal_batch(&self, slots: &mut Slots<F>, batch: BatchId) -> bool {
-        let is =
-            |open: &Option<OpenBatch<F::Builder>>| open.as_ref().is_some_and(|o| o.id == batch);
-        match slots.open.iter().position(|(_, open)| is(open)) {
-            Some(at) => {
+        // One look at the buckets for all of them: a linger often ends for many at once.
+        let asked: HashSet<BatchId> = asked.into_iter().collect();
+        for at in 0..slots.open.len() {
+            if slots.open[at].1.as_ref().is_some_and(|open| asked.contains(&open.id)) {
                 self.seal_at(slots, at);
-                true
             }
-            None => false,
         }
     }
 }
 
 impl<F: Format> SealOnDemand for Lane<F> {
-    fn seal(&self, batch: BatchId) -> bool {
-        lock(&self.asked_for).push(batch);
+    fn seal(&self, batches: Vec<BatchId>) -> bool {
+        lock(&self.asked_for).extend(batches);
         self.asked.store(true, Ordering::SeqCst);
         // A holder of the lock looks at `asked` after it let go; whoever comes second seals.
         match self.slots.try_lock() {
@@ -263,16 +265,18 @@ impl<F: Format> Drop for Run<'_, F> {
 impl<F: Format> Run<'_, F> {
     /// Puts a row into the open batch of a bucket, opening and sealing batches as needed.
     ///
-    /// `push` is called again for the next batch when it answers [`Push::Full`]. `granted` is a
-    /// waiter whose memory was granted. `hint` is the row's size, roughly.
+    /// `push` is called again for the next batch when it answers [`Push::Full`]; `next` names the
+    /// bucket of that batch. `granted` is a waiter whose memory was granted. `hint` is the row's
+    /// size, roughly.
     pub(crate) fn push(
         &mut self,
         bucket: BucketKey,
         hint: usize,
         mut granted: Option<WaiterId>,
+        next: impl FnMut() -> BucketKey,
         push: impl FnMut(&mut F::Builder) -> std::result::Result<Push, RowError>,
     ) -> Result<Pushed> {
-        let pushed = self.push_or_wait(bucket, hint, &mut granted, push);
+        let pushed = self.push_or_wait(bucket, hint, &mut granted, next, push);
         if let Some(unused) = granted {
             // The row found a batch that another one had opened meanwhile, or did not fit at all.
             self.lane.shared.with(|core, now| core.drop_memory(unused, now));
@@ -285,11 +289,16 @@ impl<F: Format> Run<'_, F> {
         bucket: BucketKey,
         hint: usize,
         granted: &mut Option<WaiterId>,
+        mut next: impl FnMut() -> BucketKey,
         mut push: impl FnMut(&mut F::Builder) -> std::result::Result<Push, RowError>,
     ) -> Result<Pushed> {
         let lane = self.lane;
         let Some(slots) = self.slots.as_deref_mut() else { return Err(Error::Closed("writer")) };
-        let at = slots.place(bucket);
+        let mut at = slots.place(bucket);
+        if slots.open[at].1.as_ref().is_some_and(|open| open.cell.is_done()) {
+            // It ended while it was open (close, table gone): this row is none of it.
+            lane.seal_at(slots, at);
+        }
         loop {
             if slots.open[at].1.is_none()
                 && let Some(waiter) = lane.open(slots, at, hint, granted.take())?
@@ -300,13 +309,17 @@ impl<F: Format> Run<'_, F> {
             match push(&mut open.builder) {
                 Ok(Push::Pushed(index)) => {
                     slots.handed_in += 1;
+                    open.cell.set_rows(index + 1, slots.handed_in - 1);
                     let cell = Arc::clone(&open.cell);
                     if F::size(&open.builder) > open.reserved && !lane.grow(open) {
                         lane.seal_at(slots, at);
                     }
                     return Ok(Pushed::In(cell, index));
                 }
-                Ok(Push::Full) => lane.seal_at(slots, at),
+                Ok(Push::Full) => {
+                    lane.seal_at(slots, at);
+                    at = slots.place(next());
+                }
                 Err(error) => {
                     if F::rows(&open.builder) == 0 {
                         // Opened for this row alone.
@@ -347,8 +360,13 @@ impl<F: Format> Run<'_, F> {
 
 impl<F: Format> Slots<F> {
     fn place(&mut self, bucket: BucketKey) -> usize {
-        // Buckets of an unpartitioned table stand at their own number.
+        // Buckets of an unpartitioned table stand at their own number: those below make room first.
         let guess = usize::try_from(bucket.bucket).unwrap_or(0);
+        if bucket.partition.is_none() {
+            for number in self.open.len()..=guess {
+                self.open.push((BucketKey { bucket: number as i32, ..bucket }, None));
+            }
+        }
         if self.open.get(guess).is_some_and(|(key, _)| *key == bucket) {
             return guess;
         }

@@ -3,7 +3,7 @@
 //! Locks are taken in one order: a lane, then the core, then a batch's cell. Nothing is encoded or
 //! compressed under the core's lock, and wakers fire after it is released.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::task::{Poll, Waker};
@@ -27,8 +27,9 @@ pub trait Clock: Send + Sync {
 
 /// Someone who holds open batches and can seal one when asked.
 pub(crate) trait SealOnDemand: Send + Sync {
-    /// Seals the batch if it is still open here. False: the holder is busy and will be asked again.
-    fn seal(&self, batch: BatchId) -> bool;
+    /// Seals those of the batches that are still open here. False: the holder is busy, and does it
+    /// when it is done.
+    fn seal(&self, batches: Vec<BatchId>) -> bool;
 }
 
 /// A command's answer, or who waits for it.
@@ -171,18 +172,18 @@ impl Shared {
     /// Seals the batches whose time has come. A lane that is busy this moment is asked again: its
     /// holder wakes the driver when it is done.
     pub(crate) fn seal_what_is_due(&self) -> bool {
-        let due: Vec<(BatchId, Option<Arc<dyn SealOnDemand>>)> = {
+        let due: Vec<(Arc<dyn SealOnDemand>, Vec<BatchId>)> = {
             let mut core = lock(&self.core);
-            let due = std::mem::take(&mut core.to_seal);
-            due.iter()
-                .map(|(batch, lane)| (*batch, core.holders.get(lane).and_then(Weak::upgrade)))
-                .collect()
+            let mut lanes: BTreeMap<LaneId, Vec<BatchId>> = BTreeMap::new();
+            for (batch, lane) in std::mem::take(&mut core.to_seal) {
+                lanes.entry(lane).or_default().push(batch);
+            }
+            let holder = |lane| core.holders.get(&lane).and_then(Weak::upgrade);
+            lanes.into_iter().filter_map(|(lane, b)| Some((holder(lane)?, b))).collect()
         };
         let mut moved = false;
-        for (batch, holder) in due {
-            if let Some(holder) = holder {
-                moved |= holder.seal(batch);
-            }
+        for (holder, batches) in due {
+            moved |= holder.seal(batches);
         }
         moved
     }
@@ -208,6 +209,12 @@ impl Shared {
 
     pub(crate) fn is_closed(&self) -> bool {
         lock(&self.core).client.is_closed()
+    }
+
+    /// Whether the driver has something to do at once.
+    pub(crate) fn has_work(&self) -> bool {
+        let core = lock(&self.core);
+        core.client.has_output() || !core.to_seal.is_empty()
     }
 
     pub(crate) fn has_output(&self) -> bool {

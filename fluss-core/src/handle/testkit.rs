@@ -17,7 +17,7 @@ use super::signal::{Signal, Sleep, lock};
 use crate::config::Config;
 use crate::ids::{Address, ConnId, ServerId};
 use crate::testing::cluster::{ClusterOptions, FakeCluster};
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 
 #[derive(Clone, Default)]
 struct TestClock(Arc<AtomicU64>);
@@ -126,12 +126,19 @@ impl Stage {
     }
 
     pub(super) fn with(options: ClusterOptions) -> Self {
+        Self::configured(options, |config| config)
+    }
+
+    pub(super) fn configured(
+        options: ClusterOptions,
+        settings: impl FnOnce(Config) -> Config,
+    ) -> Self {
         let cluster = FakeCluster::new(options);
         let address = cluster.address(ServerId::Coordinator).expect("there is one").clone();
         let cluster = Arc::new(Mutex::new(cluster));
         let clock = TestClock::default();
         let net = TestNet { cluster: Arc::clone(&cluster), clock: clock.clone(), armed: None };
-        let config = Config::with_addresses(vec![address]);
+        let config = settings(Config::with_addresses(vec![address]));
         let made = Fluss::new(config, net, clock.clone(), Sleep);
         let (fluss, driver) = made.expect("sound settings");
         Self { fluss, cluster, clock, driver }
@@ -160,6 +167,45 @@ impl Stage {
             self.wait();
         }
         panic!("the future comes to no end");
+    }
+
+    /// Polls a future once, without the driver.
+    pub(super) fn poll<F: Future + Unpin>(&self, future: &mut F) -> Poll<F::Output> {
+        Pin::new(future).poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    /// Lets the driver do all it can do now; true when it is over.
+    pub(super) fn settle(&mut self) -> bool {
+        let signal = Arc::new(Signal::default());
+        let waker = Waker::from(Arc::clone(&signal));
+        for _ in 0..10_000 {
+            if Pin::new(&mut self.driver).poll(&mut Context::from_waker(&waker)).is_ready() {
+                return true;
+            }
+            if !signal.take() {
+                return false;
+            }
+        }
+        panic!("the driver keeps itself busy");
+    }
+
+    /// Lets time pass for client and cluster, in steps no longer than the next timer.
+    pub(super) fn pass(&mut self, time: Duration) {
+        let until = self.clock.now() + time;
+        while self.clock.now() < until && !self.settle() {
+            let mut cluster = lock(&self.cluster);
+            let timers = [self.driver.net().armed, cluster.poll_timeout(), Some(until)];
+            let next = timers.into_iter().flatten().min().unwrap_or(until);
+            let now = next.max(self.clock.now() + Duration::from_micros(1)).min(until);
+            self.clock.0.store(now.as_micros(), Ordering::Relaxed);
+            cluster.handle_timeout(now);
+        }
+        self.settle();
+    }
+
+    /// Drops the driver; what is left is the handle.
+    pub(super) fn into_fluss(self) -> Fluss {
+        self.fluss
     }
 
     /// Nothing can happen now: lets time pass until something can.

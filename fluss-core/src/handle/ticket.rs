@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::cell::BatchCell;
+use super::cell::{BatchCell, Place};
 use super::signal::block_on;
 use crate::error::{Error, WriteError};
 use crate::ids::PartitionId;
@@ -40,11 +40,12 @@ pub struct Ack {
 pub struct Ticket {
     cell: Arc<BatchCell>,
     index: u32,
+    place: Place,
 }
 
 impl Ticket {
     pub(crate) fn new(cell: Arc<BatchCell>, index: u32) -> Self {
-        Self { cell, index }
+        Self { cell, index, place: Place::default() }
     }
 
     pub(crate) fn into_parts(self) -> (Arc<BatchCell>, u32) {
@@ -81,8 +82,9 @@ impl Ticket {
 impl Future for Ticket {
     type Output = Result<Ack, WriteError>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.cell.poll(cx.waker()).map(|outcome| ack(&outcome, self.index))
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { cell, index, place } = &mut *self;
+        cell.poll(place, cx.waker()).map(|outcome| ack(&outcome, *index))
     }
 }
 
@@ -121,6 +123,8 @@ enum Part {
 pub struct RunTicket {
     parts: Vec<Part>,
     next: usize,
+    /// The waker's place in the batch of the part that is waited for.
+    place: Place,
     done: Vec<RunPart>,
 }
 
@@ -181,7 +185,7 @@ impl Future for RunTicket {
         let this = &mut *self;
         while let Some(part) = this.parts.get(this.next) {
             let part = match part {
-                Part::Batch { rows, cell, index } => match cell.poll(cx.waker()) {
+                Part::Batch { rows, cell, index } => match cell.poll(&mut this.place, cx.waker()) {
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(outcome) => {
                         RunPart { rows: rows.clone(), outcome: ack(&outcome, *index) }
@@ -194,6 +198,7 @@ impl Future for RunTicket {
             };
             this.done.push(part);
             this.next += 1;
+            this.place = Place::default();
         }
         Poll::Ready(std::mem::take(&mut this.done))
     }

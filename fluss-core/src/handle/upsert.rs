@@ -152,10 +152,19 @@ impl Format for RowFormat {
                 let buckets = self.info.buckets().unsigned_abs();
                 let bucket = hash::bucket_of(scratch.bucket_key(), buckets).unwrap_or(0) as i32;
                 let hint = scratch.key().len() + scratch.row().len();
-                run.push(self.info.bucket(bucket), hint, granted, |batch| match op {
-                    Op::Append | Op::Upsert => batch.try_push_upsert(scratch.key(), scratch.row()),
-                    Op::Delete => batch.try_push_delete(scratch.key()),
-                })
+                let bucket = self.info.bucket(bucket);
+                run.push(
+                    bucket,
+                    hint,
+                    granted,
+                    || bucket,
+                    |batch| match op {
+                        Op::Append | Op::Upsert => {
+                            batch.try_push_upsert(scratch.key(), scratch.row())
+                        }
+                        Op::Delete => batch.try_push_delete(scratch.key()),
+                    },
+                )
             }
             Err(error) => Err(Error::Row(error)),
         };

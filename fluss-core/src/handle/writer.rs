@@ -231,8 +231,8 @@ impl Future for Flush {
 }
 
 impl BatchCell {
-    pub(crate) fn failed(&self, error: &WriteError) {
-        let (rows, between) = (u64::from(self.rows()), self.between());
+    pub(crate) fn failed(&self, rows: u32, error: &WriteError) {
+        let (rows, between) = (u64::from(rows), self.between());
         self.failures().add(FailedRows { rows, between, error: error.clone() });
     }
 }
@@ -259,6 +259,14 @@ impl Failures {
         lock(&self.0).take().map_or(Ok(()), Err)
     }
 }
+
+#[cfg(test)]
+#[path = "writer_tests.rs"]
+mod tests;
+
+#[cfg(test)]
+#[path = "random_tests.rs"]
+mod random_tests;
 
 /// A place for the failures of a writer.
 pub(crate) type FailureSlot = Mutex<Option<FlushError>>;

@@ -64,7 +64,7 @@ pub(crate) struct Accumulator {
     memory: Memory,
     batches: HashMap<BatchId, Batch>,
     next_batch: u64,
-    /// Unsealed batches by the end of their linger.
+    /// Open batches that nobody asked to seal so far, by the end of their linger.
     linger: BTreeSet<(Instant, BatchId)>,
     /// All batches by their delivery deadline.
     deadlines: BTreeSet<(Instant, BatchId)>,
@@ -89,6 +89,11 @@ impl Accumulator {
 
     pub(crate) fn memory(&self) -> &Memory {
         &self.memory
+    }
+
+    /// Batches without an outcome.
+    pub(crate) fn len(&self) -> usize {
+        self.batches.len()
     }
 
     pub(crate) fn get(&self, batch: BatchId) -> Option<&Batch> {
@@ -139,7 +144,7 @@ impl Accumulator {
     /// must go, or nobody would ever be served.
     fn relieve(&mut self) {
         if self.memory.first_wish().is_some_and(|bytes| self.sealed_bytes < bytes) {
-            self.seal_all(|_| true);
+            self.seal_all();
         }
     }
 
@@ -188,24 +193,21 @@ impl Accumulator {
         self.memory.poll_granted()
     }
 
-    /// Asks for all open batches that match to be sealed (flush, close, memory).
-    pub(crate) fn seal_all(&mut self, matches: impl Fn(&Batch) -> bool) {
-        let open: Vec<BatchId> = self
-            .linger
-            .iter()
-            .map(|(_, id)| *id)
-            .filter(|id| self.batches.get(id).is_some_and(&matches))
-            .collect();
+    /// Asks for all open batches to be sealed (close, memory).
+    pub(crate) fn seal_all(&mut self) {
+        let open: Vec<BatchId> = self.linger.iter().map(|(_, id)| *id).collect();
         open.into_iter().for_each(|id| self.ask_to_seal(id));
     }
 
     /// Asks for one batch to be sealed, once.
-    fn ask_to_seal(&mut self, id: BatchId) {
+    pub(crate) fn ask_to_seal(&mut self, id: BatchId) {
         if let Some(batch) = self.batches.get_mut(&id)
             && batch.sealed.is_none()
             && !batch.seal_asked
         {
             batch.seal_asked = true;
+            // Nobody needs to look at it again, neither the timer nor the next one out of memory.
+            self.linger.remove(&(batch.linger_at, id));
             self.to_seal.push_back((id, batch.lane));
         }
     }
@@ -284,7 +286,7 @@ mod tests {
         acc.handle_timeout(Instant::from_millis(4));
         assert_eq!(acc.poll_seal(), None);
         acc.handle_timeout(Instant::from_millis(5));
-        acc.seal_all(|_| true);
+        acc.seal_all();
         assert_eq!((acc.poll_seal(), acc.poll_seal()), (Some((id, LaneId(0))), None));
         assert_eq!(acc.next_linger(), None);
         assert_eq!(acc.poll_expired(Instant::from_millis(999)), None);

@@ -7,6 +7,7 @@
 //! | [`bucket_queue`] | the order of a bucket's batches that were never sent |
 //! | [`idempotence`] | what may be sent under which stamp, and what an answer proves |
 //! | [`sender`] | which buckets go into the next request to a server |
+//! | [`turns`] | which writers are looked at, and whose turn the next request is |
 //! | [`news`] | what leaders that moved, servers out of reach, tables gone mean for batches |
 //! | [`requests`] | requests on the wire and what their answers say per bucket |
 
@@ -18,6 +19,7 @@ mod news;
 mod requests;
 pub(crate) mod retry;
 mod sender;
+mod turns;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -32,7 +34,7 @@ pub use memory::WaiterId;
 use accumulator::{Accumulator, Place, Times};
 use idempotence::outcome::Outcome;
 use idempotence::{IdempotenceConfig, IdempotenceManager, Want};
-use sender::{Sender, Wishes};
+use sender::Sender;
 
 use crate::config::WriterConfig;
 use crate::connection::request::{Outgoing, Owner, RequestError};
@@ -41,7 +43,6 @@ use crate::error::{Error, Result, WriteError};
 use crate::ids::{
     BatchId, BucketKey, CommandId, ConnId, LaneId, ServerId, TablePath, WriterId, WriterKey,
 };
-use crate::metadata::Cluster;
 use crate::output::{BatchOutcome, Counters, Event, TimerReason, Written};
 use crate::time::{Duration, Instant};
 
@@ -77,6 +78,8 @@ struct Writer {
     /// Batches without an outcome, for flush.
     unfinished: BTreeSet<BatchId>,
     flushes: Vec<(BatchId, CommandId)>,
+    /// Its entry among the timers.
+    timer: Option<(Instant, TimerReason)>,
 }
 
 /// All writers of a client.
@@ -85,6 +88,13 @@ pub(crate) struct Writers {
     accumulator: Accumulator,
     writers: BTreeMap<WriterKey, Writer>,
     lanes: BTreeMap<LaneId, WriterKey>,
+    /// Writers to look at in the next update: the work of a step must not grow with the writers
+    /// that have nothing to do with it.
+    changed: BTreeSet<WriterKey>,
+    /// When writers must be looked at.
+    timers: BTreeSet<(Instant, TimerReason, WriterKey)>,
+    /// Writers with something in line for a server; looked through when a request is built.
+    ready: BTreeMap<ServerId, BTreeSet<WriterKey>>,
     next_key: u64,
     requests: requests::Requests,
     /// The writer whose turn it is in the next request, so that none starves.
@@ -122,6 +132,9 @@ impl Writers {
             accumulator: Accumulator::new(memory_limit),
             writers: BTreeMap::new(),
             lanes: BTreeMap::new(),
+            changed: BTreeSet::new(),
+            timers: BTreeSet::new(),
+            ready: BTreeMap::new(),
             next_key: 0,
             requests: requests::Requests::default(),
             turn: 0,
@@ -158,6 +171,7 @@ impl Writers {
             lanes: BTreeSet::new(),
             unfinished: BTreeSet::new(),
             flushes: Vec::new(),
+            timer: None,
         };
         self.writers.insert(key, writer);
         Ok(key)
@@ -178,11 +192,21 @@ impl Writers {
     /// when its last lane is gone and its last batch done.
     pub(crate) fn close_lane(&mut self, lane: LaneId) {
         let Some(key) = self.lanes.remove(&lane) else { return };
-        self.accumulator.seal_all(|b| b.lane == lane);
+        self.seal_where(key, |b| b.lane == lane);
         if let Some(writer) = self.writers.get_mut(&key) {
             writer.lanes.remove(&lane);
         }
         self.retire(key);
+    }
+
+    /// Asks for open batches of a writer to be sealed.
+    fn seal_where(&mut self, key: WriterKey, matches: impl Fn(&accumulator::Batch) -> bool) {
+        let Some(writer) = self.writers.get(&key) else { return };
+        for id in &writer.unfinished {
+            if self.accumulator.get(*id).is_some_and(&matches) {
+                self.accumulator.ask_to_seal(*id);
+            }
+        }
     }
 
     fn retire(&mut self, key: WriterKey) {
@@ -191,6 +215,9 @@ impl Writers {
             .get(&key)
             .is_some_and(|w| w.lanes.is_empty() && w.unfinished.is_empty() && w.flushes.is_empty());
         if done && let Some(writer) = self.writers.remove(&key) {
+            if let Some((at, reason)) = writer.timer {
+                self.timers.remove(&(at, reason, key));
+            }
             let sum = std::mem::take(&mut self.ended_counters);
             self.ended_counters = add(sum, writer.sender.manager.counters());
         }
@@ -237,7 +264,8 @@ impl Writers {
 
     pub(crate) fn submit_batch(&mut self, batch: BatchId, sealed: SealedBatch) {
         let Some(bucket) = self.accumulator.seal(batch, sealed) else { return };
-        let Some(writer) = self.writer_of(batch) else { return };
+        let Some(key) = self.accumulator.get(batch).map(|b| b.writer) else { return };
+        let Some(writer) = self.changing(key) else { return };
         writer.sender.queue(bucket).seal(batch);
         writer.sender.touch(bucket);
     }
@@ -245,7 +273,7 @@ impl Writers {
     /// Gives an opened batch up: it was never filled, or its rows could not be encoded.
     pub(crate) fn abandon_batch(&mut self, batch: BatchId) {
         let Some(ended) = self.accumulator.finish(batch) else { return };
-        if let Some(writer) = self.writers.get_mut(&ended.writer) {
+        if let Some(writer) = self.changing(ended.writer) {
             writer.sender.queue(ended.bucket).remove(batch);
             writer.sender.touch(ended.bucket);
             writer.unfinished.remove(&batch);
@@ -253,15 +281,10 @@ impl Writers {
         self.check_flushes(ended.writer);
     }
 
-    fn writer_of(&mut self, batch: BatchId) -> Option<&mut Writer> {
-        let key = self.accumulator.get(batch)?.writer;
-        self.writers.get_mut(&key)
-    }
-
     /// Seals what is open and reports [`Event::FlushDone`] when all batches opened before now are
     /// done.
     pub(crate) fn flush(&mut self, writer: WriterKey, command: CommandId) {
-        self.accumulator.seal_all(|b| b.writer == writer);
+        self.seal_where(writer, |_| true);
         let watermark = self.accumulator.next_batch();
         match self.writers.get_mut(&writer) {
             Some(entry) => entry.flushes.push((watermark, command)),
@@ -301,46 +324,10 @@ impl Writers {
 
     /// Batches without an outcome, of all writers.
     pub(crate) fn unfinished(&self) -> usize {
-        self.writers.values().map(|w| w.unfinished.len()).sum()
+        self.accumulator.len()
     }
 
     // ----- inputs from the other machines -----
-
-    /// A connection can take bytes: builds the next request for it.
-    pub(crate) fn poll_request(
-        &mut self,
-        cx: &mut Cx<'_>,
-        server: ServerId,
-        conn: ConnId,
-    ) -> Option<requests::Draft> {
-        let keys: Vec<WriterKey> = self.writers_with(server);
-        let start = keys.iter().position(|k| k.0 >= self.turn).unwrap_or(0);
-        for key in keys[start..].iter().chain(&keys[..start]) {
-            let writer = self.writers.get_mut(key)?;
-            let limit = writer.config.request_bytes;
-            let (mut table, mut size, mut entries) = (None, 0, Vec::new());
-            while entries.is_empty() || size + writer.config.batch_bytes <= limit {
-                let target = (server, conn);
-                match writer.sender.take(cx, target, &mut table, &self.accumulator) {
-                    Some(entry) => {
-                        size += entry.sealed.size();
-                        entries.push(entry);
-                    }
-                    None => break,
-                }
-            }
-            self.turn = key.0 + 1;
-            if let (Some(table), false) = (table, entries.is_empty()) {
-                return Some(self.requests.begin(*key, writer, table, entries));
-            }
-        }
-        None
-    }
-
-    fn writers_with(&self, server: ServerId) -> Vec<WriterKey> {
-        let ready = |w: &Writer| w.sender.has_ready(server);
-        self.writers.iter().filter(|(_, w)| ready(w)).map(|(k, _)| *k).collect()
-    }
 
     /// The answer to a write request.
     pub(crate) fn handle_reply(
@@ -351,7 +338,7 @@ impl Writers {
     ) {
         let Some(request) = self.requests.end(token) else { return };
         let key = request.writer;
-        if let Some(writer) = self.writers.get_mut(&key) {
+        if let Some(writer) = self.changing(key) {
             for (bucket, copy, answer) in request.answers(result) {
                 writer.sender.with_manager(bucket, |manager, fresh| {
                     manager.handle_answer(cx, copy, answer, fresh);
@@ -368,7 +355,7 @@ impl Writers {
         key: WriterKey,
         result: Result<Bytes, RequestError>,
     ) {
-        let Some(writer) = self.writers.get_mut(&key) else { return };
+        let Some(writer) = self.changing(key) else { return };
         let result =
             result.and_then(|body| match fluss_proto::message::InitWriterResponse::decode(body) {
                 Ok(answer) => Ok(WriterId(answer.writer_id)),
@@ -402,9 +389,11 @@ impl Writers {
             self.next_tidy = cx.now + TIDY_EVERY;
             self.writers.values_mut().for_each(|w| w.sender.manager.forget_idle(cx.now));
         }
-        let keys: Vec<WriterKey> = self.writers.keys().copied().collect();
-        for key in keys {
-            if let Some(writer) = self.writers.get_mut(&key) {
+        // The update that follows registers the next timers, so this loop ends.
+        while let Some(&(at, reason, key)) = self.timers.first().filter(|(at, ..)| *at <= cx.now) {
+            self.timers.remove(&(at, reason, key));
+            if let Some(writer) = self.changing(key) {
+                writer.timer = None;
                 writer.sender.handle_timeout(cx);
             }
             self.settle(key);
@@ -419,7 +408,7 @@ impl Writers {
     fn expire(&mut self, batch: BatchId) {
         let Some(entry) = self.accumulator.get(batch) else { return };
         let (key, bucket) = (entry.writer, entry.bucket);
-        let Some(writer) = self.writers.get_mut(&key) else { return };
+        let Some(writer) = self.changing(key) else { return };
         if writer.sender.queue(bucket).remove(batch) {
             let after = writer.config.delivery_timeout;
             let what = format!("delivery to {} bucket {}", writer.path, bucket.bucket).into();
@@ -433,7 +422,7 @@ impl Writers {
     /// No more appends. What is open is sealed.
     pub(crate) fn begin_close(&mut self) {
         self.closed = true;
-        self.accumulator.seal_all(|_| true);
+        self.accumulator.seal_all();
     }
 
     /// Ends everything with a true outcome; returns the number of batches ended.
@@ -442,7 +431,7 @@ impl Writers {
         let left = self.unfinished();
         let keys: Vec<WriterKey> = self.writers.keys().copied().collect();
         for key in keys {
-            if let Some(writer) = self.writers.get_mut(&key) {
+            if let Some(writer) = self.changing(key) {
                 writer.sender.manager.abort(cx, error);
             }
             self.settle(key);
@@ -481,7 +470,7 @@ impl Writers {
                 self.wishes.push_back(Wish::CloseConnection(conn));
             }
             Want::Ready(bucket) => {
-                if let Some(writer) = self.writers.get_mut(&key) {
+                if let Some(writer) = self.changing(key) {
                     writer.sender.touch(bucket);
                 }
             }
@@ -503,24 +492,6 @@ impl Writers {
         self.check_flushes(ended.writer);
     }
 
-    /// Looks at all buckets that changed. To be called after every round of inputs.
-    pub(crate) fn update(
-        &mut self,
-        cx: &mut Cx<'_>,
-        cluster: &Cluster,
-        conn_of: impl Fn(ServerId) -> Option<ConnId>,
-    ) {
-        let keys: Vec<WriterKey> = self.writers.keys().copied().collect();
-        for key in keys {
-            let Some(writer) = self.writers.get_mut(&key) else { continue };
-            let mut out = Wishes::default();
-            writer.sender.update(cx, cluster, &conn_of, &mut out);
-            self.wishes.extend(out.servers.into_iter().map(Wish::Flush));
-            self.wishes.extend(out.leaders.into_iter().map(Wish::Leader));
-            self.settle(key);
-        }
-    }
-
     // ----- outputs -----
 
     pub(crate) fn poll_wish(&mut self) -> Option<Wish> {
@@ -540,11 +511,8 @@ impl Writers {
     pub(crate) fn poll_timeout(&self) -> Option<(Instant, TimerReason)> {
         let linger = self.accumulator.next_linger().map(|at| (at, TimerReason::Linger));
         let delivery = self.accumulator.next_deadline().map(|at| (at, TimerReason::Delivery));
-        let senders = self.writers.values().map(|w| &w.sender);
-        let retry = senders.clone().filter_map(Sender::next_timer).min();
-        let retry = retry.map(|at| (at, TimerReason::Retry));
-        let managers = senders.filter_map(|s| s.manager.poll_timeout()).min();
-        [linger, delivery, retry, managers].into_iter().flatten().min()
+        let writers = self.timers.first().map(|(at, reason, _)| (*at, *reason));
+        [linger, delivery, writers].into_iter().flatten().min()
     }
 }
 

@@ -13,7 +13,7 @@ impl Writers {
     pub(crate) fn handle_metadata(&mut self, cx: &mut Cx<'_>, cluster: &Cluster) {
         let keys: Vec<WriterKey> = self.writers.keys().copied().collect();
         for key in keys {
-            if let Some(writer) = self.writers.get_mut(&key) {
+            if let Some(writer) = self.changing(key) {
                 writer.sender.handle_metadata(cx, cluster);
             }
             self.settle(key);
@@ -43,7 +43,7 @@ impl Writers {
     ) {
         let keys: Vec<WriterKey> = self.writers.keys().copied().collect();
         for key in keys {
-            let Some(writer) = self.writers.get_mut(&key) else { continue };
+            let Some(writer) = self.changing(key) else { continue };
             for bucket in writer.sender.buckets().filter(|b| gone(b)).collect::<Vec<_>>() {
                 writer.sender.with_manager(bucket, |manager, _| {
                     manager.handle_bucket_gone(cx, bucket, error);
@@ -62,7 +62,7 @@ impl Writers {
     ) {
         let queued = self.writers.get(&key).map(|w| w.sender.queued()).unwrap_or_default();
         for (bucket, batch) in queued.into_iter().filter(|(bucket, _)| which(bucket)) {
-            if let Some(writer) = self.writers.get_mut(&key) {
+            if let Some(writer) = self.changing(key) {
                 writer.sender.queue(bucket).remove(batch);
                 writer.sender.touch(bucket);
             }

@@ -1,0 +1,361 @@
+//! Random applications on a random cluster: whatever is done to futures, handles, servers and time,
+//! every row has one outcome and the logs agree with it.
+
+use std::collections::BTreeMap;
+use std::task::Poll;
+
+use super::super::testkit::Stage;
+use crate::error::WriteError;
+use crate::ids::{BucketKey, ServerId};
+use crate::rng::Rng;
+use crate::row::{DataType, OwnedDatum, Schema, TableDescriptor};
+use crate::testing::cluster::{ClusterOptions, Fault, Faults, On};
+use crate::time::Duration;
+use crate::{Ack, AppendWriter, RunTicket, Table, Ticket};
+
+const SEEDS: u64 = 320;
+const BUCKETS: i32 = 3;
+
+/// What the application knows of a row at the end.
+#[derive(Debug)]
+enum Known {
+    Outcome(Result<Ack, WriteError>),
+    /// It was handed in and its ticket dropped, or lost with a future.
+    Dropped,
+    /// It was never handed in.
+    Never,
+}
+
+struct App {
+    seed: u64,
+    stage: Stage,
+    rng: Rng,
+    table: Table,
+    /// Handles with the number of their writer.
+    writers: Vec<(u64, AppendWriter)>,
+    opened: u64,
+    next: i64,
+    /// Rows, the numbers of their writers, their tickets.
+    tickets: Vec<(i64, u64, Ticket)>,
+    runs: Vec<(i64, i64, RunTicket)>,
+    known: BTreeMap<i64, Known>,
+}
+
+fn faults(seed: u64, n: u64) -> Faults {
+    let time = Duration::from_millis(700);
+    Faults::new(seed)
+        .one_in(n, On::Write, Fault::LoseAnswer)
+        .one_in(n, On::Write, Fault::CutRequest)
+        .one_in(n, On::Write, Fault::MoveLeader)
+        .one_in(n, On::Write, Fault::MoveLeaderAfter)
+        .one_in(n, On::Write, Fault::ErrorBefore(12))
+        .one_in(n, On::Any, Fault::CutAnswer)
+        .one_in(n, On::Any, Fault::DelayAnswer(time))
+        .one_in(n, On::Any, Fault::DelayRequest(time))
+        .one_in(2 * n, On::Any, Fault::SwallowAnswer)
+        .one_in(2 * n, On::Any, Fault::DropRequest)
+        .one_in(2 * n, On::Any, Fault::DuplicateAnswer)
+        .one_in(4 * n, On::Any, Fault::GarbageFrame)
+        .one_in(4 * n, On::Any, Fault::GarbageBody)
+        .one_in(4 * n, On::Any, Fault::RestartClean)
+        .one_in(4 * n, On::Any, Fault::RestartUnclean)
+        .one_in(4 * n, On::Any, Fault::Silence)
+}
+
+impl App {
+    fn new(seed: u64) -> Self {
+        let mut rng = Rng::new(seed);
+        let limit = 4096 << rng.below(4);
+        let options = ClusterOptions { seed, ..ClusterOptions::default() };
+        let mut stage = Stage::configured(options, |c| {
+            let mut c = c.memory_limit(limit);
+            c.seed = seed;
+            c
+        });
+        let schema = Schema::builder()
+            .column("id", DataType::BIGINT)
+            .column("text", DataType::STRING)
+            .build()
+            .expect("a sound schema");
+        let mut table = TableDescriptor::new(schema);
+        table.bucket_count = Some(BUCKETS as u32);
+        table.bucket_key = if rng.one_in(2) { vec![0] } else { Vec::new() };
+        let admin = stage.fluss.admin();
+        stage.run(admin.create_database("shop", true)).expect("a database");
+        stage.run(admin.create_table("shop.events", &table, false)).expect("a table");
+        let opening = stage.fluss.table("shop.events");
+        let table = stage.run(opening).expect("it is there");
+        let mut app = Self {
+            seed,
+            stage,
+            rng,
+            table,
+            writers: Vec::new(),
+            opened: 0,
+            next: 0,
+            tickets: Vec::new(),
+            runs: Vec::new(),
+            known: BTreeMap::new(),
+        };
+        app.open_writer();
+        let often = 4 + app.rng.below(40);
+        app.stage.cluster(|c| c.set_faults(faults(seed, often)));
+        app
+    }
+
+    fn open_writer(&mut self) {
+        let building = self.table.appender().batch_bytes(512 << self.rng.below(3));
+        let building = building.delivery_timeout(Duration::from_secs(5 + self.rng.below(60)));
+        self.writers.push((self.opened, building.build().expect("a writer")));
+        self.opened += 1;
+    }
+
+    fn writer(&mut self) -> (u64, AppendWriter) {
+        // A clone is another lane; half of the time the lane itself is wanted.
+        let at = self.rng.below(self.writers.len() as u64) as usize;
+        if self.rng.one_in(8) {
+            let clone = self.writers[at].clone();
+            self.writers.push(clone);
+        }
+        self.writers.swap_remove(at)
+    }
+
+    fn row(&mut self) -> (i64, String) {
+        let id = self.next;
+        self.next += 1;
+        (id, "x".repeat(self.rng.below(120) as usize))
+    }
+
+    fn step(&mut self) {
+        match self.rng.below(12) {
+            0..=1 => self.append(),
+            2..=3 => self.append_all(),
+            4..=5 => self.try_append(),
+            6 => {
+                let time = Duration::from_millis(self.rng.below(400));
+                self.stage.pass(time);
+            }
+            7 if self.rng.one_in(4) => {
+                let time = Duration::from_secs(self.rng.below(50));
+                self.stage.pass(time);
+            }
+            8 => self.flush(),
+            9 => self.change_handles(),
+            10 => self.disturb(),
+            _ => {
+                self.stage.settle();
+            }
+        }
+    }
+
+    fn append(&mut self) {
+        let (row, (number, writer)) = (self.row(), self.writer());
+        let mut handing = writer.append(&row);
+        let polled = match self.stage.poll(&mut handing) {
+            Poll::Pending if self.rng.one_in(2) => {
+                self.stage.settle();
+                self.stage.poll(&mut handing)
+            }
+            polled => polled,
+        };
+        drop(handing);
+        match polled {
+            Poll::Ready(ticket) => self.keep(row.0, number, ticket.expect("not closed")),
+            Poll::Pending => {
+                self.known.insert(row.0, Known::Never);
+            }
+        }
+        self.writers.push((number, writer));
+    }
+
+    fn keep(&mut self, id: i64, number: u64, ticket: Ticket) {
+        if self.rng.one_in(4) {
+            self.known.insert(id, Known::Dropped);
+        } else {
+            self.tickets.push((id, number, ticket));
+        }
+    }
+
+    fn try_append(&mut self) {
+        let (number, writer) = self.writer();
+        for _ in 0..self.rng.below(100) {
+            let row = self.row();
+            match writer.try_append(&row) {
+                Ok(ticket) => self.keep(row.0, number, ticket),
+                Err(error) => {
+                    assert!(matches!(error, crate::Error::Full { .. }), "{error}");
+                    self.known.insert(row.0, Known::Never);
+                    break;
+                }
+            }
+        }
+        self.writers.push((number, writer));
+    }
+
+    fn append_all(&mut self) {
+        let (number, writer) = self.writer();
+        let first = self.next;
+        let count = self.rng.below(300);
+        let rows: Vec<_> = (0..count).map(|_| self.row()).collect();
+        let lazy = self.rng.one_in(2);
+        // Of known length and not: they are read in different ways.
+        let rows: Box<dyn Iterator<Item = (i64, String)>> = match lazy {
+            true => Box::new(rows.into_iter().filter(|_| true)),
+            false => Box::new(rows.into_iter()),
+        };
+        let mut handing = writer.append_all(rows);
+        let mut ticket = None;
+        for _ in 0..self.rng.below(6) {
+            if let Poll::Ready(done) = self.stage.poll(&mut handing) {
+                ticket = Some(done.expect("not closed"));
+                break;
+            }
+            self.stage.settle();
+        }
+        let taken = handing.handed_in() as i64;
+        drop(handing);
+        for id in first..self.next {
+            match (&ticket, id < first + taken) {
+                (Some(_), true) => {}
+                (None, true) => drop(self.known.insert(id, Known::Dropped)),
+                (_, false) => drop(self.known.insert(id, Known::Never)),
+            }
+        }
+        self.runs.extend(ticket.map(|ticket| (first, taken, ticket)));
+        self.writers.push((number, writer));
+    }
+
+    fn flush(&mut self) {
+        let (number, writer) = self.writer();
+        let mut flush = writer.flush();
+        if self.rng.one_in(3) {
+            let _ = self.stage.poll(&mut flush);
+        } else {
+            let _ = self.stage.run(flush);
+            let open = |t: &&(i64, u64, Ticket)| t.1 == number && t.2.outcome().is_none();
+            let open = self.tickets.iter().filter(open).count();
+            assert_eq!(open, 0, "seed {}: flushed without an outcome", self.seed);
+        }
+        self.writers.push((number, writer));
+    }
+
+    fn change_handles(&mut self) {
+        if self.writers.len() > 3 || (self.writers.len() > 1 && self.rng.one_in(2)) {
+            drop(self.writer());
+        }
+        if self.writers.is_empty() || self.rng.one_in(3) {
+            self.open_writer();
+        }
+    }
+
+    fn disturb(&mut self) {
+        let server = ServerId::Tablet(self.rng.below(3) as i32);
+        let bucket = self.rng.below(BUCKETS as u64) as i32;
+        let bucket = self.bucket(bucket);
+        let what = self.rng.below(6);
+        let clean = self.rng.one_in(2);
+        self.stage.cluster(|c| match what {
+            0 => drop(c.move_leader(bucket, None)),
+            1 => c.restart(server, clean),
+            2 => c.cut_connections(None),
+            3 => c.silence(server),
+            4 => c.stop(server),
+            _ => (0..3).for_each(|id| c.start(ServerId::Tablet(id))),
+        });
+    }
+
+    fn bucket(&self, bucket: i32) -> BucketKey {
+        BucketKey { table: self.table.info().id, partition: None, bucket }
+    }
+
+    fn finish(mut self) {
+        let seed = self.seed;
+        self.stage.cluster(|c| (0..3).for_each(|id| c.start(ServerId::Tablet(id))));
+        if self.rng.one_in(2) {
+            self.stage.cluster(|c| c.heal());
+        }
+        if self.rng.one_in(2) {
+            self.writers.clear();
+        }
+        let closing = self.stage.fluss.close(Duration::from_secs(self.rng.below(100)));
+        self.stage.run(closing).expect("an answer");
+        assert_eq!(self.stage.fluss.memory_used(), 0, "seed {seed}");
+        for (id, _, ticket) in std::mem::take(&mut self.tickets) {
+            let outcome = ticket.outcome();
+            let outcome = outcome.unwrap_or_else(|| panic!("seed {seed}: row {id} has no outcome"));
+            self.known.insert(id, Known::Outcome(outcome));
+        }
+        for (first, count, mut ticket) in std::mem::take(&mut self.runs) {
+            let Poll::Ready(parts) = self.stage.poll(&mut ticket) else {
+                panic!("seed {seed}: the run from row {first} has no outcome")
+            };
+            let mut next = 0;
+            for part in parts {
+                assert_eq!(part.rows.start, next, "seed {seed}: a run with a gap");
+                next = part.rows.end;
+                for at in part.rows.clone() {
+                    let outcome = part.outcome.clone().map(|mut ack| {
+                        ack.offset = ack.offset.map(|o| o + (at - part.rows.start) as i64);
+                        ack
+                    });
+                    self.known.insert(first + at as i64, Known::Outcome(outcome));
+                }
+            }
+            assert_eq!(next, count as u64, "seed {seed}: a run that lacks rows");
+        }
+        assert_eq!(self.known.len() as i64, self.next, "seed {seed}: rows without an account");
+        self.compare();
+    }
+
+    /// Holds what is known against the logs.
+    fn compare(mut self) {
+        let seed = self.seed;
+        // What still travels arrives.
+        self.stage.pass(Duration::from_secs(5));
+        let mut found: BTreeMap<i64, Vec<(i32, i64)>> = BTreeMap::new();
+        for bucket in 0..BUCKETS {
+            let key = self.bucket(bucket);
+            for row in self.stage.cluster(|c| c.rows(key)).expect("rows that decode") {
+                let Some(OwnedDatum::Int64(id)) = row.values.values().first().cloned() else {
+                    panic!("seed {seed}: a row without its id")
+                };
+                found.entry(id).or_default().push((bucket, row.offset));
+            }
+        }
+        for (id, known) in &self.known {
+            let places = found.remove(id).unwrap_or_default();
+            let right = match known {
+                Known::Outcome(Ok(ack)) => {
+                    places.len() == 1
+                        && places[0].0 == ack.bucket
+                        && ack.offset.is_none_or(|offset| offset == places[0].1)
+                }
+                Known::Outcome(Err(WriteError::NotWritten(_))) | Known::Never => places.is_empty(),
+                Known::Outcome(Err(WriteError::OutcomeUnknown(_))) | Known::Dropped => {
+                    places.len() <= 1
+                }
+            };
+            assert!(right, "seed {seed}: row {id} is {known:?} and lies at {places:?}");
+        }
+        assert!(found.is_empty(), "seed {seed}: rows nobody wrote: {found:?}");
+    }
+}
+
+#[test]
+fn every_row_of_a_random_application_has_one_true_outcome() {
+    let only = std::env::var("FLUSS_SEED").ok().and_then(|s| s.parse().ok());
+    let seeds = only.map_or(0..SEEDS, |seed: u64| seed..seed + 1);
+    for seed in seeds {
+        let caught = std::panic::catch_unwind(|| {
+            let mut app = App::new(seed);
+            for _ in 0..25 {
+                app.step();
+            }
+            app.finish();
+        });
+        if let Err(panic) = caught {
+            eprintln!("seed {seed} failed; FLUSS_SEED={seed} runs it alone");
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
