@@ -5,6 +5,7 @@ pub mod cli;
 pub mod cluster;
 pub mod demo;
 pub mod main_job;
+pub mod scripts;
 
 /// The examples of the README are doc tests of this crate, which may depend on all adapters.
 #[cfg(doctest)]

@@ -39,18 +39,23 @@ fn corrupt(message: impl Into<String>) -> Failure {
 }
 
 impl LogBatch {
-    /// Reads one batch from the front of `records` and leaves the rest.
+    /// Reads one batch from the front of `records` and leaves the rest. A batch that is not whole
+    /// ends the records: servers take it for the tail of a cut-off read and say nothing.
     pub(super) fn split(
         records: &mut Bytes,
         release: Release,
         check_crc: bool,
-    ) -> Result<Self, Failure> {
-        let length = i32_at(records, LENGTH_AT).ok_or_else(|| corrupt("a batch without header"))?;
+    ) -> Result<Option<Self>, Failure> {
+        let Some(length) = i32_at(records, LENGTH_AT) else { return Ok(None) };
+        if usize::try_from(length).is_ok_and(|length| length > records.len() - MAGIC_AT) {
+            return Ok(None);
+        }
         let magic = *records.get(MAGIC_AT).ok_or_else(|| corrupt("a batch without magic"))?;
         let crc_at = match (magic, release) {
             (0, _) | (1, Release::V1_0) => 21,
             (2, Release::V1_0) => 25,
-            _ => return Err(corrupt(format!("unsupported magic {magic}"))),
+            (1 | 2, _) => return Err(corrupt(format!("unsupported magic {magic}"))),
+            _ => return Err(Failure::new(code::UNKNOWN, format!("unknown magic {magic}"))),
         };
         let header = crc_at + 27 + if magic == 0 { 0 } else { 4 };
         let size = usize::try_from(length).ok().and_then(|l| l.checked_add(12));
@@ -64,7 +69,7 @@ impl LogBatch {
         let statistics = if magic == 0 { 0 } else { read(27) };
         let body_at = usize::try_from(statistics).ok().map(|s| header + s);
         let body_at = body_at.filter(|&at| at <= size);
-        Ok(Self {
+        Ok(Some(Self {
             magic,
             schema_id: le(&bytes, crc_at + 4).map(i16::from_le_bytes).unwrap_or_default(),
             append_only: bytes[crc_at + 6] & 1 == 1,
@@ -74,7 +79,7 @@ impl LogBatch {
             count: read(23),
             body_at: body_at.ok_or_else(|| corrupt("statistics past the batch"))?,
             bytes,
-        })
+        }))
     }
 
     /// A batch of which only stamp and count are known and whose content nobody will ask for.
@@ -101,7 +106,7 @@ impl LogBatch {
     }
 }
 
-/// A KV batch as sent. The checksum is not looked at, as real servers do not either.
+/// A KV batch as sent. Neither length nor checksum are looked at, as by real servers.
 #[derive(Clone, Debug)]
 pub(super) struct KvBatch {
     pub(super) schema_id: i16,
@@ -134,9 +139,7 @@ impl KvBatch {
         let broken = || Failure::new(code::UNKNOWN, "the KV batch does not parse");
         let (writer_id, sequence, count) = Self::header(bytes).ok_or_else(broken)?;
         let schema_id = le(bytes, 9).map(i16::from_le_bytes).ok_or_else(broken)?;
-        let length = i32_at(bytes, 0).and_then(|l| usize::try_from(l).ok()).ok_or_else(broken)?;
-        let end = length.checked_add(4).filter(|&end| end <= bytes.len()).ok_or_else(broken)?;
-        let mut rest = bytes.slice(KV_HEADER.min(end)..end);
+        let mut rest = bytes.slice(KV_HEADER.min(bytes.len())..);
         let mut records = Vec::with_capacity((count as usize).min(rest.len() / 6));
         for _ in 0..count {
             records.push(KvRecord::split(&mut rest).ok_or_else(broken)?);

@@ -215,7 +215,7 @@ fn collect(
 ) -> Answer<Bytes> {
     let mut out = BytesMut::new();
     let mut first = 0;
-    for entry in &log.entries[log.index_of(from)..] {
+    for entry in log.segment(from) {
         if entry.next_offset() > end || (out.len() >= budget && !(whole && out.is_empty())) {
             break;
         }

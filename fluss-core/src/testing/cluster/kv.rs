@@ -53,12 +53,9 @@ impl Kv {
         rows.map(|(_, row)| row)
     }
 
-    /// The first rows in key order as a value batch; nothing for no rows.
+    /// The first rows in key order as a value batch.
     pub(super) fn first_rows(&self, limit: usize) -> Bytes {
         let rows: Vec<&Row> = self.rows.values().take(limit).collect();
-        if rows.is_empty() {
-            return Bytes::new();
-        }
         let mut out = BytesMut::new();
         out.put_i32_le(0);
         out.put_u8(0);

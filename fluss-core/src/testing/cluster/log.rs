@@ -47,6 +47,8 @@ pub(super) struct Log {
     pub(super) high_watermark: i64,
     pub(super) max_timestamp: i64,
     pub(super) writers: Writers,
+    /// Offsets at which a new segment began. One read never goes beyond its segment.
+    rolls: Vec<i64>,
 }
 
 /// Where a batch went.
@@ -92,6 +94,22 @@ impl Log {
         self.entries.partition_point(|entry| entry.next_offset() <= offset)
     }
 
+    /// Begins a new segment, as servers do when they open a log that was not closed.
+    pub(super) fn roll(&mut self) {
+        if self.rolls.last().copied().unwrap_or(0) < self.end {
+            self.rolls.push(self.end);
+        }
+    }
+
+    /// The entries that one read from this offset can reach.
+    pub(super) fn segment(&self, offset: i64) -> &[Entry] {
+        let first = self.index_of(offset);
+        let from = self.entries.get(first).map_or(self.end, |entry| entry.base_offset);
+        let next = self.rolls.iter().find(|roll| **roll > from);
+        let end = next.map_or(self.entries.len(), |roll| self.index_of(*roll));
+        &self.entries[first..end]
+    }
+
     /// Cuts the log at `end` (a batch boundary is found at or below it) and rebuilds what is known
     /// of the writers from what is left.
     pub(super) fn truncate(&mut self, end: i64) {
@@ -100,6 +118,7 @@ impl Log {
         self.end = self.entries.last().map_or(0, Entry::next_offset);
         self.high_watermark = self.high_watermark.min(self.end);
         self.max_timestamp = self.entries.last().map_or(0, |entry| entry.timestamp);
+        self.rolls.retain(|roll| *roll <= end);
         self.rebuild();
     }
 

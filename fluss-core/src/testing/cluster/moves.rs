@@ -76,7 +76,10 @@ impl FakeCluster {
                 bucket.log.writers.shrink();
             } else if !self.options.ack_only {
                 bucket.log.rebuild();
+                bucket.log.roll();
             }
+            // One epoch without a leader, one with the old one again.
+            bucket.leader.epoch += 2;
         }
         self.start(server);
     }

@@ -1,6 +1,8 @@
 //! The KV half of a write: merge each record with the old row and build the changelog batch.
 
 use bytes::Bytes;
+use std::collections::BTreeSet;
+
 use fluss_proto::record::{ChangeType, LogBatchParts, Stamp, push_log_record};
 
 use super::api::code;
@@ -87,6 +89,7 @@ impl FakeCluster {
                 _ => merge.arrow_changelog(&batch, &changes, compression),
             })
             .and_then(|bytes| LogBatch::split(&mut Bytes::from(bytes), Release::V0_9, false))
+            .and_then(|changelog| changelog.ok_or_else(|| failed("an empty changelog")))
             .and_then(|changelog| self.append(key, vec![changelog]));
         // A duplicate must not change rows twice, and an error not at all.
         if !matches!(result, Ok(Place { duplicate: false, .. }))
@@ -322,9 +325,11 @@ fn targets_of(table: &Table, targets: &[i32], engine: Engine) -> Answer<Option<V
         return Ok(None);
     }
     let columns = table.schema.columns();
-    let position = |&at: &i32| usize::try_from(at).ok().filter(|&at| at < columns.len());
-    let positions: Option<Vec<usize>> = targets.iter().map(position).collect();
-    let positions = positions.ok_or_else(|| failed(format!("target columns {targets:?}")))?;
+    let positions: Result<BTreeSet<usize>, _> = targets.iter().map(|&at| at.try_into()).collect();
+    let mut positions = positions.map_err(|_| failed(format!("target columns {targets:?}")))?;
+    // Columns that the table does not have are no error.
+    positions.retain(|&at| at < columns.len());
+    let positions: Vec<usize> = positions.into_iter().collect();
     let refused = |message: String| Failure::new(code::INVALID_TARGET_COLUMN, message);
     let primary_key = table.schema.primary_key();
     if let Some(&at) = primary_key.iter().find(|at| !positions.contains(at)) {

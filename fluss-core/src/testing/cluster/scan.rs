@@ -66,7 +66,6 @@ impl FakeCluster {
         let scanned = self.serves(tablet(server), key).and_then(|()| self.last_rows(key, request));
         let (error_code, error_message) = bucket_error(&scanned.clone().map(drop));
         let (is_log_table, records) = scanned.ok().unzip();
-        let records = records.filter(|records| !records.is_empty());
         Ok(LimitScanResponse { error_code, error_message, is_log_table, records })
     }
 
@@ -77,9 +76,13 @@ impl FakeCluster {
             return Ok((false, kv.first_rows(limit)));
         }
         let end = bucket.log.high_watermark;
+        if request.limit < 0 {
+            let message = format!("limit {limit} leads past the end", limit = request.limit);
+            return Err(Failure::new(code::OFFSET_OUT_OF_RANGE, message));
+        }
         let from = end.saturating_sub(i64::from(request.limit.max(0))).max(0);
         let mut out = BytesMut::new();
-        for entry in &bucket.log.entries[bucket.log.index_of(from)..] {
+        for entry in bucket.log.segment(from) {
             if entry.next_offset() <= end && limit > 0 {
                 entry.batch.write(entry.base_offset, entry.timestamp, &mut out);
             }

@@ -1,0 +1,389 @@
+//! What a script asks for, one request a step.
+
+/// Columns of every table: `a INT`, `b STRING`, `c BIGINT`.
+pub const COLUMNS: [&str; 3] = ["a", "b", "c"];
+
+/// The table of a script.
+#[derive(Clone, Debug)]
+pub struct Table {
+    /// Primary key columns; empty for a log table.
+    pub key: &'static [&'static str],
+    /// Bucket key columns; empty for the server's choice.
+    pub bucket_key: &'static [&'static str],
+    /// Buckets, 1 unless said.
+    pub buckets: i32,
+    /// Properties besides the compression, which is NONE.
+    pub properties: &'static [(&'static str, &'static str)],
+    /// Column `b` is NOT NULL.
+    pub strict: bool,
+}
+
+/// A log table with one bucket.
+pub const LOG: Table =
+    Table { key: &[], bucket_key: &[], buckets: 1, properties: &[], strict: false };
+/// A primary-key table with one bucket.
+pub const KV: Table = Table { key: &["a"], ..LOG };
+
+/// Who stamps a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Writer {
+    /// Nobody: the batch carries −1.
+    None,
+    /// The n-th writer the script has got by [`Step::Init`], from 0.
+    Got(usize),
+}
+
+/// What is wrong with a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Damage {
+    /// Nothing.
+    None,
+    /// A byte of the payload is flipped under the old checksum.
+    Payload,
+    /// The version byte says 9.
+    Magic,
+    /// The version byte says 1, statistics, under the layout of 0.
+    Statistics,
+    /// The length field is negative.
+    Length,
+    /// Bytes are missing at the end.
+    Cut,
+    /// All bytes are missing.
+    Empty,
+    /// Only ten bytes are left.
+    Short,
+    /// Another schema id, under a right checksum.
+    Schema(i16),
+}
+
+/// A row of a write.
+#[derive(Clone, Copy, Debug)]
+pub enum Row {
+    /// The values of the three columns.
+    Set(i32, Option<&'static str>, Option<i64>),
+    /// The key columns of a delete.
+    Delete(i32, &'static str),
+}
+
+/// The batch for one bucket.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// The bucket.
+    pub bucket: i32,
+    /// The stamp's writer.
+    pub writer: Writer,
+    /// The stamp's sequence.
+    pub sequence: i32,
+    /// The rows.
+    pub rows: Vec<Row>,
+    /// What is wrong with it.
+    pub damage: Damage,
+}
+
+/// A PRODUCE_LOG or PUT_KV.
+#[derive(Clone, Debug)]
+pub struct Write {
+    /// The acknowledgements asked for.
+    pub acks: i32,
+    /// How long the server may wait for replicas, in milliseconds.
+    pub timeout_ms: i32,
+    /// The target columns of a partial update.
+    pub targets: Vec<i32>,
+    /// The batches.
+    pub batches: Vec<Batch>,
+    /// Another table id than the script's.
+    pub stranger: bool,
+    /// A partition id that does not belong there.
+    pub partition: Option<i64>,
+    /// Who is asked.
+    pub to: To,
+}
+
+/// Who is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum To {
+    /// The leader of bucket 0.
+    Leader,
+    /// A tablet server that does not lead it.
+    Other,
+}
+
+/// A FETCH_LOG of one table.
+#[derive(Clone, Debug)]
+pub struct Fetch {
+    /// Bucket and offset.
+    pub from: Vec<(i32, i64)>,
+    /// Bytes for the whole answer.
+    pub max_bytes: i32,
+    /// Bytes for each bucket.
+    pub bucket_bytes: i32,
+    /// Projected columns.
+    pub projection: Option<Vec<i32>>,
+    /// Least bytes and the wait for them, in milliseconds.
+    pub wait: Option<(i32, i32)>,
+    /// Another table id than the script's.
+    pub stranger: bool,
+    /// The follower that asks; −1 for a client.
+    pub follower: i32,
+    /// Who is asked.
+    pub to: To,
+}
+
+/// How a tablet server goes down before it comes up again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stop {
+    /// SIGTERM.
+    Clean,
+    /// SIGKILL.
+    Kill,
+}
+
+/// One step of a script.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// Makes the script's table and waits until it can be used.
+    Create(Table),
+    /// Asks again for the table, which exists; true to have that ignored.
+    CreateAgain(Table, bool),
+    /// Drops the table.
+    Drop,
+    /// Gets a writer id.
+    Init,
+    /// PRODUCE_LOG.
+    Produce(Write),
+    /// PUT_KV.
+    Put(Write),
+    /// FETCH_LOG.
+    Fetch(Fetch),
+    /// LOOKUP in a bucket, of the keys with these values of the key columns.
+    Lookup(i32, Vec<(i32, &'static str)>),
+    /// LOOKUP of a key of arbitrary bytes.
+    LookupBytes(i32, &'static [u8]),
+    /// LOOKUP with another table id than the script's.
+    LookupStranger,
+    /// PREFIX_LOOKUP in a bucket, of keys that begin with these values of column `a`.
+    Prefix(i32, Vec<i32>),
+    /// LIMIT_SCAN: bucket and limit.
+    Scan(i32, i32),
+    /// LIST_OFFSETS: type (0 earliest, 1 latest, 2 by time), buckets, time against now in ms.
+    Offsets(i32, Vec<i32>, Option<i64>),
+    /// GET_METADATA of the table, from a tablet server.
+    Metadata,
+    /// GET_METADATA of a table that does not exist.
+    MetadataStranger,
+    /// GET_TABLE_INFO.
+    Info,
+    /// GET_TABLE_SCHEMA with this schema id.
+    Schema(Option<i32>),
+    /// TABLE_EXISTS.
+    Exists,
+    /// A request of arbitrary bytes to a tablet server.
+    Raw(i16, &'static [u8]),
+    /// A length field with as many zero bytes behind it, to a tablet server, which then closes.
+    BadLength(i32),
+    /// The tablet server restarts; all scripts of a group restart together.
+    Restart(Stop),
+    /// All tablet servers but the leader are killed.
+    KillFollowers,
+    /// Waits until only the leader is in sync.
+    AwaitShrink,
+}
+
+/// An append by a writer with this sequence of two rows.
+#[must_use]
+pub fn produce(writer: usize, sequence: i32) -> Write {
+    rows(Writer::Got(writer), sequence, 2)
+}
+
+/// An append without stamp.
+#[must_use]
+pub fn plain(count: i32) -> Write {
+    rows(Writer::None, -1, count)
+}
+
+const NAMES: [&str; 4] = ["ada", "bob", "", "grace hopper"];
+
+fn rows(writer: Writer, sequence: i32, count: i32) -> Write {
+    let row = |a: i32| {
+        Row::Set(a, Some(NAMES[a.unsigned_abs() as usize % 4]), Some(i64::from(sequence) * 1000))
+    };
+    let batch = Batch {
+        bucket: 0,
+        writer,
+        sequence,
+        rows: (0..count).map(row).collect(),
+        damage: Damage::None,
+    };
+    Write {
+        acks: -1,
+        timeout_ms: 30_000,
+        targets: Vec::new(),
+        batches: vec![batch],
+        stranger: false,
+        partition: None,
+        to: To::Leader,
+    }
+}
+
+/// An upsert or delete of rows by a writer with this sequence.
+#[must_use]
+pub fn put(writer: usize, sequence: i32, rows: &[Row]) -> Write {
+    let mut write = produce(writer, sequence);
+    write.batches[0].rows = rows.to_vec();
+    write
+}
+
+/// A row of a primary-key table.
+#[must_use]
+pub const fn set(a: i32, b: &'static str, c: i64) -> Row {
+    Row::Set(a, Some(b), Some(c))
+}
+
+/// A delete in a table whose key is `a`.
+#[must_use]
+pub const fn delete(a: i32) -> Row {
+    Row::Delete(a, "")
+}
+
+impl Write {
+    /// With this number of rows in every batch.
+    #[must_use]
+    pub fn count(mut self, count: i32) -> Self {
+        for batch in &mut self.batches {
+            let again = rows(batch.writer, batch.sequence, count);
+            batch.rows.clone_from(&again.batches[0].rows);
+        }
+        self
+    }
+
+    /// With other acknowledgements.
+    #[must_use]
+    pub fn acks(mut self, acks: i32) -> Self {
+        self.acks = acks;
+        self
+    }
+
+    /// With a wait for replicas.
+    #[must_use]
+    pub fn timeout_ms(mut self, millis: i32) -> Self {
+        self.timeout_ms = millis;
+        self
+    }
+
+    /// For another bucket.
+    #[must_use]
+    pub fn bucket(mut self, bucket: i32) -> Self {
+        self.batches[0].bucket = bucket;
+        self
+    }
+
+    /// Together with the batches of another write.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.batches.extend(other.batches);
+        self
+    }
+
+    /// As a partial update.
+    #[must_use]
+    pub fn targets(mut self, targets: &[i32]) -> Self {
+        self.targets = targets.to_vec();
+        self
+    }
+
+    /// With damaged batches.
+    #[must_use]
+    pub fn damage(mut self, damage: Damage) -> Self {
+        for batch in &mut self.batches {
+            batch.damage = damage;
+        }
+        self
+    }
+
+    /// To a table that does not exist.
+    #[must_use]
+    pub fn stranger(mut self) -> Self {
+        self.stranger = true;
+        self
+    }
+
+    /// With a partition id.
+    #[must_use]
+    pub fn partition(mut self, id: i64) -> Self {
+        self.partition = Some(id);
+        self
+    }
+
+    /// To somebody else.
+    #[must_use]
+    pub fn to(mut self, to: To) -> Self {
+        self.to = to;
+        self
+    }
+}
+
+/// A fetch of bucket 0 from this offset.
+#[must_use]
+pub fn fetch(offset: i64) -> Fetch {
+    Fetch {
+        from: vec![(0, offset)],
+        max_bytes: 1 << 20,
+        bucket_bytes: 1 << 20,
+        projection: None,
+        wait: None,
+        stranger: false,
+        follower: -1,
+        to: To::Leader,
+    }
+}
+
+impl Fetch {
+    /// From further buckets.
+    #[must_use]
+    pub fn and(mut self, bucket: i32, offset: i64) -> Self {
+        self.from.push((bucket, offset));
+        self
+    }
+
+    /// With limits for the answer and each bucket.
+    #[must_use]
+    pub fn bytes(mut self, max: i32, bucket: i32) -> Self {
+        (self.max_bytes, self.bucket_bytes) = (max, bucket);
+        self
+    }
+
+    /// With a projection.
+    #[must_use]
+    pub fn project(mut self, columns: &[i32]) -> Self {
+        self.projection = Some(columns.to_vec());
+        self
+    }
+
+    /// With least bytes and the wait for them.
+    #[must_use]
+    pub fn wait(mut self, min_bytes: i32, millis: i32) -> Self {
+        self.wait = Some((min_bytes, millis));
+        self
+    }
+
+    /// Of a table that does not exist.
+    #[must_use]
+    pub fn stranger(mut self) -> Self {
+        self.stranger = true;
+        self
+    }
+
+    /// As a follower.
+    #[must_use]
+    pub fn follower(mut self, id: i32) -> Self {
+        self.follower = id;
+        self
+    }
+
+    /// From somebody else.
+    #[must_use]
+    pub fn to(mut self, to: To) -> Self {
+        self.to = to;
+        self
+    }
+}

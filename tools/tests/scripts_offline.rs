@@ -1,0 +1,70 @@
+//! The fake cluster against the recorded answers of the real server 0.9.1.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod script_file;
+
+use fluss_core::testing::cluster::{ClusterOptions, FakeCluster, Rule};
+use fluss_tools::scripts::{FakeWire, Kind, Played, difference, groups, play};
+
+fn fake(kind: Kind, off: Option<Rule>) -> FakeWire {
+    let options = match kind {
+        Kind::Single => ClusterOptions { tablet_servers: 1, ..ClusterOptions::default() },
+    };
+    let mut cluster = FakeCluster::new(options);
+    if let Some(rule) = off {
+        cluster.switch_off(rule);
+    }
+    FakeWire::new(cluster)
+}
+
+fn play_all(off: Option<Rule>) -> Vec<Played> {
+    let mut all = Vec::new();
+    let mut running: Option<(Kind, FakeWire)> = None;
+    for (number, group) in groups().iter().enumerate() {
+        if running.as_ref().is_none_or(|(kind, _)| *kind != group.cluster) {
+            running = Some((group.cluster, fake(group.cluster, off)));
+        }
+        let wire = &mut running.as_mut().unwrap().1;
+        all.extend(play(group, &number.to_string(), wire));
+    }
+    all
+}
+
+#[test]
+fn the_fake_answers_as_the_real_server_did() {
+    let different = difference(&script_file::read(), &play_all(None));
+    assert!(different.is_empty(), "{different}");
+}
+
+#[test]
+fn each_rule_that_is_switched_off_is_caught() {
+    let recorded = script_file::read();
+    for rule in Rule::ALL {
+        // Nothing lies above the high watermark of a cluster that replicates at once, and with one
+        // server nobody asks a follower.
+        if matches!(rule, Rule::HighWatermark | Rule::LeaderCheck) {
+            continue;
+        }
+        let different = difference(&recorded, &play_all(Some(rule)));
+        assert!(!different.is_empty(), "nobody notices that {} is off", rule.name());
+    }
+}
+
+#[test]
+fn there_are_enough_scripts_and_they_are_long_enough() {
+    let recorded = script_file::read();
+    assert!(recorded.len() >= 100, "{}", recorded.len());
+    for script in &recorded {
+        let requests = script.lines.iter().filter(|(_, answer)| !answer.is_empty()).count();
+        assert!(requests >= 5, "{} has {requests} requests", script.name);
+    }
+    for kind in ["windows", "restarts", "upserts", "fetches", "lookups"] {
+        let prefix = format!("{kind}/");
+        let count = recorded.iter().filter(|script| script.name.starts_with(&prefix)).count();
+        assert!(count >= 15, "{kind}: {count}");
+    }
+    let text = std::fs::read_to_string(script_file::path()).unwrap();
+    for code in [14, 18, 21, 31, 35, 57] {
+        assert!(text.contains(&format!("error_code: {code},")), "no answer with {code}");
+    }
+}
