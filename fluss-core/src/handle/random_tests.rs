@@ -9,7 +9,7 @@ use crate::error::WriteError;
 use crate::ids::{BucketKey, ServerId};
 use crate::rng::Rng;
 use crate::row::{DataType, OwnedDatum, Schema, TableDescriptor};
-use crate::testing::cluster::{ClusterOptions, Fault, Faults, On};
+use crate::testing::cluster::{Bug, ClusterOptions, Fault, Faults, On};
 use crate::time::Duration;
 use crate::{Ack, AppendWriter, RunTicket, Table, Ticket};
 
@@ -357,5 +357,22 @@ fn every_row_of_a_random_application_has_one_true_outcome() {
             eprintln!("seed {seed} failed; FLUSS_SEED={seed} runs it alone");
             std::panic::resume_unwind(panic);
         }
+    }
+}
+
+#[test]
+fn a_cluster_that_lies_is_noticed() {
+    for bug in [Bug::LoseAcknowledged, Bug::DoubleAppend] {
+        let caught = std::panic::catch_unwind(|| {
+            let mut app = App::new(0);
+            app.stage.cluster(|c| {
+                c.heal();
+                c.misbehave(0, bug);
+            });
+            (0..5).for_each(|_| app.try_append());
+            app.stage.pass(Duration::from_secs(1));
+            app.finish();
+        });
+        assert!(caught.is_err(), "{bug:?} went unnoticed");
     }
 }
