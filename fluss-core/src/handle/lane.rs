@@ -7,12 +7,11 @@
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
-use std::task::Waker;
 
 use fluss_proto::record::SealedBatch;
 
 use super::cell::{BatchCell, Failures};
-use super::shared::{SealOnDemand, Shared};
+use super::shared::{Core, SealOnDemand, Shared, Wake};
 use super::signal::lock;
 use crate::batch::{BodyPool, Push};
 use crate::error::{Error, Result, WriteError};
@@ -88,6 +87,9 @@ pub(super) struct Slots<F: Format> {
     scratch: F::Scratch,
     /// Rows taken so far.
     handed_in: u64,
+    /// Whom to wake when the lock is released: a waker may poll in place, and what it polls may
+    /// want this lane.
+    wake: Wake,
 }
 
 /// See the module's text.
@@ -141,6 +143,7 @@ impl<F: Format> Lane<F> {
             bodies: BodyPool::new(KEPT_BODIES, max_bytes.saturating_mul(2)),
             scratch: F::Scratch::default(),
             handed_in: 0,
+            wake: Wake::default(),
         };
         Self {
             id,
@@ -163,6 +166,13 @@ impl<F: Format> Lane<F> {
         BatchCell::new(Arc::clone(&self.shared), Arc::clone(&self.failures), first)
     }
 
+    /// Lets go of the lock, then wakes whoever is to be woken.
+    fn release(&self, mut slots: MutexGuard<'_, Slots<F>>) {
+        let wake = std::mem::take(&mut slots.wake);
+        drop(slots);
+        self.shared.fire(wake);
+    }
+
     pub(crate) fn run(&self) -> Run<'_, F> {
         Run { lane: self, slots: Some(lock(&self.slots)) }
     }
@@ -172,7 +182,7 @@ impl<F: Format> Lane<F> {
         let Some(mut open) = slots.open[at].1.take() else { return };
         let rows = F::rows(&open.builder);
         if rows == 0 {
-            self.shared.with(|core, now| {
+            self.shared.with_later(&mut slots.wake, |core, now| {
                 core.forget_batch(open.id);
                 core.client.abandon_batch(open.id, now);
             });
@@ -190,18 +200,18 @@ impl<F: Format> Lane<F> {
         let sealed = self.format.seal(&mut open.builder, body);
         match sealed {
             Ok(sealed) => {
-                self.shared.with(|core, now| core.client.submit_batch(open.id, sealed, now));
+                self.shared.with_later(&mut slots.wake, |core, now| {
+                    core.client.submit_batch(open.id, sealed, now);
+                });
             }
             Err(error) => {
                 // Nothing of it was handed to anybody: the rows are not written.
                 let outcome = BatchOutcome::Failed(WriteError::NotWritten(error));
-                self.shared.with(|core, now| {
+                self.shared.with_later(&mut slots.wake, |core, now| {
                     core.forget_batch(open.id);
                     core.client.abandon_batch(open.id, now);
                 });
-                let mut wakers = Vec::new();
-                open.cell.complete(outcome, &mut wakers);
-                wakers.into_iter().for_each(Waker::wake);
+                open.cell.complete(outcome, &mut slots.wake.wakers);
                 F::clear(&mut open.builder);
             }
         }
@@ -228,28 +238,29 @@ impl<F: Format> SealOnDemand for Lane<F> {
         lock(&self.asked_for).extend(batches);
         self.asked.store(true, Ordering::SeqCst);
         // A holder of the lock looks at `asked` after it let go; whoever comes second seals.
-        match self.slots.try_lock() {
-            Ok(mut slots) => {
-                self.asked.store(false, Ordering::SeqCst);
-                self.seal_asked(&mut slots);
-                true
-            }
-            Err(TryLockError::Poisoned(poisoned)) => {
-                let mut slots = poisoned.into_inner();
-                self.seal_asked(&mut slots);
-                true
-            }
-            Err(TryLockError::WouldBlock) => false,
-        }
+        let mut slots = match self.slots.try_lock() {
+            Ok(slots) => slots,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return false,
+        };
+        self.asked.store(false, Ordering::SeqCst);
+        self.seal_asked(&mut slots);
+        self.release(slots);
+        true
     }
 }
 
 impl<F: Format> Drop for Run<'_, F> {
     fn drop(&mut self) {
-        drop(self.slots.take());
+        if let Some(slots) = self.slots.take() {
+            self.lane.release(slots);
+        }
         while self.lane.asked.swap(false, Ordering::SeqCst) {
             match self.lane.slots.try_lock() {
-                Ok(mut slots) => self.lane.seal_asked(&mut slots),
+                Ok(mut slots) => {
+                    self.lane.seal_asked(&mut slots);
+                    self.lane.release(slots);
+                }
                 // Another owner has it, and will look when it lets go.
                 Err(_) => {
                     self.lane.asked.store(true, Ordering::SeqCst);
@@ -277,9 +288,10 @@ impl<F: Format> Run<'_, F> {
         push: impl FnMut(&mut F::Builder) -> std::result::Result<Push, RowError>,
     ) -> Result<Pushed> {
         let pushed = self.push_or_wait(bucket, hint, &mut granted, next, push);
-        if let Some(unused) = granted {
+        if let (Some(unused), Some(slots)) = (granted, self.slots.as_deref_mut()) {
             // The row found a batch that another one had opened meanwhile, or did not fit at all.
-            self.lane.shared.with(|core, now| core.drop_memory(unused, now));
+            let shared = &self.lane.shared;
+            shared.with_later(&mut slots.wake, |core, now| core.drop_memory(unused, now));
         }
         pushed
     }
@@ -311,7 +323,7 @@ impl<F: Format> Run<'_, F> {
                     slots.handed_in += 1;
                     open.cell.set_rows(index + 1, slots.handed_in - 1);
                     let cell = Arc::clone(&open.cell);
-                    if F::size(&open.builder) > open.reserved && !lane.grow(open) {
+                    if F::size(&open.builder) > open.reserved && !lane.grow(open, &mut slots.wake) {
                         lane.seal_at(slots, at);
                     }
                     return Ok(Pushed::In(cell, index));
@@ -396,11 +408,12 @@ impl<F: Format> Lane<F> {
             Some(waiter) => Reserve::Granted(waiter),
             None => self.wish(hint),
         };
-        let opened = self.shared.with(|core, now| {
+        let handed_in = slots.handed_in;
+        let opened = self.shared.with_later(&mut slots.wake, |core, now| {
             let open = core.client.open_batch(self.id, bucket, reserve, now)?;
             match open {
                 Open::Granted { batch: id, reserved } => {
-                    let cell = Arc::new(self.new_cell(slots.handed_in));
+                    let cell = Arc::new(self.new_cell(handed_in));
                     core.watch_batch(id, Arc::clone(&cell));
                     let body = core.client.take_body();
                     Ok(Ok((id, reserved, cell, body)))
@@ -445,11 +458,12 @@ impl<F: Format> Lane<F> {
 
     /// Reserves more for a growing batch; false: seal it as it is.
     #[cold]
-    fn grow(&self, open: &mut OpenBatch<F::Builder>) -> bool {
+    fn grow(&self, open: &mut OpenBatch<F::Builder>, wake: &mut Wake) -> bool {
         let size = F::size(&open.builder);
         let target = (open.reserved * 2).clamp(size, self.max_bytes.max(size));
         let extra = target - open.reserved;
-        let granted = self.shared.with(|core, _| core.client.grow_batch(open.id, extra as u64));
+        let grow = |core: &mut Core, _| core.client.grow_batch(open.id, extra as u64);
+        let granted = self.shared.with_later(wake, grow);
         if granted {
             open.reserved = target;
         }

@@ -70,9 +70,9 @@ impl std::fmt::Debug for Shared {
 }
 
 /// Wakers gathered under the lock, fired when dropped after it.
-#[derive(Default)]
-struct Wake {
-    wakers: Vec<Waker>,
+#[derive(Debug, Default)]
+pub(super) struct Wake {
+    pub(super) wakers: Vec<Waker>,
     driver: bool,
 }
 
@@ -110,19 +110,27 @@ impl Shared {
 
     /// Runs a verb on the client and passes on what it brought about.
     pub(crate) fn with<R>(&self, act: impl FnOnce(&mut Core, Instant) -> R) -> R {
-        let now = self.clock.now();
         let mut wake = Wake::default();
-        let result = {
-            let mut core = lock(&self.core);
-            let result = act(&mut core, now);
-            core.pass_on(&mut wake);
-            result
-        };
+        let result = self.with_later(&mut wake, act);
         self.fire(wake);
         result
     }
 
-    fn fire(&self, wake: Wake) {
+    /// Like [`Shared::with`], for callers that hold a lock: whom to wake is gathered, and
+    /// [`Shared::fire`] is called when the lock is released.
+    pub(super) fn with_later<R>(
+        &self,
+        wake: &mut Wake,
+        act: impl FnOnce(&mut Core, Instant) -> R,
+    ) -> R {
+        let now = self.clock.now();
+        let mut core = lock(&self.core);
+        let result = act(&mut core, now);
+        core.pass_on(wake);
+        result
+    }
+
+    pub(super) fn fire(&self, wake: Wake) {
         wake.wakers.into_iter().for_each(Waker::wake);
         if wake.driver {
             let driver = lock(&self.driver).clone();

@@ -140,24 +140,36 @@ impl WriteRequest {
 
 impl From<PbPutKvRespForBucket> for Part {
     fn from(p: PbPutKvRespForBucket) -> Self {
-        let answer = rejected(p.error_code, p.error_message).unwrap_or(Answer::Written {
-            base_offset: None,
-            log_end_offset: p.log_end_offset,
-            pressure: p.pressure,
-        });
+        let answer = rejected(p.error_code, p.error_message)
+            .or_else(|| nonsense(p.log_end_offset))
+            .unwrap_or(Answer::Written {
+                base_offset: None,
+                log_end_offset: p.log_end_offset,
+                pressure: p.pressure,
+            });
         Self { partition: p.partition_id, bucket: p.bucket_id, answer }
     }
 }
 
 impl From<PbProduceLogRespForBucket> for Part {
     fn from(p: PbProduceLogRespForBucket) -> Self {
-        let answer = rejected(p.error_code, p.error_message).unwrap_or(Answer::Written {
-            base_offset: p.base_offset,
-            log_end_offset: None,
-            pressure: None,
-        });
+        let answer = rejected(p.error_code, p.error_message)
+            .or_else(|| nonsense(p.base_offset))
+            .unwrap_or(Answer::Written {
+                base_offset: p.base_offset,
+                log_end_offset: None,
+                pressure: None,
+            });
         Self { partition: p.partition_id, bucket: p.bucket_id, answer }
     }
+}
+
+/// A success with a negative offset acknowledges nothing: the real server answers so for a batch
+/// that reached it cut short, of which it appended no row.
+fn nonsense(offset: Option<i64>) -> Option<Answer> {
+    let offset = offset.filter(|o| *o < 0)?;
+    let what = format!("a write answer with offset {offset}: the server read no whole batch");
+    Some(Answer::Lost(Error::misuse(what)))
 }
 
 fn rejected(code: Option<i32>, message: Option<String>) -> Option<Answer> {
@@ -201,5 +213,20 @@ impl Draft {
                 .encode(begun.request_id, begun.version),
         };
         encoded.map_err(|e| Error::misuse(format!("{}: {e}", self.api)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_success_with_a_negative_offset_acknowledges_nothing() {
+        let log = PbProduceLogRespForBucket { base_offset: Some(-1), ..Default::default() };
+        assert!(matches!(Part::from(log).answer, Answer::Lost(_)));
+        let kv = PbPutKvRespForBucket { log_end_offset: Some(-5), ..Default::default() };
+        assert!(matches!(Part::from(kv).answer, Answer::Lost(_)));
+        let good = PbProduceLogRespForBucket { base_offset: Some(0), ..Default::default() };
+        assert!(matches!(Part::from(good).answer, Answer::Written { base_offset: Some(0), .. }));
     }
 }
