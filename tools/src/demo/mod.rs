@@ -7,6 +7,7 @@
 //! late and servers restart. Then the cluster heals and everything is read back through the client
 //! and compared with what was acknowledged; the fake's own records are compared too.
 
+mod pace;
 mod plan;
 mod read;
 mod report;
@@ -24,7 +25,7 @@ use fluss_core::{Error, Fluss, Table};
 use fluss_embedded::Config;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -33,7 +34,7 @@ use plan::{Chaos, Count, PARTS};
 use report::Progress;
 use rows::{Kind, Rows, WRITERS};
 use verify::{Check, Findings};
-use write::{Done, Handle, Work};
+use write::{Done, Handle, RUN, Shared, Work};
 
 /// What a row takes in a batch, about, in bytes.
 const ROW_BYTES: u64 = 48;
@@ -217,16 +218,15 @@ impl Run {
     /// Writes all rows while everything goes wrong. Also returns what had gone wrong at the end of
     /// each part of the run.
     fn write(&self, interrupted: &AtomicBool) -> Result<(Vec<Done>, Vec<Count>), DemoError> {
-        let settled = Arc::new(AtomicU64::new(0));
+        let shared = Arc::new(Shared::default());
         let (sender, results) = mpsc::channel();
         for (kind, table) in Kind::BOTH.into_iter().zip(&self.tables) {
             let handles =
                 self.handles(kind, table).map_err(|e| self.error("opening a writer", e))?;
             for (writer, handle) in (0..).zip(handles) {
                 let rows = Rows::new(kind, self.rows, self.seed);
-                // A tenth of a part, so that what is done to a part is met in it.
-                let window = (self.rows / PARTS / 10 / WRITERS).max(200);
-                let work = Work::new(rows, writer, handle, window, Arc::clone(&settled));
+                let shared = Arc::clone(&shared);
+                let work = Work::new(rows, writer, handle, self.window(), shared);
                 let sender = sender.clone();
                 // Not scoped: a thread that is stuck must not keep the report from being made.
                 thread::Builder::new().name(format!("demo-{writer}")).spawn(move || {
@@ -238,7 +238,15 @@ impl Run {
         drop(sender);
         let steps = plan::plan(self.seed, self.rows, self.batches);
         let chaos = Chaos::new(steps, [self.tables[0].info().id, self.tables[1].info().id]);
-        self.watch(chaos, &settled, &results, interrupted)
+        let watched = self.watch(chaos, &shared, &results, interrupted);
+        shared.pace.stop();
+        watched
+    }
+
+    /// Rows of a thread that may wait for their outcome, so few that what is done to a part of the
+    /// run is met in that part.
+    fn window(&self) -> u64 {
+        (self.rows / PARTS / 10 / WRITERS).max(200)
     }
 
     fn handles(&self, kind: Kind, table: &Table) -> Result<Vec<Handle>, Error> {
@@ -262,13 +270,15 @@ impl Run {
     fn watch(
         &self,
         mut chaos: Chaos,
-        settled: &AtomicU64,
+        shared: &Shared,
         results: &mpsc::Receiver<Result<Done, Error>>,
         interrupted: &AtomicBool,
     ) -> Result<(Vec<Done>, Vec<Count>), DemoError> {
         let mut progress = Progress::new(self.rows, self.options.quiet);
         let (mut done, mut marks) = (Vec::new(), Vec::new());
         let mut moved = (0, Instant::now());
+        // More than the windows of all threads, so that they never wait for each other.
+        let ahead = (Kind::BOTH.len() as u64 * WRITERS) * (self.window() + RUN) * 5 / 4;
         if let Some(lie) = self.options.lie {
             let bug = match lie {
                 Lie::Lose => Bug::LoseAcknowledged,
@@ -277,7 +287,7 @@ impl Run {
             self.fake.with(|cluster| cluster.misbehave(self.batches / 3, bug));
         }
         loop {
-            let now = settled.load(Ordering::Relaxed);
+            let now = shared.settled.load(Ordering::Relaxed);
             if now > moved.0 {
                 moved = (now, Instant::now());
             } else if moved.1.elapsed() > PATIENCE {
@@ -294,6 +304,7 @@ impl Run {
             if chaos.is_due(now) {
                 self.fake.with(|cluster| chaos.act(cluster, now));
             }
+            shared.pace.allow(now + ahead);
             while marks.len() < PARTS as usize
                 && now >= self.rows * (marks.len() as u64 + 1) / PARTS
             {

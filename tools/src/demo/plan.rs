@@ -30,7 +30,7 @@ pub(super) struct Count {
 /// A default run as a whole.
 const WHOLE: Count = Count { cuts: 50, lost_answers: 50, leader_moves: 10, retries: 100 };
 /// Each of its parts.
-const PART: Count = Count { cuts: 2, lost_answers: 2, leader_moves: 1, retries: 4 };
+const PART: Count = Count { cuts: 3, lost_answers: 3, leader_moves: 1, retries: 5 };
 
 impl Count {
     pub(super) fn since(self, earlier: Self) -> Self {

@@ -182,3 +182,19 @@ fn a_run_that_was_too_quiet_proves_nothing() {
     let missing = Count::missing(&few, plan::FULL);
     assert!(missing[0].contains("30 cuts in the run, at least 50"), "{missing:?}");
 }
+
+#[test]
+fn threads_run_no_further_ahead_than_they_may() {
+    let shared = Shared::default();
+    shared.pace.allow(10);
+    assert!(shared.pace.take(6) && shared.pace.take(4));
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| shared.pace.take(5));
+        shared.pace.allow(3);
+        shared.pace.allow(15);
+        assert!(waiting.join().expect("no panic"), "there was room for 5 more");
+        let waiting = scope.spawn(|| shared.pace.take(1));
+        shared.pace.stop();
+        assert!(!waiting.join().expect("no panic"), "the work has ended");
+    });
+}

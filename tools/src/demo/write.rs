@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 
+use super::pace::Pace;
 use super::rows::{Content, Rows};
 
 /// What the client said about a row.
@@ -55,6 +56,14 @@ enum Claim {
     Many(RunTicket),
 }
 
+/// What the threads that write share with the one that watches.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    /// Rows that have an outcome.
+    pub(super) settled: AtomicU64,
+    pub(super) pace: Pace,
+}
+
 /// One thread's work: its rows in order, some one by one, some in runs.
 pub(super) struct Work {
     rows: Rows,
@@ -65,12 +74,12 @@ pub(super) struct Work {
     /// Rows handed in and without an outcome, and how many there may be.
     open: u64,
     window: u64,
-    settled: Arc<AtomicU64>,
+    shared: Arc<Shared>,
     errors: Vec<String>,
 }
 
 /// Rows of one call of `append_all`.
-const RUN: u64 = 64;
+pub(super) const RUN: u64 = 64;
 /// Errors kept for the report.
 const ERRORS: usize = 5;
 
@@ -85,13 +94,12 @@ pub(super) struct Done {
 }
 
 impl Work {
-    /// `settled` counts the rows of all threads that have an outcome.
     pub(super) fn new(
         rows: Rows,
         writer: u64,
         handle: Handle,
         window: u64,
-        settled: Arc<AtomicU64>,
+        shared: Arc<Shared>,
     ) -> Self {
         let numbers = rows.of_writer(writer);
         let outcomes = vec![Outcome::Open; (numbers.end - numbers.start) as usize];
@@ -103,7 +111,7 @@ impl Work {
             claims: VecDeque::new(),
             open: 0,
             window,
-            settled,
+            shared,
             errors: Vec::new(),
         }
     }
@@ -115,6 +123,10 @@ impl Work {
         let mut contents = Vec::new();
         while next < end {
             let count = RUN.min(end - next);
+            if !self.shared.pace.take(count) {
+                // The rows that are left stay open; nobody will look at them.
+                break;
+            }
             contents.clear();
             contents.extend((next..next + count).map(|row| self.rows.content(row)));
             // Every other run row by row: both ways must get through.
@@ -134,7 +146,7 @@ impl Work {
                 self.wait();
             }
         }
-        while !self.claims.is_empty() {
+        while next == end && !self.claims.is_empty() {
             self.wait();
         }
         let Self { rows, first, outcomes, errors, .. } = self;
@@ -203,6 +215,6 @@ impl Work {
             self.errors.push(format!("{} row {row}: {error}", self.rows.kind.table()));
         }
         self.open -= count;
-        self.settled.fetch_add(count, Ordering::Relaxed);
+        self.shared.settled.fetch_add(count, Ordering::Relaxed);
     }
 }
