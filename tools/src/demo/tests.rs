@@ -188,7 +188,7 @@ fn threads_run_no_further_ahead_than_they_may() {
     let shared = Shared::default();
     shared.pace.allow(10);
     assert!(shared.pace.take(6) && shared.pace.take(4));
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         let waiting = scope.spawn(|| shared.pace.take(5));
         shared.pace.allow(3);
         shared.pace.allow(15);
