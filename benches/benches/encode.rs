@@ -5,25 +5,16 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use fluss_benches::schema;
 use fluss_core::batch::{ArrowBatchBuilder, ArrowBatchOptions, ArrowCompression, BodyPool, Push};
 use fluss_core::row;
-use fluss_core::row::{Row, Schema, TypeKind};
+use fluss_core::row::Row;
 
 const ROWS: i32 = 8_192;
 
-fn schema() -> Schema {
-    Schema::builder()
-        .column("id", TypeKind::BigInt.nullable().not_null())
-        .column("name", TypeKind::String.nullable())
-        .column("a", TypeKind::Int.nullable())
-        .column("b", TypeKind::Double.nullable())
-        .build()
-        .expect("a valid schema")
-}
-
 fn builder(compression: ArrowCompression) -> ArrowBatchBuilder {
     let options = ArrowBatchOptions { compression, ..ArrowBatchOptions::default() };
-    ArrowBatchBuilder::new(schema(), options).expect("valid options")
+    ArrowBatchBuilder::new(schema(false), options).expect("valid options")
 }
 
 fn push(builder: &mut ArrowBatchBuilder, row: &impl Row) {

@@ -1,1 +1,31 @@
-//! Placeholder heading, replaced by the first change to this crate.
+//! What the measurements share: the row, tables of it, a client next to a fake cluster.
+
+pub mod fake;
+pub mod sim;
+
+use fluss_core::row::{Schema, TypeKind};
+
+/// A name of 16 bytes.
+pub const NAME: &str = "sixteen bytes ok";
+
+/// The columns of all measurements: BIGINT, STRING of 16 bytes, INT, DOUBLE.
+///
+/// # Panics
+/// Never: the schema is valid.
+#[must_use]
+pub fn schema(primary_key: bool) -> Schema {
+    let builder = Schema::builder()
+        .column("id", TypeKind::BigInt.nullable().not_null())
+        .column("name", TypeKind::String.nullable())
+        .column("a", TypeKind::Int.nullable())
+        .column("b", TypeKind::Double.nullable());
+    let builder = if primary_key { builder.primary_key(["id"]) } else { builder };
+    builder.build().expect("a valid schema")
+}
+
+/// Row number `index` as a tuple, which writes itself without a `Datum`.
+#[inline]
+#[must_use]
+pub fn tuple(index: u64) -> (i64, &'static str, i32, f64) {
+    (index as i64, NAME, index as i32, index as f64 * 0.5)
+}

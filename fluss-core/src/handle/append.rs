@@ -1,12 +1,11 @@
 //! Appending rows to log tables.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
 
 use fluss_proto::record::SealedBatch;
 
 use super::hand_in::{HandIn, HandInAll};
-use super::lane::{Format, Op, Pushed, Run};
+use super::lane::{Format, Op, Pushed, Run, Target};
 use super::table::{Table, TableInfo};
 use super::ticket::Ticket;
 use super::writer::{WriterCore, writer_settings};
@@ -60,8 +59,7 @@ pub struct LogFormat {
     options: ArrowBatchOptions,
     /// Encodes the bucket key; None for tables whose rows may go to any bucket.
     key: Option<KeyEncoder>,
-    /// The bucket that rows without a key go to until its batch is full.
-    sticky: AtomicI32,
+    buckets: i32,
 }
 
 impl LogFormat {
@@ -85,7 +83,8 @@ impl LogFormat {
             max_row_bytes: max_row_bytes.min(1 << 30),
             compression,
         };
-        Ok(Self { info, options, key, sticky: AtomicI32::new(0) })
+        let buckets = info.buckets();
+        Ok(Self { info, options, key, buckets })
     }
 }
 
@@ -131,30 +130,17 @@ impl Format for LogFormat {
         row: &R,
         granted: Option<WaiterId>,
     ) -> Result<Pushed> {
-        let buckets = self.info.buckets();
-        let Some(encoder) = &self.key else {
-            let mut bucket = self.sticky.load(Ordering::Relaxed);
-            if granted.is_none() && !run.is_open(self.info.bucket(bucket)) {
-                // A new batch: the next bucket has its turn.
-                bucket = (bucket + 1) % buckets;
-                self.sticky.store(bucket, Ordering::Relaxed);
+        let (key, mut batches) = run.parts()?;
+        let target = match &self.key {
+            None => Target::Any { buckets: self.buckets, first: self.info.bucket(0) },
+            Some(encoder) => {
+                key.clear();
+                encoder.encode(row, key)?;
+                let bucket = hash::bucket_of(key, self.buckets.unsigned_abs()).unwrap_or(0);
+                Target::Bucket(self.info.bucket(bucket as i32))
             }
-            let first = self.info.bucket(bucket);
-            let next = || {
-                bucket = (bucket + 1) % buckets;
-                self.sticky.store(bucket, Ordering::Relaxed);
-                self.info.bucket(bucket)
-            };
-            return run.push(first, 0, granted, next, |b| b.try_push(row));
         };
-        let mut key = run.take_scratch();
-        key.clear();
-        let bucket = encoder
-            .encode(row, &mut key)
-            .map(|()| hash::bucket_of(&key, buckets.unsigned_abs()).unwrap_or(0) as i32);
-        run.put_scratch(key);
-        let bucket = self.info.bucket(bucket?);
-        run.push(bucket, 0, granted, || bucket, |b| b.try_push(row))
+        batches.push(target, 0, granted, |batch| batch.try_push(row))
     }
 }
 

@@ -1,6 +1,7 @@
 use super::super::testkit::Stage;
 use crate::row;
 use crate::row::{DataType, Schema, TableDescriptor};
+use crate::time::Duration;
 
 #[test]
 fn a_row_right_after_connecting_to_a_coordinator_gets_its_offset() {
@@ -20,4 +21,68 @@ fn a_row_right_after_connecting_to_a_coordinator_gets_its_offset() {
         assert_eq!(ack.offset, Some(id));
     }
     assert_eq!(stage.fluss.memory_used(), 0);
+}
+
+/// A table of one bucket, opened.
+fn open(stage: &mut Stage) -> crate::Table {
+    let schema = Schema::builder().column("id", DataType::BIGINT).build().expect("a sound schema");
+    let admin = stage.fluss.admin();
+    stage.run(admin.create_database("shop", true)).expect("a database");
+    let table = TableDescriptor::new(schema);
+    stage.run(admin.create_table("shop.events", &table, false)).expect("a table");
+    let opening = stage.fluss.table("shop.events");
+    stage.run(opening).expect("it is there")
+}
+
+#[test]
+fn a_batch_that_is_due_while_its_lane_is_busy_is_sealed_when_the_lane_is_free() {
+    let mut stage = Stage::new();
+    let writer = open(&mut stage).appender().linger(Duration::ZERO).build().expect("a writer");
+    let ticket = writer.try_append(&row![1_i64]).expect("room");
+    let busy = writer.core.lane().run();
+    stage.pass(Duration::from_millis(20));
+    assert_eq!(ticket.outcome(), None, "nobody can seal it");
+    drop(busy);
+    stage.settle();
+    assert!(matches!(ticket.outcome(), Some(Ok(_))), "its holder sealed it");
+}
+
+#[test]
+fn a_wish_that_the_holder_of_a_busy_lane_overlooked_is_repeated() {
+    let mut stage = Stage::new();
+    let writer = open(&mut stage).appender().linger(Duration::ZERO).build().expect("a writer");
+    let ticket = writer.try_append(&row![1_i64]).expect("room");
+    let busy = writer.core.lane().run();
+    stage.pass(Duration::from_millis(20));
+    writer.core.lane().overlook();
+    drop(busy);
+    stage.pass(Duration::from_millis(2));
+    assert!(matches!(ticket.outcome(), Some(Ok(_))));
+}
+
+#[test]
+fn keyless_rows_of_each_clone_fill_one_batch_after_the_other() {
+    let mut stage = Stage::new();
+    let schema = Schema::builder().column("id", DataType::BIGINT).build().expect("a sound schema");
+    let mut table = TableDescriptor::new(schema);
+    table.bucket_count = Some(4);
+    let admin = stage.fluss.admin();
+    stage.run(admin.create_database("shop", true)).expect("a database");
+    stage.run(admin.create_table("shop.events", &table, false)).expect("a table");
+    let opening = stage.fluss.table("shop.events");
+    let table = stage.run(opening).expect("it is there");
+    let first = table.appender().build().expect("a writer");
+    let second = first.clone();
+    let mut tickets = Vec::new();
+    for id in 0..100_i64 {
+        for writer in [&first, &second] {
+            tickets.push(writer.try_append(&row![id]).expect("room"));
+        }
+    }
+    let (one, two) = (first.flush(), second.flush());
+    stage.run(one).expect("all written");
+    stage.run(two).expect("all written");
+    let buckets: std::collections::BTreeSet<i32> =
+        tickets.iter().map(|t| t.outcome().expect("an outcome").expect("written").bucket).collect();
+    assert_eq!(buckets.len(), 2, "two clones, two batches: {buckets:?}");
 }

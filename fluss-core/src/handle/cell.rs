@@ -34,7 +34,7 @@ impl Default for Place {
 
 /// Where the outcome of a batch appears.
 #[derive(Debug)]
-pub struct BatchCell {
+pub(crate) struct BatchCell {
     state: Mutex<State>,
     done: AtomicBool,
     /// Rows in the batch so far.

@@ -66,14 +66,13 @@ fn poll_put<F: Format, R: Row + ?Sized>(
         // did not take over is given back.
         let place = line.take();
         let granted = place.as_ref().map(|place| place.waiter);
-        // A statement of its own: the lane's lock must not be held by what follows.
-        let pushed = writer.format().put(&mut writer.lane().run(), op, row, granted)?;
+        let put = writer.put(op, row, granted)?;
         if let Some(mut place) = place {
             place.used = true;
         }
-        match pushed {
-            Pushed::In(cell, index) => return Poll::Ready(Ok(Ticket::new(cell, index))),
-            Pushed::Wait(waiter) => *line = Some(InLine::new(writer.shared(), waiter)),
+        match put {
+            Ok(ticket) => return Poll::Ready(Ok(ticket)),
+            Err(waiter) => *line = Some(InLine::new(writer.shared(), waiter)),
         }
     }
 }
@@ -104,12 +103,10 @@ impl<'a, F: Format, R: Row + ?Sized> HandIn<'a, F, R> {
     /// [`Error::Row`], [`Error::Closed`].
     pub fn wait(self) -> Result<Ticket> {
         // Most rows go straight in; the blocking machinery is for those that do not.
-        let shared = Arc::clone(self.writer.shared());
-        let writer = self.writer;
-        let pushed = writer.format().put(&mut writer.lane().run(), self.op, self.row, None)?;
-        match pushed {
-            Pushed::In(cell, index) => Ok(Ticket::new(cell, index)),
-            Pushed::Wait(waiter) => {
+        match self.writer.put(self.op, self.row, None)? {
+            Ok(ticket) => Ok(ticket),
+            Err(waiter) => {
+                let shared = Arc::clone(self.writer.shared());
                 let line = Some(InLine::new(&shared, waiter));
                 let rest = Self { line, ..self };
                 block_on(shared.park(), rest, None).unwrap_or(Err(Error::Closed("client")))
@@ -214,7 +211,7 @@ where
     /// Puts a row; false if it must wait for memory.
     fn put(&mut self, run: &mut Run<'_, F>, row: I::Item) -> Result<bool> {
         match self.writer.format().put(run, self.op, &row, None) {
-            Ok(Pushed::In(cell, index)) => self.ticket.push(self.taken, cell, index),
+            Ok(Pushed::In(at, index)) => self.ticket.push(self.taken, run.cell(at)?, index),
             Ok(Pushed::Wait(waiter)) => {
                 self.held = Some(row);
                 self.line = Some(InLine::new(self.writer.shared(), waiter));
@@ -236,7 +233,7 @@ where
             }
             Poll::Ready(Ok(ticket)) => {
                 let (cell, index) = ticket.into_parts();
-                self.ticket.push(self.taken, cell, index);
+                self.ticket.push(self.taken, &cell, index);
             }
             Poll::Ready(Err(error @ Error::Closed(_))) => return Poll::Ready(Err(error)),
             Poll::Ready(Err(error)) => self.ticket.refuse(self.taken, error),

@@ -60,6 +60,20 @@ pub trait Format: Send + Sync + 'static {
         Self: Sized;
 }
 
+/// Where a row may go.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Target {
+    /// This bucket.
+    Bucket(BucketKey),
+    /// Any bucket of an unpartitioned table: one after the other, each for a batch.
+    Any {
+        /// Their number.
+        buckets: i32,
+        /// The one with number 0.
+        first: BucketKey,
+    },
+}
+
 /// What is to be done with a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Op {
@@ -79,17 +93,32 @@ struct OpenBatch<B> {
 }
 
 /// What the lane's lock guards.
-pub(super) struct Slots<F: Format> {
-    open: Vec<(BucketKey, Option<OpenBatch<F::Builder>>)>,
+struct Slots<F: Format> {
+    open: Vec<Slot<F>>,
+    /// The place whose batch takes rows that may go to any bucket, until it is full.
+    sticky: usize,
     /// A builder without a batch; one is enough for a lane that fills bucket after bucket.
     spare: Option<F::Builder>,
     bodies: BodyPool,
-    scratch: F::Scratch,
     /// Rows taken so far.
     handed_in: u64,
     /// Whom to wake when the lock is released: a waker may poll in place, and what it polls may
     /// want this lane.
     wake: Wake,
+}
+
+/// A bucket's place in a lane.
+struct Slot<F: Format> {
+    bucket: BucketKey,
+    open: Option<OpenBatch<F::Builder>>,
+    /// The cell of the batch sealed last: the batch may be sealed by the row that asks for it.
+    sealed: Option<Arc<BatchCell>>,
+}
+
+/// What the lane's lock guards: the batches, and beside them what rows are encoded in.
+struct Guarded<F: Format> {
+    slots: Slots<F>,
+    scratch: F::Scratch,
 }
 
 /// See the module's text.
@@ -100,7 +129,7 @@ pub(crate) struct Lane<F: Format> {
     failures: Arc<Failures>,
     max_bytes: usize,
     memory_limit: u64,
-    slots: Mutex<Slots<F>>,
+    guarded: Mutex<Guarded<F>>,
     /// The driver wanted to seal something while the lane was locked.
     asked: AtomicBool,
     asked_for: Mutex<Vec<BatchId>>,
@@ -115,8 +144,8 @@ impl<F: Format> std::fmt::Debug for Lane<F> {
 /// Where a row went.
 #[derive(Debug)]
 pub enum Pushed {
-    /// Into the batch of this cell, at this index.
-    In(Arc<BatchCell>, u32),
+    /// Into a batch: its place in the lane (see [`Run::cell`]) and the row's index in it.
+    In(usize, u32),
     /// Nowhere yet: there is no memory; the grant of this waiter must be awaited.
     Wait(WaiterId),
 }
@@ -125,7 +154,13 @@ pub enum Pushed {
 /// released.
 pub struct Run<'a, F: Format> {
     lane: &'a Lane<F>,
-    slots: Option<MutexGuard<'a, Slots<F>>>,
+    guarded: Option<MutexGuard<'a, Guarded<F>>>,
+}
+
+/// A lane's batches while its lock is held, apart from the scratch buffers.
+pub(crate) struct Batches<'a, F: Format> {
+    lane: &'a Lane<F>,
+    slots: &'a mut Slots<F>,
 }
 
 impl<F: Format> Lane<F> {
@@ -140,11 +175,13 @@ impl<F: Format> Lane<F> {
         let slots = Slots {
             open: Vec::new(),
             spare: None,
+            // Lanes begin at different buckets, so that few rows spread too.
+            sticky: id.0 as usize,
             bodies: BodyPool::new(KEPT_BODIES, max_bytes.saturating_mul(2)),
-            scratch: F::Scratch::default(),
             handed_in: 0,
             wake: Wake::default(),
         };
+        let guarded = Guarded { slots, scratch: F::Scratch::default() };
         Self {
             id,
             shared,
@@ -152,7 +189,7 @@ impl<F: Format> Lane<F> {
             failures,
             max_bytes,
             memory_limit,
-            slots: Mutex::new(slots),
+            guarded: Mutex::new(guarded),
             asked: AtomicBool::new(false),
             asked_for: Mutex::new(Vec::new()),
         }
@@ -167,19 +204,24 @@ impl<F: Format> Lane<F> {
     }
 
     /// Lets go of the lock, then wakes whoever is to be woken.
-    fn release(&self, mut slots: MutexGuard<'_, Slots<F>>) {
-        let wake = std::mem::take(&mut slots.wake);
-        drop(slots);
+    #[inline]
+    fn release(&self, mut guarded: MutexGuard<'_, Guarded<F>>) {
+        if guarded.slots.wake.is_empty() {
+            return;
+        }
+        let wake = std::mem::take(&mut guarded.slots.wake);
+        drop(guarded);
         self.shared.fire(wake);
     }
 
     pub(crate) fn run(&self) -> Run<'_, F> {
-        Run { lane: self, slots: Some(lock(&self.slots)) }
+        Run { lane: self, guarded: Some(lock(&self.guarded)) }
     }
 
     /// Seals the open batch at this place and hands it to the core.
     fn seal_at(&self, slots: &mut Slots<F>, at: usize) {
-        let Some(mut open) = slots.open[at].1.take() else { return };
+        let Some(mut open) = slots.open[at].open.take() else { return };
+        slots.open[at].sealed = Some(Arc::clone(&open.cell));
         let rows = F::rows(&open.builder);
         if rows == 0 {
             self.shared.with_later(&mut slots.wake, |core, now| {
@@ -226,7 +268,7 @@ impl<F: Format> Lane<F> {
         // One look at the buckets for all of them: a linger often ends for many at once.
         let asked: HashSet<BatchId> = asked.into_iter().collect();
         for at in 0..slots.open.len() {
-            if slots.open[at].1.as_ref().is_some_and(|open| asked.contains(&open.id)) {
+            if slots.open[at].open.as_ref().is_some_and(|open| asked.contains(&open.id)) {
                 self.seal_at(slots, at);
             }
         }
@@ -234,103 +276,137 @@ impl<F: Format> Lane<F> {
 }
 
 impl<F: Format> SealOnDemand for Lane<F> {
-    fn seal(&self, batches: Vec<BatchId>) -> bool {
+    fn seal(&self, batches: &[BatchId]) -> bool {
         lock(&self.asked_for).extend(batches);
         self.asked.store(true, Ordering::SeqCst);
-        // A holder of the lock looks at `asked` after it let go; whoever comes second seals.
-        let mut slots = match self.slots.try_lock() {
-            Ok(slots) => slots,
+        let mut guarded = match self.guarded.try_lock() {
+            Ok(guarded) => guarded,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return false,
         };
         self.asked.store(false, Ordering::SeqCst);
-        self.seal_asked(&mut slots);
-        self.release(slots);
+        self.seal_asked(&mut guarded.slots);
+        self.release(guarded);
         true
     }
 }
 
 impl<F: Format> Drop for Run<'_, F> {
+    #[inline]
     fn drop(&mut self) {
-        if let Some(slots) = self.slots.take() {
-            self.lane.release(slots);
+        if let Some(guarded) = self.guarded.take() {
+            self.lane.release(guarded);
         }
-        while self.lane.asked.swap(false, Ordering::SeqCst) {
-            match self.lane.slots.try_lock() {
-                Ok(mut slots) => {
-                    self.lane.seal_asked(&mut slots);
-                    self.lane.release(slots);
-                }
-                // Another owner has it, and will look when it lets go.
-                Err(_) => {
-                    self.lane.asked.store(true, Ordering::SeqCst);
-                    if self.lane.slots.try_lock().is_err() {
-                        return;
-                    }
-                }
-            }
+        // A plain load, as a read-modify-write for each row would cost as much as its columns. It
+        // may miss a wish that comes this very moment; the driver then asks again.
+        if self.lane.asked.load(Ordering::Relaxed) {
+            self.lane.answer();
+        }
+    }
+}
+
+impl<F: Format> Lane<F> {
+    /// Forgets that the driver asked, as if the wish had come in the wrong moment.
+    #[cfg(test)]
+    pub(super) fn overlook(&self) {
+        self.asked.store(false, Ordering::SeqCst);
+    }
+
+    /// Seals what the driver asked for while the lane was locked.
+    #[cold]
+    fn answer(&self) {
+        // If another owner has the lane, it looks when it lets go.
+        if let Ok(mut guarded) = self.guarded.try_lock() {
+            self.asked.store(false, Ordering::SeqCst);
+            self.seal_asked(&mut guarded.slots);
+            self.release(guarded);
         }
     }
 }
 
 impl<F: Format> Run<'_, F> {
-    /// Puts a row into the open batch of a bucket, opening and sealing batches as needed.
+    /// The scratch buffers, and the batches to put into what was encoded there.
+    #[inline]
+    pub(crate) fn parts(&mut self) -> Result<(&mut F::Scratch, Batches<'_, F>)> {
+        let Some(guarded) = self.guarded.as_deref_mut() else {
+            return Err(Error::Closed("writer"));
+        };
+        let Guarded { slots, scratch } = guarded;
+        Ok((scratch, Batches { lane: self.lane, slots }))
+    }
+
+    /// Where the outcome of the row appears that was pushed last at this place.
+    #[inline]
+    pub(crate) fn cell(&self, at: usize) -> Result<&Arc<BatchCell>> {
+        let slot = self.guarded.as_deref().and_then(|guarded| guarded.slots.open.get(at));
+        slot.and_then(|slot| slot.open.as_ref().map(|open| &open.cell).or(slot.sealed.as_ref()))
+            .ok_or(Error::Closed("writer"))
+    }
+
+    /// Seals everything that is open.
+    pub(crate) fn seal_all(&mut self) {
+        if let Some(guarded) = self.guarded.as_deref_mut() {
+            let slots = &mut guarded.slots;
+            (0..slots.open.len()).for_each(|at| self.lane.seal_at(slots, at));
+        }
+    }
+}
+
+impl<F: Format> Batches<'_, F> {
+    /// Puts a row into the open batch of its bucket, opening and sealing batches as needed.
     ///
-    /// `push` is called again for the next batch when it answers [`Push::Full`]; `next` names the
-    /// bucket of that batch. `granted` is a waiter whose memory was granted. `hint` is the row's
-    /// size, roughly.
+    /// `push` is called again for the next batch when it answers [`Push::Full`]. `granted` is a
+    /// waiter whose memory was granted. `hint` is the row's size, roughly.
+    #[inline]
     pub(crate) fn push(
         &mut self,
-        bucket: BucketKey,
+        target: Target,
         hint: usize,
         mut granted: Option<WaiterId>,
-        next: impl FnMut() -> BucketKey,
         push: impl FnMut(&mut F::Builder) -> std::result::Result<Push, RowError>,
     ) -> Result<Pushed> {
-        let pushed = self.push_or_wait(bucket, hint, &mut granted, next, push);
-        if let (Some(unused), Some(slots)) = (granted, self.slots.as_deref_mut()) {
+        let pushed = self.push_or_wait(target, hint, &mut granted, push);
+        if let Some(unused) = granted {
             // The row found a batch that another one had opened meanwhile, or did not fit at all.
-            let shared = &self.lane.shared;
-            shared.with_later(&mut slots.wake, |core, now| core.drop_memory(unused, now));
+            let give_back = |core: &mut Core, now| core.drop_memory(unused, now);
+            self.lane.shared.with_later(&mut self.slots.wake, give_back);
         }
         pushed
     }
 
+    #[inline]
     fn push_or_wait(
         &mut self,
-        bucket: BucketKey,
+        target: Target,
         hint: usize,
         granted: &mut Option<WaiterId>,
-        mut next: impl FnMut() -> BucketKey,
         mut push: impl FnMut(&mut F::Builder) -> std::result::Result<Push, RowError>,
     ) -> Result<Pushed> {
-        let lane = self.lane;
-        let Some(slots) = self.slots.as_deref_mut() else { return Err(Error::Closed("writer")) };
-        let mut at = slots.place(bucket);
-        if slots.open[at].1.as_ref().is_some_and(|open| open.cell.is_done()) {
+        let Self { lane, slots } = self;
+        let mut at = slots.place(target, granted.is_some());
+        if slots.open[at].open.as_ref().is_some_and(|open| open.cell.is_done()) {
             // It ended while it was open (close, table gone): this row is none of it.
             lane.seal_at(slots, at);
         }
         loop {
-            if slots.open[at].1.is_none()
-                && let Some(waiter) = lane.open(slots, at, hint, granted.take())?
-            {
-                return Ok(Pushed::Wait(waiter));
-            }
-            let Some(open) = &mut slots.open[at].1 else { continue };
+            let Some(open) = &mut slots.open[at].open else {
+                match lane.open(slots, at, hint, granted.take())? {
+                    None => continue,
+                    Some(waiter) => return Ok(Pushed::Wait(waiter)),
+                }
+            };
             match push(&mut open.builder) {
                 Ok(Push::Pushed(index)) => {
                     slots.handed_in += 1;
                     open.cell.set_rows(index + 1, slots.handed_in - 1);
-                    let cell = Arc::clone(&open.cell);
                     if F::size(&open.builder) > open.reserved && !lane.grow(open, &mut slots.wake) {
                         lane.seal_at(slots, at);
                     }
-                    return Ok(Pushed::In(cell, index));
+                    return Ok(Pushed::In(at, index));
                 }
                 Ok(Push::Full) => {
                     lane.seal_at(slots, at);
-                    at = slots.place(next());
+                    at = slots.place(target, false);
                 }
                 Err(error) => {
                     if F::rows(&open.builder) == 0 {
@@ -342,51 +418,53 @@ impl<F: Format> Run<'_, F> {
             }
         }
     }
-
-    /// Takes the scratch buffers out, to be put back when the row is done.
-    pub(crate) fn take_scratch(&mut self) -> F::Scratch {
-        self.slots.as_deref_mut().map(|s| std::mem::take(&mut s.scratch)).unwrap_or_default()
-    }
-
-    pub(crate) fn put_scratch(&mut self, scratch: F::Scratch) {
-        if let Some(slots) = self.slots.as_deref_mut() {
-            slots.scratch = scratch;
-        }
-    }
-
-    /// Whether a batch is open for this bucket.
-    pub(crate) fn is_open(&mut self, bucket: BucketKey) -> bool {
-        self.slots.as_deref_mut().is_some_and(|s| {
-            let at = s.place(bucket);
-            s.open[at].1.is_some()
-        })
-    }
-
-    /// Seals everything that is open.
-    pub(crate) fn seal_all(&mut self) {
-        if let Some(slots) = self.slots.as_deref_mut() {
-            (0..slots.open.len()).for_each(|at| self.lane.seal_at(slots, at));
-        }
-    }
 }
 
 impl<F: Format> Slots<F> {
-    fn place(&mut self, bucket: BucketKey) -> usize {
+    #[cold]
+    fn find(&mut self, bucket: BucketKey) -> usize {
         // Buckets of an unpartitioned table stand at their own number: those below make room first.
-        let guess = usize::try_from(bucket.bucket).unwrap_or(0);
         if bucket.partition.is_none() {
-            for number in self.open.len()..=guess {
-                self.open.push((BucketKey { bucket: number as i32, ..bucket }, None));
+            for number in self.open.len()..=bucket.bucket as usize {
+                let bucket = BucketKey { bucket: number as i32, ..bucket };
+                self.open.push(Slot { bucket, open: None, sealed: None });
             }
         }
-        if self.open.get(guess).is_some_and(|(key, _)| *key == bucket) {
-            return guess;
-        }
-        if let Some(at) = self.open.iter().position(|(key, _)| *key == bucket) {
+        if let Some(at) = self.open.iter().position(|slot| slot.bucket == bucket) {
             return at;
         }
-        self.open.push((bucket, None));
+        self.open.push(Slot { bucket, open: None, sealed: None });
         self.open.len() - 1
+    }
+
+    /// The place of the batch for a row.
+    #[inline]
+    fn place(&mut self, target: Target, granted: bool) -> usize {
+        match target {
+            Target::Bucket(bucket) => {
+                let guess = bucket.bucket as usize;
+                match self.open.get(guess) {
+                    Some(slot) if slot.bucket == bucket => guess,
+                    _ => self.find(bucket),
+                }
+            }
+            Target::Any { buckets, first } => {
+                match self.open.get(self.sticky) {
+                    Some(slot) if slot.open.is_some() => {}
+                    // A grant was asked for the bucket whose turn it is.
+                    Some(_) if granted => {}
+                    _ => self.turn(buckets.unsigned_abs() as usize, first),
+                }
+                self.sticky
+            }
+        }
+    }
+
+    /// Makes the next bucket the sticky one.
+    #[cold]
+    fn turn(&mut self, buckets: usize, first: BucketKey) {
+        let next = self.sticky.wrapping_add(1) % buckets.max(1);
+        self.sticky = self.find(BucketKey { bucket: next as i32, ..first });
     }
 }
 
@@ -403,7 +481,7 @@ impl<F: Format> Lane<F> {
             Some(builder) => builder,
             None => self.format.builder()?,
         };
-        let bucket = slots.open[at].0;
+        let bucket = slots.open[at].bucket;
         let reserve = match granted {
             Some(waiter) => Reserve::Granted(waiter),
             None => self.wish(hint),
@@ -429,7 +507,7 @@ impl<F: Format> Lane<F> {
                 if let Some(body) = body {
                     slots.bodies.give(body);
                 }
-                slots.open[at].1 =
+                slots.open[at].open =
                     Some(OpenBatch { id, cell, reserved: reserved as usize, builder });
                 Ok(None)
             }

@@ -16,8 +16,11 @@ use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::ids::{BatchId, CommandId, ConnId, LaneId, ScannerKey};
 use crate::output::{Action, CommandAnswer, Event};
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use crate::writer::WaiterId;
+
+/// When a busy lane is asked again to seal a batch.
+const BUSY_LANE: Duration = Duration::from_millis(1);
 
 /// The adapter's clock on the client's time line.
 pub trait Clock: Send + Sync {
@@ -29,7 +32,7 @@ pub trait Clock: Send + Sync {
 pub(crate) trait SealOnDemand: Send + Sync {
     /// Seals those of the batches that are still open here. False: the holder is busy, and does it
     /// when it is done.
-    fn seal(&self, batches: Vec<BatchId>) -> bool;
+    fn seal(&self, batches: &[BatchId]) -> bool;
 }
 
 /// A command's answer, or who waits for it.
@@ -48,6 +51,9 @@ pub(crate) struct Core {
     memory: HashMap<WaiterId, Option<Waker>>,
     scanners: HashMap<ScannerKey, Waker>,
     to_seal: Vec<(BatchId, LaneId)>,
+    /// Batches whose lane was busy when it was asked, and when it is asked again.
+    busy: Vec<(BatchId, LaneId)>,
+    ask_again: Option<Instant>,
     /// What the driver's timer is set to.
     armed: Option<Instant>,
     aborted: Option<&'static str>,
@@ -76,6 +82,13 @@ pub(super) struct Wake {
     driver: bool,
 }
 
+impl Wake {
+    /// Whether there is nobody to wake.
+    pub(super) fn is_empty(&self) -> bool {
+        self.wakers.is_empty() && !self.driver
+    }
+}
+
 impl Shared {
     pub(crate) fn new(client: Client, clock: Box<dyn Clock>, park: Box<dyn Park>) -> Self {
         let max_frame_bytes = client.config().max_frame_bytes;
@@ -87,6 +100,8 @@ impl Shared {
             memory: HashMap::new(),
             scanners: HashMap::new(),
             to_seal: Vec::new(),
+            busy: Vec::new(),
+            ask_again: None,
             armed: None,
             aborted: None,
         };
@@ -173,25 +188,38 @@ impl Shared {
     /// that it must wake the driver.
     pub(crate) fn arm_timer(&self) -> Option<Instant> {
         let mut core = lock(&self.core);
-        core.armed = core.client.poll_timeout().map(|(at, _)| at);
+        let due = core.client.poll_timeout().map(|(at, _)| at);
+        core.armed = due.into_iter().chain(core.ask_again).min();
         core.armed
     }
 
-    /// Seals the batches whose time has come. A lane that is busy this moment is asked again: its
-    /// holder wakes the driver when it is done.
+    /// Seals the batches whose time has come. The holder of a lane that is busy this moment seals
+    /// them when it is done; should it have missed the wish, it is asked again after a moment.
     pub(crate) fn seal_what_is_due(&self) -> bool {
-        let due: Vec<(Arc<dyn SealOnDemand>, Vec<BatchId>)> = {
+        let now = self.clock.now();
+        let due: Vec<(LaneId, Arc<dyn SealOnDemand>, Vec<BatchId>)> = {
             let mut core = lock(&self.core);
+            let mut due = std::mem::take(&mut core.to_seal);
+            if core.ask_again.is_some_and(|at| at <= now) {
+                core.ask_again = None;
+                due.append(&mut core.busy);
+            }
             let mut lanes: BTreeMap<LaneId, Vec<BatchId>> = BTreeMap::new();
-            for (batch, lane) in std::mem::take(&mut core.to_seal) {
+            for (batch, lane) in due {
                 lanes.entry(lane).or_default().push(batch);
             }
             let holder = |lane| core.holders.get(&lane).and_then(Weak::upgrade);
-            lanes.into_iter().filter_map(|(lane, b)| Some((holder(lane)?, b))).collect()
+            lanes.into_iter().filter_map(|(lane, b)| Some((lane, holder(lane)?, b))).collect()
         };
         let mut moved = false;
-        for (holder, batches) in due {
-            moved |= holder.seal(batches);
+        for (lane, holder, batches) in due {
+            if holder.seal(&batches) {
+                moved = true;
+            } else {
+                let mut core = lock(&self.core);
+                core.busy.extend(batches.into_iter().map(|batch| (batch, lane)));
+                core.ask_again = Some(now + BUSY_LANE);
+            }
         }
         moved
     }

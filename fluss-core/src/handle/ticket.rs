@@ -130,15 +130,16 @@ pub struct RunTicket {
 
 impl RunTicket {
     /// Notes where the next row went.
-    pub(crate) fn push(&mut self, row: u64, cell: Arc<BatchCell>, index: u32) {
+    pub(crate) fn push(&mut self, row: u64, cell: &Arc<BatchCell>, index: u32) {
         if let Some(Part::Batch { rows, cell: last, index: first }) = self.parts.last_mut()
-            && Arc::ptr_eq(last, &cell)
+            && Arc::ptr_eq(last, cell)
             && rows.end == row
             && u64::from(*first) + (rows.end - rows.start) == u64::from(index)
         {
             rows.end = row + 1;
             return;
         }
+        let cell = Arc::clone(cell);
         self.parts.push(Part::Batch { rows: row..row + 1, cell, index });
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use fluss_proto::record::SealedBatch;
 
 use super::hand_in::{HandIn, HandInAll};
-use super::lane::{Format, Op, Pushed, Run};
+use super::lane::{Format, Op, Pushed, Run, Target};
 use super::table::{Table, TableInfo};
 use super::ticket::Ticket;
 use super::writer::{WriterCore, writer_settings};
@@ -67,6 +67,7 @@ pub struct RowFormat {
     info: Arc<TableInfo>,
     options: KvBatchOptions,
     encoder: KvRowEncoder,
+    buckets: u32,
 }
 
 impl RowFormat {
@@ -85,7 +86,8 @@ impl RowFormat {
             max_bytes: config.batch_bytes.min(max_row_bytes),
             max_row_bytes: max_row_bytes.min(1 << 30),
         };
-        Ok(Self { info, options, encoder })
+        let buckets = info.buckets().unsigned_abs();
+        Ok(Self { info, options, encoder, buckets })
     }
 }
 
@@ -142,34 +144,18 @@ impl Format for RowFormat {
         row: &R,
         granted: Option<WaiterId>,
     ) -> Result<Pushed> {
-        let mut scratch = run.take_scratch();
-        let encoded = match op {
-            Op::Append | Op::Upsert => self.encoder.encode(row, &mut scratch),
-            Op::Delete => self.encoder.encode_delete(row, &mut scratch),
-        };
-        let pushed = match encoded {
-            Ok(()) => {
-                let buckets = self.info.buckets().unsigned_abs();
-                let bucket = hash::bucket_of(scratch.bucket_key(), buckets).unwrap_or(0) as i32;
-                let hint = scratch.key().len() + scratch.row().len();
-                let bucket = self.info.bucket(bucket);
-                run.push(
-                    bucket,
-                    hint,
-                    granted,
-                    || bucket,
-                    |batch| match op {
-                        Op::Append | Op::Upsert => {
-                            batch.try_push_upsert(scratch.key(), scratch.row())
-                        }
-                        Op::Delete => batch.try_push_delete(scratch.key()),
-                    },
-                )
-            }
-            Err(error) => Err(Error::Row(error)),
-        };
-        run.put_scratch(scratch);
-        pushed
+        let (scratch, mut batches) = run.parts()?;
+        match op {
+            Op::Append | Op::Upsert => self.encoder.encode(row, scratch)?,
+            Op::Delete => self.encoder.encode_delete(row, scratch)?,
+        }
+        let bucket = hash::bucket_of(scratch.bucket_key(), self.buckets).unwrap_or(0) as i32;
+        let target = Target::Bucket(self.info.bucket(bucket));
+        let hint = scratch.key().len() + scratch.row().len();
+        batches.push(target, hint, granted, |batch| match op {
+            Op::Append | Op::Upsert => batch.try_push_upsert(scratch.key(), scratch.row()),
+            Op::Delete => batch.try_push_delete(scratch.key()),
+        })
     }
 }
 

@@ -16,7 +16,7 @@ use crate::config::WriterConfig;
 use crate::error::{Error, Result, WriteError};
 use crate::ids::{LaneId, WriterKey};
 use crate::row::Row;
-use crate::writer::WriterKind;
+use crate::writer::{WaiterId, WriterKind};
 
 /// Methods for the settings of a writer, the same for all writers.
 macro_rules! writer_settings {
@@ -123,11 +123,26 @@ impl<F: Format> WriterCore<F> {
         &self.inner.table
     }
 
+    /// Puts a row, or stands in line for memory. The lane's lock is free again when this returns:
+    /// the batch that is waited for may be one of its own.
+    #[inline]
+    pub(crate) fn put<R: Row + ?Sized>(
+        &self,
+        op: Op,
+        row: &R,
+        granted: Option<WaiterId>,
+    ) -> Result<std::result::Result<Ticket, WaiterId>> {
+        let mut run = self.lane.run();
+        match self.format.put(&mut run, op, row, granted)? {
+            Pushed::In(at, index) => Ok(Ok(Ticket::new(Arc::clone(run.cell(at)?), index))),
+            Pushed::Wait(waiter) => Ok(Err(waiter)),
+        }
+    }
+
     pub(crate) fn try_put<R: Row + ?Sized>(&self, op: Op, row: &R) -> Result<Ticket> {
-        let pushed = self.format.put(&mut self.lane.run(), op, row, None)?;
-        match pushed {
-            Pushed::In(cell, index) => Ok(Ticket::new(cell, index)),
-            Pushed::Wait(waiter) => Err(self.shared().with(|core, now| {
+        match self.put(op, row, None)? {
+            Ok(ticket) => Ok(ticket),
+            Err(waiter) => Err(self.shared().with(|core, now| {
                 core.drop_memory(waiter, now);
                 let (used, limit) = (core.client.memory_used(), core.client.config().memory_limit);
                 Error::Full { needed: self.lane.full_step(), used, limit }

@@ -110,6 +110,8 @@ pub struct ArrowBatchBuilder {
     rows: usize,
     /// Bytes of all strings and byte arrays of the finished rows.
     variable: usize,
+    /// The size of the batch if it were sealed now.
+    size: usize,
     /// A row is being written. Still set when a row begins if the last one panicked half-way.
     half_written: bool,
     compressor: Compressor,
@@ -161,6 +163,7 @@ impl ArrowBatchBuilder {
             layout,
             rows: 0,
             variable: 0,
+            size: layout.size(0, 0),
             half_written: false,
             compressor: Compressor::new(options.compression)?,
             metadata,
@@ -190,7 +193,7 @@ impl ArrowBatchBuilder {
                 if size > self.options.max_bytes || self.rows >= MAX_ROWS {
                     return self.push_beyond(variable);
                 }
-                Ok(self.keep(variable))
+                Ok(self.keep(variable, size))
             }
             Err(error) => {
                 self.roll_back();
@@ -211,13 +214,14 @@ impl ArrowBatchBuilder {
             self.roll_back();
             return Ok(Push::Full);
         }
-        Ok(self.keep(variable))
+        Ok(self.keep(variable, alone))
     }
 
     #[inline]
-    fn keep(&mut self, variable: usize) -> Push {
+    fn keep(&mut self, variable: usize, size: usize) -> Push {
         self.half_written = false;
         self.variable += variable;
+        self.size = size;
         // At most MAX_ROWS, which fits.
         let index = self.rows as u32;
         self.rows += 1;
@@ -246,9 +250,10 @@ impl ArrowBatchBuilder {
 
     /// The size of the batch, header included, if it were sealed now: never less than the sealed
     /// size, and without compression at most a few bytes per column more.
+    #[inline]
     #[must_use]
     pub fn size_in_bytes(&self) -> usize {
-        self.layout.size(self.rows, self.variable)
+        self.size
     }
 
     /// The schema of the rows.
@@ -274,6 +279,7 @@ impl ArrowBatchBuilder {
         self.columns.iter_mut().for_each(Column::clear);
         self.rows = 0;
         self.variable = 0;
+        self.size = self.layout.size(0, 0);
         self.half_written = false;
     }
 

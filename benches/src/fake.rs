@@ -1,0 +1,58 @@
+//! Fake clusters that only acknowledge.
+
+use fluss_core::ids::{ServerId, TablePath};
+use fluss_core::row::TableDescriptor;
+use fluss_core::testing::cluster::{ClusterOptions, FakeCluster};
+use fluss_core::testing::loopback::{Loopback, LoopbackOptions};
+use fluss_core::{ApiKey, Instant};
+use fluss_proto::message::{CreateTableRequest, PbTablePath};
+use prost::Message;
+
+/// The log table of [`cluster`].
+pub const LOG: &str = "fluss.log";
+/// The primary-key table of [`cluster`].
+pub const KEYED: &str = "fluss.keyed";
+
+/// A cluster of one tablet server that acknowledges writes and keeps nothing, with a log table
+/// and a primary-key table of [`schema`](crate::schema), uncompressed, with this many buckets.
+#[must_use]
+pub fn cluster(buckets: u32) -> FakeCluster {
+    let options = ClusterOptions { tablet_servers: 1, ack_only: true, ..Default::default() };
+    let mut cluster = FakeCluster::new(options);
+    for (path, primary_key) in [(LOG, false), (KEYED, true)] {
+        let mut descriptor = TableDescriptor::new(crate::schema(primary_key));
+        descriptor.bucket_count = Some(buckets);
+        let codec = ("table.log.arrow.compression.type".to_owned(), "NONE".to_owned());
+        descriptor.properties.extend([codec]);
+        create(&mut cluster, path, &descriptor);
+    }
+    cluster
+}
+
+/// The same behind loopback ports.
+///
+/// # Panics
+/// If no port can be opened.
+#[must_use]
+pub fn loopback(buckets: u32) -> Loopback {
+    Loopback::start(cluster(buckets), LoopbackOptions::default()).expect("loopback ports")
+}
+
+fn create(cluster: &mut FakeCluster, path: &str, descriptor: &TableDescriptor) {
+    let path = TablePath::parse(path).expect("a path");
+    let (database, table) = (path.database.to_string(), path.table.to_string());
+    let request = CreateTableRequest {
+        table_path: PbTablePath { database_name: database, table_name: table },
+        table_json: descriptor.to_json().into(),
+        ignore_if_exists: false,
+    };
+    let body = request.encode_to_vec();
+    let mut frame = u32::try_from(8 + body.len()).expect("a short request").to_be_bytes().to_vec();
+    frame.extend(ApiKey::CreateTable.number().to_be_bytes());
+    frame.extend([0; 6]);
+    frame.extend(body);
+    let conn = cluster.open(ServerId::Coordinator).expect("it is up");
+    cluster.handle_bytes(conn, &frame, Instant::ZERO);
+    cluster.close(conn);
+    assert!(cluster.table_id(&path).is_some(), "the table was created");
+}

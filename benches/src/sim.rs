@@ -1,0 +1,184 @@
+//! A client and a fake cluster in one thread, without sockets: what the client itself costs.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant as Wall};
+
+use bytes::{Buf, Bytes};
+use fluss_core::config::{Config, WriterConfig};
+use fluss_core::ids::{BucketKey, ConnId, LaneId, ServerId, TableId, TablePath};
+use fluss_core::testing::cluster::FakeCluster;
+use fluss_core::{
+    Action, BatchOutcome, Client, Event, Instant, Open, Reserve, Segments, WriterKind,
+};
+use fluss_proto::record::SealedBatch;
+
+use crate::fake;
+
+/// Rounds in which something must come of an input.
+const PATIENCE: u32 = 1000;
+
+/// The client, the cluster, and the connections between them.
+#[derive(Debug)]
+pub struct Sim {
+    client: Client,
+    cluster: FakeCluster,
+    /// The cluster's name of each of the client's connections.
+    links: BTreeMap<ConnId, ConnId>,
+    now: Instant,
+    lane: LaneId,
+    table: TableId,
+    /// The connection to the only tablet server.
+    tablet: Option<ConnId>,
+}
+
+impl Sim {
+    /// A client with a writer of the log table.
+    ///
+    /// # Panics
+    /// If the client refuses its settings.
+    #[must_use]
+    pub fn new() -> Self {
+        let cluster = fake::cluster(1);
+        let path = TablePath::parse(fake::LOG).expect("a path");
+        let table = cluster.table_id(&path).expect("the table");
+        let address = cluster.address(ServerId::Coordinator).expect("a coordinator").clone();
+        let mut client = Client::new(Config::with_addresses(vec![address])).expect("settings");
+        let now = Instant::ZERO;
+        client.watch_table(&path, table, now);
+        let config = WriterConfig::default();
+        let writer = client.open_writer(path, WriterKind::Append, config, now).expect("a writer");
+        let lane = client.open_lane(writer).expect("a lane");
+        Self { client, cluster, links: BTreeMap::new(), now, lane, table, tablet: None }
+    }
+
+    fn bucket(&self) -> BucketKey {
+        BucketKey { table: self.table, partition: None, bucket: 0 }
+    }
+
+    /// Does what the client asks for and hands it what comes back, until it wants nothing more.
+    fn settle(&mut self) {
+        for _ in 0..PATIENCE {
+            let mut quiet = true;
+            while let Some(action) = self.client.poll_action() {
+                quiet = false;
+                self.obey(action);
+            }
+            while let Some(server_side) = self.cluster.poll_ready() {
+                let Some((&conn, _)) = self.links.iter().find(|(_, s)| **s == server_side) else {
+                    continue;
+                };
+                while let Some(mut answer) = self.cluster.poll_output(server_side) {
+                    quiet = false;
+                    answer.advance(4);
+                    self.client.handle_frame(conn, answer, self.now);
+                }
+                self.transmit(conn);
+            }
+            if quiet {
+                match self.client.poll_timeout() {
+                    Some((at, _)) if at <= self.now + Duration::from_millis(100) => {
+                        self.now = at.max(self.now);
+                        self.client.handle_timeout(self.now);
+                    }
+                    _ => return,
+                }
+            }
+        }
+    }
+
+    fn obey(&mut self, action: Action) {
+        match action {
+            Action::Connect { conn, address } => {
+                let is = |s: &ServerId| self.cluster.address(*s) == Some(&address);
+                let server = self.cluster.servers().find(is).expect("a known address");
+                let link = self.cluster.open(server).expect("a server that is up");
+                if matches!(server, ServerId::Tablet(_)) {
+                    self.tablet = Some(conn);
+                }
+                self.links.insert(conn, link);
+                self.client.handle_connected(conn, self.now);
+                self.transmit(conn);
+            }
+            Action::Flush { conn } => self.transmit(conn),
+            Action::Disconnect { conn } => {
+                if let Some(link) = self.links.remove(&conn) {
+                    self.cluster.close(link);
+                }
+            }
+            other => panic!("{other:?} has no meaning here"),
+        }
+    }
+
+    fn transmit(&mut self, conn: ConnId) {
+        while let Some(segments) = self.client.poll_transmit(conn, self.now) {
+            self.deliver(conn, segments);
+        }
+    }
+
+    fn deliver(&mut self, conn: ConnId, segments: Segments) {
+        if let Some(link) = self.links.get(&conn) {
+            let mut bytes = segments.into_bytes();
+            bytes.advance(4);
+            self.cluster.handle_frame(*link, bytes, self.now);
+        }
+    }
+
+    /// Writes one batch and takes the time of what would happen under the client's lock: open,
+    /// submit, transmit with the checksum combined, the answer, and the polls in between.
+    ///
+    /// # Panics
+    /// If the batch is not acknowledged.
+    pub fn batch(&mut self, sealed: SealedBatch) -> Duration {
+        let (bucket, reserve) = (self.bucket(), Reserve::Now { step: 1024, full: 1024 });
+        let mut spent = Duration::ZERO;
+        let now = self.now;
+        let start = Wall::now();
+        let open = self.client.open_batch(self.lane, bucket, reserve, now).expect("open");
+        std::hint::black_box((self.client.has_output(), self.client.poll_timeout()));
+        let Open::Granted { batch, .. } = open else { panic!("there is memory") };
+        self.client.submit_batch(batch, sealed, now);
+        std::hint::black_box((self.client.has_output(), self.client.poll_timeout()));
+        let mut out = None;
+        if let (Some(conn), Some(Action::Flush { .. })) = (self.tablet, self.client.poll_action()) {
+            out = self.client.poll_transmit(conn, now);
+        }
+        spent += start.elapsed();
+        let (Some(conn), Some(segments)) = (self.tablet, out) else {
+            // The first batch: leaders, the writer id and the connection are still to come.
+            self.settle();
+            assert!(self.acknowledged(), "the first batch");
+            return spent;
+        };
+        self.deliver(conn, segments);
+        let answer = self.answer(conn);
+        let start = Wall::now();
+        self.client.handle_frame(conn, answer, now);
+        let done = self.acknowledged();
+        std::hint::black_box((self.client.poll_transmit(conn, now), self.client.take_body()));
+        spent += start.elapsed();
+        assert!(done, "the batch was acknowledged");
+        spent
+    }
+
+    fn answer(&mut self, conn: ConnId) -> Bytes {
+        let link = self.links[&conn];
+        while self.cluster.poll_ready().is_some() {}
+        let mut answer = self.cluster.poll_output(link).expect("an answer");
+        answer.advance(4);
+        answer
+    }
+
+    fn acknowledged(&mut self) -> bool {
+        let mut done = false;
+        while let Some(event) = self.client.poll_event() {
+            done |= matches!(event, Event::BatchDone { outcome: BatchOutcome::Written(_), .. });
+        }
+        done
+    }
+}
+
+impl Default for Sim {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,131 @@
+//! A server that stalls costs the client its memory budget and little more: 64 MiB of rows from
+//! eight threads, at most 24 MiB beside them.
+//!
+//! The server is a process of its own (this one, started again), so that only the client's memory
+//! counts.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, ExitCode, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use fluss_benches::{fake, tuple};
+use fluss_core::Error;
+use fluss_core::ids::ServerId;
+use fluss_tokio::AppendWriter;
+use fluss_tokio::config::Config;
+
+const MIB: u64 = 1 << 20;
+/// The client's budget for rows.
+const BUDGET: u64 = 64 * MIB;
+/// What the client may need beside them.
+const BESIDE: u64 = 24 * MIB;
+const THREADS: usize = 8;
+
+fn main() -> ExitCode {
+    if std::env::args().nth(1).as_deref() == Some("server") {
+        serve();
+        return ExitCode::SUCCESS;
+    }
+    // Arguments of the test harness, such as filters, do not apply to a single test; a listing must
+    // not run it.
+    if std::env::args().any(|arg| arg == "--list") {
+        println!("a_stalled_server_costs_the_budget_and_little_more: test");
+        return ExitCode::SUCCESS;
+    }
+    let (idle, peak, used) = stall();
+    let above = peak.saturating_sub(idle);
+    println!(
+        "resident: {:.1} MiB idle, {:.1} MiB at most, {:.1} MiB above idle with {:.1} MiB of rows",
+        mib(idle),
+        mib(peak),
+        mib(above),
+        mib(used)
+    );
+    if used < BUDGET * 9 / 10 {
+        println!("the budget was not used, so this proves nothing");
+        return ExitCode::FAILURE;
+    }
+    if above > BUDGET + BESIDE {
+        println!("at most {:.1} MiB are allowed", mib(BUDGET + BESIDE));
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
+}
+
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / MIB as f64
+}
+
+/// Prints the address; each line of input silences the tablet server; ends with its input.
+fn serve() {
+    let fake = fake::loopback(4);
+    println!("{}", fake.bootstrap());
+    for line in std::io::stdin().lines() {
+        line.expect("a line");
+        fake.with(|cluster| cluster.silence(ServerId::Tablet(0)));
+        println!("silent");
+    }
+}
+
+/// A number of `/proc/self/status`, in bytes.
+fn status(field: &str) -> u64 {
+    let text = std::fs::read_to_string("/proc/self/status").expect("Linux");
+    let line = text.lines().find_map(|line| line.strip_prefix(field)).expect("the field");
+    let number = line.trim_start_matches(':').trim().trim_end_matches(" kB");
+    number.parse::<u64>().expect("a number") * 1024
+}
+
+/// Writes until nothing more fits. Answers what was resident before, what at most, and the bytes of
+/// the budget in use.
+fn stall() -> (u64, u64, u64) {
+    let mut server = Command::new(std::env::current_exe().expect("this program"))
+        .arg("server")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("a server");
+    let mut input = server.stdin.take().expect("its input");
+    let mut lines = BufReader::new(server.stdout.take().expect("its output")).lines();
+    let bootstrap = lines.next().expect("a line").expect("its address");
+
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let config = Config::new(&bootstrap).expect("an address").memory_limit(BUDGET);
+    let fluss = runtime.block_on(fluss_tokio::start(config)).expect("a client");
+    let table = fluss.table(fake::LOG).wait().expect("the log table");
+    let writer = table.appender().build().expect("a writer");
+    write(&writer, 1000);
+    writer.flush().wait().expect("all rows acknowledged");
+
+    input.write_all(b"silence\n").expect("the server listens");
+    lines.next().expect("a line").expect("it is silent");
+    let idle = status("VmRSS");
+    let threads: Vec<_> = (0..THREADS)
+        .map(|_| {
+            let writer = writer.clone();
+            thread::spawn(move || write(&writer, u64::MAX))
+        })
+        .collect();
+    for thread in threads {
+        thread.join().expect("no panic");
+    }
+    let result = (idle, status("VmHWM"), fluss.memory_used());
+    drop((writer, table, fluss, runtime, input));
+    server.wait().expect("it ends with its input");
+    result
+}
+
+/// Appends until there is no memory for a while.
+fn write(writer: &AppendWriter, rows: u64) {
+    for index in 0..rows {
+        match writer.append(&tuple(index)).wait_timeout(Duration::from_secs(1)) {
+            Ok(_ticket) => {}
+            Err(Error::Unavailable { .. }) => return,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! This client on tokio, with the same settings.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use fluss_tokio::config::{Config, WriterConfig};
+use fluss_tokio::{AppendWriter, Table, Ticket, UpsertWriter, row};
+
+use crate::Failure;
+use crate::client::Stopwatch;
+use crate::plan::{self, Cost, Plan, Variant};
+use crate::rows::{Rows, Values};
+
+enum Writer {
+    Append(AppendWriter),
+    AppendAll(AppendWriter),
+    Upsert(UpsertWriter),
+}
+
+impl Writer {
+    fn open(table: &Table, variant: Variant) -> Result<Self, Failure> {
+        let mut config = WriterConfig::default();
+        config.batch_bytes = plan::BATCH_BYTES;
+        config.linger = plan::LINGER;
+        config.max_in_flight = plan::IN_FLIGHT;
+        Ok(match variant {
+            Variant::Append => Self::Append(table.appender().config(config).build()?),
+            Variant::AppendAll => Self::AppendAll(table.appender().config(config).build()?),
+            Variant::Upsert => Self::Upsert(table.upserter().config(config).build()?),
+        })
+    }
+
+    fn another(&self) -> Self {
+        match self {
+            Self::Append(writer) => Self::Append(writer.clone()),
+            Self::AppendAll(writer) => Self::AppendAll(writer.clone()),
+            Self::Upsert(writer) => Self::Upsert(writer.clone()),
+        }
+    }
+
+    /// Writes rows `from..to` and waits for their acknowledgements.
+    fn write(&self, rows: &Rows, from: u64, to: u64) -> Result<(), Failure> {
+        let values = |index| {
+            let Values { id, name, a, b } = rows.row(index);
+            row![id, name, a, b]
+        };
+        match self {
+            Self::Append(writer) => {
+                let kept = one_by_one(from..to, |index| writer.append(&values(index)).wait())?;
+                writer.flush().wait()?;
+                acknowledged(kept)?;
+            }
+            Self::Upsert(writer) => {
+                let kept = one_by_one(from..to, |index| writer.upsert(&values(index)).wait())?;
+                writer.flush().wait()?;
+                acknowledged(kept)?;
+            }
+            Self::AppendAll(writer) => {
+                let ticket = writer.append_all((from..to).map(values)).wait()?;
+                writer.flush().wait()?;
+                for part in ticket.wait() {
+                    part.outcome?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn one_by_one(
+    range: std::ops::Range<u64>,
+    write: impl Fn(u64) -> fluss_tokio::Result<Ticket>,
+) -> Result<Vec<Ticket>, Failure> {
+    let mut kept = Vec::new();
+    for index in range {
+        let ticket = write(index)?;
+        if index % plan::SAMPLE == 0 {
+            kept.push(ticket);
+        }
+    }
+    Ok(kept)
+}
+
+fn acknowledged(kept: Vec<Ticket>) -> Result<(), Failure> {
+    for ticket in kept {
+        ticket.wait()?;
+    }
+    Ok(())
+}
+
+/// Runs the plan.
+pub fn run(plan: &Plan) -> Result<Cost, Failure> {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let config = Config::new(&plan.bootstrap)?.memory_limit(plan::MEMORY as u64);
+    let fluss = runtime.block_on(fluss_tokio::start(config))?;
+    let table = fluss.table(&plan.table).wait()?;
+    let first = Writer::open(&table, plan.variant)?;
+    let mut writers: Vec<Writer> = (1..plan.threads).map(|_| first.another()).collect();
+    writers.push(first);
+    let rows = Arc::new(Rows::new());
+    writers[0].write(&rows, plan.rows, plan.rows + plan::WARM_UP)?;
+
+    let watch = Stopwatch::start();
+    let share = plan.rows / plan.threads;
+    let threads = (0..).zip(writers).map(|(index, writer)| {
+        let rows = Arc::clone(&rows);
+        thread::spawn(move || writer.write(&rows, index * share, (index + 1) * share))
+    });
+    for thread in threads.collect::<Vec<_>>() {
+        thread.join().map_err(|_| "a writer thread panicked")??;
+    }
+    let cost = watch.stop();
+    fluss.close(Duration::from_secs(10)).wait()?;
+    Ok(cost)
+}

@@ -1,0 +1,102 @@
+//! What a run is to do, as both sides understand it.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::Failure;
+
+/// Size at which a batch is full, in bytes.
+pub const BATCH_BYTES: usize = 2 << 20;
+/// How long a batch waits for more rows.
+pub const LINGER: Duration = Duration::from_millis(100);
+/// Batches of a bucket on their way at once.
+pub const IN_FLIGHT: usize = 5;
+/// Memory for rows without an acknowledgement.
+pub const MEMORY: usize = 64 << 20;
+/// One row in so many keeps its ticket and is asked for its outcome.
+pub const SAMPLE: u64 = 4096;
+/// Rows written and acknowledged before the measurement, so that leaders are known.
+pub const WARM_UP: u64 = 100;
+/// Buckets of the tables.
+pub const BUCKETS: i32 = 4;
+
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident {
+        $($(#[$vdoc:meta])* $variant:ident = $word:literal),+ $(,)?
+    }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $name { $($(#[$vdoc])* $variant),+ }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(match self { $(Self::$variant => $word),+ })
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = Failure;
+
+            fn from_str(word: &str) -> Result<Self, Failure> {
+                match word {
+                    $($word => Ok(Self::$variant),)+
+                    other => Err(format!("`{other}` is none of {:?}", [$($word),+]).into()),
+                }
+            }
+        }
+    };
+}
+
+words! {
+    /// Who writes.
+    Side {
+        /// This client.
+        Ours = "ours",
+        /// fluss-rs.
+        Theirs = "fluss-rs",
+    }
+}
+
+words! {
+    /// How rows are handed in.
+    Variant {
+        /// Row by row into a log table.
+        Append = "append",
+        /// Many rows in one call; fluss-rs has no such call and appends row by row.
+        AppendAll = "append-all",
+        /// Row by row into a primary-key table.
+        Upsert = "upsert",
+    }
+}
+
+words! {
+    /// The log's compression.
+    Codec {
+        /// None.
+        None = "NONE",
+        /// ZSTD, level 3.
+        Zstd = "ZSTD",
+    }
+}
+
+/// One client run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub side: Side,
+    pub variant: Variant,
+    pub threads: u64,
+    /// Rows of all threads together.
+    pub rows: u64,
+    pub bootstrap: String,
+    pub table: String,
+}
+
+/// What a client run found.
+#[derive(Clone, Copy, Debug)]
+pub struct Cost {
+    /// User and system time of the process, in nanoseconds.
+    pub cpu: u64,
+    /// In nanoseconds.
+    pub wall: u64,
+}

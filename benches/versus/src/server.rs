@@ -1,0 +1,71 @@
+//! The acknowledging server, in a process of its own.
+//!
+//! It prints its address, answers each line on standard input with the number of rows it counted so
+//! far, and ends with its input.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use fluss_core::testing::cluster::{ClusterOptions, FakeCluster};
+use fluss_core::testing::loopback::{Loopback, LoopbackOptions};
+
+use crate::Failure;
+
+/// Serves until standard input ends.
+pub fn run() -> Result<(), Failure> {
+    let options = ClusterOptions { tablet_servers: 1, ack_only: true, ..Default::default() };
+    let fake = Loopback::start(FakeCluster::new(options), LoopbackOptions::default())?;
+    let mut out = std::io::stdout();
+    writeln!(out, "{}", fake.bootstrap())?;
+    for line in std::io::stdin().lines() {
+        line?;
+        writeln!(out, "{}", fake.with(|cluster| cluster.rows_appended()))?;
+    }
+    Ok(())
+}
+
+/// A running server. It ends when this is dropped.
+pub struct Server {
+    child: Child,
+    input: Option<ChildStdin>,
+    output: BufReader<ChildStdout>,
+    pub bootstrap: String,
+}
+
+impl Server {
+    pub fn start() -> Result<Self, Failure> {
+        let mut child = Command::new(std::env::current_exe()?)
+            .arg("server")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let input = child.stdin.take();
+        let output = child.stdout.take().ok_or("the server has no output")?;
+        let mut server =
+            Self { child, input, output: BufReader::new(output), bootstrap: String::new() };
+        server.bootstrap = server.line()?;
+        Ok(server)
+    }
+
+    fn line(&mut self) -> Result<String, Failure> {
+        let mut line = String::new();
+        if self.output.read_line(&mut line)? == 0 {
+            return Err("the server ended".into());
+        }
+        Ok(line.trim().to_owned())
+    }
+
+    /// The rows it counted so far.
+    pub fn rows(&mut self) -> Result<u64, Failure> {
+        self.input.as_mut().ok_or("the server has no input")?.write_all(b"rows\n")?;
+        Ok(self.line()?.parse()?)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.input.take());
+        // It ends with its input; what it left behind is not of interest any more.
+        let _ = self.child.wait();
+    }
+}
