@@ -542,7 +542,7 @@ impl Server {
             self.wanted = false;
             self.fail_waiting(out, &error, |_| true);
         } else {
-            self.fail_waiting(out, &error, any_server_will_do);
+            self.fail_waiting(out, &error, is_better_off_elsewhere);
         }
         out.events.push_back(ConnectionEvent::Failed { server, error });
     }
@@ -576,10 +576,15 @@ impl Server {
     }
 }
 
-/// Requests that any server can serve are better off asking the next one than waiting for one
-/// that cannot be reached.
+/// Requests that any server can serve need not wait for the next attempt to reach this one.
 fn any_server_will_do(owner: Owner) -> bool {
     matches!(owner, Owner::Metadata(_) | Owner::InitWriter(_))
+}
+
+/// After a failed attempt these also go back to their makers, who look for a server anew: what any
+/// server can serve goes to the next one, what only one can serve may find that it has moved.
+fn is_better_off_elsewhere(owner: Owner) -> bool {
+    any_server_will_do(owner) || matches!(owner, Owner::Command(_))
 }
 
 fn label(id: ServerId, address: &Address) -> Arc<str> {

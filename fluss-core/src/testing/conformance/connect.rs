@@ -1,0 +1,135 @@
+//! Finding the cluster and being let in.
+
+use super::Harness;
+use super::stage::{LOG, Stage, config};
+use crate::error::Error;
+use crate::row;
+use crate::testing::cluster::ClusterOptions;
+use crate::testing::loopback::{LoopbackOptions, Port, Relay};
+use crate::time::Duration;
+
+const API_VERSIONS: i16 = 1000;
+const SOON: Duration = Duration::from_millis(250);
+
+/// Connecting, agreeing on versions, a first answer.
+pub fn a_client_shakes_hands_and_is_ready<H: Harness>() {
+    Stage::<H>::run(async |stage| {
+        let fluss = stage.client();
+        assert_eq!(stage.requests(API_VERSIONS), 0, "nothing is sent before there is a reason");
+        fluss.ready().await.expect("the cluster is there");
+        assert!(stage.requests(API_VERSIONS) >= 1);
+    });
+}
+
+/// A server with which nothing can be agreed on is named at once; when it is replaced by one that
+/// can be talked to, the client does.
+pub fn no_version_in_common_is_told_at_once<H: Harness>() {
+    Stage::<H>::run(async |stage| {
+        stage.with(|cluster| cluster.offer_only(vec![(API_VERSIONS, 0)]));
+        let fluss = stage.client();
+        let error = fluss.ready().await.expect_err("there is no version in common");
+        let text = error.to_string();
+        assert_eq!(error.code().map(|code| code.0), Some(2), "{text}");
+        assert!(text.contains("version in common"), "{text}");
+        assert!(text.contains(&stage.config().bootstrap[0].to_string()), "{text}");
+        let all = (1000..1060).map(|api| (api, 0)).collect();
+        stage.with(|cluster| cluster.offer_only(all));
+        fluss.table(LOG).await.expect("usable as before");
+    });
+}
+
+/// The first bootstrap address may be dead.
+pub fn a_dead_first_bootstrap_server_is_passed_over<H: Harness>() {
+    Stage::<H>::run(async |stage| {
+        let config = config(&format!("{},{}", dead_address(), stage.config().bootstrap[0]));
+        stage.client_with(config).table(LOG).await.expect("the second one answers");
+    });
+}
+
+fn dead_address() -> String {
+    Port::open(drop).expect("a port").address().to_string()
+}
+
+/// Nobody listens at the only address: an error that names it, in time.
+pub fn an_address_where_nobody_listens_is_named<H: Harness>() {
+    Stage::<H>::run(async |stage| {
+        let address = dead_address();
+        let fluss = stage.client_with(config(&address).connect_timeout(SOON));
+        let error = fluss.ready().await.expect_err("nobody is there");
+        assert!(error.to_string().contains(&address), "{error}");
+    });
+}
+
+/// All servers are replaced while the client runs, and only the bootstrap address still leads to
+/// the cluster.
+pub fn all_servers_are_replaced_while_the_client_runs<H: Harness>() {
+    Stage::<H>::run(async |stage| survive_replacement(stage, "127.0.0.1").await);
+}
+
+/// The same with a host name, which is resolved for each connection.
+pub fn a_name_is_followed_to_where_it_leads_now<H: Harness>() {
+    Stage::<H>::run(async |stage| survive_replacement(stage, "localhost").await);
+}
+
+async fn survive_replacement<H: Harness>(stage: &Stage<H>, host: &str) {
+    let relay = Relay::open(&stage.fake().bootstrap(), 4 << 10).expect("a port");
+    let config = config(&format!("{host}:{}", relay.address().port()));
+    let writer = stage.writer_with(config, |b| b).await;
+    for id in 0..3 {
+        let ticket = writer.append(&row![id, "wherever they are"]).await.expect("it fits");
+        assert_eq!(stage.acked(id, ticket).await.offset, Some(id));
+        stage.fake().replace_all_servers().expect("ports");
+        relay.aim(&stage.fake().bootstrap());
+    }
+}
+
+/// A cluster that listens on IPv6, where the machine has it.
+pub fn rows_travel_over_ipv6<H: Harness>() {
+    let (cluster, loopback) = (ClusterOptions::default(), LoopbackOptions { ipv6: true });
+    Stage::<H>::run_with(cluster, loopback, async |stage| {
+        assert!(stage.fake().bootstrap().starts_with("[::1]:"));
+        let writer = stage.writer().await;
+        let ticket = writer.append(&row![0_i64, "six"]).await.expect("it fits");
+        stage.acked(0, ticket).await;
+    });
+}
+
+fn guarded<H: Harness>(case: impl AsyncFnOnce(&Stage<H>) + Send + 'static) {
+    let users = vec![("ada".to_owned(), "lovelace".to_owned())];
+    let cluster = ClusterOptions { users, ..ClusterOptions::default() };
+    Stage::<H>::run_with(cluster, LoopbackOptions::default(), case);
+}
+
+/// The right password opens every server.
+pub fn the_right_password_is_let_in<H: Harness>() {
+    guarded::<H>(async |stage| {
+        let config = stage.config().credentials("ada", "lovelace");
+        let writer = stage.writer_with(config, |b| b).await;
+        let ticket = writer.append(&row![0_i64, "let in"]).await.expect("it fits");
+        stage.acked(0, ticket).await;
+    });
+}
+
+/// A wrong one is an error at once that names the user and keeps the password to itself.
+pub fn a_wrong_password_is_told_at_once<H: Harness>() {
+    guarded::<H>(async |stage| {
+        let fluss = stage.client_with(stage.config().credentials("ada", "byron"));
+        for _ in 0..2 {
+            let error = fluss.ready().await.expect_err("the password is wrong");
+            let text = error.to_string();
+            assert_eq!(error.code().map(|code| code.0), Some(46), "{text}");
+            assert!(text.contains("ada") && !text.contains("byron"), "{text}");
+        }
+    });
+}
+
+/// A listener that wants credentials, and a client without.
+pub fn a_listener_that_wants_credentials_says_so<H: Harness>() {
+    guarded::<H>(async |stage| {
+        let fluss = stage.client_with(stage.config().command_deadline(SOON * 4));
+        let error = fluss.table(LOG).await.expect_err("nobody is let in without");
+        let text = error.to_string();
+        assert!(text.contains("credentials"), "{text}");
+        assert!(!matches!(error, Error::Peer { .. }), "{text}");
+    });
+}
