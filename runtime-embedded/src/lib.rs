@@ -86,11 +86,21 @@ pub fn connect(bootstrap: &str) -> Result<Fluss> {
 /// # Errors
 /// As [`connect`].
 pub fn start(config: Config) -> Result<Fluss> {
+    let fluss = open(config)?;
+    fluss.ready().wait()?;
+    Ok(fluss)
+}
+
+/// Like [`start`], without waiting for a server: nothing is sent before the first call.
+///
+/// # Errors
+/// [`Error::Config`] with every rule the settings violate; [`Error::Misuse`] if the process may not
+/// open more descriptors or threads.
+pub fn open(config: Config) -> Result<Fluss> {
     let reactor = Arc::new(Reactor::new().map_err(no_resources)?);
     let hub = Hub::new(Arc::clone(&reactor));
     let (fluss, driver) = build(config, reactor, Seats(Arc::clone(&hub)))?;
     hub.start(driver).map_err(no_resources)?;
-    fluss.ready().wait()?;
     Ok(fluss)
 }
 

@@ -1,86 +1,11 @@
 //! The conformance suite on smol: on its global executor, and on one thread alone.
 
-use std::future::Future;
-use std::pin::Pin;
-
-use fluss_core::testing::conformance::{Harness, Stop};
-use fluss_smol::{Config, Fluss, Result};
-use smol::LocalExecutor;
+mod harness;
 
 mod global {
-    use super::*;
-
-    struct Global;
-
-    impl Harness for Global {
-        const BLOCKING_ALONE: bool = true;
-
-        fn new() -> Self {
-            Self
-        }
-
-        fn start(&self, config: Config) -> Result<Fluss> {
-            let (fluss, driver) = fluss_smol::connect_with(config)?;
-            smol::spawn(driver).detach();
-            Ok(fluss)
-        }
-
-        fn start_stoppable(&self, config: Config) -> Result<(Fluss, Stop)> {
-            let (fluss, driver) = fluss_smol::connect_with(config)?;
-            let task = smol::spawn(driver);
-            Ok((fluss, Box::new(move || drop(task))))
-        }
-
-        fn block_on<F: Future>(&self, future: F) -> F::Output {
-            smol::block_on(future)
-        }
-
-        fn aside<T: Send + 'static>(
-            &self,
-            body: impl FnOnce() -> T + Send + 'static,
-        ) -> Pin<Box<dyn Future<Output = T>>> {
-            Box::pin(smol::unblock(body))
-        }
-    }
-
-    fluss_core::conformance!(Global);
+    fluss_core::conformance!(crate::harness::Global);
 }
 
 mod one_thread {
-    use super::*;
-
-    struct OneThread(LocalExecutor<'static>);
-
-    impl Harness for OneThread {
-        const BLOCKING_ALONE: bool = false;
-
-        fn new() -> Self {
-            Self(LocalExecutor::new())
-        }
-
-        fn start(&self, config: Config) -> Result<Fluss> {
-            let (fluss, driver) = fluss_smol::connect_with(config)?;
-            self.0.spawn(driver).detach();
-            Ok(fluss)
-        }
-
-        fn start_stoppable(&self, config: Config) -> Result<(Fluss, Stop)> {
-            let (fluss, driver) = fluss_smol::connect_with(config)?;
-            let task = self.0.spawn(driver);
-            Ok((fluss, Box::new(move || drop(task))))
-        }
-
-        fn block_on<F: Future>(&self, future: F) -> F::Output {
-            smol::block_on(self.0.run(future))
-        }
-
-        fn aside<T: Send + 'static>(
-            &self,
-            body: impl FnOnce() -> T + Send + 'static,
-        ) -> Pin<Box<dyn Future<Output = T>>> {
-            Box::pin(smol::unblock(body))
-        }
-    }
-
-    fluss_core::conformance!(OneThread);
+    fluss_core::conformance!(crate::harness::OneThread);
 }

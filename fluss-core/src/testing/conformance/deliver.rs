@@ -123,6 +123,27 @@ pub fn foreign_threads_wake_an_idle_driver<H: Harness>() {
     });
 }
 
+/// Where the driver runs by itself, the thread that runs futures may block as well.
+pub fn a_thread_may_block_in_the_middle_of_a_future<H: Harness>() {
+    Stage::<H>::run(async |stage| {
+        let writer = stage.writer().await;
+        for id in 0..20_i64 {
+            let row = row![id, "in place"];
+            let ticket = if H::BLOCKING_ALONE {
+                let outcome = writer.append(&row).wait().expect("it fits").wait();
+                stage.note(id, &outcome);
+                writer.flush().wait().expect("all written");
+                continue;
+            } else {
+                // Here only handing in may block, which it does not as long as there is memory.
+                writer.append(&row).wait().expect("it fits")
+            };
+            stage.acked(id, ticket).await;
+        }
+        assert_eq!(stage.ids(), (0..20).collect::<Vec<i64>>());
+    });
+}
+
 /// Two threads with a lane each; each lane's rows keep their order.
 pub fn rows_of_each_handle_keep_their_order<H: Harness>() {
     const ROWS: i64 = 500;

@@ -8,12 +8,28 @@
 macro_rules! conformance {
     ($harness:ty) => {
         $crate::conformance! { $harness;
+            close: a_close_delivers_what_was_handed_in
+            close: a_close_that_runs_out_of_time_tells_true_outcomes
+            close: dropping_the_last_writer_delivers_its_rows
+            close: dropping_the_client_gives_every_ticket_an_outcome
+            close: dropping_the_driver_gives_every_ticket_an_outcome
+            connect: a_client_shakes_hands_and_is_ready
+            connect: no_version_in_common_is_told_at_once
+            connect: a_dead_first_bootstrap_server_is_passed_over
+            connect: an_address_where_nobody_listens_is_named
+            connect: all_servers_are_replaced_while_the_client_runs
+            connect: a_name_is_followed_to_where_it_leads_now
+            connect: rows_travel_over_ipv6
+            connect: the_right_password_is_let_in
+            connect: a_wrong_password_is_told_at_once
+            connect: a_listener_that_wants_credentials_says_so
             deliver: each_row_is_acknowledged_at_its_offset
             deliver: a_row_lingers_and_then_goes_by_itself
             deliver: a_full_batch_goes_without_waiting_for_its_linger
             deliver: a_flush_names_the_rows_that_did_not_make_it
             deliver: a_row_whose_ticket_is_dropped_is_written
             deliver: foreign_threads_wake_an_idle_driver
+            deliver: a_thread_may_block_in_the_middle_of_a_future
             deliver: rows_of_each_handle_keep_their_order
             deliver: two_writers_have_different_writer_ids
             deliver: upserts_and_deletes_answer_with_the_log_end_offset
@@ -23,6 +39,18 @@ macro_rules! conformance {
             memory: without_memory_a_limit_or_a_try_gives_the_row_back
             memory: a_dropped_append_gives_its_place_back
             memory: a_dropped_run_has_handed_in_the_prefix_it_tells
+            misuse: an_unknown_table_is_named
+            misuse: the_wrong_kind_of_writer_says_which_is_right
+            misuse: a_row_that_does_not_fit_is_refused_alone
+            misuse: settings_that_contradict_each_other_are_named
+            peers: a_web_server_is_no_fluss_server
+            peers: a_frame_of_two_gibibytes_is_refused
+            peers: a_frame_of_negative_length_is_refused
+            peers: a_frame_of_unknown_type_is_refused
+            peers: a_server_that_hangs_up_is_named
+            peers: a_server_that_never_answers_is_given_up_in_time
+            peers: an_answer_above_the_frame_limit_names_the_limit
+            peers: a_large_batch_is_written_in_parts
             trouble: a_write_that_is_dropped_silently_is_sent_again
             trouble: a_write_whose_answer_never_comes_is_there_once
             trouble: a_call_that_is_dropped_silently_is_repeated
@@ -54,8 +82,12 @@ mod tests {
     #[test]
     fn every_case_is_in_the_list() {
         let groups = [
+            ("close", include_str!("close.rs")),
+            ("connect", include_str!("connect.rs")),
             ("deliver", include_str!("deliver.rs")),
             ("memory", include_str!("memory.rs")),
+            ("misuse", include_str!("misuse.rs")),
+            ("peers", include_str!("peers.rs")),
             ("trouble", include_str!("trouble.rs")),
         ];
         let mut written = BTreeSet::new();

@@ -7,9 +7,14 @@
 //! really holds: every acknowledged row exactly once at its offset, no row that was reported as not
 //! written, no byte of the memory budget in use. Cases wait for conditions, not for time.
 
+pub mod close;
+pub mod connect;
 pub mod deliver;
+pub mod idle;
 mod list;
 pub mod memory;
+pub mod misuse;
+pub mod peers;
 mod stage;
 pub mod trouble;
 

@@ -79,6 +79,10 @@ impl<H: Harness> Stage<H> {
         });
     }
 
+    pub(super) fn fake(&self) -> &Loopback {
+        &self.fake
+    }
+
     /// Runs something that blocks, while the client runs.
     pub(super) fn aside<T: Send + 'static>(
         &self,
