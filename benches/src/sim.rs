@@ -29,6 +29,8 @@ pub struct Sim {
     table: TableId,
     /// The connection to the only tablet server.
     tablet: Option<ConnId>,
+    /// The first batch is written.
+    warm: bool,
 }
 
 impl Sim {
@@ -48,7 +50,16 @@ impl Sim {
         let config = WriterConfig::default();
         let writer = client.open_writer(path, WriterKind::Append, config, now).expect("a writer");
         let lane = client.open_lane(writer).expect("a lane");
-        Self { client, cluster, links: BTreeMap::new(), now, lane, table, tablet: None }
+        Self {
+            client,
+            cluster,
+            links: BTreeMap::new(),
+            now,
+            lane,
+            table,
+            tablet: None,
+            warm: false,
+        }
     }
 
     fn bucket(&self) -> BucketKey {
@@ -138,17 +149,18 @@ impl Sim {
         let Open::Granted { batch, .. } = open else { panic!("there is memory") };
         self.client.submit_batch(batch, sealed, now);
         std::hint::black_box((self.client.has_output(), self.client.poll_timeout()));
-        let mut out = None;
-        if let (Some(conn), Some(Action::Flush { .. })) = (self.tablet, self.client.poll_action()) {
-            out = self.client.poll_transmit(conn, now);
-        }
-        spent += start.elapsed();
-        let (Some(conn), Some(segments)) = (self.tablet, out) else {
+        let Some(conn) = self.tablet.filter(|_| self.warm) else {
             // The first batch: leaders, the writer id and the connection are still to come.
             self.settle();
             assert!(self.acknowledged(), "the first batch");
+            self.warm = true;
             return spent;
         };
+        let action = self.client.poll_action();
+        let out = self.client.poll_transmit(conn, now);
+        spent += start.elapsed();
+        assert!(matches!(action, Some(Action::Flush { .. })), "{action:?}");
+        let segments = out.expect("the request");
         self.deliver(conn, segments);
         let answer = self.answer(conn);
         let start = Wall::now();
@@ -180,5 +192,24 @@ impl Sim {
 impl Default for Sim {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Sim;
+    use crate::{schema, tuple};
+    use fluss_core::batch::{ArrowBatchBuilder, ArrowBatchOptions};
+
+    #[test]
+    fn batch_after_batch_is_acknowledged_in_one_exchange() {
+        let mut builder = ArrowBatchBuilder::new(schema(false), ArrowBatchOptions::default())
+            .expect("valid options");
+        builder.try_push(&tuple(0)).expect("a row of the table");
+        let sealed = builder.seal(1, Vec::new()).expect("a row to seal");
+        let mut sim = Sim::new();
+        for _ in 0..20 {
+            sim.batch(sealed.clone());
+        }
     }
 }
