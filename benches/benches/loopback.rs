@@ -49,7 +49,8 @@ fn measure(criterion: &mut Criterion, runtime: &str, fluss: &Fluss) {
     case("append", &|| append(&appender, ROWS));
     case("append_all", &|| append_all(&appender, ROWS));
     case("upsert", &|| upsert(&upserter, ROWS));
-    case("append one row and wait", &|| append(&appender, 1));
+    group.throughput(Throughput::Elements(1));
+    group.bench_function("append one row and wait", |b| b.iter(|| append(&appender, 1)));
     group.finish();
 }
 
