@@ -1,25 +1,27 @@
 use super::super::testkit::Stage;
+use crate::ids::TablePath;
 use crate::row;
 use crate::row::{DataType, Schema, TableDescriptor};
 use crate::time::Duration;
 
 #[test]
 fn a_row_right_after_connecting_to_a_coordinator_gets_its_offset() {
-    // The first bootstrap address may be the coordinator, which gives no writer ids.
+    // The first bootstrap address may be the coordinator, which gives no writer ids. The table is
+    // made on the server itself, so that nothing has asked for the servers before the first row.
     let mut stage = Stage::new();
     let schema = Schema::builder().column("id", DataType::BIGINT).build().expect("a sound schema");
-    let table = TableDescriptor::new(schema);
-    let admin = stage.fluss.admin();
-    stage.run(admin.create_database("shop", true)).expect("a database");
-    stage.run(admin.create_table("shop.events", &table, false)).expect("a table");
-    let opening = stage.fluss.table("shop.events");
+    let description = TableDescriptor::new(schema).to_json();
+    let path = TablePath::new("fluss", "events");
+    stage.cluster(|c| c.add_table(&path, &description)).expect("a table");
+    let opening = stage.fluss.table("fluss.events");
     let table = stage.run(opening).expect("it is there");
+    assert!(stage.fluss.shared().with(|core, _| core.client.cluster().tablets.is_empty()));
     let writer = table.appender().build().expect("a writer");
-    for id in 0..3_i64 {
-        let ticket = stage.run(writer.append(&row![id])).expect("room");
-        let ack = stage.run(ticket).expect("written");
-        assert_eq!(ack.offset, Some(id));
-    }
+    let ticket = writer.try_append(&row![7_i64]).expect("room");
+    // Seals at once: the writer id is wanted before the driver has had a turn.
+    let flush = writer.flush();
+    assert_eq!(stage.run(ticket).expect("written").offset, Some(0));
+    assert_eq!(stage.run(flush), Ok(()));
     assert_eq!(stage.fluss.memory_used(), 0);
 }
 
