@@ -189,7 +189,11 @@ impl Config {
         rule(!self.command_deadline.is_zero(), "command_deadline must be above 0");
         rule(
             self.request_deadline > self.ack_timeout,
-            "request_deadline must be longer than ack_timeout, else answers come too late",
+            &format!(
+                "request_deadline {:?} is not longer than ack_timeout {:?}: the client would give \
+                 up before the server has to answer; raise request_deadline or lower ack_timeout",
+                self.request_deadline, self.ack_timeout
+            ),
         );
         rule(self.max_frame_bytes >= 1 << 10, "max_frame_bytes must be at least 1024");
         rule(
@@ -245,7 +249,24 @@ impl Acks {
     }
 }
 
+/// Batches of a bucket that a server remembers of a writer.
+const MAX_IN_FLIGHT: usize = 5;
+
 /// Settings of one writer (all clones of one handle).
+///
+/// What contradicts itself is refused when the writer is built, all of it at once:
+///
+/// ```
+/// use fluss_core::Error;
+/// use fluss_core::config::{Acks, Config, WriterConfig};
+/// let client = Config::new("127.0.0.1:9123")?;
+/// let mut writer = WriterConfig::default();
+/// writer.acks = Acks::Leader;
+/// writer.retries = 0;
+/// let Err(Error::Config(problems)) = writer.validate(&client) else { panic!() };
+/// assert_eq!(problems.len(), 2);
+/// # Ok::<(), fluss_core::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct WriterConfig {
@@ -260,12 +281,16 @@ pub struct WriterConfig {
     pub acks: Acks,
     /// Stamps batches so that the server drops copies. Default on; off, retries may double rows.
     pub idempotence: bool,
-    /// Batches of a bucket without an outcome on their way at once, 1 to 5. Default 5.
+    /// Batches of a bucket without an outcome on their way at once: 1 to 5, as servers remember 5;
+    /// without idempotence any number from 1, of which more than 1 lets retries change the order.
+    /// Default 5.
     pub max_in_flight: usize,
     /// Resends of a batch after answers that leave its outcome open or reject it for the moment.
     /// Default unlimited within `delivery_timeout`.
     pub retries: u32,
-    /// From append to outcome, at most. Default 120 s, at most 24 h.
+    /// After this time a row is not sent again; it has its outcome at most
+    /// [`Config::request_deadline`] and a second later. At least `linger` and the request deadline
+    /// together, at most 24 h. Default 120 s.
     pub delivery_timeout: Duration,
     /// Wait between attempts of a bucket. Default 20 ms to 1 s.
     pub retry_backoff: BackoffConfig,
@@ -305,45 +330,89 @@ impl WriterConfig {
     /// # Errors
     /// [`Error::Config`] with every violation.
     pub fn validate(&self, client: &Config) -> Result<()> {
-        let day = Duration::from_secs(24 * 3600);
         let mut problems = Vec::new();
+        self.check_promises(client, &mut problems);
         let mut rule = |ok: bool, text: &str| {
             if !ok {
                 problems.push(text.to_owned());
             }
         };
-        rule(
-            !self.idempotence || self.acks == Acks::All,
-            "idempotence needs acks all; set acks to all or turn idempotence off",
-        );
-        rule(
-            !self.idempotence || self.retries >= 1,
-            "idempotence needs at least 1 retry; raise retries or turn idempotence off",
-        );
-        rule(
-            (1..=5).contains(&self.max_in_flight),
-            "max_in_flight must be 1 to 5, as the server remembers 5 batches",
-        );
         rule(self.batch_bytes >= 64, "batch_bytes must be at least 64");
         rule(self.request_bytes >= 64, "request_bytes must be at least 64");
         rule(
             self.request_bytes <= client.max_request_bytes,
             "request_bytes must not exceed max_request_bytes",
         );
-        rule(self.delivery_timeout <= day, "delivery_timeout must be at most 24 h");
-        rule(
-            self.delivery_timeout >= self.linger,
-            "delivery_timeout must not be shorter than linger",
-        );
-        rule(
-            self.idle_rotate > Duration::ZERO && self.idle_rotate <= day * 3,
-            "idle_rotate must be above 0 and at most 3 days, as servers forget writers after 7",
-        );
         rule(
             self.retry_backoff.initial <= self.retry_backoff.max,
             "retry_backoff.initial must not exceed its max",
         );
         if problems.is_empty() { Ok(()) } else { Err(Error::Config(problems.into())) }
+    }
+
+    /// What exactly-once and a true outcome in time depend on; each violation with its reason and
+    /// the way out.
+    fn check_promises(&self, client: &Config, problems: &mut Vec<String>) {
+        const DAY: Duration = Duration::from_secs(24 * 3600);
+        let mut rule = |ok: bool, text: std::fmt::Arguments<'_>| {
+            if !ok {
+                problems.push(text.to_string());
+            }
+        };
+        let (acks, in_flight, on) = (self.acks, self.max_in_flight, self.idempotence);
+        rule(
+            !on || acks == Acks::All,
+            format_args!(
+                "acks {} with idempotence on: what one replica acknowledges can be lost with it, \
+                 and the sequences with it; set acks to all or turn idempotence off",
+                acks.wire()
+            ),
+        );
+        rule(
+            !on || self.retries >= 1,
+            format_args!(
+                "retries 0 with idempotence on: a lost answer could never be cleared up; set \
+                 retries to at least 1 or turn idempotence off"
+            ),
+        );
+        rule(
+            !on || in_flight <= MAX_IN_FLIGHT,
+            format_args!(
+                "max_in_flight {in_flight} with idempotence on is above the limit of \
+                 {MAX_IN_FLIGHT}: a server remembers the last {MAX_IN_FLIGHT} batches of a writer \
+                 in a bucket; set it to 1 to {MAX_IN_FLIGHT} or turn idempotence off"
+            ),
+        );
+        rule(
+            in_flight >= 1,
+            format_args!("max_in_flight 0: nothing could ever be sent; set it to at least 1"),
+        );
+        let (delivery, least) =
+            (self.delivery_timeout, self.linger.saturating_add(client.request_deadline));
+        rule(
+            delivery >= least,
+            format_args!(
+                "delivery_timeout {delivery:?} is below linger + request_deadline ({:?} + {:?}): \
+                 a row's time would be over before its first answer has to come; set it to at \
+                 least {least:?}, or lower linger or request_deadline",
+                self.linger, client.request_deadline
+            ),
+        );
+        rule(
+            delivery <= DAY,
+            format_args!(
+                "delivery_timeout {delivery:?} is above 24 h: servers forget silent writers after \
+                 days, and a retry must come long before; set it to at most 24 h"
+            ),
+        );
+        rule(
+            self.idle_rotate > Duration::ZERO && self.idle_rotate <= DAY * 3,
+            format_args!(
+                "idle_rotate {:?} must be above 0 and at most 3 days, as servers forget writers \
+                 after 7",
+                self.idle_rotate
+            ),
+        );
     }
 }
 
@@ -362,21 +431,89 @@ mod tests {
         assert!(Config::new("").is_err());
     }
 
+    fn problems(writer: &WriterConfig, client: &Config) -> Vec<String> {
+        match writer.validate(client) {
+            Ok(()) => Vec::new(),
+            Err(Error::Config(problems)) => problems.to_vec(),
+            Err(other) => panic!("{other}"),
+        }
+    }
+
     #[test]
-    fn every_violation_is_reported_at_once() {
+    fn every_violation_is_reported_at_once_with_its_reason_and_the_way_out() {
         let client = Config::new("a:1").expect("valid");
-        assert_eq!(WriterConfig::default().validate(&client), Ok(()));
+        let none: [String; 0] = [];
+        assert_eq!(problems(&WriterConfig::default(), &client), none);
         let bad = WriterConfig {
             acks: Acks::Leader,
             max_in_flight: 6,
             retries: 0,
+            linger: Duration::from_secs(2),
+            delivery_timeout: Duration::from_secs(41),
             ..WriterConfig::default()
         };
-        let Err(Error::Config(problems)) = bad.validate(&client) else {
-            panic!("contradictions were accepted")
-        };
-        assert_eq!(problems.len(), 3, "{problems:?}");
-        assert!(client.ack_timeout(Duration::from_secs(50)).validate().is_err());
+        let said = problems(&bad, &client);
+        let expected = [
+            ("acks 1 ", "set acks to all or turn idempotence off"),
+            ("retries 0 ", "at least 1 or turn idempotence off"),
+            ("max_in_flight 6 ", "above the limit of 5"),
+            ("delivery_timeout 41s is below linger + request_deadline (2s + 40s)", "least 42s"),
+        ];
+        assert_eq!(said.len(), expected.len(), "{said:#?}");
+        for (said, (what, way_out)) in said.iter().zip(expected) {
+            assert!(said.starts_with(what) && said.contains(way_out), "{said}");
+        }
+        let error = bad.validate(&client).expect_err("four reasons").to_string();
+        assert!(expected.iter().all(|(what, _)| error.contains(what)), "{error}");
+    }
+
+    #[test]
+    fn acks_0_and_1_and_no_retries_are_refused_only_with_idempotence() {
+        let client = Config::new("a:1").expect("valid");
+        for acks in [Acks::None, Acks::Leader] {
+            let mut writer = WriterConfig { acks, retries: 0, ..WriterConfig::default() };
+            assert_eq!(problems(&writer, &client).len(), 2, "{acks:?}");
+            writer.idempotence = false;
+            assert_eq!(problems(&writer, &client).len(), 0, "{acks:?}");
+        }
+    }
+
+    #[test]
+    fn more_than_5_in_flight_are_refused_only_with_idempotence_and_0_always() {
+        let client = Config::new("a:1").expect("valid");
+        for (max_in_flight, on, off) in [(0, 1, 1), (1, 0, 0), (5, 0, 0), (6, 1, 0), (1000, 1, 0)] {
+            let mut writer = WriterConfig { max_in_flight, ..WriterConfig::default() };
+            assert_eq!(problems(&writer, &client).len(), on, "{max_in_flight}");
+            writer.idempotence = false;
+            assert_eq!(problems(&writer, &client).len(), off, "{max_in_flight}");
+        }
+    }
+
+    #[test]
+    fn a_delivery_timeout_has_room_for_linger_and_one_request_and_ends_within_a_day() {
+        let client = Config::new("a:1").expect("valid");
+        let hours = |h: u64| Duration::from_secs(h * 3600);
+        let least = Duration::from_millis(40_100);
+        for (delivery_timeout, refused) in [
+            (least - Duration::from_micros(1), 1),
+            (least, 0),
+            (hours(24), 0),
+            (hours(24) + Duration::from_micros(1), 1),
+        ] {
+            let writer = WriterConfig { delivery_timeout, ..WriterConfig::default() };
+            assert_eq!(problems(&writer, &client).len(), refused, "{delivery_timeout:?}");
+        }
+    }
+
+    #[test]
+    fn a_request_deadline_must_be_longer_than_the_servers_ack_timeout() {
+        let client = Config::new("a:1").expect("valid");
+        for (seconds, fits) in [(39, true), (40, false), (50, false)] {
+            let client = client.clone().ack_timeout(Duration::from_secs(seconds));
+            let said = client.validate();
+            assert_eq!(said.is_ok(), fits, "{said:?}");
+            assert!(fits || said.expect_err("too long").to_string().contains("lower ack_timeout"));
+        }
     }
 
     #[test]

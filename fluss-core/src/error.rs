@@ -8,8 +8,11 @@
 //! | [`Error::Unavailable`] | a deadline passed or nobody could be reached | that request is over |
 //! | [`Error::Full`] | the memory budget is used up (`try_` calls only) | unchanged |
 //! | [`Error::Closed`] | the client or the handle was closed | – |
+//! | [`Error::Forked`] | the handle belongs to the parent of this process | the parent's is whole |
 //!
-//! After all but the last the client goes on.
+//! After all but the last two the client goes on.
+
+mod write;
 
 use std::sync::Arc;
 
@@ -19,6 +22,8 @@ use crate::batch::{BatchError, DecodeError};
 use crate::row::RowError;
 use crate::scanner::ScanError;
 use crate::time::Duration;
+
+pub use write::{Attempt, AttemptEnd, WriteError, WriteFailure};
 
 /// Any error of the client. Cheap to clone; comparable, so that tests can assert exact values.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -101,6 +106,16 @@ pub enum Error {
         limit: u64,
     },
 
+    /// The client was made before this process was forked off, and belongs to its parent.
+    #[error(
+        "this client belongs to process {owner}: neither its threads nor its connections outlive a \
+         fork; make one of its own in this process"
+    )]
+    Forked {
+        /// The process that made it.
+        owner: u32,
+    },
+
     /// The client, or this handle, was closed.
     #[error("the {0} is closed")]
     Closed(&'static str),
@@ -135,7 +150,7 @@ impl Error {
             Self::Unavailable { .. } => "DEADLINE_EXCEEDED",
             Self::Disconnected { .. } => "DISCONNECTED",
             Self::Full { .. } => "MEMORY_FULL",
-            Self::Closed(_) => "CLOSED",
+            Self::Closed(_) | Self::Forked { .. } => "CLOSED",
         }
     }
 
@@ -146,29 +161,6 @@ impl Error {
             Self::Scan(error) => error.cause.code(),
             Self::Rejected { code, .. } => Some(*code),
             _ => None,
-        }
-    }
-}
-
-/// Why a row did not get an `Ok`.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum WriteError {
-    /// The row is not in the log and never will be; it may be handed in again without risk.
-    #[error("not written: {0}")]
-    NotWritten(Error),
-    /// The row is in the log at most once, possibly later than now; handing it in again may double
-    /// it.
-    #[error("outcome unknown: {0}")]
-    OutcomeUnknown(Error),
-}
-
-impl WriteError {
-    /// The reason, whatever the outcome.
-    #[must_use]
-    pub fn cause(&self) -> &Error {
-        match self {
-            Self::NotWritten(e) | Self::OutcomeUnknown(e) => e,
         }
     }
 }

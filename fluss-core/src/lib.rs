@@ -87,7 +87,7 @@ pub use fluss_proto::segments::Segments;
 pub use fluss_proto::{ApiKey, ErrorCode};
 
 pub use client::Client;
-pub use error::{Error, Result, WriteError};
+pub use error::{Attempt, AttemptEnd, Error, Result, WriteError, WriteFailure};
 #[cfg(feature = "handle")]
 pub use handle::*;
 pub use lookup::{LookupKind, LookupRequest};

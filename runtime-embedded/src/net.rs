@@ -37,6 +37,10 @@ impl Clock for StdClock {
         let micros = self.start.elapsed().as_micros();
         Instant::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
     }
+
+    fn process(&self) -> u32 {
+        std::process::id()
+    }
 }
 
 /// Non-blocking sockets of the standard library. Whoever drives looks at all of them in each turn,

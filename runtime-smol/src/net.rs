@@ -36,6 +36,10 @@ impl Clock for StdClock {
         let micros = self.start.elapsed().as_micros();
         Instant::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
     }
+
+    fn process(&self) -> u32 {
+        std::process::id()
+    }
 }
 
 /// What async-io brings to the driver.

@@ -74,8 +74,21 @@ impl Client {
     /// [`Error::Config`](crate::Error::Config) with every rule the settings violate.
     pub fn new(config: Config) -> Result<Self> {
         config.validate()?;
+        Ok(Self::with(config))
+    }
+
+    /// A client that was closed before it did anything.
+    #[cfg(feature = "handle")]
+    pub(crate) fn ended(config: Config) -> Self {
+        let mut client = Self::with(config);
+        client.abort(Instant::ZERO);
+        client.events.clear();
+        client
+    }
+
+    fn with(config: Config) -> Self {
         let rng = Rng::new(config.seed);
-        Ok(Self {
+        Self {
             connections: Connections::new(&config),
             metadata: Metadata::new(&config),
             writers: Writers::new(config.memory_limit),
@@ -89,7 +102,7 @@ impl Client {
             closers: Vec::new(),
             rng,
             config: Arc::new(config),
-        })
+        }
     }
 
     // ----- inputs -----

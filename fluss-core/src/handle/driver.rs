@@ -243,6 +243,10 @@ impl<N: Net> Future for Driver<N> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
+        if this.shared.is_foreign() {
+            // The sockets are the parent's.
+            return Poll::Ready(());
+        }
         this.turns += 1;
         this.shared.count_turn();
         this.shared.register_driver(cx.waker());
@@ -262,6 +266,11 @@ impl<N: Net> Future for Driver<N> {
 
 impl<N: Net> Drop for Driver<N> {
     fn drop(&mut self) {
+        if self.shared.is_foreign() {
+            // Closing the sockets here could take the parent's out of a selector that both share.
+            std::mem::forget(std::mem::take(&mut self.links));
+            return;
+        }
         self.shared.abort(self.net.now(), "its driver was dropped");
     }
 }

@@ -7,7 +7,6 @@ use std::task::{Context, Poll};
 
 use super::lane::{Format, Op, Pushed, Run};
 use super::shared::Shared;
-use super::signal::block_on;
 use super::ticket::{RunTicket, Ticket};
 use super::writer::WriterCore;
 use crate::error::{Error, Result};
@@ -109,7 +108,7 @@ impl<'a, F: Format, R: Row + ?Sized> HandIn<'a, F, R> {
                 let shared = Arc::clone(self.writer.shared());
                 let line = Some(InLine::new(&shared, waiter));
                 let rest = Self { line, ..self };
-                block_on(shared.park(), rest, None).unwrap_or(Err(Error::Closed("client")))
+                shared.block_on(rest)?
             }
         }
     }
@@ -121,7 +120,7 @@ impl<'a, F: Format, R: Row + ?Sized> HandIn<'a, F, R> {
     /// handed in.
     pub fn wait_timeout(self, limit: Duration) -> Result<Ticket> {
         let shared = Arc::clone(self.writer.shared());
-        block_on(shared.park(), self, Some(limit)).unwrap_or_else(|| {
+        shared.block_for(self, limit)?.unwrap_or_else(|| {
             let what = "memory for the row".into();
             Err(Error::Unavailable { what, after: limit, last: None })
         })
@@ -135,6 +134,45 @@ impl<F: Format, R: Row + ?Sized> Future for HandIn<'_, F, R> {
         let this = &mut *self;
         poll_put(this.writer, this.op, this.row, &mut this.line, cx)
     }
+}
+
+/// A run of rows that was not handed in to its end, as the client was closed meanwhile: what is
+/// known of the rows that were, and where to go on.
+///
+/// ```no_run
+/// # fn f(writer: &fluss_core::AppendWriter, rows: Vec<(i64, &str)>) {
+/// if let Err(early) = writer.append_all(rows.iter().copied()).wait() {
+///     println!("{early}");
+///     let not_handed_in = &rows[early.handed_in as usize..];
+///     let outcomes = early.ticket.wait(); // of all rows before
+/// #   drop((not_handed_in, outcomes));
+/// }
+/// # }
+/// ```
+///
+/// With `?` it becomes its [`Error`] where a [`Result`] of this crate is returned; of the rows are then known to flush only.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}; {handed_in} rows of the run were handed in before")]
+#[non_exhaustive]
+pub struct Interrupted {
+    /// Why.
+    pub error: Error,
+    /// Rows handed in, those that did not fit the table included. The row with this number, from 0,
+    /// was taken from the iterator and not handed in.
+    pub handed_in: u64,
+    /// The claim to the outcomes of the rows handed in.
+    pub ticket: Box<RunTicket>,
+}
+
+impl From<Interrupted> for Error {
+    fn from(early: Interrupted) -> Self {
+        early.error
+    }
+}
+
+/// Whether no further row will be taken either.
+fn ends_runs(error: &Error) -> bool {
+    matches!(error, Error::Closed(_) | Error::Forked { .. })
 }
 
 /// Many rows being handed in: await it, or [`HandInAll::wait`] for it; its output is one ticket for
@@ -180,10 +218,19 @@ where
     /// Blocks this thread until all rows are handed in.
     ///
     /// # Errors
-    /// [`Error::Closed`] if the client was closed meanwhile.
-    pub fn wait(self) -> Result<RunTicket> {
+    /// [`Interrupted`] if the client was closed meanwhile.
+    pub fn wait(mut self) -> Result<RunTicket, Interrupted> {
         let shared = Arc::clone(self.writer.shared());
-        block_on(shared.park(), self, None).unwrap_or(Err(Error::Closed("client")))
+        match shared.block_on(&mut self) {
+            Ok(result) => result,
+            Err(error) => Err(self.interrupt(error)),
+        }
+    }
+
+    /// Ends the run early with what was handed in so far.
+    fn interrupt(&mut self, error: Error) -> Interrupted {
+        let ticket = Box::new(std::mem::take(&mut self.ticket));
+        Interrupted { error, handed_in: self.taken, ticket }
     }
 
     /// Puts up to [`RUN`] rows under one hold of the lane's lock. False when there are no more.
@@ -217,7 +264,7 @@ where
                 self.line = Some(InLine::new(self.writer.shared(), waiter));
                 return Ok(false);
             }
-            Err(error @ Error::Closed(_)) => return Err(error),
+            Err(error) if ends_runs(&error) => return Err(error),
             Err(error) => self.ticket.refuse(self.taken, error),
         }
         self.taken += 1;
@@ -235,7 +282,7 @@ where
                 let (cell, index) = ticket.into_parts();
                 self.ticket.push(self.taken, &cell, index);
             }
-            Poll::Ready(Err(error @ Error::Closed(_))) => return Poll::Ready(Err(error)),
+            Poll::Ready(Err(error)) if ends_runs(&error) => return Poll::Ready(Err(error)),
             Poll::Ready(Err(error)) => self.ticket.refuse(self.taken, error),
         }
         self.taken += 1;
@@ -247,7 +294,7 @@ impl<F: Format, I: Iterator> Future for HandInAll<'_, F, I>
 where
     I::Item: Row,
 {
-    type Output = Result<RunTicket>;
+    type Output = Result<RunTicket, Interrupted>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
@@ -255,10 +302,13 @@ where
         while this.taken < until {
             match this.poll_held(cx) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(result) => result?,
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(this.interrupt(error))),
             }
-            if !this.run()? {
-                return Poll::Ready(Ok(std::mem::take(&mut this.ticket)));
+            match this.run() {
+                Ok(true) => {}
+                Ok(false) => return Poll::Ready(Ok(std::mem::take(&mut this.ticket))),
+                Err(error) => return Poll::Ready(Err(this.interrupt(error))),
             }
         }
         cx.waker().wake_by_ref();

@@ -215,7 +215,14 @@ impl<F: Format> Lane<F> {
     }
 
     pub(crate) fn run(&self) -> Run<'_, F> {
-        Run { lane: self, guarded: Some(lock(&self.guarded)) }
+        let guarded = match self.guarded.try_lock() {
+            Ok(guarded) => Some(guarded),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            // In the child of a fork, a thread may have it that no longer exists.
+            Err(TryLockError::WouldBlock) if self.shared.is_foreign() => None,
+            Err(TryLockError::WouldBlock) => Some(lock(&self.guarded)),
+        };
+        Run { lane: self, guarded }
     }
 
     /// Seals the open batch at this place and hands it to the core.
@@ -248,7 +255,7 @@ impl<F: Format> Lane<F> {
             }
             Err(error) => {
                 // Nothing of it was handed to anybody: the rows are not written.
-                let outcome = BatchOutcome::Failed(WriteError::NotWritten(error));
+                let outcome = BatchOutcome::Failed(WriteError::NotWritten(error.into()));
                 self.shared.with_later(&mut slots.wake, |core, now| {
                     core.forget_batch(open.id);
                     core.client.abandon_batch(open.id, now);
@@ -329,7 +336,7 @@ impl<F: Format> Run<'_, F> {
     #[inline]
     pub(crate) fn parts(&mut self) -> Result<(&mut F::Scratch, Batches<'_, F>)> {
         let Some(guarded) = self.guarded.as_deref_mut() else {
-            return Err(Error::Closed("writer"));
+            return Err(self.lane.shared.explain(Error::Closed("writer")));
         };
         let Guarded { slots, scratch } = guarded;
         Ok((scratch, Batches { lane: self.lane, slots }))
@@ -517,7 +524,7 @@ impl<F: Format> Lane<F> {
             }
             Err(error) => {
                 slots.spare = Some(builder);
-                Err(error)
+                Err(self.shared.explain(error))
             }
         }
     }

@@ -13,7 +13,7 @@ use fluss_proto::{ApiKey, ErrorCode};
 use super::fluss::pb_path;
 use super::lookup_plan::{Keys, Place, ValueDecoder, schema_id_of};
 use super::pending::{CommandFuture, Pending};
-use super::signal::{block_on, lock};
+use super::signal::lock;
 use super::table::{Table, TableInfo};
 use crate::command::Target;
 use crate::config::Acks;
@@ -205,7 +205,7 @@ impl<T: Found> Lookup<T> {
     /// As the call that made it.
     pub fn wait(self) -> Result<T> {
         let shared = Arc::clone(self.inner.table.fluss().shared());
-        block_on(shared.park(), self, None).unwrap_or(Err(Error::Closed("client")))
+        shared.block_on(self)?
     }
 }
 

@@ -21,11 +21,15 @@ mod append;
 mod cell;
 mod driver;
 mod fluss;
+#[cfg(test)]
+mod fork_tests;
 mod hand_in;
 mod lane;
 mod lookup;
 mod lookup_plan;
 mod offsets;
+#[cfg(test)]
+mod outcome_tests;
 mod pending;
 mod scan;
 mod scan_builder;
@@ -43,7 +47,7 @@ pub use admin::{Admin, PartitionInfo, ServerInfo};
 pub use append::{AppendAll, AppendBuilder, AppendWriter};
 pub use driver::{Driver, Net, Socket};
 pub use fluss::Fluss;
-pub use hand_in::{HandIn, HandInAll};
+pub use hand_in::{HandIn, HandInAll, Interrupted};
 pub use lookup::{Found, Lookup, Lookuper};
 pub use offsets::{BucketOffset, OffsetSpec};
 pub use pending::Pending;

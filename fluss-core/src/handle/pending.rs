@@ -7,9 +7,8 @@ use std::task::{Context, Poll};
 
 use super::fluss::Fluss;
 use super::shared::Shared;
-use super::signal::block_on;
 use crate::command::Call;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::ids::CommandId;
 use crate::output::CommandAnswer;
 
@@ -43,7 +42,7 @@ impl<T> Pending<T> {
     /// What the call itself reports.
     pub fn wait(self) -> Result<T> {
         let shared = self.shared;
-        block_on(shared.park(), self.future, None).unwrap_or(Err(Error::Closed("client")))
+        shared.block_on(self.future)?
     }
 }
 
@@ -91,6 +90,9 @@ impl Future for CommandFuture {
     type Output = Result<CommandAnswer>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Err(error) = self.shared.of_this_process() {
+            return Poll::Ready(Err(error));
+        }
         let polled = self.shared.with(|core, _| core.poll_command(self.command, cx.waker()));
         self.done |= polled.is_ready();
         polled

@@ -69,6 +69,7 @@ impl App {
         let options = ClusterOptions { seed, ..ClusterOptions::default() };
         let mut stage = Stage::configured(options, |c| {
             let mut c = c.memory_limit(limit);
+            c = c.ack_timeout(Duration::from_secs(3)).request_deadline(Duration::from_secs(4));
             c.seed = seed;
             c
         });

@@ -13,7 +13,6 @@ use prost::Message;
 use super::fluss::{Fluss, decode, pb_path};
 use super::offsets::{OffsetSpec, list_offsets};
 use super::pending::CommandFuture;
-use super::signal::block_on;
 use super::table::{Table, TableInfo};
 use crate::command::{Call, Target};
 use crate::error::{Error, Result};
@@ -73,7 +72,9 @@ impl LogScanner {
         ends: Option<BTreeMap<BucketKey, i64>>,
     ) -> Result<Self> {
         let fluss = table.fluss().clone();
-        let key = fluss.shared().with(|core, now| core.client.open_scanner(options, now))?;
+        let shared = fluss.shared();
+        let opened = shared.with(|core, now| core.client.open_scanner(options, now));
+        let key = opened.map_err(|error| shared.explain(error))?;
         let mut scanner = Self {
             fluss,
             info: Arc::clone(table.shared_info()),
@@ -273,7 +274,7 @@ impl LogScanner {
 
     /// Ready when something was taken or a position moved.
     fn poll_take(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        let (taken, moved) = self.fluss.shared().with(|core, now| {
+        let polled = self.fluss.shared().with(|core, now| {
             let taken = core.client.take(self.key, TakeLimits::default(), now)?;
             let mut moved = Vec::new();
             if taken.is_empty() {
@@ -285,7 +286,8 @@ impl LogScanner {
                 core.watch_scanner(self.key, cx.waker());
             }
             Ok::<_, Error>((taken, moved))
-        })?;
+        });
+        let (taken, moved) = polled.map_err(|error| self.fluss.shared().explain(error))?;
         if taken.is_empty() && moved.is_empty() {
             return Poll::Pending;
         }
@@ -352,7 +354,7 @@ impl NextBatch<'_> {
     /// As for [`LogScanner::next_batch`].
     pub fn wait(self) -> Result<Option<ScanBatch>> {
         let shared = Arc::clone(self.scanner.fluss.shared());
-        block_on(shared.park(), self, None).unwrap_or(Err(Error::Closed("client")))
+        shared.block_on(self)?
     }
 
     /// Blocks this thread until there is a batch, at most about this long. None when the time
@@ -362,7 +364,7 @@ impl NextBatch<'_> {
     /// As for [`LogScanner::next_batch`].
     pub fn wait_timeout(self, limit: Duration) -> Result<Option<ScanBatch>> {
         let shared = Arc::clone(self.scanner.fluss.shared());
-        block_on(shared.park(), self, Some(limit)).unwrap_or(Ok(None))
+        shared.block_for(self, limit)?.unwrap_or(Ok(None))
     }
 }
 

@@ -5,14 +5,15 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::task::{Poll, Waker};
 
 use fluss_proto::segments::Segments;
 
 use super::cell::BatchCell;
-use super::signal::{Park, lock};
+use super::signal::{Park, block_on, lock};
 use crate::client::Client;
+use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::ids::{BatchId, CommandId, ConnId, LaneId, ScannerKey};
 use crate::output::{Action, CommandAnswer, Event};
@@ -22,10 +23,15 @@ use crate::writer::WaiterId;
 /// When a busy lane is asked again to seal a batch.
 const BUSY_LANE: Duration = Duration::from_millis(1);
 
-/// The adapter's clock on the client's time line.
+/// What the adapter knows of the world: the time on the client's line, and the process.
 pub trait Clock: Send + Sync {
     /// Now.
     fn now(&self) -> Instant;
+
+    /// The number of the process that asks, as of this moment. It changes only in the child of a
+    /// fork, where the client is not to be touched: its threads are gone, its locks may be held by
+    /// one of them, its sockets are the parent's.
+    fn process(&self) -> u32;
 }
 
 /// Someone who holds open batches and can seal one when asked.
@@ -62,10 +68,15 @@ pub(crate) struct Core {
 /// One client with everything its handles share.
 pub(crate) struct Shared {
     core: Mutex<Core>,
+    /// The process that made it.
+    process: u32,
+    /// What stands in for the core in the child of a fork: a client that is closed.
+    stand_in: OnceLock<Mutex<Core>>,
     clock: Box<dyn Clock>,
     park: Box<dyn Park>,
     driver: Mutex<Option<Waker>>,
     turns: AtomicU64,
+    config: Config,
     max_frame_bytes: usize,
 }
 
@@ -92,21 +103,11 @@ impl Wake {
 impl Shared {
     pub(crate) fn new(client: Client, clock: Box<dyn Clock>, park: Box<dyn Park>) -> Self {
         let max_frame_bytes = client.config().max_frame_bytes;
-        let core = Core {
-            client,
-            cells: HashMap::new(),
-            holders: HashMap::new(),
-            commands: HashMap::new(),
-            memory: HashMap::new(),
-            scanners: HashMap::new(),
-            to_seal: Vec::new(),
-            busy: Vec::new(),
-            ask_again: None,
-            armed: None,
-            aborted: None,
-        };
         Self {
-            core: Mutex::new(core),
+            stand_in: OnceLock::new(),
+            process: clock.process(),
+            config: client.config().clone(),
+            core: Mutex::new(Core::new(client)),
             clock,
             park,
             driver: Mutex::new(None),
@@ -119,8 +120,40 @@ impl Shared {
         self.clock.now()
     }
 
-    pub(crate) fn park(&self) -> &dyn Park {
-        &*self.park
+    /// An error in the child of a fork, where this client must not be used.
+    pub(crate) fn of_this_process(&self) -> Result<()> {
+        if self.is_foreign() { Err(Error::Forked { owner: self.process }) } else { Ok(()) }
+    }
+
+    /// Whether this is the child of a fork. It costs a system call: asked for each batch and each
+    /// call, not for each row.
+    pub(crate) fn is_foreign(&self) -> bool {
+        self.clock.process() != self.process
+    }
+
+    /// Why a handle is closed, in the child of a fork.
+    pub(crate) fn explain(&self, error: Error) -> Error {
+        match error {
+            Error::Closed(_) => self.of_this_process().err().unwrap_or(error),
+            other => other,
+        }
+    }
+
+    /// Runs a future to its end on this thread.
+    pub(crate) fn block_on<F: Future>(&self, future: F) -> Result<F::Output> {
+        self.of_this_process()?;
+        let output = block_on(&*self.park, &*self.clock, future, None);
+        output.ok_or(Error::Closed("client"))
+    }
+
+    /// Runs a future on this thread for at most this long; None if that was not enough.
+    pub(crate) fn block_for<F: Future>(
+        &self,
+        future: F,
+        limit: Duration,
+    ) -> Result<Option<F::Output>> {
+        self.of_this_process()?;
+        Ok(block_on(&*self.park, &*self.clock, future, Some(limit)))
     }
 
     /// Runs a verb on the client and passes on what it brought about.
@@ -139,10 +172,22 @@ impl Shared {
         act: impl FnOnce(&mut Core, Instant) -> R,
     ) -> R {
         let now = self.clock.now();
+        if self.is_foreign() {
+            // Nobody is woken: there is no driver in this process.
+            let mut core = lock(self.stand_in());
+            let result = act(&mut core, now);
+            core.pass_on(&mut Wake::default());
+            return result;
+        }
         let mut core = lock(&self.core);
         let result = act(&mut core, now);
         core.pass_on(wake);
         result
+    }
+
+    #[cold]
+    fn stand_in(&self) -> &Mutex<Core> {
+        self.stand_in.get_or_init(|| Mutex::new(Core::new(Client::ended(self.config.clone()))))
     }
 
     pub(super) fn fire(&self, wake: Wake) {
@@ -259,6 +304,9 @@ impl Shared {
 
     /// Ends everything now. Rows that are still encoded nowhere but in a lane count too.
     pub(crate) fn abort(&self, now: Instant, why: &'static str) {
+        if self.is_foreign() {
+            return;
+        }
         let mut wake = Wake { wakers: Vec::new(), driver: true };
         {
             let mut core = lock(&self.core);
@@ -278,6 +326,22 @@ impl Shared {
 }
 
 impl Core {
+    fn new(client: Client) -> Self {
+        Self {
+            client,
+            cells: HashMap::new(),
+            holders: HashMap::new(),
+            commands: HashMap::new(),
+            memory: HashMap::new(),
+            scanners: HashMap::new(),
+            to_seal: Vec::new(),
+            busy: Vec::new(),
+            ask_again: None,
+            armed: None,
+            aborted: None,
+        }
+    }
+
     /// Registers who gets the outcome of a batch.
     pub(crate) fn watch_batch(&mut self, batch: BatchId, cell: Arc<BatchCell>) {
         self.cells.insert(batch, cell);

@@ -5,6 +5,7 @@ use std::pin::pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
+use super::shared::Clock;
 use crate::time::Duration;
 
 /// Locks even if another thread panicked while it held the lock: what is guarded here is changed in
@@ -99,38 +100,68 @@ impl Park for Sleep {
     }
 }
 
-/// Runs a future to its end on this thread, or until `limit` passed without progress.
+/// Runs a future to its end on this thread. None: `limit` passed, however often it was woken.
 pub(crate) fn block_on<F: Future>(
     park: &dyn Park,
+    clock: &dyn Clock,
     future: F,
     limit: Option<Duration>,
 ) -> Option<F::Output> {
     let signal = Arc::new(Signal::default());
     let waker = park.begin(&signal);
     let _ending = Ending(park);
+    let until = limit.map(|limit| clock.now() + limit);
     let mut context = Context::from_waker(&waker);
     let mut future = pin!(future);
     loop {
         if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
             return Some(output);
         }
-        if !park.park(&signal, limit) && limit.is_some() {
-            return match future.as_mut().poll(&mut context) {
-                Poll::Ready(output) => Some(output),
-                Poll::Pending => None,
-            };
+        let left = until.map(|until| until.saturating_since(clock.now()));
+        if left.is_some_and(|left| left.is_zero()) {
+            return None;
         }
+        park.park(&signal, left);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
     use super::*;
+    use crate::time::Instant;
+
+    /// Time that passes in steps of a millisecond, one for each wait.
+    #[derive(Default)]
+    struct Steps(AtomicU64);
+
+    impl Clock for Steps {
+        fn now(&self) -> Instant {
+            Instant::from_millis(self.0.load(Ordering::Relaxed))
+        }
+
+        fn process(&self) -> u32 {
+            1
+        }
+    }
+
+    impl Park for &Steps {
+        fn park(&self, _: &Arc<Signal>, limit: Option<Duration>) -> bool {
+            assert!(limit.is_some_and(|limit| limit <= Duration::from_millis(10)), "{limit:?}");
+            let waits = self.0.fetch_add(1, Ordering::Relaxed);
+            assert!(waits < 10, "it waits on");
+            // As if somebody had woken it for nothing.
+            true
+        }
+    }
 
     #[test]
-    fn a_wait_with_a_limit_ends_without_a_wake() {
+    fn a_wait_with_a_limit_ends_in_time_however_often_it_is_woken_for_nothing() {
+        let steps = Steps::default();
         let never = std::future::pending::<()>();
-        assert_eq!(block_on(&Sleep, never, Some(Duration::from_millis(1))), None);
+        let waited = block_on(&&steps, &steps, never, Some(Duration::from_millis(10)));
+        assert_eq!((waited, steps.0.load(Ordering::Relaxed)), (None, 10));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
@@ -14,17 +14,24 @@ use super::driver::{Driver, Net, Socket};
 use super::fluss::Fluss;
 use super::shared::Clock;
 use super::signal::{Signal, Sleep, lock};
+use super::table::Table;
 use crate::config::Config;
 use crate::ids::{Address, ConnId, ServerId};
+use crate::row::{DataType, Schema, TableDescriptor};
 use crate::testing::cluster::{ClusterOptions, FakeCluster};
 use crate::time::{Duration, Instant};
 
+/// A clock, and whether this is the child of a fork.
 #[derive(Clone, Default)]
-struct TestClock(Arc<AtomicU64>);
+struct TestClock(Arc<AtomicU64>, Arc<AtomicBool>);
 
 impl Clock for TestClock {
     fn now(&self) -> Instant {
         Instant::from_micros(self.0.load(Ordering::Relaxed))
+    }
+
+    fn process(&self) -> u32 {
+        if self.1.load(Ordering::Relaxed) { 2 } else { 1 }
     }
 }
 
@@ -203,9 +210,14 @@ impl Stage {
         self.settle();
     }
 
+    /// From here on this is the child of a fork, or the parent again.
+    pub(super) fn fork(&self, child: bool) {
+        self.clock.1.store(child, Ordering::Relaxed);
+    }
+
     /// Drops the driver; what is left is the handle.
     pub(super) fn into_fluss(self) -> Fluss {
-        self.fluss
+        self.fluss.clone()
     }
 
     /// Nothing can happen now: lets time pass until something can.
@@ -216,5 +228,32 @@ impl Stage {
         let now = next.max(self.clock.now());
         self.clock.0.store(now.as_micros(), Ordering::Relaxed);
         cluster.handle_timeout(now);
+    }
+}
+
+/// The table `shop.events` of a new cluster: `id BIGINT, text STRING`.
+pub(super) fn events(stage: &mut Stage, buckets: u32) -> Table {
+    let schema = Schema::builder()
+        .column("id", DataType::BIGINT)
+        .column("text", DataType::STRING)
+        .build()
+        .expect("a sound schema");
+    let mut table = TableDescriptor::new(schema);
+    table.bucket_count = Some(buckets);
+    let admin = stage.fluss.admin();
+    stage.run(admin.create_database("shop", true)).expect("a database");
+    stage.run(admin.create_table("shop.events", &table, false)).expect("a table");
+    let opening = stage.fluss.table("shop.events");
+    stage.run(opening).expect("it is there")
+}
+
+/// Whatever a test did: when its client is aborted, no byte of the budget is in use.
+impl Drop for Stage {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.fork(false);
+            self.fluss.shared().abort(self.clock.now(), "the test is over");
+            assert_eq!(self.fluss.memory_used(), 0, "bytes of the budget at the end");
+        }
     }
 }

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use super::cell::{BatchCell, Place};
-use super::signal::block_on;
 use crate::error::{Error, WriteError};
 use crate::ids::PartitionId;
 use crate::output::BatchOutcome;
@@ -65,8 +64,7 @@ impl Ticket {
     /// [`WriteError`]: the row is not written, or nobody can tell.
     pub fn wait(self) -> Result<Ack, WriteError> {
         let shared = Arc::clone(self.cell.shared());
-        let gone = || WriteError::OutcomeUnknown(Error::Closed("client"));
-        block_on(shared.park(), self, None).unwrap_or_else(|| Err(gone()))
+        shared.block_on(self).unwrap_or_else(|e| Err(WriteError::OutcomeUnknown(e.into())))
     }
 
     /// Blocks at most this long; the ticket comes back if the outcome is not known by then.
@@ -75,7 +73,10 @@ impl Ticket {
     /// The ticket, to wait again.
     pub fn wait_timeout(mut self, limit: Duration) -> Result<Result<Ack, WriteError>, Self> {
         let shared = Arc::clone(self.cell.shared());
-        block_on(shared.park(), &mut self, Some(limit)).ok_or(self)
+        match shared.block_for(&mut self, limit) {
+            Ok(outcome) => outcome.ok_or(self),
+            Err(error) => Ok(Err(WriteError::OutcomeUnknown(error.into()))),
+        }
     }
 }
 
@@ -149,33 +150,38 @@ impl RunTicket {
 
     /// Blocks until all outcomes are known.
     #[must_use]
-    pub fn wait(self) -> Vec<RunPart> {
+    pub fn wait(mut self) -> Vec<RunPart> {
         let shared = self.parts.iter().find_map(|p| match p {
             Part::Batch { cell, .. } => Some(Arc::clone(cell.shared())),
             Part::Refused { .. } => None,
         });
-        match shared {
-            Some(shared) => block_on(shared.park(), self, None).unwrap_or_default(),
-            None => self.parts.into_iter().map(|p| p.finish(None)).collect(),
-        }
+        let untold = match shared.map(|shared| shared.block_on(&mut self)) {
+            Some(Ok(parts)) => return parts,
+            Some(Err(error)) => error,
+            // Not one row was taken, so there is nothing to wait for.
+            None => Error::Closed("client"),
+        };
+        let rest = self.parts[self.next..].iter().map(|part| part.untold(&untold));
+        self.done.into_iter().chain(rest).collect()
     }
 }
 
 impl Part {
-    fn finish(self, outcome: Option<&BatchOutcome>) -> RunPart {
-        match (self, outcome) {
-            (Self::Refused { row, error }, _) => {
-                RunPart { rows: row..row + 1, outcome: Err(WriteError::NotWritten(error)) }
-            }
-            (Self::Batch { rows, index, .. }, Some(outcome)) => {
-                RunPart { rows, outcome: ack(outcome, index) }
-            }
-            (Self::Batch { rows, .. }, None) => {
-                let outcome = Err(WriteError::OutcomeUnknown(Error::Closed("client")));
-                RunPart { rows, outcome }
+    /// The part if no outcome can be learnt any more.
+    fn untold(&self, why: &Error) -> RunPart {
+        match self {
+            Self::Refused { row, error } => refused(*row, error),
+            Self::Batch { rows, .. } => {
+                let outcome = Err(WriteError::OutcomeUnknown(why.clone().into()));
+                RunPart { rows: rows.clone(), outcome }
             }
         }
     }
+}
+
+fn refused(row: u64, error: &Error) -> RunPart {
+    let outcome = Err(WriteError::NotWritten(error.clone().into()));
+    RunPart { rows: row..row + 1, outcome }
 }
 
 impl Future for RunTicket {
@@ -192,10 +198,7 @@ impl Future for RunTicket {
                         RunPart { rows: rows.clone(), outcome: ack(&outcome, *index) }
                     }
                 },
-                Part::Refused { row, error } => {
-                    let outcome = Err(WriteError::NotWritten(error.clone()));
-                    RunPart { rows: *row..*row + 1, outcome }
-                }
+                Part::Refused { row, error } => refused(*row, error),
             };
             this.done.push(part);
             this.next += 1;

@@ -9,7 +9,7 @@ use super::cell::{BatchCell, Failures};
 use super::lane::{Format, Lane, Op, Pushed};
 use super::pending::CommandFuture;
 use super::shared::{SealOnDemand, Shared};
-use super::signal::{block_on, lock};
+use super::signal::lock;
 use super::table::Table;
 use super::ticket::Ticket;
 use crate::config::WriterConfig;
@@ -89,10 +89,11 @@ impl<F: Format> WriterCore<F> {
         let shared = table.fluss().shared();
         let path = table.info().path.clone();
         let max_bytes = config.batch_bytes;
-        let (key, lane) = shared.with(|core, now| {
+        let opened = shared.with(|core, now| {
             let key = core.client.open_writer(path, kind, config, now)?;
             Ok::<_, Error>((key, core.client.open_lane(key)?))
-        })?;
+        });
+        let (key, lane) = opened.map_err(|error| shared.explain(error))?;
         let inner = Arc::new(Inner { table, key, failures: Arc::default() });
         Ok(Self::with_lane(inner, Arc::new(format), lane, max_bytes))
     }
@@ -186,11 +187,15 @@ impl<F: Format> Drop for WriterCore<F> {
 /// Rows that did not get an `Ok` between two flushes.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error(
-    "{not_written} rows not written, {unknown} rows with an unknown outcome; first: {}",
-    .first.first().map(|f| f.error.to_string()).unwrap_or_default()
+    "{not_written} rows not written, {unknown} rows with an unknown outcome{}",
+    .first.first().map(|f| format!("; first: {}", f.error)).into_iter()
+        .chain(.stopped.as_ref().map(|e| format!("; nothing was waited for: {e}")))
+        .collect::<String>()
 )]
 #[non_exhaustive]
 pub struct FlushError {
+    /// Set where nothing was waited for, so that the numbers say nothing: in the child of a fork.
+    pub stopped: Option<Error>,
     /// Rows that are not in the log and never will be.
     pub not_written: u64,
     /// Rows of which nobody can tell.
@@ -233,7 +238,7 @@ impl Flush {
     /// [`FlushError`] for rows without an `Ok` since the last flush.
     pub fn wait(self) -> std::result::Result<(), FlushError> {
         let shared = Arc::clone(&self.shared);
-        block_on(shared.park(), self, None).unwrap_or(Ok(()))
+        shared.block_on(self).unwrap_or_else(|error| Err(FlushError::stopped(error)))
     }
 }
 
@@ -241,7 +246,17 @@ impl Future for Flush {
     type Output = std::result::Result<(), FlushError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.future).poll(cx).map(|_| self.failures.take())
+        Pin::new(&mut self.future).poll(cx).map(|done| match done {
+            Err(error @ Error::Forked { .. }) => Err(FlushError::stopped(error)),
+            // A client that was closed has given all its rows an outcome.
+            Ok(_) | Err(_) => self.failures.take(),
+        })
+    }
+}
+
+impl FlushError {
+    fn stopped(error: Error) -> Self {
+        Self { stopped: Some(error), not_written: 0, unknown: 0, first: Vec::new() }
     }
 }
 
@@ -257,6 +272,7 @@ impl Failures {
         const KEPT: usize = 32;
         let mut known = lock(&self.0);
         let known = known.get_or_insert_with(|| FlushError {
+            stopped: None,
             not_written: 0,
             unknown: 0,
             first: Vec::new(),

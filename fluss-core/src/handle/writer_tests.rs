@@ -2,31 +2,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
-use super::super::testkit::Stage;
+use super::super::testkit::{Stage, events};
+use crate::AppendWriter;
 use crate::config::Config;
 use crate::error::{Error, WriteError};
-use crate::row::{DataType, Row, RowSink, Schema, TableDescriptor};
+use crate::row::{Row, RowSink};
 use crate::testing::cluster::{ClusterOptions, FakeCluster};
 use crate::time::Duration;
-use crate::{AppendWriter, Table};
-
-fn open(stage: &mut Stage, buckets: u32) -> Table {
-    let schema = Schema::builder()
-        .column("id", DataType::BIGINT)
-        .column("text", DataType::STRING)
-        .build()
-        .expect("a sound schema");
-    let mut table = TableDescriptor::new(schema);
-    table.bucket_count = Some(buckets);
-    let admin = stage.fluss.admin();
-    stage.run(admin.create_database("shop", true)).expect("a database");
-    stage.run(admin.create_table("shop.events", &table, false)).expect("a table");
-    let opening = stage.fluss.table("shop.events");
-    stage.run(opening).expect("it is there")
-}
 
 fn writer(stage: &mut Stage) -> AppendWriter {
-    open(stage, 1).appender().build().expect("a writer")
+    events(stage, 1).appender().build().expect("a writer")
 }
 
 fn small(limit: u64) -> Stage {
@@ -40,7 +25,7 @@ fn text(bytes: usize) -> String {
 #[test]
 fn calls_on_a_closed_client_end_at_once() {
     let mut stage = Stage::new();
-    let table = open(&mut stage, 1);
+    let table = events(&mut stage, 1);
     let closing = stage.fluss.close(Duration::from_secs(1));
     assert_eq!(stage.run(closing), Ok(0));
     let mut opening = stage.fluss.table("shop.events");
@@ -128,7 +113,7 @@ fn a_row_that_panics_costs_no_memory_and_no_other_row() {
 #[test]
 fn a_grant_is_given_back_when_its_row_panics() {
     let mut stage = small(4096);
-    let table = open(&mut stage, 1);
+    let table = events(&mut stage, 1);
     let first = table.appender().batch_bytes(4096).build().expect("a writer");
     let second = table.appender().batch_bytes(4096).build().expect("a writer");
     let mut tickets = Vec::new();
@@ -177,7 +162,7 @@ fn rows_of_a_slow_iterator_are_sent_while_it_waits_for_the_next() {
 #[test]
 fn rows_without_a_key_go_to_the_next_bucket_when_a_batch_is_full() {
     let mut stage = Stage::new();
-    let table = open(&mut stage, 4);
+    let table = events(&mut stage, 4);
     let writer = table.appender().batch_bytes(1024).build().expect("a writer");
     let tickets: Vec<_> =
         (0..80i64).map(|id| writer.try_append(&(id, text(100))).expect("room")).collect();

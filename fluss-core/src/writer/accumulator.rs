@@ -49,6 +49,8 @@ pub(crate) struct Batch {
     pub(crate) bucket: BucketKey,
     /// Bytes of the budget it holds.
     reserved: u64,
+    /// When it was opened.
+    pub(crate) opened: Instant,
     linger_at: Instant,
     /// When it must have an outcome.
     pub(crate) deadline: Instant,
@@ -129,6 +131,7 @@ impl Accumulator {
             lane: at.lane,
             bucket: at.bucket,
             reserved,
+            opened: now,
             linger_at: now + times.linger,
             deadline: now + times.delivery,
             sealed: None,

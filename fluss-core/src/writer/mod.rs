@@ -32,14 +32,14 @@ pub use accumulator::{Open, Reserve};
 pub use memory::WaiterId;
 
 use accumulator::{Accumulator, Place, Times};
-use idempotence::outcome::Outcome;
+use idempotence::outcome::{self, Outcome};
 use idempotence::{IdempotenceConfig, IdempotenceManager, Want};
 use sender::Sender;
 
 use crate::config::WriterConfig;
 use crate::connection::request::{Outgoing, Owner, RequestError};
 use crate::cx::Cx;
-use crate::error::{Error, Result, WriteError};
+use crate::error::{Attempt, Error, Result, WriteError};
 use crate::ids::{
     BatchId, BucketKey, CommandId, ConnId, LaneId, ServerId, TablePath, WriterId, WriterKey,
 };
@@ -51,6 +51,9 @@ const TIDY_EVERY: Duration = Duration::from_secs(3600);
 
 /// Payloads kept for the next batches, of all writers.
 const KEPT_BODIES: usize = 4;
+
+/// Connections whose server is remembered.
+const KEPT_SERVERS: usize = 256;
 
 /// What a writer writes; all clones of a handle share it.
 #[derive(Clone, Debug, PartialEq)]
@@ -102,6 +105,8 @@ pub(crate) struct Writers {
     events: VecDeque<Event>,
     wishes: VecDeque<Wish>,
     closed: bool,
+    /// The servers of the youngest connections that writes went out on.
+    servers: BTreeMap<ConnId, ServerId>,
     /// Why a server could not be reached last; told with batches that were never sent.
     trouble: Option<Error>,
     /// What writers counted that are gone.
@@ -141,6 +146,7 @@ impl Writers {
             events: VecDeque::new(),
             wishes: VecDeque::new(),
             closed: false,
+            servers: BTreeMap::new(),
             trouble: None,
             ended_counters: Counters::default(),
             bodies: Vec::new(),
@@ -415,7 +421,7 @@ impl Writers {
             writer.sender.touch(bucket);
             let last = self.trouble.clone().map(Box::new);
             let error = Error::Unavailable { what, after, last };
-            self.finish(batch, BatchOutcome::Failed(WriteError::NotWritten(error)));
+            self.finish(batch, BatchOutcome::Failed(WriteError::NotWritten(error.into())));
         }
     }
 
@@ -450,13 +456,37 @@ impl Writers {
                     let written = Written { bucket, base_offset, log_end_offset, inferred };
                     BatchOutcome::Written(written)
                 }
-                Outcome::Failed(error) => BatchOutcome::Failed(error),
+                Outcome::Failed(error) => {
+                    let attempts = self.attempts(done.batch, &done.attempts);
+                    BatchOutcome::Failed(error.with_attempts(attempts))
+                }
             };
             self.finish(done.batch, outcome);
         }
         while let Some(want) = self.writers.get_mut(&key).and_then(|w| w.sender.manager.poll_want())
         {
             self.on_want(key, want);
+        }
+    }
+
+    /// A batch's attempts as the application sees them: times counted from its opening, servers
+    /// instead of connections.
+    fn attempts(&self, batch: BatchId, attempts: &[outcome::Attempt]) -> Vec<Attempt> {
+        let opened = self.accumulator.get(batch).map_or(Instant::ZERO, |b| b.opened);
+        let tell = |a: &outcome::Attempt| Attempt {
+            after: a.at.saturating_since(opened),
+            server: self.servers.get(&a.conn).copied(),
+            sequence: (a.sequence >= 0).then_some(a.sequence),
+            end: a.end.clone(),
+        };
+        attempts.iter().map(tell).collect()
+    }
+
+    /// Notes where a connection goes, for the attempts on it.
+    fn note_server(&mut self, conn: ConnId, server: ServerId) {
+        self.servers.insert(conn, server);
+        if self.servers.len() > KEPT_SERVERS {
+            self.servers.pop_first();
         }
     }
 

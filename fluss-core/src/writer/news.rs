@@ -66,7 +66,7 @@ impl Writers {
                 writer.sender.queue(bucket).remove(batch);
                 writer.sender.touch(bucket);
             }
-            self.finish(batch, BatchOutcome::Failed(WriteError::NotWritten(error.clone())));
+            self.finish(batch, BatchOutcome::Failed(WriteError::NotWritten(error.clone().into())));
         }
     }
 }

@@ -45,7 +45,9 @@ impl Writers {
             if let (Some(table), false) = (table, entries.is_empty())
                 && let Some(writer) = self.writers.get(&key)
             {
-                return Some(self.requests.begin(key, writer, table, entries));
+                let draft = self.requests.begin(key, writer, table, entries);
+                self.note_server(conn, server);
+                return Some(draft);
             }
         }
         None

@@ -144,7 +144,7 @@ mod tests {
             code: fluss_core::ErrorCode(48),
             message: "no \"write\" right".into(),
         };
-        let problem = Problem::from(&WriteError::NotWritten(rejected));
+        let problem = Problem::from(&WriteError::NotWritten(rejected.into()));
         assert_eq!((problem.code, problem.name), (Some(48), "AUTHORIZATION_EXCEPTION"));
         assert!(problem.message.contains("no \"write\" right"), "{}", problem.message);
     }

@@ -10,7 +10,7 @@ use crate::time::Duration;
 const SOON: Duration = Duration::from_millis(250);
 
 fn patient(builder: AppendBuilder) -> AppendBuilder {
-    builder.linger(NEVER).delivery_timeout(NEVER)
+    builder.linger(NEVER).delivery_timeout(2 * NEVER)
 }
 
 /// A close delivers what was handed in, and afterwards nothing is taken any more.

@@ -82,7 +82,7 @@ pub fn tasks_on_one_executor_share_a_small_budget_without_deadlock<H: Harness>()
         // An hour of linger: only the need for memory makes open batches go.
         let set = |b: crate::AppendBuilder| {
             let hour = Duration::from_secs(3600);
-            b.linger(hour).delivery_timeout(hour).batch_bytes(16 << 10)
+            b.linger(hour).delivery_timeout(2 * hour).batch_bytes(16 << 10)
         };
         let writer = stage.writer_with(small(stage.config()), set).await;
         let task = async |first: i64| {

@@ -57,7 +57,8 @@ pub fn a_row_that_does_not_fit_is_refused_alone<H: Harness>() {
         let refused: Vec<_> = parts.iter().filter(|part| part.outcome.is_err()).collect();
         let [part] = refused[..] else { panic!("{parts:?}") };
         assert_eq!(part.rows, 1..2);
-        let Err(WriteError::NotWritten(Error::Row(_))) = &part.outcome else { panic!("{part:?}") };
+        let Err(refused @ WriteError::NotWritten(_)) = &part.outcome else { panic!("{part:?}") };
+        assert!(matches!(refused.cause(), Error::Row(_)), "{refused:?}");
         assert_eq!(stage.ids(), [1, 3]);
         let ticket = writer.append(&row![4_i64, "goes on"]).await.expect("it fits");
         stage.acked(4, ticket).await;

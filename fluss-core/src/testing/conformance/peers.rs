@@ -112,7 +112,7 @@ pub fn a_large_batch_is_written_in_parts<H: Harness>() {
             })
             .collect();
         let set = |b: crate::AppendBuilder| {
-            b.linger(NEVER).delivery_timeout(NEVER).batch_bytes(2 * BYTES)
+            b.linger(NEVER).delivery_timeout(2 * NEVER).batch_bytes(2 * BYTES)
         };
         let mut writer_config = stage.config();
         writer_config.max_request_bytes = 4 * BYTES;

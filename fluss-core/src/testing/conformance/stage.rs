@@ -213,7 +213,7 @@ impl<H: Harness> Stage<H> {
     /// Writes down that a row was never handed in.
     pub(super) fn note_never(&self, id: i64) {
         let cause = crate::Error::misuse("never handed in");
-        self.note(id, &Err(WriteError::NotWritten(cause)));
+        self.note(id, &Err(WriteError::NotWritten(cause.into())));
     }
 
     /// Awaits a ticket that must be acknowledged, and writes it down.

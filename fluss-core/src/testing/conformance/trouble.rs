@@ -192,7 +192,8 @@ pub fn a_row_that_cannot_be_delivered_ends_with_a_true_outcome<H: Harness>() {
         let error = writer.flush().await.expect_err("one row has no ok");
         assert_eq!(error.not_written + error.unknown, 1, "{error}");
         stage.let_go();
-        let patient = writer.table().appender().linger(Duration::ZERO).delivery_timeout(PATIENCE);
+        let patient =
+            writer.table().appender().linger(Duration::ZERO).delivery_timeout(2 * PATIENCE);
         let patient = patient.build().expect("another writer");
         let ticket = patient.append(&row![2_i64, "after"]).await.expect("it fits");
         stage.acked(2, ticket).await;

@@ -111,7 +111,7 @@ impl IdempotenceManager {
                 };
                 // A bucket that waits has no session, hence no stamped batches.
                 for held in std::mem::take(&mut bucket.returned) {
-                    let outcome = Outcome::Failed(WriteError::NotWritten(error.clone()));
+                    let outcome = Outcome::Failed(WriteError::NotWritten(error.clone().into()));
                     env.finish(held, outcome);
                 }
                 self.rearm(key);

@@ -4,8 +4,7 @@ use std::collections::VecDeque;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use fluss_proto::ErrorCode;
-
+pub(crate) use crate::error::AttemptEnd;
 use crate::error::{Error, WriteError};
 use crate::ids::{BatchId, BucketKey, ConnId};
 use crate::time::{Duration, Instant};
@@ -52,23 +51,8 @@ pub(crate) struct Attempt {
     pub(crate) end: AttemptEnd,
 }
 
-/// How a copy ended that did not succeed.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum AttemptEnd {
-    /// The server answered with a code.
-    Rejected {
-        /// The code.
-        code: ErrorCode,
-        /// The server's text.
-        message: Arc<str>,
-    },
-    /// No answer.
-    Lost(Error),
-    /// It never left the client.
-    NotSent(Error),
-}
-
 impl AttemptEnd {
+    /// As an error of the batch.
     fn error(&self, bucket: BucketKey) -> Error {
         match self {
             Self::Rejected { code, message } => {

@@ -244,13 +244,13 @@ impl Env<'_> {
     /// Completes a batch that is not in the log and never will be.
     pub(super) fn finish_not_written(&mut self, held: Held, doom: Option<Doom>) {
         let error = self.error(&held, doom);
-        self.finish(held, Outcome::Failed(WriteError::NotWritten(error)));
+        self.finish(held, Outcome::Failed(WriteError::NotWritten(error.into())));
     }
 
     /// Completes a batch nobody can tell about.
     pub(super) fn finish_unknown(&mut self, held: Held, doom: Option<Doom>) {
         let error = self.error(&held, doom);
-        self.finish(held, Outcome::Failed(WriteError::OutcomeUnknown(error)));
+        self.finish(held, Outcome::Failed(WriteError::OutcomeUnknown(error.into())));
     }
 
     fn error(&self, held: &Held, doom: Option<Doom>) -> Error {

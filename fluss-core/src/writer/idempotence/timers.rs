@@ -204,14 +204,14 @@ impl Bucket {
         for slot in std::mem::take(&mut self.slots) {
             let error = error.clone();
             let outcome = if slot.open.is_some() || slot.ambiguous {
-                WriteError::OutcomeUnknown(error)
+                WriteError::OutcomeUnknown(error.into())
             } else {
-                WriteError::NotWritten(error)
+                WriteError::NotWritten(error.into())
             };
             env.finish(slot.held, Outcome::Failed(outcome));
         }
         for held in std::mem::take(&mut self.returned) {
-            env.finish(held, Outcome::Failed(WriteError::NotWritten(error.clone())));
+            env.finish(held, Outcome::Failed(WriteError::NotWritten(error.clone().into())));
         }
     }
 }

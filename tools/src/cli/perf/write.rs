@@ -120,7 +120,8 @@ fn collect(samples: &Receiver<Sample>) -> (Vec<Duration>, u64) {
 
 fn is_refused(part: &fluss_core::RunPart) -> bool {
     use fluss_core::{Error, WriteError};
-    matches!(&part.outcome, Err(WriteError::NotWritten(Error::Row(_))))
+    let Err(error @ WriteError::NotWritten(_)) = &part.outcome else { return false };
+    matches!(error.cause(), Error::Row(_))
 }
 
 /// A thread's rows from the pool; made again where there are more than the pool holds.

@@ -131,10 +131,10 @@ fn a_refused_batch_alone_that_may_be_written_is_of_unknown_outcome() {
     refuse_batch_0(&mut w, 57);
     assert_eq!((w.results().as_str(), w.log(0)), ("u", vec![0]));
     let (_, outcome) = &w.outcomes[&0];
-    let Outcome::Failed(WriteError::OutcomeUnknown(Error::Rejected { code, .. })) = outcome else {
+    let Outcome::Failed(error @ WriteError::OutcomeUnknown(_)) = outcome else {
         panic!("{outcome:?}")
     };
-    assert_eq!(code.0, 57);
+    assert_eq!(error.cause().code().map(|code| code.0), Some(57));
     assert_eq!(w.done[0].attempts.len(), 4);
 }
 
@@ -192,9 +192,8 @@ fn a_deadline_of_a_batch_that_was_only_refused_leaves_no_hole() {
     w.finish();
     assert_eq!((w.results().as_str(), w.log(0), w.ids_asked), ("no", vec![1], 1));
     let (_, outcome) = &w.outcomes[&0];
-    let Outcome::Failed(WriteError::NotWritten(Error::Unavailable { last, .. })) = outcome else {
-        panic!("{outcome:?}")
-    };
+    let Outcome::Failed(error @ WriteError::NotWritten(_)) = outcome else { panic!("{outcome:?}") };
+    let Error::Unavailable { last, .. } = error.cause() else { panic!("{error}") };
     assert_eq!(last.as_ref().and_then(|e| e.code()).map(|c| c.0), Some(29));
 }
 

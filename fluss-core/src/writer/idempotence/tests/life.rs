@@ -231,7 +231,7 @@ fn an_abort_tells_for_each_batch_what_is_known() {
     w.call(|m, cx| m.abort(cx, &Error::Closed("writer")));
     assert_eq!(w.results(), "onuu");
     let (_, outcome) = &w.outcomes[&1];
-    assert_eq!(*outcome, Outcome::Failed(WriteError::NotWritten(Error::Closed("writer"))));
+    assert_eq!(*outcome, Outcome::Failed(WriteError::NotWritten(Error::Closed("writer").into())));
     w.append(0);
     assert_eq!(w.sendable(bucket(0)), Sendable::No);
     assert_eq!(w.send_all(0), Vec::<u64>::new());

@@ -170,7 +170,7 @@ impl World {
                     }
                 }
                 Want::FailQueued { bucket, ref error } => {
-                    let failed = WriteError::NotWritten(error.clone());
+                    let failed = WriteError::NotWritten(error.clone().into());
                     let queue = std::mem::take(&mut self.queues.entry(bucket).or_default().0);
                     for fresh in queue {
                         let outcome = Outcome::Failed(failed.clone());
