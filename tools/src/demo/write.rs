@@ -45,8 +45,8 @@ impl Handle {
     fn many(&self, contents: &[Content]) -> Result<RunTicket, Error> {
         let rows = contents.iter().map(Content::row);
         match self {
-            Self::Log(writer) => writer.append_all(rows).wait(),
-            Self::Keyed(writer) => writer.upsert_all(rows).wait(),
+            Self::Log(writer) => Ok(writer.append_all(rows).wait()?),
+            Self::Keyed(writer) => Ok(writer.upsert_all(rows).wait()?),
         }
     }
 }

@@ -51,8 +51,8 @@ impl Writer {
 
     fn put_all(&self, rows: &[OwnedRow]) -> fluss_core::Result<RunTicket> {
         match self {
-            Self::Append(writer) => writer.append_all(rows).wait(),
-            Self::Upsert(writer) => writer.upsert_all(rows).wait(),
+            Self::Append(writer) => Ok(writer.append_all(rows).wait()?),
+            Self::Upsert(writer) => Ok(writer.upsert_all(rows).wait()?),
         }
     }
 
