@@ -150,7 +150,8 @@ impl<F: Format, R: Row + ?Sized> Future for HandIn<'_, F, R> {
 /// # }
 /// ```
 ///
-/// With `?` it becomes its [`Error`] where a [`Result`] of this crate is returned; of the rows are then known to flush only.
+/// With `?` it becomes its [`Error`] where a [`Result`] of this crate is returned; the outcomes of
+/// the rows are then known to flush only.
 #[derive(Debug, thiserror::Error)]
 #[error("{error}; {handed_in} rows of the run were handed in before")]
 #[non_exhaustive]
