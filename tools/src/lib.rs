@@ -1,6 +1,8 @@
 //! Tools around the Fluss client: the `fluss` command line, and the launcher of a real cluster for
 //! tests.
 
+#[cfg(feature = "chaos")]
+pub mod chaos;
 pub mod cli;
 pub mod cluster;
 pub mod demo;

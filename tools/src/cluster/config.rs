@@ -102,9 +102,13 @@ pub(super) fn server_yaml(layout: &Layout, options: &ClusterOptions, server: Ser
         lines.push(("tablet-server.id", i.to_string()));
         lines.push(("data.dir", display(&layout.data_dir(i))));
     }
-    match &options.sasl {
-        None => lines.push(("bind.listeners", format!("FLUSS://{HOST}:{}", ports.client))),
-        Some(sasl) => lines.extend(sasl_lines(sasl, ports)),
+    if options.has_two_listeners() {
+        lines.extend(listener_lines(options, server, ports));
+    } else {
+        lines.push(("bind.listeners", format!("FLUSS://{HOST}:{}", ports.client)));
+    }
+    if let Some(sasl) = &options.sasl {
+        lines.extend(sasl_lines(sasl));
     }
     lines.retain(|(key, _)| !options.settings.contains_key(*key));
     let mut text = String::new();
@@ -117,7 +121,29 @@ pub(super) fn server_yaml(layout: &Layout, options: &ClusterOptions, server: Ser
     text
 }
 
-fn sasl_lines(sasl: &Sasl, ports: Ports) -> Vec<(&'static str, String)> {
+/// An open listener for the servers and one for clients.
+fn listener_lines(
+    options: &ClusterOptions,
+    server: Server,
+    ports: Ports,
+) -> Vec<(&'static str, String)> {
+    let security = if options.sasl.is_some() { "SASL" } else { "PLAINTEXT" };
+    let mut lines = vec![
+        (
+            "bind.listeners",
+            format!("INTERNAL://{HOST}:{},CLIENT://{HOST}:{}", ports.internal, ports.client),
+        ),
+        ("internal.listener.name", "INTERNAL".to_owned()),
+        ("security.protocol.map", format!("INTERNAL:PLAINTEXT,CLIENT:{security}")),
+    ];
+    let index = if let Server::Tablet(i) = server { 1 + i } else { 0 };
+    if let Some(port) = options.advertised.get(index) {
+        lines.push(("advertised.listeners", format!("CLIENT://{HOST}:{port}")));
+    }
+    lines
+}
+
+fn sasl_lines(sasl: &Sasl) -> Vec<(&'static str, String)> {
     let mut jaas =
         String::from("org.apache.fluss.security.auth.sasl.plain.PlainLoginModule required");
     for (name, password) in &sasl.users {
@@ -126,12 +152,6 @@ fn sasl_lines(sasl: &Sasl, ports: Ports) -> Vec<(&'static str, String)> {
     jaas.push(';');
     let supers: Vec<_> = sasl.super_users.iter().map(|name| format!("User:{name}")).collect();
     vec![
-        (
-            "bind.listeners",
-            format!("INTERNAL://{HOST}:{},CLIENT://{HOST}:{}", ports.internal, ports.client),
-        ),
-        ("internal.listener.name", "INTERNAL".to_owned()),
-        ("security.protocol.map", "INTERNAL:PLAINTEXT,CLIENT:SASL".to_owned()),
         ("security.sasl.enabled.mechanisms", "PLAIN".to_owned()),
         ("security.sasl.plain.jaas.config", jaas),
         ("authorizer.enabled", "true".to_owned()),

@@ -65,7 +65,7 @@ pub use error::{ClusterError, Unavailable};
 pub use losses::{TableError, TableLosses, TooManyLosses};
 pub use options::{ClusterOptions, DEFAULT_SETTINGS, Sasl};
 pub use platform::{Parent, interrupt_flag};
-pub use real::RealCluster;
+pub use real::{Leader, RealCluster};
 pub use require::real_cluster_or_skip;
 
 /// One process of a cluster. A bare number means the tablet server with that id.

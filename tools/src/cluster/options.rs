@@ -116,6 +116,7 @@ impl Sasl {
 pub struct ClusterOptions {
     pub(super) tablet_servers: usize,
     pub(super) sasl: Option<Sasl>,
+    pub(super) advertised: Vec<u16>,
     pub(super) settings: BTreeMap<String, String>,
     pub(super) dir: Option<PathBuf>,
     pub(super) limit: Duration,
@@ -128,6 +129,7 @@ impl Default for ClusterOptions {
         Self {
             tablet_servers: 1,
             sasl: None,
+            advertised: Vec::new(),
             settings: settings.collect(),
             dir: None,
             limit: Duration::from_secs(90),
@@ -161,6 +163,22 @@ impl ClusterOptions {
     pub fn sasl(mut self, sasl: Sasl) -> Self {
         self.sasl = Some(sasl);
         self
+    }
+
+    /// Makes the servers tell clients other ports of the loopback interface than they listen on:
+    /// the coordinator's, then those of the tablet servers. Whatever listens there has to pass the
+    /// connections on to [`bootstrap`](super::RealCluster::bootstrap), in that order. The servers
+    /// and the launcher use a second listener without detours, which tests may use as well:
+    /// [`internal_bootstrap`](super::RealCluster::internal_bootstrap).
+    #[must_use]
+    pub fn advertise(mut self, ports: impl IntoIterator<Item = u16>) -> Self {
+        self.advertised = ports.into_iter().collect();
+        self
+    }
+
+    /// Whether clients and servers come in through different ports.
+    pub(super) fn has_two_listeners(&self) -> bool {
+        self.sasl.is_some() || !self.advertised.is_empty()
     }
 
     /// Sets a setting of the servers, in the names of `server.yaml`. A key that begins with `zoo.`
@@ -203,6 +221,13 @@ impl ClusterOptions {
             return Err(ClusterError::InvalidOption(format!(
                 "a cluster has 1 to {MAX_TABLET_SERVERS} tablet servers, not {}",
                 self.tablet_servers
+            )));
+        }
+        if !self.advertised.is_empty() && self.advertised.len() != 1 + self.tablet_servers {
+            return Err(ClusterError::InvalidOption(format!(
+                "{} tablet servers and a coordinator cannot advertise {} ports; name one for each",
+                self.tablet_servers,
+                self.advertised.len()
             )));
         }
         for (key, value) in &self.settings {

@@ -42,7 +42,7 @@ pub(super) fn directory(wanted: Option<&Path>) -> Result<PathBuf, ClusterError> 
 
 /// ZooKeeper's port, then those of the coordinator and of the tablet servers.
 pub(super) fn reserve(options: &ClusterOptions) -> Result<Vec<ReservedPort>, ClusterError> {
-    let listeners = if options.sasl.is_some() { 2 } else { 1 };
+    let listeners = if options.has_two_listeners() { 2 } else { 1 };
     ports::reserve(1 + listeners * (1 + options.tablet_servers))
         .map_err(|e| ClusterError::io("cannot find free ports", &e))
 }
@@ -53,7 +53,7 @@ pub(super) fn layout(dir: PathBuf, options: &ClusterOptions, reserved: &[Reserve
     let zookeeper = next();
     let mut listeners = || {
         let internal = next();
-        let client = if options.sasl.is_some() { next() } else { internal };
+        let client = if options.has_two_listeners() { next() } else { internal };
         Ports { internal, client }
     };
     let coordinator = listeners();

@@ -53,30 +53,30 @@ pub(super) fn metadata(
     })
 }
 
-/// Whether every bucket of the table (or partition) has a leader; false while it has no buckets.
-pub(super) fn has_leaders(port: u16, table: &PbPhysicalTablePath) -> Result<bool, ClusterError> {
-    let answer = metadata(port, Some(table))?;
-    let mut buckets: Vec<&PbBucketMetadata> = Vec::new();
+/// What an answer says of the buckets of the table or partition.
+pub(super) fn buckets<'a>(
+    answer: &'a MetadataResponse,
+    table: &PbPhysicalTablePath,
+) -> Vec<&'a PbBucketMetadata> {
     match &table.partition_name {
         None => {
             let tables = answer.table_metadata.iter();
-            buckets.extend(
-                tables
-                    .filter(|t| {
-                        t.table_path.database_name == table.database_name
-                            && t.table_path.table_name == table.table_name
-                    })
-                    .flat_map(|t| &t.bucket_metadata),
-            );
+            tables
+                .filter(|t| {
+                    t.table_path.database_name == table.database_name
+                        && t.table_path.table_name == table.table_name
+                })
+                .flat_map(|t| &t.bucket_metadata)
+                .collect()
         }
         Some(name) => {
             let partitions = answer.partition_metadata.iter();
-            buckets.extend(
-                partitions.filter(|p| p.partition_name == *name).flat_map(|p| &p.bucket_metadata),
-            );
+            partitions
+                .filter(|p| p.partition_name == *name)
+                .flat_map(|p| &p.bucket_metadata)
+                .collect()
         }
     }
-    Ok(!buckets.is_empty() && buckets.iter().all(|b| b.leader_id.is_some_and(|id| id >= 0)))
 }
 
 /// Asks the coordinator for a table with one replica on each of `tablet_servers`, in a database

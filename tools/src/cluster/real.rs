@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use fluss_proto::message::PbPhysicalTablePath;
+use fluss_proto::message::{MetadataResponse, PbBucketMetadata, PbPhysicalTablePath};
 
 use super::config::{self, Layout, Ports};
 use super::place::{address, directory, layout, reserve};
@@ -18,6 +18,7 @@ use super::{ClusterError, ClusterOptions, Server, Unavailable, jars, probe};
 const PAUSE: Duration = Duration::from_millis(50);
 /// Starts on other ports after a chosen one was taken by somebody else.
 const ATTEMPTS: usize = 4;
+
 /// A running Fluss cluster of real servers on loopback ports.
 ///
 /// All methods take `&self`, so that threads can share one; those that start, stop or signal a
@@ -31,6 +32,17 @@ pub struct RealCluster {
     // Processes are dropped, hence killed, before the guard deletes their directory.
     processes: Mutex<Processes>,
     guard: Guard,
+}
+
+/// Who leads a bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Leader {
+    /// The bucket, counted from 0.
+    pub bucket: i32,
+    /// The id of the tablet server, if there is one.
+    pub server: Option<usize>,
+    /// Grows with each change of the leader; not every server says it.
+    pub epoch: Option<i32>,
 }
 
 /// The servers in the order of their start.
@@ -258,14 +270,35 @@ impl RealCluster {
         table: &str,
         partition: Option<&str>,
     ) -> Result<bool, ClusterError> {
-        let path = PbPhysicalTablePath {
-            database_name: database.to_owned(),
-            table_name: table.to_owned(),
-            partition_name: partition.map(str::to_owned),
+        let path = physical_path(database, table, partition);
+        let has_leaders = |answer| {
+            let buckets = probe::buckets(&answer, &path);
+            !buckets.is_empty() && buckets.iter().all(|b| b.leader_id.is_some_and(|id| id >= 0))
         };
-        let mut answer = Ok(false);
+        self.ask_tablets(&path).map(has_leaders)
+    }
+
+    /// The leaders of a table's buckets, as the first tablet server that answers knows them.
+    ///
+    /// # Errors
+    /// As [`has_leaders`](Self::has_leaders).
+    pub fn leaders(&self, database: &str, table: &str) -> Result<Vec<Leader>, ClusterError> {
+        let path = physical_path(database, table, None);
+        let answer = self.ask_tablets(&path)?;
+        let leader = |bucket: &PbBucketMetadata| Leader {
+            bucket: bucket.bucket_id,
+            server: bucket.leader_id.and_then(|id| usize::try_from(id).ok()),
+            epoch: bucket.leader_epoch,
+        };
+        let mut leaders: Vec<_> = probe::buckets(&answer, &path).into_iter().map(leader).collect();
+        leaders.sort_unstable_by_key(|leader| leader.bucket);
+        Ok(leaders)
+    }
+
+    fn ask_tablets(&self, path: &PbPhysicalTablePath) -> Result<MetadataResponse, ClusterError> {
+        let mut answer = Ok(MetadataResponse::default());
         for ports in &self.layout.tablets {
-            answer = probe::has_leaders(ports.internal, &path);
+            answer = probe::metadata(ports.internal, Some(path));
             if !matches!(answer, Err(ClusterError::Io { .. })) {
                 break;
             }
@@ -427,6 +460,14 @@ impl RealCluster {
         let processes = self.lock();
         let tails = processes.0.iter();
         tails.map(|p| format!("--- log of the {}:\n{}\n", p.server(), p.tail())).collect()
+    }
+}
+
+fn physical_path(database: &str, table: &str, partition: Option<&str>) -> PbPhysicalTablePath {
+    PbPhysicalTablePath {
+        database_name: database.to_owned(),
+        table_name: table.to_owned(),
+        partition_name: partition.map(str::to_owned),
     }
 }
 

@@ -99,6 +99,22 @@ fn sasl_gives_two_listeners_users_and_an_authorizer() {
 }
 
 #[test]
+fn an_advertised_port_gives_a_listener_of_its_own_to_clients() {
+    let options = ClusterOptions::default().tablet_servers(2).advertise([31, 32, 33]);
+    let text = server_yaml(&layout(), &options, Server::Tablet(1));
+    for line in [
+        "bind.listeners: INTERNAL://127.0.0.1:9211,CLIENT://127.0.0.1:9311\n",
+        "advertised.listeners: CLIENT://127.0.0.1:33\n",
+        "internal.listener.name: INTERNAL\n",
+        "security.protocol.map: INTERNAL:PLAINTEXT,CLIENT:PLAINTEXT\n",
+    ] {
+        assert!(text.contains(line), "{line} is missing in {text}");
+    }
+    let text = server_yaml(&layout(), &options, Server::Coordinator);
+    assert!(text.contains("advertised.listeners: CLIENT://127.0.0.1:31\n"), "{text}");
+}
+
+#[test]
 fn passwords_are_not_in_debug_output() {
     let options = ClusterOptions::default().sasl(Sasl::default());
     assert!(!format!("{options:?}").contains("rootpw"));
@@ -112,6 +128,7 @@ fn options_that_make_no_cluster_are_refused_before_anything_starts() {
     };
     refused(ClusterOptions::default().tablet_servers(0), "not 0");
     refused(ClusterOptions::default().tablet_servers(17), "not 17");
+    refused(ClusterOptions::default().advertise([1, 2, 3]), "advertise 3 ports");
     refused(ClusterOptions::default().set("data.dir", "/x"), "data.dir");
     refused(ClusterOptions::default().set("a b", "c"), "a b");
     refused(ClusterOptions::default().set("a", "b\nc: d"), "control character");

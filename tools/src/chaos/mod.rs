@@ -1,0 +1,172 @@
+//! `fluss-chaos`: rounds of writing to a real cluster while its servers and connections fail, and
+//! the proof that no writer was told a lie.
+//!
+//! Three tablet servers hold three replicas of everything, two of which a write needs. A
+//! [proxy](Proxy) of ours stands between clients and servers. In each round four threads on each of
+//! the three runtimes write, two into a log table and two into a primary-key table, while leaders
+//! are killed, paused or stopped and connections cut. With the faults over, both tables are read
+//! past the proxy and compared with the outcomes:
+//!
+//! * every row with an `Ok` is there exactly once, at its offset where it was told one, and in the
+//!   order of its thread;
+//! * no row that was reported as not written is there, and none with an unknown outcome twice;
+//! * the changelog of each key follows from the outcomes, and lookups find what it ends with;
+//! * at least 90 % of the rows have an `Ok`, and each outcome came within the delivery timeout, the
+//!   request deadline and a second;
+//! * at least one bucket changed its leader, with rows in flight when the leader went down.
+//!
+//! A lost row counts as the client's fault unless the log of the server that leads its bucket says
+//! that it was truncated.
+
+mod check;
+mod faults;
+mod plan;
+mod proxy;
+mod read;
+mod report;
+mod round;
+mod runtimes;
+mod truncation;
+mod write;
+
+pub use faults::Deeds;
+pub use plan::Kind;
+pub use proxy::{Harm, Proxy, Weather};
+pub use report::{HEAD, Report};
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use fluss_core::Error;
+
+use crate::cluster::{ClusterError, ClusterOptions, RealCluster, TableLosses};
+use plan::Plan;
+use round::Stage;
+use runtimes::Runtime;
+
+/// Tablet servers of the cluster.
+const TABLET_SERVERS: usize = 3;
+
+/// What to do.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How many rounds. Default 5.
+    pub rounds: u64,
+    /// Seed of the first round; each round has the next one. Default 0.
+    pub seed: u64,
+    /// The kinds of rounds, in turn. Default all but [`Kind::Expiry`], whose rounds take minutes.
+    pub kinds: Vec<Kind>,
+    /// Rows of a round, about. Default 24,000.
+    pub rows: u64,
+    /// A new or empty directory for data and logs of the servers, which is kept.
+    pub dir: Option<PathBuf>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let kinds = Kind::ALL.into_iter().filter(|kind| *kind != Kind::Expiry).collect();
+        Self { rounds: 5, seed: 0, kinds, rows: 24_000, dir: None }
+    }
+}
+
+/// Why a round could not be played to its end.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChaosError {
+    /// The servers did not do what they were asked to.
+    #[error("the cluster: {0}")]
+    Cluster(#[from] ClusterError),
+    /// A table could not be made or has no leaders.
+    #[error("a table: {0}")]
+    Table(String),
+    /// The client failed where nothing was wrong, or before its deadline.
+    #[error("{what}: {error}")]
+    Client {
+        /// What was being done.
+        what: &'static str,
+        /// What the client reported.
+        error: Error,
+    },
+    /// A port, a thread or a file could not be had, or the output not be written.
+    #[error("the system: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// Plays all rounds and writes their table to `out` as it grows. Ends early once `interrupted` is
+/// set. Whether a round failed says its report.
+///
+/// # Errors
+/// [`ChaosError`] if no cluster can be started or `out` cannot be written. A round that cannot be
+/// played to its end fails, and the next one gets a new cluster.
+pub fn run(
+    options: &Options,
+    interrupted: &AtomicBool,
+    out: &mut dyn Write,
+) -> Result<Vec<Report>, ChaosError> {
+    let runtimes: Vec<Arc<dyn Runtime>> = runtimes::all()?.into_iter().map(Arc::from).collect();
+    let kinds = options.kinds.iter().cycle();
+    let plans = kinds.zip(0..options.rounds).map(|(kind, n)| Plan::new(*kind, options.seed + n));
+    let mut plans: Vec<(u64, Plan)> = (1..).zip(plans).collect();
+    // Rounds whose servers have the same settings share a cluster.
+    plans.sort_by_key(|(_, plan)| plan.kind.server_settings());
+    let mut reports = Vec::new();
+    let mut place: Option<Place> = None;
+    writeln!(out, "{HEAD}")?;
+    for (number, plan) in &plans {
+        if interrupted.load(Ordering::SeqCst) {
+            break;
+        }
+        let settings = plan.kind.server_settings();
+        let found = match place.take().filter(|place| place.settings == settings) {
+            Some(place) => place,
+            None => Place::new(settings, options, *number)?,
+        };
+        let report = match round::play(&found.stage(&runtimes), *number, plan, options.rows) {
+            Ok(report) => {
+                place = Some(found);
+                report
+            }
+            Err(error) => Report::broken_off(*number, plan, options.rows, &error),
+        };
+        writeln!(out, "{}{}", report.line(), report.details())?;
+        out.flush()?;
+        reports.push(report);
+    }
+    writeln!(out, "{}", report::summary(&reports))?;
+    Ok(reports)
+}
+
+/// A cluster behind a proxy.
+struct Place {
+    settings: &'static [(&'static str, &'static str)],
+    // Dropped first: its connections end before their servers do.
+    proxy: Proxy,
+    cluster: RealCluster,
+    losses: TableLosses,
+}
+
+impl Place {
+    fn new(
+        settings: &'static [(&'static str, &'static str)],
+        options: &Options,
+        number: u64,
+    ) -> Result<Self, ChaosError> {
+        let proxy = Proxy::open(1 + TABLET_SERVERS, options.seed)?;
+        let mut wanted = ClusterOptions::replicated().advertise(proxy.ports());
+        for (key, value) in settings {
+            wanted = wanted.set(key, value);
+        }
+        if let Some(dir) = &options.dir {
+            wanted = wanted.dir(dir.join(format!("from-round-{number}")));
+        }
+        let cluster = RealCluster::start(wanted)?;
+        proxy.aim(&cluster.bootstrap());
+        Ok(Self { settings, proxy, cluster, losses: TableLosses::new() })
+    }
+
+    fn stage<'a>(&'a self, runtimes: &'a [Arc<dyn Runtime>]) -> Stage<'a> {
+        Stage { cluster: &self.cluster, proxy: &self.proxy, losses: &self.losses, runtimes }
+    }
+}

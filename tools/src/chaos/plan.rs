@@ -1,0 +1,259 @@
+//! The kinds of rounds: what goes wrong when, and the client's settings meanwhile.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use fluss_core::config::WriterConfig;
+use fluss_core::rng::Rng;
+use fluss_embedded::Config;
+
+use super::proxy::Weather;
+use super::write::Bursts;
+
+/// What a round is about. Every kind makes at least one bucket change its leader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// A leader is killed (SIGKILL) and started again.
+    Kill,
+    /// A leader is paused (SIGSTOP) for longer than its session lasts, and goes on.
+    Pause,
+    /// A leader is stopped in good order and started again.
+    Restart,
+    /// The coordinator is killed, then a leader; both come back.
+    Coordinator,
+    /// Everything at once: bad weather on the network, and a leader killed twice.
+    Storm,
+    /// Servers forget writers after 120 s; a leader is killed, and the writers pause for so long
+    /// that they have to change their ids, or that servers have forgotten them.
+    Expiry,
+}
+
+impl Kind {
+    /// All kinds.
+    pub const ALL: [Self; 6] =
+        [Self::Kill, Self::Pause, Self::Restart, Self::Coordinator, Self::Storm, Self::Expiry];
+
+    /// Its name on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Kill => "kill",
+            Self::Pause => "pause",
+            Self::Restart => "restart",
+            Self::Coordinator => "coordinator",
+            Self::Storm => "storm",
+            Self::Expiry => "expiry",
+        }
+    }
+
+    /// Settings of the servers that this kind needs besides the usual ones. Rounds with the same
+    /// settings share a cluster.
+    pub(super) const fn server_settings(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Expiry => &[
+                ("server.writer-id.expiration-time", "120s"),
+                ("server.writer-id.expiration-check-interval", "1s"),
+            ],
+            _ => &[],
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Kind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let known = || Self::ALL.map(Self::name).join(", ");
+        let kind = Self::ALL.into_iter().find(|kind| kind.name() == text);
+        kind.ok_or_else(|| format!("{text:?} is no kind of round; there are {}", known()))
+    }
+}
+
+/// Something done to the servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Act {
+    /// Kills a tablet server that leads a bucket, with writes in flight.
+    KillLeader,
+    /// Stops one in good order.
+    StopLeader,
+    /// Freezes one.
+    PauseLeader,
+    /// Lets the frozen one go on.
+    Resume,
+    /// Starts the tablet server that is down.
+    Revive,
+    KillCoordinator,
+    ReviveCoordinator,
+}
+
+/// One round.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    pub(super) kind: Kind,
+    pub(super) seed: u64,
+    pub(super) bursts: Bursts,
+    /// In the order of their times since the start.
+    pub(super) acts: Vec<(Duration, Act)>,
+    pub(super) weather: Weather,
+    pub(super) settings: Settings,
+}
+
+/// The client's time limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Settings {
+    pub(super) delivery_timeout: Duration,
+    pub(super) request_deadline: Duration,
+    pub(super) ack_timeout: Duration,
+    pub(super) idle_rotate: Duration,
+}
+
+impl Settings {
+    /// The time within which every row must have its outcome.
+    pub(super) fn bound(&self) -> Duration {
+        self.delivery_timeout + self.request_deadline + Duration::from_secs(1)
+    }
+
+    pub(super) fn client(&self, bootstrap: &str, seed: u64) -> fluss_core::Result<Config> {
+        let config = Config::new(bootstrap)?.seed(seed);
+        Ok(config.request_deadline(self.request_deadline).ack_timeout(self.ack_timeout))
+    }
+
+    pub(super) fn writer(&self) -> WriterConfig {
+        let mut config = WriterConfig::default();
+        config.linger = Duration::from_millis(20);
+        config.delivery_timeout = self.delivery_timeout;
+        config.idle_rotate = self.idle_rotate;
+        config
+    }
+}
+
+const fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// A time between two numbers of milliseconds.
+fn between(rng: &mut Rng, from: u64, to: u64) -> Duration {
+    Duration::from_millis(from + rng.below(to - from))
+}
+
+impl Plan {
+    /// The round of this kind that the seed gives.
+    pub(super) fn new(kind: Kind, seed: u64) -> Self {
+        let mut rng = Rng::new(seed ^ (kind as u64) << 56);
+        let first = between(&mut rng, 1500, 3000);
+        let mut acts = Vec::new();
+        let mut bursts = vec![(seconds(0), seconds(11))];
+        let mut weather = drizzle();
+        let mut settings = Settings {
+            delivery_timeout: seconds(60),
+            request_deadline: seconds(8),
+            ack_timeout: seconds(5),
+            idle_rotate: seconds(24 * 3600),
+        };
+        match kind {
+            Kind::Kill => down(&mut acts, &mut rng, first, Act::KillLeader),
+            Kind::Restart => down(&mut acts, &mut rng, first, Act::StopLeader),
+            Kind::Pause => {
+                bursts[0].1 = seconds(13);
+                acts.push((first, Act::PauseLeader));
+                // Longer than the session of the server, which lasts 4 s.
+                acts.push((first + between(&mut rng, 7000, 10_000), Act::Resume));
+            }
+            Kind::Coordinator => {
+                bursts[0].1 = seconds(14);
+                acts.push((first - seconds(1), Act::KillCoordinator));
+                acts.push((first, Act::KillLeader));
+                acts.push((first + between(&mut rng, 500, 2500), Act::ReviveCoordinator));
+                acts.push((first + between(&mut rng, 4000, 7000), Act::Revive));
+            }
+            Kind::Storm => {
+                bursts[0].1 = seconds(20);
+                weather = storm();
+                down(&mut acts, &mut rng, first, Act::KillLeader);
+                down(&mut acts, &mut rng, first + seconds(10), Act::KillLeader);
+            }
+            Kind::Expiry => {
+                settings = Settings {
+                    delivery_timeout: seconds(50),
+                    request_deadline: seconds(20),
+                    ack_timeout: seconds(10),
+                    idle_rotate: seconds(60),
+                };
+                down(&mut acts, &mut rng, first, Act::KillLeader);
+                // Below and above the time after which servers forget a writer.
+                let idle = [62, 100, 118, 124, 135][rng.below(5) as usize];
+                let again = seconds(11 + idle);
+                bursts.push((again, again + seconds(8)));
+                let second = again + between(&mut rng, 500, 1500);
+                down(&mut acts, &mut rng, second, Act::KillLeader);
+            }
+        }
+        Self { kind, seed, bursts, acts, weather, settings }
+    }
+
+    /// When the last row is handed in.
+    pub(super) fn end(&self) -> Duration {
+        self.bursts.last().map_or(Duration::ZERO, |(_, end)| *end)
+    }
+}
+
+/// A leader goes down and comes back 2 to 6 s later.
+fn down(acts: &mut Vec<(Duration, Act)>, rng: &mut Rng, at: Duration, how: Act) {
+    acts.push((at, how));
+    acts.push((at + between(rng, 2000, 6000), Act::Revive));
+}
+
+/// Bad enough that each fault comes a few times in a round.
+fn drizzle() -> Weather {
+    Weather {
+        cut_every: Some(seconds(5)),
+        swallow_every: Some(seconds(60)),
+        lose_answer_one_in: 100,
+        delay_one_in: 50,
+        delay_max: Duration::from_millis(100),
+        split_one_in: 20,
+    }
+}
+
+fn storm() -> Weather {
+    Weather {
+        cut_every: Some(Duration::from_millis(1500)),
+        swallow_every: Some(seconds(15)),
+        lose_answer_one_in: 20,
+        delay_one_in: 10,
+        delay_max: Duration::from_millis(300),
+        split_one_in: 4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_takes_a_leader_down_while_rows_are_written_and_brings_all_back() {
+        for (kind, seed) in Kind::ALL.into_iter().flat_map(|kind| (0..50).map(move |s| (kind, s))) {
+            let plan = Plan::new(kind, seed);
+            assert!(plan.acts.is_sorted_by_key(|(at, _)| *at), "{plan:?}");
+            let count = |acts: &[Act]| plan.acts.iter().filter(|(_, a)| acts.contains(a)).count();
+            let down = [Act::KillLeader, Act::StopLeader];
+            assert_eq!(count(&down), count(&[Act::Revive]), "{plan:?}");
+            assert_eq!(count(&[Act::PauseLeader]), count(&[Act::Resume]), "{plan:?}");
+            let leader = [Act::KillLeader, Act::StopLeader, Act::PauseLeader];
+            assert!(count(&leader) > 0, "{plan:?}");
+            for (at, act) in plan.acts.iter().filter(|(_, act)| leader.contains(act)) {
+                let writing = |(from, to): &(Duration, Duration)| from < at && at < to;
+                assert!(plan.bursts.iter().any(writing), "{act:?} at {at:?}: {plan:?}");
+            }
+            assert_eq!(kind.name().parse(), Ok(kind));
+        }
+        assert!("kil".parse::<Kind>().is_err());
+    }
+}
