@@ -4,7 +4,8 @@ use std::io;
 
 use fluss_core::config::Config;
 use fluss_core::{
-    Ack, AppendWriter, Error, Fluss, RunPart, RunTicket, Ticket, UpsertWriter, WriteError,
+    Ack, AppendWriter, Error, Fluss, Interrupted, RunPart, RunTicket, Ticket, UpsertWriter,
+    WriteError,
 };
 
 use crate::main_job::RowOf;
@@ -34,7 +35,7 @@ pub(super) trait Runtime: Send + Sync {
     /// Hands one row in.
     fn put(&self, handle: &Handle, op: Op) -> Result<Ticket, Error>;
     /// Hands rows in, all upserts or appends.
-    fn put_all(&self, handle: &Handle, rows: &[RowOf]) -> Result<RunTicket, Error>;
+    fn put_all(&self, handle: &Handle, rows: &[RowOf]) -> Result<RunTicket, Interrupted>;
     /// Waits for an outcome.
     fn ticket(&self, ticket: Ticket) -> Result<Ack, WriteError>;
     /// Waits for the outcomes of a run.
@@ -49,7 +50,7 @@ async fn put(handle: &Handle, op: Op) -> Result<Ticket, Error> {
     }
 }
 
-async fn put_all(handle: &Handle, rows: &[RowOf]) -> Result<RunTicket, Error> {
+async fn put_all(handle: &Handle, rows: &[RowOf]) -> Result<RunTicket, Interrupted> {
     match handle {
         Handle::Log(writer) => writer.append_all(rows).await,
         Handle::Keyed(writer) => writer.upsert_all(rows).await,
@@ -71,7 +72,7 @@ impl Runtime for Tokio {
         self.0.block_on(put(handle, op))
     }
 
-    fn put_all(&self, handle: &Handle, rows: &[RowOf]) -> Result<RunTicket, Error> {
+    fn put_all(&self, handle: &Handle, rows: &[RowOf]) -> Result<RunTicket, Interrupted> {
         self.0.block_on(put_all(handle, rows))
     }
 
@@ -99,7 +100,7 @@ impl Runtime for Smol {
         smol::block_on(put(handle, op))
     }
 
-    fn put_all(&self, handle: &Handle, rows: &[RowOf]) -> Result<RunTicket, Error> {
+    fn put_all(&self, handle: &Handle, rows: &[RowOf]) -> Result<RunTicket, Interrupted> {
         smol::block_on(put_all(handle, rows))
     }
 
@@ -131,7 +132,7 @@ impl Runtime for Blocking {
         }
     }
 
-    fn put_all(&self, handle: &Handle, rows: &[RowOf]) -> Result<RunTicket, Error> {
+    fn put_all(&self, handle: &Handle, rows: &[RowOf]) -> Result<RunTicket, Interrupted> {
         match handle {
             Handle::Log(writer) => writer.append_all(rows).wait(),
             Handle::Keyed(writer) => writer.upsert_all(rows).wait(),

@@ -154,11 +154,15 @@ impl Work {
         };
         if range.start.is_multiple_of(2) && ops.iter().all(|op| !op.delete) {
             let rows: Vec<RowOf> = ops.iter().map(|op| op.row).collect();
-            let claim = match self.runtime.put_all(&self.handle, &rows) {
-                Ok(ticket) => Claim::Many(ticket),
-                Err(error) => Claim::Refused(error.to_string()),
+            return match self.runtime.put_all(&self.handle, &rows) {
+                Ok(ticket) => send(range.start, rows.len(), Claim::Many(ticket)),
+                Err(early) => {
+                    let taken = early.handed_in as usize;
+                    send(range.start, taken, Claim::Many(*early.ticket));
+                    let refused = Claim::Refused(early.error.to_string());
+                    send(range.start + taken, rows.len() - taken, refused);
+                }
             };
-            return send(range.start, rows.len(), claim);
         }
         for (index, op) in range.zip(ops) {
             let claim = match self.runtime.put(&self.handle, *op) {
