@@ -7,6 +7,8 @@ use crate::error::{Error, Result};
 use crate::ids::Address;
 use crate::time::Duration;
 
+pub use crate::resolver::Resolver;
+
 /// Name and password for SASL/PLAIN. `Debug` hides the password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
@@ -62,6 +64,8 @@ pub struct Config {
     /// Lookup requests on their way to one server at once; keys that come meanwhile gather for the
     /// next one. At least 1. Default 4.
     pub lookup_in_flight: usize,
+    /// Where host names lead. None (default): where the system says.
+    pub resolver: Option<Resolver>,
     /// Seed of the jitter; adapters draw one. The same seed and inputs replay the same run.
     pub seed: u64,
 }
@@ -113,6 +117,7 @@ impl Config {
             memory_limit: 64 << 20,
             command_deadline: Duration::from_secs(60),
             lookup_in_flight: 4,
+            resolver: None,
             seed: 0,
         }
     }
@@ -163,6 +168,13 @@ impl Config {
     #[must_use]
     pub fn lookup_in_flight(mut self, requests: usize) -> Self {
         self.lookup_in_flight = requests;
+        self
+    }
+
+    /// Sets [`Config::resolver`].
+    #[must_use]
+    pub fn resolver(mut self, resolver: Resolver) -> Self {
+        self.resolver = Some(resolver);
         self
     }
 

@@ -1,5 +1,6 @@
 //! Names for things: ids given by the server, and ids the client gives to its own parts.
 
+use core::net::SocketAddr;
 use std::fmt;
 use std::sync::Arc;
 
@@ -85,6 +86,14 @@ pub struct Address {
     pub host: Arc<str>,
     /// The TCP port.
     pub port: u16,
+}
+
+impl Address {
+    /// The address itself, if its host is a literal IP address and no name.
+    #[must_use]
+    pub fn literal(&self) -> Option<SocketAddr> {
+        Some(SocketAddr::new(self.host.parse().ok()?, self.port))
+    }
 }
 
 impl fmt::Display for Address {

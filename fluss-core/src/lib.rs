@@ -72,9 +72,11 @@ pub mod ids;
 mod lookup;
 mod metadata;
 mod output;
+mod resolver;
 pub mod rng;
 pub mod row;
 mod scanner;
+mod table_info;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod time;
@@ -97,5 +99,6 @@ pub use scanner::{
     BucketProgress, EARLIEST, FetchedBatch, ScanBatch, ScanError, ScanRows, ScannerOptions,
     TakeLimits, Taken,
 };
+pub use table_info::TableInfo;
 pub use time::Instant;
 pub use writer::{Open, Reserve, WaiterId, WriterKind};

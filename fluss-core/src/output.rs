@@ -80,6 +80,29 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// The end of this command, if this is it; for loops that wait for one thing.
+    #[must_use]
+    pub fn of_command(self, id: CommandId) -> Option<Result<CommandAnswer>> {
+        match self {
+            Self::CommandDone { command, result } if command == id => Some(result),
+            _ => None,
+        }
+    }
+
+    /// The end of this batch, if this is it.
+    #[must_use]
+    pub fn of_batch(self, id: BatchId) -> Option<Result<Written, WriteError>> {
+        match self {
+            Self::BatchDone { batch, outcome } if batch == id => Some(match outcome {
+                BatchOutcome::Written(written) => Ok(written),
+                BatchOutcome::Failed(error) => Err(error),
+            }),
+            _ => None,
+        }
+    }
+}
+
 /// The answer to a command.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]

@@ -12,13 +12,9 @@ use fluss_embedded::row;
 const THREADS: i64 = 4;
 const ROWS: i64 = 10_000;
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let mut args = std::env::args().skip(1);
-    let (Some(bootstrap), Some(table)) = (args.next(), args.next()) else {
-        return Err("usage: blocking HOST:PORT DATABASE.TABLE".into());
-    };
-    let fluss = fluss_embedded::connect(&bootstrap)?;
-    let table = fluss.table(&table).wait()?;
+pub(crate) fn run(bootstrap: &str, table: &str) -> Result<(), Box<dyn Error>> {
+    let fluss = fluss_embedded::connect(bootstrap)?;
+    let table = fluss.table(table).wait()?;
     let writer = table.appender().linger(Duration::from_millis(5)).build()?;
     let start = Instant::now();
     thread::scope(|scope| {
@@ -43,4 +39,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("one more in bucket {}, offset {:?}", ack.bucket, ack.offset);
     fluss.close(Duration::from_secs(10)).wait()?;
     Ok(())
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut args = std::env::args().skip(1);
+    match (args.next(), args.next()) {
+        (Some(bootstrap), Some(table)) => run(&bootstrap, &table),
+        _ => Err("usage: blocking HOST:PORT DATABASE.TABLE".into()),
+    }
 }

@@ -121,7 +121,7 @@ fn build(
     park: impl Park + 'static,
 ) -> Result<(Fluss, EmbeddedDriver)> {
     let clock = net::StdClock::start();
-    let net = EmbeddedNet::new(clock, Arc::clone(&reactor));
+    let net = EmbeddedNet::new(clock, Arc::clone(&reactor), config.resolver.clone());
     let (fluss, driver) = Fluss::new(config, net, clock, park)?;
     Ok((fluss, EmbeddedDriver::new(driver, reactor, clock)))
 }

@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant as StdInstant;
 
+use fluss_core::config::Resolver;
 use fluss_core::ids::Address;
 use fluss_core::time::{Duration, Instant};
 use fluss_core::{Clock, FrameReader, Net, Socket};
 
-use crate::reactor::{Reactor, Registered};
-use crate::resolve::{Lookup, Resolver};
+use crate::reactor::{Reactor, Registered, lock};
+use crate::resolve::{Lookup, Names};
 use crate::sys::{CLOSED, READABLE, WRITABLE, start_connect};
 
 /// The monotonic clock, read from the client's start.
@@ -49,14 +50,14 @@ impl Clock for StdClock {
 pub struct EmbeddedNet {
     clock: StdClock,
     reactor: Arc<Reactor>,
-    resolver: Resolver,
+    names: Names,
     /// The timer: when the driver wants to be polled again.
     due: Option<Instant>,
 }
 
 impl EmbeddedNet {
-    pub(crate) fn new(clock: StdClock, reactor: Arc<Reactor>) -> Self {
-        Self { clock, reactor, resolver: Resolver::default(), due: None }
+    pub(crate) fn new(clock: StdClock, reactor: Arc<Reactor>, resolver: Option<Resolver>) -> Self {
+        Self { clock, reactor, names: Names::new(resolver), due: None }
     }
 
     pub(crate) fn due(&self) -> Option<Instant> {
@@ -71,9 +72,7 @@ impl Net for EmbeddedNet {
         &mut self,
         address: Address,
     ) -> Pin<Box<dyn Future<Output = io::Result<EmbeddedSocket>> + Send>> {
-        let lookup = self.resolver.lookup(&address, &self.reactor);
-        let reactor = Arc::clone(&self.reactor);
-        Box::pin(connect(address, lookup, reactor))
+        Box::pin(connect(self.names.lookup(address, &self.reactor), Arc::clone(&self.reactor)))
     }
 
     fn now(&self) -> Instant {
@@ -90,16 +89,9 @@ impl Net for EmbeddedNet {
 }
 
 /// Tries the addresses of a name in turn.
-async fn connect(
-    address: Address,
-    mut lookup: Lookup,
-    reactor: Arc<Reactor>,
-) -> io::Result<EmbeddedSocket> {
-    let found = poll_fn(|_| lookup.take().map_or(Poll::Pending, Poll::Ready)).await?;
-    let mut last = io::Error::new(
-        io::ErrorKind::NotFound,
-        format!("the name {} has no address", address.host),
-    );
+async fn connect(lookup: Lookup, reactor: Arc<Reactor>) -> io::Result<EmbeddedSocket> {
+    let found = poll_fn(|_| lock(&lookup).take().map_or(Poll::Pending, Poll::Ready)).await?;
+    let mut last = io::Error::from(io::ErrorKind::NotFound);
     for address in found {
         match open(&reactor, address).await {
             Ok(socket) => return Ok(socket),

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant as StdInstant;
 
 use async_io::{Async, Timer};
+use fluss_core::config::Resolver;
 use fluss_core::ids::Address;
 use fluss_core::time::{Duration, Instant};
 use fluss_core::{Clock, FrameReader, Net, Socket};
@@ -46,24 +47,28 @@ impl Clock for StdClock {
 #[derive(Debug)]
 pub struct SmolNet {
     clock: StdClock,
+    resolver: Resolver,
     /// One timer, set anew only when the deadline changes.
     timer: Option<(Instant, Timer)>,
 }
 
 impl SmolNet {
-    pub(crate) fn new(clock: StdClock) -> Self {
-        Self { clock, timer: None }
+    pub(crate) fn new(clock: StdClock, resolver: Option<Resolver>) -> Self {
+        Self { clock, resolver: resolver.unwrap_or_else(system), timer: None }
     }
 }
 
+/// The resolver of the system.
+fn system() -> Resolver {
+    Resolver::new(|server| (&*server.host, server.port).to_socket_addrs().map(Iterator::collect))
+}
+
 /// Resolves a name on smol's pool for blocking calls; a literal address needs no pool.
-async fn resolve(address: &Address) -> io::Result<Vec<SocketAddr>> {
-    let port = address.port;
-    if let Ok(ip) = address.host.parse() {
-        return Ok(vec![SocketAddr::new(ip, port)]);
+async fn resolve(address: Address, resolver: Resolver) -> io::Result<Vec<SocketAddr>> {
+    match address.literal() {
+        Some(literal) => Ok(vec![literal]),
+        None => smol::unblock(move || resolver.resolve(&address)).await,
     }
-    let host = address.host.to_string();
-    smol::unblock(move || (host.as_str(), port).to_socket_addrs().map(Iterator::collect)).await
 }
 
 impl Net for SmolNet {
@@ -73,12 +78,10 @@ impl Net for SmolNet {
         &mut self,
         address: Address,
     ) -> Pin<Box<dyn Future<Output = io::Result<SmolSocket>> + Send>> {
+        let found = resolve(address, self.resolver.clone());
         Box::pin(async move {
-            let mut last = io::Error::new(
-                io::ErrorKind::NotFound,
-                format!("the name {} has no address", address.host),
-            );
-            for address in resolve(&address).await? {
+            let mut last = io::Error::from(io::ErrorKind::NotFound);
+            for address in found.await? {
                 match Async::<TcpStream>::connect(address).await {
                     Ok(stream) => {
                         stream.get_ref().set_nodelay(true)?;

@@ -70,7 +70,8 @@ pub async fn start(config: Config) -> Result<Fluss> {
 /// [`Error::Config`] with every rule the settings violate.
 pub fn connect_with(config: Config) -> Result<(Fluss, Driver)> {
     let clock = net::StdClock::start();
-    Fluss::new(config, TokioNet::new(clock), clock, Sleep)
+    let net = TokioNet::new(clock, config.resolver.clone());
+    Fluss::new(config, net, clock, Sleep)
 }
 
 /// A seed for the client's jitter, from the standard library's random hash keys.

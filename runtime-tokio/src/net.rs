@@ -2,10 +2,12 @@
 
 use std::future::Future;
 use std::io::{self, IoSlice};
+use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Instant as StdInstant;
 
+use fluss_core::config::Resolver;
 use fluss_core::ids::Address;
 use fluss_core::time::{Duration, Instant};
 use fluss_core::{Clock, FrameReader, Net, Socket};
@@ -46,13 +48,27 @@ impl Clock for StdClock {
 #[derive(Debug)]
 pub struct TokioNet {
     clock: StdClock,
+    resolver: Resolver,
     /// One timer, set anew only when the deadline changes.
     timer: Option<(Instant, Pin<Box<Sleep>>)>,
 }
 
 impl TokioNet {
-    pub(crate) fn new(clock: StdClock) -> Self {
-        Self { clock, timer: None }
+    pub(crate) fn new(clock: StdClock, resolver: Option<Resolver>) -> Self {
+        Self { clock, resolver: resolver.unwrap_or_else(system), timer: None }
+    }
+}
+
+/// The resolver of the system.
+fn system() -> Resolver {
+    Resolver::new(|server| (&*server.host, server.port).to_socket_addrs().map(Iterator::collect))
+}
+
+/// Resolves a name on tokio's threads for blocking calls; a literal address needs none.
+async fn resolve(address: Address, resolver: Resolver) -> io::Result<Vec<SocketAddr>> {
+    match address.literal() {
+        Some(literal) => Ok(vec![literal]),
+        None => tokio::task::spawn_blocking(move || resolver.resolve(&address)).await?,
     }
 }
 
@@ -63,9 +79,10 @@ impl Net for TokioNet {
         &mut self,
         address: Address,
     ) -> Pin<Box<dyn Future<Output = io::Result<TokioSocket>> + Send>> {
+        let found = resolve(address, self.resolver.clone());
         Box::pin(async move {
-            // Resolves the name and tries its addresses in turn.
-            let stream = TcpStream::connect((&*address.host, address.port)).await?;
+            // Tries the addresses in turn.
+            let stream = TcpStream::connect(&*found.await?).await?;
             stream.set_nodelay(true)?;
             Ok(TokioSocket { stream })
         })

@@ -5,7 +5,7 @@ use fluss_proto::record::SealedBatch;
 use super::Client;
 use crate::command::Call;
 use crate::config::WriterConfig;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ids::{
     BatchId, BucketKey, CommandId, LaneId, ScannerKey, TableId, TablePath, WriterKey,
 };
@@ -30,6 +30,16 @@ impl Client {
 
 /// Tables: what to keep an eye on.
 impl Client {
+    /// Asks any server for a table's id, schema and settings;
+    /// [`TableInfo::from_answer`](crate::TableInfo::from_answer) reads the answer that
+    /// [`Event::CommandDone`](crate::Event::CommandDone) brings. Ends within
+    /// [`Config::command_deadline`](crate::config::Config::command_deadline).
+    pub fn describe_table(&mut self, path: &TablePath, now: Instant) -> CommandId {
+        let mut call = crate::table_info::describe(path);
+        call.limit = self.config.command_deadline;
+        self.call(call, now)
+    }
+
     /// Asks for the leaders of the table at this path ahead of the first request that needs one.
     /// From now on the path tells where to ask for the table with this id.
     pub fn watch_table(&mut self, path: &TablePath, id: TableId, now: Instant) {
@@ -48,7 +58,7 @@ impl Client {
     }
 }
 
-/// Writers: `open_writer`, `open_lane`, then per batch `open_batch`, `submit_batch`.
+/// Writers: `open_writer`, `open_lane`, then per batch `open_batch` and `submit_batch`, or `write_batch`.
 impl Client {
     /// A new writer of a table, with sequences of its own.
     ///
@@ -108,6 +118,33 @@ impl Client {
     /// outcome was reported and the bytes are dropped.
     pub fn submit_batch(&mut self, batch: BatchId, sealed: SealedBatch, now: Instant) {
         self.step(now, |client, _| client.writers.submit_batch(batch, sealed));
+    }
+
+    /// Opens a batch and submits it at once, for callers that have sealed it already;
+    /// [`Event::BatchDone`](crate::Event::BatchDone) reports its end.
+    ///
+    /// # Errors
+    /// As [`Client::open_batch`], and [`Error::Full`](crate::Error::Full) when the memory budget
+    /// has no room for it: then nothing was handed in.
+    pub fn write_batch(
+        &mut self,
+        lane: LaneId,
+        bucket: BucketKey,
+        sealed: SealedBatch,
+        now: Instant,
+    ) -> Result<BatchId> {
+        let needed = u64::try_from(sealed.size()).unwrap_or(u64::MAX);
+        match self.open_batch(lane, bucket, Reserve::Now { step: needed, full: needed }, now)? {
+            Open::Granted { batch, .. } => {
+                self.submit_batch(batch, sealed, now);
+                Ok(batch)
+            }
+            Open::Wait(waiter) => {
+                let (used, limit) = (self.memory_used(), self.config.memory_limit);
+                self.cancel_wait(waiter, now);
+                Err(Error::Full { needed, used, limit })
+            }
+        }
     }
 
     /// The memory of a batch that is done, to be used for the next one.

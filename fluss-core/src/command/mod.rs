@@ -37,6 +37,9 @@ pub enum Target {
 /// as error frames.
 pub type BodyError = fn(&[u8]) -> Option<(ErrorCode, String)>;
 
+/// What is wrong with a response body, if anything.
+pub type BodyCheck = fn(&[u8]) -> Result<(), String>;
+
 /// A call.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -55,6 +58,8 @@ pub struct Call {
     pub limit: Duration,
     /// Finds errors in the response body.
     pub body_error: Option<BodyError>,
+    /// Tells why a response body cannot be read, so that the error can name the server.
+    pub check: Option<BodyCheck>,
 }
 
 impl Call {
@@ -62,7 +67,18 @@ impl Call {
     #[must_use]
     pub fn new(api: ApiKey, body: Bytes, target: Target, what: &str) -> Self {
         let limit = Duration::from_secs(60);
-        Self { api, body, target, what: what.into(), repeatable: true, limit, body_error: None }
+        let what = what.into();
+        let (repeatable, body_error, check) = (true, None, None);
+        Self { api, body, target, what, repeatable, limit, body_error, check }
+    }
+
+    /// Sets [`Call::check`]: the answer is this message.
+    #[must_use]
+    pub fn answered_by<A: prost::Message + Default>(mut self) -> Self {
+        self.check = Some(|body| {
+            A::decode(body).map(drop).map_err(|e| format!("an answer that does not parse: {e}"))
+        });
+        self
     }
 }
 
@@ -83,6 +99,16 @@ enum State {
     Waiting(Instant),
     /// On its way to this server.
     Sent(ServerId),
+}
+
+impl State {
+    /// Who was asked, for error texts.
+    fn server(self, cx: &Cx<'_>, metadata: &Metadata) -> Arc<str> {
+        match self {
+            Self::Sent(server) => metadata.label(cx, server).into(),
+            Self::Due | Self::Waiting(_) => "server".into(),
+        }
+    }
 }
 
 const BACKOFF: BackoffConfig =
@@ -226,7 +252,17 @@ impl Commands {
         let call = &command.call;
         let verdict = match result {
             Ok(body) => match call.body_error.and_then(|find| find(&body)) {
-                None => return self.done(id, Ok(CommandAnswer::Body(body))),
+                None => {
+                    let unread = call.check.and_then(|check| check(&body).err());
+                    let result = match unread {
+                        None => Ok(CommandAnswer::Body(body)),
+                        Some(why) => Err(Error::Peer {
+                            server: command.state.server(cx, metadata),
+                            what: format!("{}: {why}", call.what).into(),
+                        }),
+                    };
+                    return self.done(id, result);
+                }
                 Some((code, message)) => rejected(call, code, message.into()),
             },
             Err(RequestError::Rejected { code, message }) => rejected(call, code, message),

@@ -201,6 +201,9 @@ impl<N: Net> Driver<N> {
                 Poll::Ready(Ok(0)) => return Err(Lost::Closed("the socket takes no bytes".into())),
                 Poll::Ready(Ok(n)) => {
                     moved = true;
+                    if n < slices[..count].iter().map(|slice| slice.len()).sum() {
+                        self.shared.count_partial_write();
+                    }
                     segments.advance(n);
                     if segments.remaining() == 0 {
                         *out = None;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use fluss_proto::ApiKey;
-use fluss_proto::message::{GetTableInfoRequest, GetTableInfoResponse, PbTablePath};
+use fluss_proto::message::PbTablePath;
 use prost::Message;
 
 use super::driver::{Driver, Net};
@@ -93,11 +93,9 @@ impl Fluss {
     }
 
     pub(crate) async fn table_info(&self, path: &TablePath) -> Result<TableInfo> {
-        let request = GetTableInfoRequest { table_path: pb_path(path) };
-        let what = format!("GET_TABLE_INFO {path}");
-        let answer: GetTableInfoResponse =
-            self.call(ApiKey::GetTableInfo, &request, Target::AnyServer, &what, true).await?;
-        TableInfo::read(path.clone(), &answer)
+        let command =
+            CommandFuture::watch(self.shared(), |core, now| core.client.describe_table(path, now));
+        TableInfo::from_answer(path.clone(), &command.await?)
     }
 
     /// One call with a typed request and answer.
@@ -109,7 +107,8 @@ impl Fluss {
         what: &str,
         repeatable: bool,
     ) -> Result<A> {
-        let mut call = Call::new(api, request.encode_to_vec().into(), target, what);
+        let body = request.encode_to_vec().into();
+        let mut call = Call::new(api, body, target, what).answered_by::<A>();
         call.repeatable = repeatable;
         call.limit = self.config(|c| c.command_deadline);
         decode(CommandFuture::start(self.shared(), call).await?, what)
@@ -144,6 +143,13 @@ impl Fluss {
     #[must_use]
     pub fn turns(&self) -> u64 {
         self.shared().turns()
+    }
+
+    /// How often a socket took only a part of what it was given at once: the network or the peer
+    /// is slower than this client.
+    #[must_use]
+    pub fn partial_writes(&self) -> u64 {
+        self.shared().partial_writes()
     }
 
     /// What the client counted so far.

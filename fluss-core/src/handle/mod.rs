@@ -56,7 +56,7 @@ pub use scan_builder::ScanBuilder;
 pub use servers::{ApiRange, Ping};
 pub use shared::Clock;
 pub use signal::{Park, Signal, Sleep};
-pub use table::{Table, TableInfo};
+pub use table::Table;
 pub use ticket::{Ack, RunPart, RunTicket, Ticket};
 pub use upsert::{UpsertAll, UpsertBuilder, UpsertWriter};
 pub use writer::{FailedRows, Flush, FlushError};

@@ -137,6 +137,7 @@ fn offset_call(fluss: &Fluss, info: &TableInfo, bucket: BucketKey, at: OffsetSpe
     let mut call = Call::new(ApiKey::ListOffsets, body, Target::Leader(bucket), &what);
     call.limit = fluss.config(|c| c.command_deadline);
     call.body_error = Some(body_error);
+    call.check = Some(check);
     call
 }
 
@@ -147,6 +148,13 @@ fn body_error(body: &[u8]) -> Option<(ErrorCode, String)> {
     let error = ServerError::check(part.error_code, part.error_message.as_deref()).err()?;
     let usual = || error.code.info().map_or("no explanation", |info| info.meaning).to_owned();
     Some((error.code, error.message.clone().unwrap_or_else(usual)))
+}
+
+fn check(body: &[u8]) -> Result<(), String> {
+    let answer = ListOffsetsResponse::decode(body)
+        .map_err(|e| format!("an answer that does not parse: {e}"))?;
+    let offset = answer.buckets_resp.first().and_then(|part| part.offset);
+    offset.map(drop).ok_or_else(|| "an answer without an offset".to_owned())
 }
 
 fn read_offset(answer: crate::CommandAnswer, what: &str) -> Result<i64> {

@@ -308,7 +308,8 @@ impl LogScanner {
                 schema_id: Some(i32::from(id)),
             };
             let body = request.encode_to_vec().into();
-            let mut call = Call::new(ApiKey::GetTableSchema, body, Target::AnyServer, &what);
+            let mut call = Call::new(ApiKey::GetTableSchema, body, Target::AnyServer, &what)
+                .answered_by::<GetTableSchemaResponse>();
             call.limit = self.fluss.config(|c| c.command_deadline);
             self.schema_call = Some((id, CommandFuture::start(self.fluss.shared(), call)));
         }

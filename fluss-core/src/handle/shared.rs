@@ -77,6 +77,7 @@ pub(crate) struct Shared {
     driver: Mutex<Option<Waker>>,
     turns: AtomicU64,
     config: Config,
+    partial_writes: AtomicU64,
     max_frame_bytes: usize,
 }
 
@@ -112,6 +113,7 @@ impl Shared {
             park,
             driver: Mutex::new(None),
             turns: AtomicU64::new(0),
+            partial_writes: AtomicU64::new(0),
             max_frame_bytes,
         }
     }
@@ -282,6 +284,14 @@ impl Shared {
 
     pub(crate) fn turns(&self) -> u64 {
         self.turns.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn count_partial_write(&self) {
+        self.partial_writes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn partial_writes(&self) -> u64 {
+        self.partial_writes.load(Ordering::Relaxed)
     }
 
     pub(crate) fn max_frame_bytes(&self) -> usize {

@@ -1,64 +1,16 @@
-//! A table and what is known of it.
+//! A table that users hold.
 
 use std::sync::Arc;
-
-use fluss_proto::message::GetTableInfoResponse;
 
 use super::append::AppendBuilder;
 use super::fluss::Fluss;
 use super::lookup::Lookuper;
 use super::upsert::UpsertBuilder;
 use crate::error::{Error, Result};
-use crate::ids::{BucketKey, TableId, TablePath};
-use crate::row::{Schema, TableDescriptor};
+pub(crate) use crate::table_info::TableInfo;
 
-/// What the server told about a table when it was opened.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct TableInfo {
-    /// Database and name.
-    pub path: TablePath,
-    /// The table's id.
-    pub id: TableId,
-    /// The id of its current schema.
-    pub schema_id: i32,
-    /// Schema, keys, buckets, properties.
-    pub descriptor: TableDescriptor,
-    /// When it was created, in milliseconds since 1970.
-    pub created_ms: i64,
-    /// When it was last changed, in milliseconds since 1970.
-    pub modified_ms: i64,
-}
-
+/// What handles want to know beyond what is public.
 impl TableInfo {
-    pub(crate) fn read(path: TablePath, answer: &GetTableInfoResponse) -> Result<Self> {
-        let descriptor =
-            TableDescriptor::from_json(&answer.table_json).map_err(|e| Error::Peer {
-                server: "server".into(),
-                what: format!("the description of {path} does not parse: {e}").into(),
-            })?;
-        Ok(Self {
-            path,
-            id: TableId(answer.table_id),
-            schema_id: answer.schema_id,
-            descriptor,
-            created_ms: answer.created_time,
-            modified_ms: answer.modified_time,
-        })
-    }
-
-    /// The columns and the primary key.
-    #[must_use]
-    pub fn schema(&self) -> &Schema {
-        &self.descriptor.schema
-    }
-
-    /// Whether it has a primary key.
-    #[must_use]
-    pub fn has_primary_key(&self) -> bool {
-        !self.schema().primary_key().is_empty()
-    }
-
     /// Whether rows of this table can be written so far.
     pub(crate) fn check_writable(&self) -> Result<()> {
         if self.descriptor.partition_key.is_empty() {
@@ -88,10 +40,6 @@ impl TableInfo {
         let columns = self.schema().columns();
         let key = self.descriptor.partition_key.iter();
         key.filter_map(|index| columns.get(*index)).map(|column| column.name.clone()).collect()
-    }
-
-    pub(crate) fn bucket(&self, bucket: i32) -> BucketKey {
-        BucketKey { table: self.id, partition: None, bucket }
     }
 }
 

@@ -345,7 +345,7 @@ impl Metadata {
         }
     }
 
-    fn label(&self, cx: &Cx<'_>, server: ServerId) -> String {
+    pub(crate) fn label(&self, cx: &Cx<'_>, server: ServerId) -> String {
         let address = match server {
             ServerId::Bootstrap(index) => cx.config.bootstrap.get(usize::from(index)),
             ServerId::Coordinator => self.cluster.coordinator.as_ref(),

@@ -1,7 +1,10 @@
 //! Finding the cluster and being let in.
 
+use core::net::SocketAddr;
+
 use super::Harness;
 use super::stage::{LOG, Stage, config};
+use crate::config::{Config, Resolver};
 use crate::error::Error;
 use crate::row;
 use crate::testing::cluster::ClusterOptions;
@@ -63,24 +66,68 @@ pub fn an_address_where_nobody_listens_is_named<H: Harness>() {
 /// All servers are replaced while the client runs, and only the bootstrap address still leads to
 /// the cluster.
 pub fn all_servers_are_replaced_while_the_client_runs<H: Harness>() {
-    Stage::<H>::run(async |stage| survive_replacement(stage, "127.0.0.1").await);
+    Stage::<H>::run(async |stage| {
+        let relay = Relay::open(&stage.fake().bootstrap(), 4 << 10).expect("a port");
+        let config = config(&relay.address().to_string());
+        survive(stage, config, |bootstrap| relay.aim(bootstrap)).await;
+    });
 }
 
-/// The same with a host name, which is resolved for each connection.
+/// The same behind a host name that the servers take along: it is resolved for each connection.
 pub fn a_name_is_followed_to_where_it_leads_now<H: Harness>() {
-    Stage::<H>::run(async |stage| survive_replacement(stage, "localhost").await);
+    Stage::<H>::run(async |stage| {
+        let fake = stage.shared_fake();
+        let names = Resolver::new(move |server| {
+            assert_eq!((&*server.host, server.port), (NAME, 9123));
+            Ok(vec![socket_address(&fake.bootstrap())])
+        });
+        survive(stage, config(&format!("{NAME}:9123")).resolver(names), |_| {}).await;
+    });
 }
 
-async fn survive_replacement<H: Harness>(stage: &Stage<H>, host: &str) {
-    let relay = Relay::open(&stage.fake().bootstrap(), 4 << 10).expect("a port");
-    let config = config(&format!("{host}:{}", relay.address().port()));
+/// Leads where the resolver of a case says.
+const NAME: &str = "fluss.example.com";
+
+fn socket_address(text: &str) -> SocketAddr {
+    text.parse().expect("a literal address")
+}
+
+/// Replaces all servers after each row.
+async fn survive<H: Harness>(stage: &Stage<H>, config: Config, moved: impl Fn(&str)) {
     let writer = stage.writer_with(config, |b| b).await;
     for id in 0..3 {
         let ticket = writer.append(&row![id, "wherever they are"]).await.expect("it fits");
         assert_eq!(stage.acked(id, ticket).await.offset, Some(id));
+        let before = stage.fake().bootstrap();
         stage.fake().replace_all_servers().expect("ports");
-        relay.aim(&stage.fake().bootstrap());
+        assert_ne!(stage.fake().bootstrap(), before);
+        moved(&stage.fake().bootstrap());
     }
+}
+
+/// Of several addresses of a name, the first may be dead.
+pub fn all_addresses_of_a_name_are_tried<H: Harness>() {
+    Stage::<H>::run(async |stage| {
+        let (dead, live) = (dead_address(), stage.fake().bootstrap());
+        let both = vec![socket_address(&dead), socket_address(&live)];
+        let names = Resolver::new(move |_| Ok(both.clone()));
+        let config = config(&format!("{NAME}:9123")).resolver(names);
+        stage.client_with(config).table(LOG).await.expect("the second address answers");
+    });
+}
+
+/// A name without an address, or one that cannot be resolved: an error that names it, in time.
+pub fn a_name_that_leads_nowhere_is_named<H: Harness>() {
+    Stage::<H>::run(async |stage| {
+        let nowhere = Resolver::new(|_| Ok(Vec::new()));
+        let refused = Resolver::new(|_| Err(std::io::Error::other("the name server is down")));
+        for (names, why) in [(nowhere, "no address"), (refused, "the name server is down")] {
+            let config = config(&format!("{NAME}:9123")).connect_timeout(SOON).resolver(names);
+            let fluss = stage.client_with(config);
+            let error = fluss.ready().await.expect_err("there is nothing").to_string();
+            assert!(error.contains(NAME) && error.contains(why), "{error}");
+        }
+    });
 }
 
 /// A cluster that listens on IPv6, where the machine has it.

@@ -19,6 +19,8 @@ macro_rules! conformance {
             connect: an_address_where_nobody_listens_is_named
             connect: all_servers_are_replaced_while_the_client_runs
             connect: a_name_is_followed_to_where_it_leads_now
+            connect: all_addresses_of_a_name_are_tried
+            connect: a_name_that_leads_nowhere_is_named
             connect: rows_travel_over_ipv6
             connect: the_right_password_is_let_in
             connect: a_wrong_password_is_told_at_once
@@ -33,6 +35,12 @@ macro_rules! conformance {
             deliver: rows_of_each_handle_keep_their_order
             deliver: two_writers_have_different_writer_ids
             deliver: upserts_and_deletes_answer_with_the_log_end_offset
+            lookup: a_key_without_a_row_finds_none
+            lookup: keys_looked_up_in_one_go_share_requests
+            lookup: a_lookup_whose_answer_is_lost_is_repeated
+            lookup: lookups_follow_a_leader_that_moves
+            lookup: a_dropped_lookup_disturbs_no_other
+            lookup: blocked_threads_look_rows_up
             memory: a_run_larger_than_the_budget_waits_for_memory
             memory: tasks_on_one_executor_share_a_small_budget_without_deadlock
             memory: blocked_threads_wait_for_memory
@@ -51,6 +59,12 @@ macro_rules! conformance {
             peers: a_server_that_never_answers_is_given_up_in_time
             peers: an_answer_above_the_frame_limit_names_the_limit
             peers: a_large_batch_is_written_in_parts
+            scan: a_scan_sees_rows_that_are_appended_later
+            scan: a_bounded_scan_ends_where_the_log_ended
+            scan: a_scan_is_resumed_after_a_cut
+            scan: a_scan_follows_a_leader_that_moves
+            scan: a_dropped_wait_for_rows_loses_none
+            scan: a_dropped_scanner_fetches_no_more
             trouble: a_write_that_is_dropped_silently_is_sent_again
             trouble: a_write_whose_answer_never_comes_is_there_once
             trouble: a_call_that_is_dropped_silently_is_repeated
@@ -85,9 +99,11 @@ mod tests {
             ("close", include_str!("close.rs")),
             ("connect", include_str!("connect.rs")),
             ("deliver", include_str!("deliver.rs")),
+            ("lookup", include_str!("lookup.rs")),
             ("memory", include_str!("memory.rs")),
             ("misuse", include_str!("misuse.rs")),
             ("peers", include_str!("peers.rs")),
+            ("scan", include_str!("scan.rs")),
             ("trouble", include_str!("trouble.rs")),
         ];
         let mut written = BTreeSet::new();

@@ -12,9 +12,11 @@ pub mod connect;
 pub mod deliver;
 pub mod idle;
 mod list;
+pub mod lookup;
 pub mod memory;
 pub mod misuse;
 pub mod peers;
+pub mod scan;
 mod stage;
 pub mod trouble;
 

@@ -126,6 +126,8 @@ pub fn a_large_batch_is_written_in_parts<H: Harness>() {
         for (id, ticket) in (0..).zip(tickets) {
             assert_eq!(stage.acked(id, ticket).await.offset, Some(id));
         }
+        let partial = writer.table().fluss().partial_writes();
+        assert!(partial > 0, "the sockets took every request at once");
         drop(relays);
     });
 }

@@ -83,6 +83,11 @@ impl<H: Harness> Stage<H> {
         &self.fake
     }
 
+    /// The cluster, for what outlives a step of the case.
+    pub(super) fn shared_fake(&self) -> Arc<Loopback> {
+        Arc::clone(&self.fake)
+    }
+
     /// Runs something that blocks, while the client runs.
     pub(super) fn aside<T: Send + 'static>(
         &self,

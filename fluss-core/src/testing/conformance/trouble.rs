@@ -142,6 +142,12 @@ pub fn an_answer_that_does_not_parse_is_reported_or_made_good<H: Harness>() {
         assert!(matches!(error, Error::Peer { .. }), "{error:?}");
         let text = error.to_string();
         assert!(text.contains("GET_TABLE_INFO") && text.contains("parse"), "{text}");
+        let named = stage.with(|cluster| {
+            cluster.servers().any(|s| {
+                cluster.address(s).is_some_and(|address| text.contains(&address.to_string()))
+            })
+        });
+        assert!(named, "no server's address: {text}");
         fluss.table(LOG).await.expect("usable as before");
     });
 }

@@ -1,0 +1,90 @@
+//! What is known of a table, and how it is asked for.
+
+use fluss_proto::message::{GetTableInfoRequest, GetTableInfoResponse, PbTablePath};
+use prost::Message;
+
+use crate::command::{Call, Target};
+use crate::error::{Error, Result};
+use crate::ids::{BucketKey, TableId, TablePath};
+use crate::output::CommandAnswer;
+use crate::row::{Schema, TableDescriptor};
+use fluss_proto::ApiKey;
+
+/// What the server told about a table when it was opened.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct TableInfo {
+    /// Database and name.
+    pub path: TablePath,
+    /// The table's id.
+    pub id: TableId,
+    /// The id of its current schema.
+    pub schema_id: i32,
+    /// Schema, keys, buckets, properties.
+    pub descriptor: TableDescriptor,
+    /// When it was created, in milliseconds since 1970.
+    pub created_ms: i64,
+    /// When it was last changed, in milliseconds since 1970.
+    pub modified_ms: i64,
+}
+
+impl TableInfo {
+    /// Reads the answer to [`Client::describe_table`](crate::Client::describe_table).
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] for the answer to something else.
+    pub fn from_answer(path: TablePath, answer: &CommandAnswer) -> Result<Self> {
+        let CommandAnswer::Body(body) = answer else {
+            return Err(Error::misuse(format!("{path}: an answer without a body")));
+        };
+        let (answer, descriptor) =
+            parse(body).map_err(|e| Error::misuse(format!("no description of {path}: {e}")))?;
+        Ok(Self {
+            path,
+            id: TableId(answer.table_id),
+            schema_id: answer.schema_id,
+            descriptor,
+            created_ms: answer.created_time,
+            modified_ms: answer.modified_time,
+        })
+    }
+
+    /// The columns and the primary key.
+    #[must_use]
+    pub fn schema(&self) -> &Schema {
+        &self.descriptor.schema
+    }
+
+    /// Whether it has a primary key.
+    #[must_use]
+    pub fn has_primary_key(&self) -> bool {
+        !self.schema().primary_key().is_empty()
+    }
+
+    /// A bucket of the table, from 0, if the table has no partitions.
+    #[must_use]
+    pub fn bucket(&self, bucket: i32) -> BucketKey {
+        BucketKey { table: self.id, partition: None, bucket }
+    }
+}
+
+/// The call whose answer [`TableInfo::from_answer`] reads.
+pub(crate) fn describe(path: &TablePath) -> Call {
+    let table_path = PbTablePath {
+        database_name: path.database.to_string(),
+        table_name: path.table.to_string(),
+    };
+    let body = GetTableInfoRequest { table_path }.encode_to_vec().into();
+    let what = format!("GET_TABLE_INFO {path}");
+    let mut call = Call::new(ApiKey::GetTableInfo, body, Target::AnyServer, &what);
+    call.check = Some(|body| parse(body).map(drop));
+    call
+}
+
+fn parse(body: &[u8]) -> Result<(GetTableInfoResponse, TableDescriptor), String> {
+    let unread = |e: &dyn std::fmt::Display| format!("an answer that does not parse: {e}");
+    let answer = GetTableInfoResponse::decode(body).map_err(|e| unread(&e))?;
+    let descriptor = TableDescriptor::from_json(&answer.table_json)
+        .map_err(|e| format!("a description that does not parse: {e}"))?;
+    Ok((answer, descriptor))
+}

@@ -1,0 +1,155 @@
+//! Lookups: the row or none, in few requests, whatever happens to connections and leaders.
+
+use std::pin::pin;
+
+use super::Harness;
+use super::stage::{Stage, keyed_table, poll_once};
+use crate::handle::{Lookuper, Table};
+use crate::row;
+use crate::row::OwnedDatum;
+use crate::testing::cluster::{Fault, FaultKind, On};
+use crate::time::Duration;
+
+const LOOKUP: i16 = 1017;
+/// A deadline that a silent server lets pass.
+const SOON: Duration = Duration::from_millis(250);
+
+/// Upserts rows with ids from 0 on.
+async fn fill(table: &Table, rows: i64) {
+    let writer = table.upserter().linger(Duration::ZERO).build().expect("a writer");
+    let run = writer.upsert_all((0..rows).map(|id| (id, text(id)))).await.expect("it fits");
+    assert!(run.await.iter().all(|part| part.outcome.is_ok()));
+}
+
+fn text(id: i64) -> String {
+    format!("user {id}")
+}
+
+/// The row with this id is there, and is the right one.
+async fn found(lookuper: &Lookuper, id: i64) {
+    let row = lookuper.lookup(&row![id]).await.expect("an answer").expect("a row");
+    assert_eq!(row.values(), [OwnedDatum::Int64(id), OwnedDatum::Str(text(id))]);
+}
+
+/// A key without a row has none; that is no error.
+pub fn a_key_without_a_row_finds_none<H: Harness>() {
+    Stage::<H>::run(async |stage| {
+        let table = keyed_table(stage).await;
+        let lookuper = table.lookuper().expect("a table with keys");
+        assert_eq!(lookuper.lookup(&row![0_i64]).await, Ok(None), "nothing was written yet");
+        fill(&table, 10).await;
+        for id in 0..10 {
+            found(&lookuper, id).await;
+        }
+        assert_eq!(lookuper.lookup(&row![10_i64]).await, Ok(None));
+        let writer = table.upserter().build().expect("a writer");
+        drop(writer.delete(&row![3_i64]).await.expect("it fits"));
+        writer.flush().await.expect("written");
+        assert_eq!(lookuper.lookup(&row![3_i64]).await, Ok(None), "it was deleted");
+        let error = lookuper.lookup(&row!["three"]).await.expect_err("no BIGINT");
+        assert!(error.to_string().contains("id"), "{error}");
+    });
+}
+
+/// Keys that are asked for while a request is on its way go together in the next one.
+pub fn keys_looked_up_in_one_go_share_requests<H: Harness>() {
+    const KEYS: i64 = 500;
+    Stage::<H>::run(async |stage| {
+        let fluss = stage.client_with(stage.config().lookup_in_flight(1));
+        let table = fluss.table(super::stage::TABLE).await.expect("the table exists");
+        fill(&table, KEYS).await;
+        let lookuper = table.lookuper().expect("a table with keys");
+        found(&lookuper, 0).await;
+        let before = stage.requests(LOOKUP);
+        stage.inject(On::Lookup, 0, Fault::DelayAnswer(SOON));
+        let keys: Vec<_> = (0..KEYS).map(|id| row![id]).collect();
+        let rows = lookuper.lookup_all(keys.iter()).await.expect("answers");
+        for (id, row) in (0..).zip(rows) {
+            let row = row.expect("a row");
+            assert_eq!(row.values(), [OwnedDatum::Int64(id), OwnedDatum::Str(text(id))]);
+        }
+        let requests = stage.requests(LOOKUP) - before;
+        assert!((1..=KEYS as u64 / 50).contains(&requests), "{requests} requests");
+    });
+}
+
+/// A lookup that is lost on the way there or back is repeated.
+pub fn a_lookup_whose_answer_is_lost_is_repeated<H: Harness>() {
+    Stage::<H>::run(async |stage| {
+        let config = stage.config().ack_timeout(SOON / 2).request_deadline(SOON);
+        let fluss = stage.client_with(config);
+        let table = fluss.table(super::stage::TABLE).await.expect("the table exists");
+        fill(&table, 10).await;
+        let lookuper = table.lookuper().expect("a table with keys");
+        let losses = [
+            Fault::CutRequest,
+            Fault::LoseAnswer,
+            Fault::CutAnswer,
+            Fault::DropRequest,
+            Fault::SwallowAnswer,
+        ];
+        for (id, loss) in (0..).zip(losses) {
+            let before = stage.requests(LOOKUP);
+            stage.inject(On::Lookup, 0, loss);
+            found(&lookuper, id).await;
+            assert_eq!(stage.with(|cluster| cluster.faults().count(loss.kind())), 1);
+            assert!(stage.requests(LOOKUP) > before, "{loss:?}");
+        }
+    });
+}
+
+/// Lookups go to where the leader is.
+pub fn lookups_follow_a_leader_that_moves<H: Harness>() {
+    Stage::<H>::run(async |stage| {
+        let table = keyed_table(stage).await;
+        fill(&table, 10).await;
+        let lookuper = table.lookuper().expect("a table with keys");
+        for id in 0..3 {
+            found(&lookuper, id).await;
+            stage.inject(On::Lookup, 0, Fault::MoveLeader);
+            found(&lookuper, id + 3).await;
+        }
+        assert_eq!(stage.with(|cluster| cluster.faults().count(FaultKind::MoveLeader)), 3);
+    });
+}
+
+/// A lookup whose future is dropped, before or after it was sent, disturbs no other.
+pub fn a_dropped_lookup_disturbs_no_other<H: Harness>() {
+    Stage::<H>::run(async |stage| {
+        let table = keyed_table(stage).await;
+        fill(&table, 10).await;
+        let lookuper = table.lookuper().expect("a table with keys");
+        found(&lookuper, 0).await;
+        drop(lookuper.lookup(&row![1_i64]));
+        found(&lookuper, 2).await;
+        let before = stage.requests(LOOKUP);
+        stage.inject(On::Lookup, 0, Fault::DropRequest);
+        {
+            let (key, other) = (row![3_i64], row![4_i64]);
+            let mut silent = pin!(lookuper.lookup(&key));
+            assert!(poll_once(&mut silent).await.is_pending(), "nobody answers that");
+            stage.until_requests(LOOKUP, before + 1).await;
+            assert!(lookuper.lookup(&other).await.expect("an answer").is_some());
+        }
+        found(&lookuper, 5).await;
+    });
+}
+
+/// Lookups from threads that know nothing of the runtime.
+pub fn blocked_threads_look_rows_up<H: Harness>() {
+    Stage::<H>::run(async |stage| {
+        let table = keyed_table(stage).await;
+        fill(&table, 100).await;
+        let lookuper = table.lookuper().expect("a table with keys");
+        let threads = [0, 50].map(|first| {
+            let lookuper = lookuper.clone();
+            stage.aside(move || {
+                let look = |id: i64| lookuper.lookup(&row![id]).wait().expect("an answer");
+                (first..first + 50).filter(|id| look(*id).is_some()).count()
+            })
+        });
+        for thread in threads {
+            assert_eq!(thread.await, 50);
+        }
+    });
+}
