@@ -58,7 +58,8 @@ impl Client {
     }
 }
 
-/// Writers: `open_writer`, `open_lane`, then per batch `open_batch` and `submit_batch`, or `write_batch`.
+/// Writers: `open_writer`, `open_lane`, then per batch `open_batch` and `submit_batch`, or
+/// `write_batch` for both.
 impl Client {
     /// A new writer of a table, with sequences of its own.
     ///

@@ -11,7 +11,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("bucket {}, offset {:?}", ack.bucket, ack.offset);
 
     let rows = (0..1_000).map(|id| row![id as i64, "ada", 7, 0.5]);
-    let _ = writer.append_all(rows).await?; // many rows, one lock, one ticket for the run
+    drop(writer.append_all(rows).await?); // many rows, one lock, one ticket for the run
     writer.flush().await?; // an error says which rows did not make it
 
     let mut scanner = table.scanner().from_earliest().bounded().build().await?;
