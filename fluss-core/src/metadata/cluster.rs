@@ -152,6 +152,18 @@ impl Cluster {
         own.or_else(|| self.table_by_id(table)?.bucket_count)
     }
 
+    /// A cluster with one tablet server, alive or not, that leads this bucket.
+    #[cfg(test)]
+    pub(crate) fn led_by(key: BucketKey, server: i32, alive: bool) -> Self {
+        let meta = BucketMeta { bucket: key.bucket, leader: Some(server), epoch: Some(0) };
+        let address = Address { host: "a".into(), port: 1 };
+        Self {
+            tablets: alive.then_some((server, address)).into_iter().collect(),
+            buckets: BTreeMap::from([((key.table, key.partition), Arc::from([meta]))]),
+            ..Self::default()
+        }
+    }
+
     /// Forgets a table with all that belongs to it.
     pub(super) fn remove_table(&mut self, id: TableId) {
         if let Some(path) = self.paths.remove(&id) {

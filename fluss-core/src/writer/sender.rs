@@ -120,6 +120,10 @@ impl Sender {
                 self.with_manager(bucket, |manager, fresh| {
                     manager.handle_leader(cx, bucket, (server, epoch), fresh)
                 });
+            } else if let Some(server) = self.in_line.remove(&bucket) {
+                // Its leader is not alive any more; nobody would come to this line.
+                self.drop_from_line(bucket, server);
+                self.changed.insert(bucket);
             }
         }
         self.changed.append(&mut self.no_leader);
@@ -183,14 +187,18 @@ impl Sender {
             Some(old) if old == server => {}
             Some(old) => {
                 // The leader moved while the bucket stood in the old one's line.
-                if let Some(line) = self.ready.get_mut(&old) {
-                    line.retain(|b| *b != bucket);
-                }
+                self.drop_from_line(bucket, old);
                 self.ready.entry(server).or_default().push_back(bucket);
             }
             None => self.ready.entry(server).or_default().push_back(bucket),
         }
         out.servers.push(server);
+    }
+
+    fn drop_from_line(&mut self, bucket: BucketKey, server: ServerId) {
+        if let Some(line) = self.ready.get_mut(&server) {
+            line.retain(|b| *b != bucket);
+        }
     }
 
     pub(crate) fn has_ready(&self, server: ServerId) -> bool {
@@ -262,5 +270,41 @@ impl FreshBatches for Queue<'_> {
         let batch = self.queue.pop()?;
         let deadline = self.accumulator.get(batch).map_or(Instant::ZERO, |b| b.deadline);
         Some(Fresh { batch, deadline })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, WriterConfig};
+    use crate::ids::LaneId;
+    use crate::rng::Rng;
+    use crate::writer::idempotence::IdempotenceConfig;
+
+    #[test]
+    fn a_bucket_in_line_for_a_server_that_vanishes_looks_for_its_leader_again() {
+        let client = Config::new("a:1").expect("valid");
+        let writer = WriterConfig { idempotence: false, ..WriterConfig::default() };
+        let config = IdempotenceConfig::new(&client, &writer, false);
+        let mut sender = Sender::new(IdempotenceManager::new(config));
+        let mut rng = Rng::new(1);
+        let cx = &mut Cx { now: Instant::from_millis(1), rng: &mut rng, config: &client };
+        let bucket = BucketKey { table: TableId(1), partition: None, bucket: 0 };
+        let look = |sender: &mut Sender, cx: &mut Cx<'_>, cluster: &Cluster| {
+            let mut out = Wishes::default();
+            sender.update(cx, cluster, |_| None, &mut out);
+            (out.servers, out.leaders)
+        };
+        let (alive, dead) = (Cluster::led_by(bucket, 1, true), Cluster::led_by(bucket, 1, false));
+
+        sender.queue(bucket).open(BatchId(0), LaneId(0));
+        sender.queue(bucket).seal(BatchId(0));
+        sender.touch(bucket);
+        assert_eq!(look(&mut sender, cx, &alive), (vec![ServerId::Tablet(1)], vec![]));
+        sender.handle_metadata(cx, &dead);
+        assert_eq!(look(&mut sender, cx, &dead), (vec![], vec![bucket]));
+        assert!(!sender.has_ready(ServerId::Tablet(1)));
+        sender.handle_metadata(cx, &alive);
+        assert_eq!(look(&mut sender, cx, &alive), (vec![ServerId::Tablet(1)], vec![]));
     }
 }
