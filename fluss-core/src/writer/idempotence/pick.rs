@@ -297,6 +297,7 @@ impl From<super::Fresh> for Held {
             deadline: fresh.deadline,
             resends: 0,
             limited: 0,
+            told: false,
             history: super::outcome::History::default(),
         }
     }

@@ -30,6 +30,8 @@ pub(super) struct Held {
     pub(super) resends: u32,
     /// Limited rejections.
     pub(super) limited: u8,
+    /// Its outcome was told already, when it could not wait any longer.
+    pub(super) told: bool,
     pub(super) history: History,
 }
 
@@ -153,14 +155,27 @@ impl Bucket {
         self.session.map(|s| s.floor + self.slots.len() as i64)
     }
 
+    /// No decision about a doomed batch may keep its caller waiting for longer than one request.
+    pub(super) fn tell_late(&mut self, env: &mut Env<'_>) {
+        let limit = env.config.request_deadline;
+        for slot in self.slots.iter_mut().filter(|s| s.doomed.is_some() && !s.held.told) {
+            if slot.held.deadline + limit <= env.now {
+                env.tell(slot);
+            }
+        }
+    }
+
     /// Whether nothing is left to wait for or to send.
     pub(super) fn is_idle(&self) -> bool {
         self.slots.is_empty() && self.returned.is_empty() && self.late.is_empty()
     }
 
     /// The earliest moment at which something is due.
-    pub(super) fn next_timer(&self) -> Option<Instant> {
-        let slots = self.slots.iter().filter(|s| s.doomed.is_none()).map(|s| s.held.deadline);
+    pub(super) fn next_timer(&self, config: &IdempotenceConfig) -> Option<Instant> {
+        let slots = self.slots.iter().filter(|s| !s.held.told).map(|s| match s.doomed {
+            None => s.held.deadline,
+            Some(_) => s.held.deadline + config.request_deadline,
+        });
         let returned = self.returned.iter().map(|h| h.deadline);
         let late = self.late.iter().map(|l| l.held.deadline);
         let batches = slots.chain(returned).chain(late).min();
@@ -223,6 +238,9 @@ impl Env<'_> {
 
     /// Completes a batch.
     pub(super) fn finish(&mut self, held: Held, outcome: Outcome) {
+        if held.told {
+            return;
+        }
         match &outcome {
             Outcome::Failed(WriteError::NotWritten(_)) => self.sink.counters.not_written += 1,
             Outcome::Failed(WriteError::OutcomeUnknown(_)) => self.sink.counters.unknown += 1,
@@ -251,6 +269,18 @@ impl Env<'_> {
     pub(super) fn finish_unknown(&mut self, held: Held, doom: Option<Doom>) {
         let error = self.error(&held, doom);
         self.finish(held, Outcome::Failed(WriteError::OutcomeUnknown(error.into())));
+    }
+
+    /// Tells the outcome of a doomed batch as far as it is known now; its slot stays, as those
+    /// behind it depend on it.
+    fn tell(&mut self, slot: &mut Slot) {
+        let held = slot.held.clone();
+        slot.held.told = true;
+        if slot.open.is_some() || slot.ambiguous {
+            self.finish_unknown(held, slot.doomed);
+        } else {
+            self.finish_not_written(held, slot.doomed);
+        }
     }
 
     fn error(&self, held: &Held, doom: Option<Doom>) -> Error {

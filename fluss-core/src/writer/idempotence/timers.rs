@@ -14,7 +14,7 @@ impl IdempotenceManager {
     /// growing deadlines then costs one registration per delivery timeout, not one per batch.
     pub(super) fn rearm(&mut self, key: BucketKey) {
         let Some(bucket) = self.buckets.get_mut(&key) else { return };
-        let next = bucket.next_timer();
+        let next = bucket.next_timer(&self.config);
         let keep = match (bucket.timer, next) {
             (Some(old), Some(new)) => old <= new,
             (old, new) => old == new,
@@ -161,6 +161,7 @@ impl Bucket {
         } else {
             self.end_doomed(env);
         }
+        self.tell_late(env);
     }
 
     fn lead(&mut self, new: (ServerId, Option<i32>), has_fresh: bool, env: &mut Env<'_>) -> bool {

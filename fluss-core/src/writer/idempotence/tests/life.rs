@@ -369,3 +369,19 @@ fn without_idempotence_a_deadline_with_an_open_copy_is_an_unknown_outcome() {
     w.serve(ids[0]);
     assert_eq!(w.manager.counters().orphan_answers, 1);
 }
+
+#[test]
+fn an_outcome_comes_within_one_request_of_its_deadline_though_a_probe_is_open() {
+    let mut w = World::new(settings(5), 1, 1);
+    w.append_until(0, w.now + Duration::from_secs(1));
+    let first = w.send_all(0)[0];
+    w.close_of(first);
+    w.append(0);
+    w.pass(Duration::from_secs(20));
+    let probe = w.send_all(0);
+    assert_eq!((probe.len(), w.results()), (1, "--".to_owned()));
+    w.pass(Duration::from_secs(21));
+    assert_eq!(w.results(), "u-", "deadline 1 s and a request's 40 s have passed");
+    w.finish();
+    assert_eq!(w.results(), "uo");
+}
