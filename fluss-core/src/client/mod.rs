@@ -228,6 +228,16 @@ impl Client {
         self.closing == Closing::Done
     }
 
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn writers(&self) -> &Writers {
+        &self.writers
+    }
+
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn writers_mut(&mut self) -> &mut Writers {
+        &mut self.writers
+    }
+
     // ----- close -----
 
     /// Takes no more rows, delivers what is there, and ends what is left at `until` with a true

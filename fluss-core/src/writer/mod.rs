@@ -14,6 +14,8 @@
 mod accumulator;
 mod bucket_queue;
 pub(crate) mod idempotence;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod inside;
 mod memory;
 mod news;
 mod requests;
@@ -111,6 +113,8 @@ pub(crate) struct Writers {
     trouble: Option<Error>,
     /// What writers counted that are gone.
     ended_counters: Counters,
+    /// Rules that decided something for writers that are gone.
+    ended_fired: idempotence::Fired,
     /// Payloads of batches that are done, whose memory serves the next ones.
     bodies: Vec<Bytes>,
     next_tidy: Instant,
@@ -149,6 +153,7 @@ impl Writers {
             servers: BTreeMap::new(),
             trouble: None,
             ended_counters: Counters::default(),
+            ended_fired: idempotence::Fired::default(),
             bodies: Vec::new(),
             next_tidy: Instant::ZERO + TIDY_EVERY,
         }
@@ -224,6 +229,7 @@ impl Writers {
             if let Some((at, reason)) = writer.timer {
                 self.timers.remove(&(at, reason, key));
             }
+            self.ended_fired.join(writer.sender.manager.counters().fired);
             let sum = std::mem::take(&mut self.ended_counters);
             self.ended_counters = add(sum, writer.sender.manager.counters());
         }

@@ -43,10 +43,10 @@ mod write;
 
 pub use faults::{Fault, FaultKind, Faults, On};
 pub use options::{Bug, ClusterOptions, Release, Rule};
-pub use truth::{BucketTruth, LogRow, StoredBatch};
+pub use truth::{Appended, BucketTruth, LogRow, StoredBatch};
 
 use bytes::Bytes;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::ids::{Address, BucketKey, ConnId, ServerId};
@@ -111,6 +111,7 @@ pub struct FakeCluster {
     requests: BTreeMap<i16, u64>,
     lost_writes: u64,
     offers: Option<Vec<(i16, i16)>>,
+    journal: Option<VecDeque<Appended>>,
 }
 
 impl FakeCluster {
@@ -145,6 +146,7 @@ impl FakeCluster {
             requests: BTreeMap::new(),
             lost_writes: 0,
             offers: None,
+            journal: None,
         }
     }
 

@@ -166,6 +166,18 @@ impl FakeCluster {
         id >= 0
     }
 
+    /// Drops the table at this path; false without one.
+    pub fn remove_table_at(&mut self, path: &TablePath) -> bool {
+        self.remove_table(path).is_some()
+    }
+
+    /// Lets a writer's last batch in a bucket have had this sequence, as if it had written that
+    /// many before; false for a writer the bucket does not know.
+    pub fn skip_sequences(&mut self, key: BucketKey, writer_id: i64, last: i32) -> bool {
+        let bucket = self.catalog.buckets.get_mut(&key);
+        bucket.is_some_and(|bucket| bucket.log.writers.skip(writer_id, last))
+    }
+
     /// The id of a table; it changes when the table is made again.
     #[must_use]
     pub fn table_id(&self, path: &TablePath) -> Option<TableId> {

@@ -46,6 +46,27 @@ pub struct StoredBatch {
     pub bytes: Bytes,
 }
 
+/// What a leader did with a batch it did not refuse.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// The bucket.
+    pub bucket: BucketKey,
+    /// The writer that stamped it; -1 for none.
+    pub writer_id: i64,
+    /// The writer's sequence; -1 for none.
+    pub sequence: i32,
+    /// Its number of rows; changelog rows for a primary-key table.
+    pub rows: i32,
+    /// The offset of its first row, or of the first copy's.
+    pub base_offset: i64,
+    /// The offset of its last row, or of the first copy's.
+    pub last_offset: i64,
+    /// It was taken for a copy of what is in the log already, and not appended.
+    pub duplicate: bool,
+    /// The batch as it came, or the changelog batch made of it.
+    pub bytes: Bytes,
+}
+
 /// A row of a log, decoded.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LogRow {
@@ -137,6 +158,16 @@ impl FakeCluster {
     pub fn kv_rows(&self, key: BucketKey) -> impl Iterator<Item = (Bytes, Bytes)> + '_ {
         let kv = self.catalog.buckets.get(&key).and_then(|bucket| bucket.kv.as_ref());
         kv.into_iter().flat_map(|kv| kv.iter()).map(|(key, row)| (key.clone(), row.value()))
+    }
+
+    /// From now on [`poll_append`](Self::poll_append) tells of each batch that leaders take.
+    pub fn watch_appends(&mut self) {
+        self.journal.get_or_insert_default();
+    }
+
+    /// What a leader did with the next batch, oldest first.
+    pub fn poll_append(&mut self) -> Option<Appended> {
+        self.journal.as_mut()?.pop_front()
     }
 
     /// All rows appended in all buckets, duplicates not counted.

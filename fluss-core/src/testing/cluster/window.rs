@@ -72,6 +72,14 @@ impl Writers {
         }
     }
 
+    /// Lets the last sequence of this writer have been this one; false if it is not known.
+    pub(super) fn skip(&mut self, writer: i64, last: i32) -> bool {
+        let Some(window) = self.states.get_mut(&writer) else { return false };
+        window.drain(..window.len() - 1);
+        window.iter_mut().for_each(|stamp| stamp.sequence = last);
+        true
+    }
+
     /// Forgets everyone, as after a long silence.
     pub(super) fn clear(&mut self) {
         self.states.clear();

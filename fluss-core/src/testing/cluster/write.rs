@@ -16,7 +16,7 @@ use super::conn::Outcome;
 use super::dispatch::ReplyTo;
 use super::log::Place;
 use super::window::Verdict;
-use super::{Answer, Bug, Failure, FakeCluster, Fault, Rule, Timer, bucket_error};
+use super::{Answer, Appended, Bug, Failure, FakeCluster, Fault, Rule, Timer, bucket_error};
 use crate::ids::{BucketKey, PartitionId, ServerId, TableId};
 use crate::time::Instant;
 
@@ -264,7 +264,11 @@ impl FakeCluster {
             bucket.log.writers.expire(batch.writer_id, now_ms, expiry);
             if let Verdict::Duplicate(stamp) = bucket.log.judge(batch, &self.off) {
                 bucket.duplicates += 1;
-                return Ok(bucket.log.duplicate(stamp, &self.off));
+                let place = bucket.log.duplicate(stamp, &self.off);
+                if let Some(journal) = &mut self.journal {
+                    journal.push_back(Appended::new(key, batch, place));
+                }
+                return Ok(place);
             }
         }
         let mut place: Option<Place> = None;
@@ -278,7 +282,11 @@ impl FakeCluster {
             }
             let bug = next_bug(&mut self.bugs);
             let keep = !self.options.ack_only && bug != Some(Bug::LoseAcknowledged);
+            let entry = self.journal.is_some().then(|| batch.clone());
             let next = append_one(bucket, batch, now_ms, keep, bug);
+            if let (Some(journal), Some(batch)) = (&mut self.journal, entry) {
+                journal.push_back(Appended::new(key, &batch, next));
+            }
             place = Some(Place {
                 base_offset: place.map_or(next.base_offset, |p| p.base_offset),
                 ..next
@@ -359,6 +367,21 @@ impl HeldBucket {
             log_end_offset: self.result.as_ref().ok().map(|place| place.last_offset + 1),
             pressure: pressure.filter(|_| self.result.is_ok()),
             original_partition_name: None,
+        }
+    }
+}
+
+impl Appended {
+    fn new(bucket: BucketKey, batch: &LogBatch, place: Place) -> Self {
+        Self {
+            bucket,
+            writer_id: batch.writer_id,
+            sequence: batch.sequence,
+            rows: batch.count,
+            base_offset: place.base_offset,
+            last_offset: place.last_offset,
+            duplicate: place.duplicate,
+            bytes: batch.bytes.clone(),
         }
     }
 }

@@ -71,6 +71,7 @@ impl IdempotenceManager {
     ) {
         let Some(bucket) = self.buckets.get_mut(&token.bucket) else {
             self.sink.counters.orphan_answers += 1;
+            self.sink.counters.fired.rule(5);
             return;
         };
         let mut env = Env {
@@ -120,6 +121,7 @@ impl Bucket {
     /// An answer to a copy that was closed before. Only a success can still matter.
     fn orphan(&mut self, token: Token, read: &Read, env: &mut Env<'_>) {
         env.sink.counters.orphan_answers += 1;
+        env.sink.counters.fired.rule(5);
         if read.class != Class::Committed {
             return;
         }
@@ -147,6 +149,7 @@ impl Bucket {
         if let Class::RejectLimited(_) = read.class {
             slot.held.limited = slot.held.limited.saturating_add(1);
         }
+        env.sink.counters.fired.rule_if(6, read.class != Class::Committed);
         let view = View {
             doomed: slot.doomed.is_some(),
             ambiguous: slot.ambiguous,
@@ -172,6 +175,10 @@ impl Bucket {
             Verdict::Close => {}
             Verdict::Resend => {
                 env.sink.counters.stale_refusals += u64::from(i == 0);
+                let fired = &mut env.sink.counters.fired;
+                fired.rule_if(9, i == 0);
+                // It was sent in this generation already: the gate holds it back now.
+                fired.rule_if(8, i > 0 && self.slots[i].sent_in_gen);
                 self.resend(i, env);
             }
             Verdict::Genuine => self.refused(env),
@@ -182,6 +189,7 @@ impl Bucket {
             }
             Verdict::Retry => self.retry(i, read.class, env),
             Verdict::Confirm => {
+                env.sink.counters.fired.rule(14);
                 self.slots[i].fatal_answers += 1;
                 self.slots[i].needs_send = true;
                 env.sink.counters.resends_confirm += 1;
@@ -200,6 +208,7 @@ impl Bucket {
     /// later probes count.
     fn refused(&mut self, env: &mut Env<'_>) {
         env.sink.counters.genuine_refusals += 1;
+        env.sink.counters.fired.rule(9);
         self.genuine = true;
         self.slots[0].needs_send = true;
         for slot in &mut self.slots {
@@ -242,6 +251,7 @@ impl Bucket {
     fn commit(&mut self, i: usize, offsets: Offsets, env: &mut Env<'_>) {
         let Some(session) = &mut self.session else { return };
         session.floor += i as i64 + 1;
+        env.sink.counters.fired.rule_if(4, i > 0);
         for k in 0..=i {
             let Some(slot) = self.slots.pop_front() else { break };
             if k == i {

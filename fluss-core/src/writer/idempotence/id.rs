@@ -95,6 +95,7 @@ impl IdempotenceManager {
     }
 
     fn id_later(&mut self, cx: &mut Cx<'_>) {
+        self.sink.counters.fired.rule(20);
         let wait = self.ids.failures.next(self.config.retry_backoff, cx.rng);
         self.ids.asked = Asked::After(cx.now + wait);
     }

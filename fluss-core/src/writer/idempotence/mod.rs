@@ -19,6 +19,7 @@
 //!   when it loses its stamp. The deadlines of batches still in the bucket's queue are the queue's.
 
 mod answer;
+mod fired;
 mod id;
 pub(crate) mod outcome;
 mod pick;
@@ -32,6 +33,7 @@ use std::sync::Arc;
 
 use fluss_proto::ErrorCode;
 
+pub(crate) use self::fired::Fired;
 use self::outcome::Done;
 use super::retry::RefreshReason;
 
@@ -284,6 +286,8 @@ pub(crate) struct Counters {
     /// Answers that contradict what was proved before. Anything but 0 is a defect here or an id
     /// given out twice by the cluster.
     pub(crate) invariant_violation: u64,
+    /// The rules that decided something, for simulations: one that never fires is not tested.
+    pub(crate) fired: Fired,
 }
 
 /// What the manager tells its owner.
@@ -353,11 +357,56 @@ impl IdempotenceManager {
         &self.sink.counters
     }
 
+    /// Breaks a rule from now on.
+    #[cfg(test)]
+    pub(crate) fn mutate(&mut self, mutation: Mutation) {
+        self.config.mutation = Some(mutation);
+    }
+
     /// The writer id of a bucket's session.
     #[cfg(test)]
     pub(crate) fn writer_id(&self, bucket: BucketKey) -> Option<WriterId> {
         self.buckets.get(&bucket)?.session.map(|s| s.id)
     }
+}
+
+/// For simulations: they look, and skip what would take too long.
+#[cfg(any(test, feature = "testing"))]
+impl IdempotenceManager {
+    /// The buckets with their sessions, in order.
+    pub(crate) fn windows(&self) -> impl Iterator<Item = Window> + '_ {
+        self.buckets.iter().map(|(key, bucket)| Window {
+            bucket: *key,
+            session: bucket.session.map(|s| (s.id.0, s.floor)),
+            slots: bucket.slots.len(),
+            probing: bucket.genuine || bucket.slots.front().is_some_and(|s| s.doomed.is_some()),
+        })
+    }
+
+    /// The most batches of a bucket under way; None without idempotence.
+    pub(crate) fn window_limit(&self) -> Option<usize> {
+        self.config.enabled.then_some(self.config.max_in_flight)
+    }
+
+    /// Lets the next batch of an idle bucket have this sequence.
+    pub(crate) fn skip_sequences(&mut self, key: BucketKey, next: i32) -> bool {
+        let bucket = self.buckets.get_mut(&key).filter(|b| b.is_idle());
+        let session = bucket.and_then(|b| b.session.as_mut());
+        session.map(|s| s.floor = i64::from(next)).is_some()
+    }
+}
+
+/// What a simulation sees of a bucket.
+#[cfg(any(test, feature = "testing"))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Window {
+    pub(crate) bucket: BucketKey,
+    /// Writer id and floor.
+    pub(crate) session: Option<(i64, i64)>,
+    /// Stamped batches without outcome.
+    pub(crate) slots: usize,
+    /// Copies behind the floor are probes now.
+    pub(crate) probing: bool,
 }
 
 /// Rules that tests break on purpose.

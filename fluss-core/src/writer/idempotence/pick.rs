@@ -217,13 +217,23 @@ impl IdempotenceManager {
         let choice = self.choose_open(cx, bucket, conn, !fresh.is_empty());
         let state = self.buckets.get_mut(&bucket)?;
         let (i, kind) = match choice {
-            Choice::Send(i, kind) => (i, kind),
+            Choice::Send(i, kind) => {
+                let fired = &mut self.sink.counters.fired;
+                fired.rule_if(7, kind == Kind::Normal);
+                fired.rule_if(10, kind == Kind::Probe && state.genuine);
+                (i, kind)
+            }
             Choice::Stamp(kind) => {
                 let held = match state.returned.pop_front() {
                     Some(held) => held,
                     None => fresh.pop().map(Held::from)?,
                 };
                 state.slots.push_back(Slot::new(held));
+                if state.slots.len() == self.config.max_in_flight
+                    && state.has_queued(!fresh.is_empty())
+                {
+                    self.sink.counters.fired.rule(3);
+                }
                 (state.slots.len() - 1, kind)
             }
             Choice::NeedId => {
@@ -258,12 +268,17 @@ impl IdempotenceManager {
         let choice = self.buckets.get(&bucket).map_or(Choice::Nothing, |b| b.choose(given));
         let Choice::Open(id) = choice else { return choice };
         let Some(state) = self.buckets.get_mut(&bucket) else { return Choice::Nothing };
+        let counters = &mut self.sink.counters;
+        if state.last_id.is_some() {
+            counters.fired.rule(17);
+        }
         if let Some(old) = state.session {
-            let counters = &mut self.sink.counters;
             if old.floor > MAX_SEQUENCE {
                 counters.rotations_exhausted += 1;
+                counters.fired.rule(19);
             } else {
                 counters.rotations_idle += 1;
+                counters.fired.rule(18);
             }
         }
         state.forget_window();

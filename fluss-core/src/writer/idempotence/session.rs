@@ -224,7 +224,8 @@ impl Bucket {
     }
 
     /// Puts batches back to be stamped anew, before all others.
-    pub(super) fn take_back(&mut self, batches: Vec<Held>) {
+    pub(super) fn take_back(&mut self, batches: Vec<Held>, env: &mut Env<'_>) {
+        env.sink.counters.fired.rule_if(12, !batches.is_empty());
         for held in batches.into_iter().rev() {
             self.returned.push_front(held);
         }

@@ -27,6 +27,7 @@ impl Bucket {
 
     /// The floor is not in the log and never will be.
     fn settle_hole(&mut self, env: &mut Env<'_>) -> bool {
+        env.sink.counters.fired.rule(13);
         let no_wait = mutated(env, Mutation::InPlaceWithoutWaiting);
         let restamp = mutated(env, Mutation::RestampAmbiguous);
         let fence = !restamp && !no_wait && self.rest().any(|slot| slot.ambiguous);
@@ -41,7 +42,7 @@ impl Bucket {
                 back.push(slot.held);
             }
         }
-        self.take_back(back);
+        self.take_back(back, env);
         if fence {
             // No copy behind the hole can ever be appended, but some may still be under way: they
             // keep their stamps, the batches get others.
@@ -58,6 +59,7 @@ impl Bucket {
             return false;
         }
         if self.upward == Once::NotYet {
+            env.sink.counters.fired.rule(14);
             self.upward = Once::Until(env.now + env.config.request_deadline);
             // Probes refused before the floor was doomed are no news about it.
             self.slots.iter_mut().for_each(|slot| slot.probe_rejected = false);
@@ -87,6 +89,7 @@ impl Bucket {
                 Once::Over => {}
             }
         }
+        env.sink.counters.fired.rule(11);
         self.give_up(|c| &mut c.rotations_broken, env);
         true
     }
@@ -103,7 +106,7 @@ impl Bucket {
                 back.push(slot.held);
             }
         }
-        self.take_back(back);
+        self.take_back(back, env);
         self.end_session(counter, env);
     }
 

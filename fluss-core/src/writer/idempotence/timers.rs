@@ -102,6 +102,8 @@ impl IdempotenceManager {
     /// are the queue's to complete.
     pub(crate) fn handle_bucket_gone(&mut self, cx: &mut Cx<'_>, key: BucketKey, error: &Error) {
         let Some(mut bucket) = self.buckets.remove(&key) else { return };
+        // After an abort it is the close that ends the batches.
+        self.sink.counters.fired.rule_if(21, !self.closed && !bucket.is_idle());
         if let Some(at) = bucket.timer {
             self.timers.remove(&(at, key));
         }
@@ -127,6 +129,7 @@ impl Bucket {
         let returned = std::mem::take(&mut self.returned);
         for held in returned {
             if held.is_late(now) {
+                env.sink.counters.fired.rule(15);
                 env.finish_not_written(held, Some(Doom::Deadline));
             } else {
                 self.returned.push_back(held);
@@ -143,6 +146,7 @@ impl Bucket {
         self.late = late;
         for i in 0..self.slots.len() {
             if self.slots[i].doomed.is_none() && self.slots[i].held.is_late(now) {
+                env.sink.counters.fired.rule(15);
                 self.doom(i, Doom::Deadline);
             }
         }
@@ -169,12 +173,14 @@ impl Bucket {
         if let (Some((_, Some(known))), (_, Some(new))) = (known, new)
             && new < known
         {
+            env.sink.counters.fired.rule(22);
             return false;
         }
         self.leader = Some(new);
         let moved = known.is_none_or(|known| known != new);
         let elsewhere = known.is_some_and(|known| known.0 != new.0);
         if elsewhere && self.opens().next().is_some() {
+            env.sink.counters.fired.rule(22);
             self.moved_until = Some(env.now + env.config.moved_grace);
         }
         if moved {

@@ -1,0 +1,162 @@
+//! The simulator: a seed is a cluster, a client, a day's work and everything that goes wrong.
+//!
+//! The real [`Client`](crate::Client) writes to the real [fake cluster](super::cluster) over a
+//! simulated network, in virtual time: real bytes, no sockets, no threads, no clock. One seed
+//! decides the servers, tables and buckets, the settings, what the application does, and the
+//! faults. While it runs, a checker watches the stamps in the bytes that leave, what the leaders
+//! append, and the outcomes; the same seed replays byte for byte.
+//!
+//! ```
+//! use fluss_core::testing::sim::{Options, run};
+//! let run = run(7, &Options::default());
+//! assert_eq!(run.violation, None);
+//! ```
+//!
+//! First everything goes wrong at once: that is about safety. Then all faults end: from there on
+//! every batch must reach its outcome within its bound, flushes and the close must end, and no byte
+//! of the memory budget may be left in use.
+//!
+//! # What is checked
+//!
+//! | rule | what it says | where it is looked for |
+//! |---|---|---|
+//! | I1 | no batch is in a log twice | each append; the logs at the end |
+//! | I2 | a batch told as written is in the log, where it was told | each outcome; the end |
+//! | I3 | a batch told as not written never was and never will be | outcomes, appends, the end |
+//! | I4 | batches of one handle keep their order in a bucket | the end |
+//! | I5 | each batch ends once, within its bound; flush and close end | outcomes, the end |
+//! | I6 | no more batches of a bucket under way than allowed | windows, each step |
+//! | I7 | the stamps of a writer id begin at 0 and have no gap | each request |
+//! | I8 | a stamp in use means one batch | each request, each append |
+//! | I9 | a copy bears the writer id of its bucket's session | each request |
+//! | I10 | no session takes an id that was used in its bucket | windows, each step |
+//! | I11 | a batch changes its stamp only when no copy of the old one can count | each request |
+//! | I12 | the floor of a session never goes back | windows, each step |
+//! | I13 | a commit that was concluded is true | each outcome |
+//! | I14 | an outcome is unknown only where it could not be known | each outcome |
+//! | I15 | what can be survived is: every batch is written | the end, seeds with such faults |
+//! | I16 | a batch behind the floor is sent once a generation; runs end | each request |
+//! | I17 | a second answer changes nothing | each answer |
+//! | I18 | a request has one batch for a bucket, a batch one open copy | each request |
+//! | I19 | an answer changes its own buckets' sessions only | each answer |
+//! | I20 | no copy of a writer with idempotence is without stamp | each request |
+//! | I21 | all lower copies are ahead on the same connection | each request |
+//! | I22 | the budget is held for batches without outcome, and returned | each step, the end |
+//! | I23 | a flush ends after every batch opened before it | each flush |
+//! | I24 | no batch is sent to another table than its own | each request |
+//! | I25 | a bucket begins no two sessions within 100 ms | windows, each step |
+//!
+//! Some faults excuse something: what a server loses after it acknowledged it need not be found,
+//! tables that were dropped keep nothing, and acks 0 and 1 promise nothing about leaders that fail.
+//! Copies never outlive the servers' memory of their writer, as the rules assume.
+//!
+//! # What must come up
+//!
+//! A rule of the writers that never decides anything is not tested, so [`Totals`] counts in how
+//! many seeds each of them did, and each kind of fault; what comes up in less than one seed of a
+//! thousand fails the whole series, as do averages that are too low.
+//!
+//! | rule | decided something when |
+//! |---|---|
+//! | R3 | the window was full while more batches waited |
+//! | R4 | a success proved lower batches, too |
+//! | R5 | an answer came to a copy that was closed, and was ignored |
+//! | R6 | an answer was not a success and had to be classified |
+//! | R7 | a batch was sent again under its stamp |
+//! | R8 | the generation gate held a refused batch back |
+//! | R9 | the lowest batch was refused for its sequence, stale or genuine |
+//! | R10 | a batch behind a refused floor was probed |
+//! | R11 | a session ended as the server had lost its state |
+//! | R12 | batches lost their stamp and went back to the queue |
+//! | R13 | a hole was closed, in place or by a fence |
+//! | R14 | a fatal answer was asked for again, or the outcome of a doomed batch searched for |
+//! | R15 | a stamped batch reached its deadline |
+//! | R16 | the request deadline closed a connection with writes on it |
+//! | R17 | a bucket began another session |
+//! | R18 | a session ended for being idle |
+//! | R19 | a session ended for its sequences being used up |
+//! | R20 | no writer id was to be had |
+//! | R21 | a table was gone with batches under way |
+//! | R22 | an older leader was ignored, or copies were open at a former one |
+
+mod app;
+mod check;
+mod net;
+mod plan;
+mod stats;
+#[cfg(test)]
+mod tests;
+mod trouble;
+mod watch;
+mod wire;
+mod world;
+
+pub use check::Violation;
+pub use stats::{Oddity, Seed, Thing, Totals};
+
+use super::cluster::Bug;
+use crate::client::Client;
+use crate::ids::WriterKey;
+
+/// How much happens in a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Profile {
+    /// Some 25 batches, one to three servers: many thousands of seeds in seconds.
+    #[default]
+    Short,
+    /// Hundreds of batches on three servers and two tables.
+    Long,
+}
+
+/// What a run does besides what its seed says.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// How much happens.
+    pub profile: Profile,
+    /// Records what happens as text. Off by default, as it costs more than the run.
+    pub trace: bool,
+    /// Sums up every byte exchanged and every outcome in [`Run::digest`].
+    pub digest: bool,
+    /// Makes the servers lie once, after so many batches, to show that the checks notice.
+    pub bug: Option<(u64, Bug)>,
+    #[cfg(test)]
+    pub(crate) mutation: Option<crate::writer::idempotence::Mutation>,
+}
+
+impl Options {
+    #[cfg(test)]
+    fn mutate(&self, client: &mut Client, writer: WriterKey) {
+        if let Some(mutation) = self.mutation {
+            client.mutate(writer, mutation);
+        }
+    }
+
+    #[cfg(not(test))]
+    fn mutate(&self, _: &mut Client, _: WriterKey) {}
+}
+
+/// What came of a run.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// The first rule that was broken.
+    pub violation: Option<Violation>,
+    /// What happened.
+    pub seed: Seed,
+    /// What happened in words, if that was asked for.
+    pub trace: Vec<String>,
+    /// A number for the whole exchange, if that was asked for.
+    pub digest: u64,
+}
+
+/// Runs a seed to its end, or to the first broken rule.
+#[must_use]
+pub fn run(seed: u64, options: &Options) -> Run {
+    world::World::new(seed, options).run()
+}
+
+/// The command that replays a seed with its trace.
+#[must_use]
+pub fn replay_command(seed: u64, profile: Profile) -> String {
+    let long = if profile == Profile::Long { " --long" } else { "" };
+    format!("cargo run --release -p fluss-tools --bin fluss-sim -- --seed {seed}{long} --trace")
+}

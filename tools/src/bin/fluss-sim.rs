@@ -1,0 +1,170 @@
+//! Runs the simulator over many seeds, or replays one.
+
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use fluss_core::testing::sim::{Options, Profile, Totals, Violation, replay_command, run};
+
+const USAGE: &str = "\
+fluss-sim [--seeds N] [--first N] [--long] [--jobs N]
+fluss-sim --seed N [--long] [--trace]
+
+Runs the client against the fake cluster in virtual time, with everything going wrong, and checks
+the rules of exactly-once writing. Each seed is one run and can be replayed.
+
+  --seeds N   how many seeds to run (default 100000)
+  --first N   the first of them (default 0)
+  --long      runs of hundreds of batches on three servers instead of short ones
+  --jobs N    threads (default: one for each processor)
+  --seed N    run this seed only, and sum up its exchange in a number
+  --trace     with --seed: print what happens
+  -h, --help  this text
+
+Exit codes: 0 no rule was broken, 1 one was, or rules and faults came up too rarely, 2 wrong usage.
+";
+
+/// Seeds a thread takes at a time.
+const CHUNK: u64 = 64;
+
+struct Arguments {
+    profile: Profile,
+    first: u64,
+    seeds: u64,
+    jobs: u64,
+    seed: Option<u64>,
+    trace: bool,
+}
+
+fn main() -> ExitCode {
+    match parse(lexopt::Parser::from_env()) {
+        Ok(None) => {
+            print!("{USAGE}");
+            ExitCode::SUCCESS
+        }
+        Ok(Some(arguments)) => match arguments.seed {
+            Some(seed) => replay(seed, &arguments),
+            None => run_all(&arguments),
+        },
+        Err(error) => {
+            eprintln!("fluss-sim: {error}\nSee fluss-sim --help.");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn parse(mut parser: lexopt::Parser) -> Result<Option<Arguments>, lexopt::Error> {
+    use lexopt::prelude::*;
+    let jobs = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
+    let mut arguments = Arguments {
+        profile: Profile::Short,
+        first: 0,
+        seeds: 100_000,
+        jobs,
+        seed: None,
+        trace: false,
+    };
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("seeds") => arguments.seeds = parser.value()?.parse()?,
+            Long("first") => arguments.first = parser.value()?.parse()?,
+            Long("jobs") => arguments.jobs = parser.value()?.parse()?,
+            Long("seed") => arguments.seed = Some(parser.value()?.parse()?),
+            Long("long") => arguments.profile = Profile::Long,
+            Long("trace") => arguments.trace = true,
+            Short('h') | Long("help") => return Ok(None),
+            other => return Err(other.unexpected()),
+        }
+    }
+    if arguments.jobs == 0 || arguments.seeds == 0 {
+        return Err("--jobs and --seeds must be above 0".into());
+    }
+    if arguments.trace && arguments.seed.is_none() {
+        return Err("--trace goes with --seed".into());
+    }
+    Ok(Some(arguments))
+}
+
+fn replay(seed: u64, arguments: &Arguments) -> ExitCode {
+    let mut options = Options { profile: arguments.profile, ..Options::default() };
+    (options.digest, options.trace) = (true, arguments.trace);
+    let run = run(seed, &options);
+    for line in &run.trace {
+        println!("{line}");
+    }
+    println!("seed {seed}: exchange {:016x}, {:?}", run.digest, run.seed);
+    match run.violation {
+        None => ExitCode::SUCCESS,
+        Some(Violation { invariant, text, .. }) => {
+            println!("{invariant} is broken: {text}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs all seeds, on several threads, up to the first broken rule.
+fn run_all(arguments: &Arguments) -> ExitCode {
+    let Arguments { profile, first, seeds, jobs, .. } = *arguments;
+    let end = first.saturating_add(seeds);
+    let next = AtomicU64::new(first);
+    let totals = Mutex::new(Totals::new(profile));
+    let broken: Mutex<Option<(u64, Violation)>> = Mutex::new(None);
+    let start = Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..jobs {
+            scope.spawn(|| work(profile, end, &next, &totals, &broken));
+        }
+    });
+    let seconds = start.elapsed().as_secs_f64();
+    let totals = totals.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let rate = totals.seeds as f64 / seconds;
+    print!("{totals}");
+    println!("{seconds:.1} s on {jobs} threads: {:.0} seeds a second on each", rate / jobs as f64);
+    let broken = broken.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    if let Some((seed, violation)) = broken {
+        println!("seed {seed}: {} is broken: {}", violation.invariant, violation.text);
+        println!("replay: {}", replay_command(seed, profile));
+        return ExitCode::FAILURE;
+    }
+    let shortcomings = totals.shortcomings();
+    for text in &shortcomings {
+        println!("too little happened: {text}");
+    }
+    if !shortcomings.is_empty() {
+        return ExitCode::FAILURE;
+    }
+    println!("no rule was broken");
+    ExitCode::SUCCESS
+}
+
+fn work(
+    profile: Profile,
+    end: u64,
+    next: &AtomicU64,
+    totals: &Mutex<Totals>,
+    broken: &Mutex<Option<(u64, Violation)>>,
+) {
+    let options = Options { profile, ..Options::default() };
+    let mut own = Totals::new(profile);
+    loop {
+        let from = next.fetch_add(CHUNK, Ordering::Relaxed);
+        if from >= end {
+            break;
+        }
+        for seed in from..end.min(from + CHUNK) {
+            let run = run(seed, &options);
+            own.add(&run.seed);
+            if let Some(violation) = run.violation {
+                // The others stop after what they have begun; the lowest seed is reported.
+                next.store(end, Ordering::Relaxed);
+                let mut broken = broken.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                if broken.as_ref().is_none_or(|(other, _)| seed < *other) {
+                    *broken = Some((seed, violation));
+                }
+                break;
+            }
+        }
+    }
+    totals.lock().unwrap_or_else(std::sync::PoisonError::into_inner).join(&own);
+}
