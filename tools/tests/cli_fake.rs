@@ -283,30 +283,56 @@ fn an_interrupted_follower_ends_cleanly_with_130() {
 }
 
 #[test]
+#[cfg(unix)]
+fn a_command_that_waits_for_a_silent_server_is_interrupted_at_once() {
+    use std::net::{Ipv4Addr, TcpListener};
+    use std::time::{Duration, Instant};
+
+    use rustix::process::{Pid, Signal, kill_process};
+
+    let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let address = silent.local_addr().expect("its address").to_string();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_fluss"))
+        .args(["ping", "-b", &address])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    // It is connected, and nobody will ever answer.
+    let (_connection, _) = silent.accept().expect("a connection");
+    let since = Instant::now();
+    kill_process(Pid::from_child(&child), Signal::INT).expect("it is still there");
+    assert_eq!(child.wait().expect("it ends").code(), Some(130));
+    // The limit for connecting is 10 s.
+    assert!(since.elapsed() < Duration::from_secs(5), "{:?}", since.elapsed());
+}
+
+#[test]
 fn wrong_usage_is_told_apart_from_failed_work() {
     let fake = Fake::with_tables();
-    for arguments in [
-        &["consume", "shop.events", "--from=earliest", "--bucket=0", "--offset=1"][..],
-        &["consume", "events"],
-        &["nonsense"],
-        &["create", "shop.t", "--column=id NUMBER"],
-        &["ping", "-c", "client.writer.ack=1"],
-        &["ping", "--user", "ada"],
-        &["ping", "-b", "nowhere"],
+    for (arguments, named) in [
+        (&["consume", "shop.events", "--from=earliest", "--bucket=0", "--offset=1"][..], "--from"),
+        (&["consume", "events"], "events"),
+        (&["nonsense"], "nonsense"),
+        (&["create", "shop.t", "--column=id NUMBER"], "NUMBER"),
+        (&["ping", "-c", "client.writer.ack=1"], "client.writer.acks"),
+        (&["ping", "--user", "ada"], "--password"),
+        (&["ping", "-b", "nowhere"], "nowhere"),
     ] {
         let ran = fake.run(arguments, "");
         assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{arguments:?}: {ran:?}");
-        assert!(ran.stderr.starts_with("fluss: "), "{arguments:?}: {ran:?}");
+        let says_what = ran.stderr.starts_with("fluss: ") && ran.stderr.contains(named);
+        assert!(says_what, "{arguments:?}: {ran:?}");
     }
-    for arguments in [
-        &["produce", "shop.nothing"][..],
-        &["lookup", "shop.events"],
-        &["consume", "shop.events", "--columns=nope"],
-        &["produce", "shop.events", "--delete"],
+    for (arguments, named) in [
+        (&["produce", "shop.nothing"][..], "shop.nothing"),
+        (&["lookup", "shop.events"], "shop.events"),
+        (&["consume", "shop.events", "--columns=nope"], "nope"),
+        (&["produce", "shop.events", "--delete"], "shop.events"),
     ] {
         let ran = fake.run(arguments, "");
         assert_eq!(ran.code, Some(1), "{arguments:?}: {ran:?}");
-        assert!(!ran.stderr.is_empty(), "{arguments:?}");
+        assert!(ran.stderr.contains(named), "{arguments:?}: {ran:?}");
     }
     let noted = fake.run(&["databases", "-c", "netty.client.num-network-threads=2"], "");
     assert_eq!(noted.code, Some(0));

@@ -34,20 +34,21 @@ impl Stopwatch {
 /// Runs what the arguments say and prints CPU and wall time.
 pub fn run() -> Result<(), Failure> {
     let args: Vec<String> = std::env::args().skip(2).collect();
-    let [side, variant, threads, rows, bootstrap, table] = &args[..] else {
-        return Err("client SIDE VARIANT THREADS ROWS BOOTSTRAP TABLE".into());
+    let [side, variant, threads, rows, settings, bootstrap, table] = &args[..] else {
+        return Err("client SIDE VARIANT THREADS ROWS SETTINGS BOOTSTRAP TABLE".into());
     };
     let plan = Plan {
         side: side.parse()?,
         variant: variant.parse()?,
         threads: threads.parse()?,
         rows: rows.parse()?,
+        settings: settings.parse()?,
         bootstrap: bootstrap.clone(),
         table: table.clone(),
     };
     let cost = match plan.side {
-        Side::Ours => ours::run(&plan)?,
         Side::Theirs => theirs::run(&plan)?,
+        Side::Ours | Side::Smol | Side::Blocking => ours::run(&plan)?,
     };
     println!("{} {}", cost.cpu, cost.wall);
     Ok(())
@@ -59,6 +60,7 @@ pub fn spawn(plan: &Plan) -> Result<Cost, Failure> {
         .arg("client")
         .args([plan.side.to_string(), plan.variant.to_string()])
         .args([plan.threads.to_string(), plan.rows.to_string()])
+        .arg(plan.settings.to_string())
         .args([&plan.bootstrap, &plan.table])
         .stderr(std::process::Stdio::inherit())
         .output()?;

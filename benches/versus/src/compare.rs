@@ -2,15 +2,17 @@
 
 use crate::Failure;
 use crate::client::spawn;
-use crate::plan::{Codec, Cost, Plan, Side, Variant, WARM_UP};
+use crate::plan::{Codec, Cost, Plan, Settings, Side, Variant, WARM_UP};
 use crate::server::Server;
 use crate::tables::Tables;
 
 const USAGE: &str = "\
 usage: fluss-versus [--rows N] [--rounds N] [--bootstrap HOST:PORT] [--only VARIANT] [--threads N]
+       fluss-versus --main-job [--rows N] [--rounds N]
 
 Without --bootstrap both sides write to an acknowledging server of this program, and CPU time per
 row counts; with it, to that cluster, and wall time counts. VARIANT: append, append-all, upsert.
+With --main-job: on a real cluster that is started for it, with default settings, on all runtimes.
 Ends with 1 if a bound is missed or a count is wrong.";
 
 struct Options {
@@ -96,6 +98,7 @@ impl Place {
             variant: case.variant,
             threads: case.threads,
             rows,
+            settings: Settings::Equal,
             bootstrap: self.bootstrap.clone(),
             table: table.clone(),
         };

@@ -1,15 +1,17 @@
-//! This client on tokio, with the same settings.
+//! This client, on tokio, on smol, or blocking.
 
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use fluss_tokio::config::{Config, WriterConfig};
-use fluss_tokio::{AppendWriter, Table, Ticket, UpsertWriter, row};
+use fluss_tokio::{AppendWriter, Fluss, Table, Ticket, UpsertWriter, row};
+
+use tokio::runtime::{Builder, Runtime};
 
 use crate::Failure;
 use crate::client::Stopwatch;
-use crate::plan::{self, Cost, Plan, Variant};
+use crate::plan::{self, Cost, Plan, Settings, Side, Variant};
 use crate::rows::{Rows, Values};
 
 enum Writer {
@@ -19,12 +21,14 @@ enum Writer {
 }
 
 impl Writer {
-    fn open(table: &Table, variant: Variant) -> Result<Self, Failure> {
+    fn open(table: &Table, plan: &Plan) -> Result<Self, Failure> {
         let mut config = WriterConfig::default();
-        config.batch_bytes = plan::BATCH_BYTES;
-        config.linger = plan::LINGER;
-        config.max_in_flight = plan::IN_FLIGHT;
-        Ok(match variant {
+        if plan.settings == Settings::Equal {
+            config.batch_bytes = plan::BATCH_BYTES;
+            config.linger = plan::LINGER;
+            config.max_in_flight = plan::IN_FLIGHT;
+        }
+        Ok(match plan.variant {
             Variant::Append => Self::Append(table.appender().config(config).build()?),
             Variant::AppendAll => Self::AppendAll(table.appender().config(config).build()?),
             Variant::Upsert => Self::Upsert(table.upserter().config(config).build()?),
@@ -89,14 +93,27 @@ fn acknowledged(kept: Vec<Ticket>) -> Result<(), Failure> {
     Ok(())
 }
 
+/// A client on this side's runtime, and the runtime if somebody has to keep it.
+fn start(side: Side, config: Config) -> Result<(Fluss, Option<Runtime>), Failure> {
+    Ok(match side {
+        Side::Smol => (smol::block_on(fluss_smol::start(config))?, None),
+        Side::Blocking => (fluss_embedded::start(config)?, None),
+        Side::Ours | Side::Theirs => {
+            let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+            (runtime.block_on(fluss_tokio::start(config))?, Some(runtime))
+        }
+    })
+}
+
 /// Runs the plan.
 pub fn run(plan: &Plan) -> Result<Cost, Failure> {
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let config = Config::new(&plan.bootstrap)?.memory_limit(plan::MEMORY as u64);
-    let fluss = runtime.block_on(fluss_tokio::start(config))?;
+    let mut config = Config::new(&plan.bootstrap)?.seed(fluss_tokio::random_seed());
+    if plan.settings == Settings::Equal {
+        config = config.memory_limit(plan::MEMORY as u64);
+    }
+    let (fluss, _runtime) = start(plan.side, config)?;
     let table = fluss.table(&plan.table).wait()?;
-    let first = Writer::open(&table, plan.variant)?;
+    let first = Writer::open(&table, plan)?;
     let mut writers: Vec<Writer> = (1..plan.threads).map(|_| first.another()).collect();
     writers.push(first);
     let rows = Arc::new(Rows::new());

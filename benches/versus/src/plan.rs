@@ -51,8 +51,12 @@ macro_rules! words {
 words! {
     /// Who writes.
     Side {
-        /// This client.
+        /// This client on tokio.
         Ours = "ours",
+        /// This client on smol.
+        Smol = "ours-smol",
+        /// This client with its own thread and no runtime.
+        Blocking = "ours-blocking",
         /// fluss-rs.
         Theirs = "fluss-rs",
     }
@@ -77,6 +81,18 @@ words! {
         None = "NONE",
         /// ZSTD, level 3.
         Zstd = "ZSTD",
+        /// What the server takes if nothing is said.
+        Default = "default",
+    }
+}
+
+words! {
+    /// The settings of both sides.
+    Settings {
+        /// The ones above, the same on both sides.
+        Equal = "equal",
+        /// Each side's own defaults.
+        Own = "own",
     }
 }
 
@@ -88,6 +104,7 @@ pub struct Plan {
     pub threads: u64,
     /// Rows of all threads together.
     pub rows: u64,
+    pub settings: Settings,
     pub bootstrap: String,
     pub table: String,
 }

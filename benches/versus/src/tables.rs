@@ -49,12 +49,14 @@ impl Tables {
             Variant::Upsert => columns.primary_key(["id"])?.build()?,
             _ => columns.build()?,
         };
-        let descriptor = TableDescriptor::builder()
+        let mut descriptor = TableDescriptor::builder()
             .schema(schema)
             .distributed_by(Some(BUCKETS), Vec::new())
-            .property("table.log.arrow.compression.type", codec.to_string())
-            .property("table.replication.factor", "1")
-            .build()?;
+            .property("table.replication.factor", "1");
+        if codec != Codec::Default {
+            descriptor = descriptor.property("table.log.arrow.compression.type", codec.to_string());
+        }
+        let descriptor = descriptor.build()?;
         let admin = self.connection.get_admin()?;
         self.runtime.block_on(admin.create_table(&path(&name)?, &descriptor, false))?;
         let deadline = Instant::now() + PATIENCE;

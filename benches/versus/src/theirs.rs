@@ -11,7 +11,7 @@ use fluss::row::GenericRow;
 
 use crate::Failure;
 use crate::client::Stopwatch;
-use crate::plan::{self, Cost, Plan, Variant};
+use crate::plan::{self, Cost, Plan, Settings, Variant};
 use crate::rows::{Rows, Values};
 
 enum Writer {
@@ -36,9 +36,12 @@ impl Writer {
     }
 }
 
-fn config(bootstrap: &str) -> Config {
+fn config(plan: &Plan) -> Config {
     let mut config = Config::default();
-    config.bootstrap_servers = bootstrap.to_owned();
+    config.bootstrap_servers = plan.bootstrap.clone();
+    if plan.settings == Settings::Own {
+        return config;
+    }
     config.writer_acks = "all".to_owned();
     config.writer_batch_size = plan::BATCH_BYTES as i32;
     config.writer_dynamic_batch_size_enabled = false;
@@ -90,7 +93,7 @@ async fn acknowledged(writer: &Writer, kept: Vec<WriteResultFuture>) -> Result<(
 pub fn run(plan: &Plan) -> Result<Cost, Failure> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let connection = runtime.block_on(FlussConnection::new(config(&plan.bootstrap)))?;
+    let connection = runtime.block_on(FlussConnection::new(config(plan)))?;
     let table = runtime.block_on(connection.get_table(&path(&plan.table)?))?;
     let _context = runtime.enter();
     let mut writers = Vec::new();

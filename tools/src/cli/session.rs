@@ -47,11 +47,12 @@ pub(crate) fn settings(args: &Args) -> Result<Settings> {
 }
 
 impl Session {
-    /// Connects.
+    /// Connects, until a signal comes.
     pub(crate) fn open(args: &Args, interrupted: Arc<AtomicBool>) -> Result<Self> {
         let settings = settings(args)?;
         let config = settings.client.clone().seed(fluss_embedded::random_seed());
-        let fluss = fluss_embedded::start(config)?;
+        let fluss = fluss_embedded::open(config)?;
+        wait(fluss.ready(), &interrupted)??;
         Ok(Self { fluss, settings, interrupted, quiet: args.has("quiet") })
     }
 
