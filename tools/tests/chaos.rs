@@ -1,4 +1,4 @@
-//! Rounds of faults on a real cluster. The command `fluss-chaos` plays more of them, and other ones.
+//! Rounds of faults on a real cluster. The command `fluss-chaos` plays more of them, and others.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -102,9 +102,12 @@ mod tests {
     #[test]
     fn only_a_truncation_of_the_bucket_below_the_row_is_an_excuse() {
         let text = "\
-            12:00:00,000 INFO  LogTablet - Truncating to offset 40 for bucket TableBucket{tableId=7, bucket=1}\n\
-            12:00:00,000 INFO  LogTablet - Truncating to offset 10 for bucket TableBucket{tableId=8, bucket=2}\n\
-            12:00:00,000 INFO  LogTablet - Truncate to 5 for bucket TableBucket{tableId=7, bucket=3} has no \
+            12:00:00,000 INFO  LogTablet - Truncating to offset 40 for bucket \
+            TableBucket{tableId=7, bucket=1}\n\
+            12:00:00,000 INFO  LogTablet - Truncating to offset 10 for bucket \
+            TableBucket{tableId=8, bucket=2}\n\
+            12:00:00,000 INFO  LogTablet - Truncate to 5 for bucket \
+            TableBucket{tableId=7, bucket=3} has no \
             effect as the largest offset in the log is 5.\n";
         let lost = |bucket, offset| Lost { bucket, offset };
         let rows = [
