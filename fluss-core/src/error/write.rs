@@ -96,9 +96,15 @@ impl From<Error> for WriteFailure {
 impl fmt::Display for WriteFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.error.fmt(f)?;
-        for (index, attempt) in self.attempts.iter().enumerate() {
-            let before = if index == 0 { " (attempts: " } else { "; " };
-            write!(f, "{before}{attempt}")?;
+        // A server that says the same over and over is quoted once.
+        for (index, run) in self.attempts.chunk_by(Attempt::is_like).enumerate() {
+            f.write_str(if index == 0 { " (attempts: " } else { "; " })?;
+            if let [first, .., last] = run {
+                write!(f, "{} times from {:.1?} on, at last ", run.len(), first.after)?;
+                last.fmt(f)?;
+            } else {
+                run.iter().try_for_each(|only| only.fmt(f))?;
+            }
         }
         if self.attempts.is_empty() { Ok(()) } else { f.write_str(")") }
     }
@@ -116,6 +122,13 @@ pub struct Attempt {
     pub sequence: Option<i32>,
     /// How it ended.
     pub end: AttemptEnd,
+}
+
+impl Attempt {
+    /// Whether the other one tells nothing new but its time.
+    fn is_like(&self, other: &Self) -> bool {
+        (self.server, self.sequence, &self.end) == (other.server, other.sequence, &other.end)
+    }
 }
 
 impl fmt::Display for Attempt {
@@ -182,13 +195,18 @@ mod tests {
         };
         let error = WriteError::OutcomeUnknown(last.into());
         assert_eq!((error.code(), error.attempts().len()), (None, 0));
-        let chain = vec![attempt(5, refused), attempt(1500, AttemptEnd::Lost(lost))];
+        let chain = vec![
+            attempt(2, refused.clone()),
+            attempt(3, refused.clone()),
+            attempt(5, refused),
+            attempt(1500, AttemptEnd::Lost(lost)),
+        ];
         let error = error.with_attempts(chain);
         assert_eq!(error.code(), Some(ErrorCode(12)));
         let text = error.to_string();
         for part in [
             "outcome unknown: write to table 1 bucket 0: no answer within 120000 ms",
-            "(attempts: after 5.0ms, tablet server 1, sequence 7: ",
+            "(attempts: 3 times from 2.0ms on, at last after 5.0ms, tablet server 1, sequence 7: ",
             ": not the leader; after 1.5s, tablet server 1, sequence 7: no answer: ",
             "closed by the server)",
         ] {
