@@ -28,7 +28,7 @@ pub(super) struct Link {
     /// Nothing goes up before this moment: the client is gone, its requests are not.
     held: Instant,
     /// Whatever else the client sends is lost.
-    pub(super) cut_up: bool,
+    cut_up: bool,
     /// Answers on their way; None is the end of the connection.
     down: VecDeque<Option<Bytes>>,
     down_at: Instant,
@@ -167,10 +167,10 @@ impl World {
     pub(super) fn break_off(&mut self, link: usize) {
         let wait = self.pause(20_000);
         let entry = &mut self.links[link];
+        entry.cut_up = true;
         if !entry.open || entry.cut_down {
             return;
         }
-        entry.cut_up = true;
         entry.cut_down = true;
         entry.down.push_back(None);
         entry.down_at = entry.down_at.max(self.now + wait);

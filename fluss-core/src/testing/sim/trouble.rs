@@ -13,7 +13,9 @@ const LEFT: u64 = 4;
 impl World {
     /// The next trouble of the plan.
     pub(super) fn trouble(&mut self) {
-        let Some((_, trouble)) = self.plan.troubles.get(self.next_trouble).copied() else { return };
+        let next = self.plan.troubles.get(self.next_trouble).copied();
+        // A pause may bring the end of all faults forward.
+        let Some((_, trouble)) = next.filter(|_| !self.healed) else { return };
         self.next_trouble += 1;
         self.watch.note(self.now, || format!("trouble: {trouble:?}"));
         self.strike(trouble);

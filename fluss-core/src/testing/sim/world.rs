@@ -338,9 +338,6 @@ impl World {
         self.cluster.set_faults(Faults::new(seed));
         let servers: Vec<ServerId> = self.cluster.servers().collect();
         servers.into_iter().for_each(|server| self.cluster.start(server));
-        for link in &mut self.links {
-            link.cut_up = false;
-        }
         self.forget_waiters();
         match self.plan.end {
             End::Flush | End::Abort => {
