@@ -24,6 +24,10 @@ use crate::time::Duration;
 /// let error = WriteError::NotWritten(Error::Closed("client").into());
 /// assert!(is_safe_to_repeat(&error) && error.code().is_none());
 /// ```
+///
+/// # What an answer means
+///
+#[doc = include_str!("../writer/retry/verdicts.md")]
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WriteError {

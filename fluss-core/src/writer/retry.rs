@@ -1,36 +1,8 @@
 //! What an answer to one copy of a batch means, as a pure table.
 //!
-//! The question is not whether an error is "retriable" but whether it can follow an append. The
-//! class of a code is the same for `ProduceLog` and `PutKv`: a code that one of them never sends
-//! has no producer there, and the two share the append path that decides about the others.
+//! The table is printed in the documentation of [`WriteError`](crate::WriteError) too.
 //!
-//! | class | codes | this copy |
-//! |---|---|---|
-//! | committed | success, 32 | is in the log |
-//! | sequence | 31, 33 | was not appended: its sequence is not the next one |
-//! | transient | 29, 70 | was not appended; wait |
-//! | throttled | 72 | was not appended; leave the bucket alone for the full window |
-//! | limited | 3, 14 (3 answers), 9 (5, with a refresh) | not appended; fatal when it persists |
-//! | fatal | 2, 13, 18, 20, 35, 46, 48, 57, 74 | was not appended and will not be |
-//! | ambiguous | every other code, no answer | may or may not have been appended |
-//! | not sent | nothing left the client | was not appended |
-//!
-//! A rejection says nothing about other copies of the same batch, so what is done also depends on
-//! the batch. The first row that matches counts:
-//!
-//! | class | batch | verdict |
-//! |---|---|---|
-//! | committed | any | `Commit` |
-//! | any other | doomed already | `Close` |
-//! | sequence | copy was a probe | `ProbeRejected` |
-//! | sequence | lowest open one, sent when it was that already | `Genuine` |
-//! | sequence | any other | `Resend` |
-//! | fatal, limited without tries | no ambiguous copy | `Fail` |
-//! | fatal, limited without tries | ambiguous copy, confirmations left | `Confirm` |
-//! | fatal, limited without tries | ambiguous copy, none left | `Fail` |
-//! | not sent | any | `Retry` |
-//! | transient, throttled, limited, ambiguous | retries left | `Retry` |
-//! | transient, throttled, limited, ambiguous | none left | `GiveUp` |
+#![doc = include_str!("retry/verdicts.md")]
 
 use fluss_proto::ErrorCode;
 

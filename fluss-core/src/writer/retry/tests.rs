@@ -128,23 +128,91 @@ fn every_code_has_the_class_of_what_the_server_did_before_it_sent_it() {
     }
 }
 
+/// The cells of each row of a documented table, by the names of its columns.
+fn rows(header: &str) -> Vec<Vec<&'static str>> {
+    let lines = include_str!("verdicts.md").lines().skip_while(|line| *line != header).skip(2);
+    let table = lines.take_while(|line| line.starts_with('|'));
+    table.map(|line| line.trim_matches('|').split('|').map(str::trim).collect()).collect()
+}
+
 #[test]
-fn the_documentation_shows_the_table_that_is_checked_here() {
-    let source = include_str!("../retry.rs");
-    let rows = [
-        "committed | any | `Commit`",
-        "any other | doomed already | `Close`",
-        "sequence | copy was a probe | `ProbeRejected`",
-        "sequence | lowest open one, sent when it was that already | `Genuine`",
-        "sequence | any other | `Resend`",
-        "fatal, limited without tries | no ambiguous copy | `Fail`",
-        "fatal, limited without tries | ambiguous copy, confirmations left | `Confirm`",
-        "fatal, limited without tries | ambiguous copy, none left | `Fail`",
-        "not sent | any | `Retry`",
-        "transient, throttled, limited, ambiguous | retries left | `Retry`",
-        "transient, throttled, limited, ambiguous | none left | `GiveUp`",
-    ];
-    for row in rows {
-        assert!(source.contains(&format!("//! | {row} |")), "missing: {row}");
+fn the_documentation_shows_the_verdicts_that_are_checked_here() {
+    let of = |name: &str| -> Vec<Class> {
+        let class = |word: &str| match word {
+            "committed" => Class::Committed,
+            "sequence" => Class::RejectSeq,
+            "transient" => Class::RejectTransient,
+            "throttled" => Class::RejectThrottled,
+            "limited" => Class::RejectLimited(3),
+            "fatal" => Class::RejectFatal,
+            "ambiguous" => Class::Ambiguous,
+            "not sent" => Class::NotSent,
+            other => panic!("{other} is no class"),
+        };
+        match name {
+            "any other" => CLASSES.to_vec(),
+            "fatal, limited without tries" => FINAL.to_vec(),
+            names => names.split(", ").map(class).collect(),
+        }
+    };
+    let matches = |condition: &str, class: Class, v: View| {
+        // A limited refusal with tries left is not for good.
+        let spent = !matches!(class, Class::RejectLimited(_)) || !v.tries_left;
+        match condition {
+            "any" | "any other" => true,
+            "doomed already" => v.doomed,
+            "copy was a probe" => v.probe,
+            "lowest open one, sent when it was that already" => v.floor && v.sent_at_floor,
+            "no ambiguous copy" => spent && !v.ambiguous,
+            "ambiguous copy, confirmations left" => spent && v.ambiguous && v.confirms_left,
+            "ambiguous copy, none left" => spent && v.ambiguous && !v.confirms_left,
+            "retries left" => v.retries_left,
+            "none left" => !v.retries_left,
+            other => panic!("{other} is no condition"),
+        }
+    };
+    let table = rows("| class | batch | verdict |");
+    assert_eq!(table.len(), 11);
+    for class in CLASSES {
+        for bits in 0..256 {
+            let state = view(bits);
+            let row = table
+                .iter()
+                .find(|row| of(row[0]).contains(&class) && matches(row[1], class, state))
+                .unwrap_or_else(|| panic!("no row for {class:?} with {}", text(bits)));
+            let given = format!("`{:?}`", verdict(class, state));
+            assert_eq!(given, row[2], "{class:?} with {}", text(bits));
+        }
+    }
+}
+
+#[test]
+fn the_documentation_shows_the_class_of_each_code() {
+    let mut left: Vec<i32> = (-1..200).collect();
+    for row in rows("| class | codes | this copy |") {
+        let class = |code: i32| match (row[0], classify(ErrorCode(code))) {
+            ("committed", class) => class == Class::Committed,
+            ("sequence", class) => class == Class::RejectSeq,
+            ("transient", class) => class == Class::RejectTransient,
+            ("throttled", class) => class == Class::RejectThrottled,
+            ("limited", class) => matches!(class, Class::RejectLimited(_)),
+            ("fatal", class) => class == Class::RejectFatal,
+            ("ambiguous", class) => class == Class::Ambiguous,
+            (other, _) => panic!("{other} is no class of codes"),
+        };
+        if row[0] == "not sent" {
+            continue;
+        }
+        if row[0] == "ambiguous" {
+            assert!(left.iter().all(|code| class(*code)), "{left:?}");
+            continue;
+        }
+        // Success is code 0; in brackets stands how many answers of a kind a batch may get.
+        let text = row[1].replace("success", "0").replace("(3 answers)", "");
+        let text = text.replace("(5, with a refresh)", "");
+        for code in text.split(',').map(|c| c.trim().parse::<i32>().expect("a code")) {
+            assert!(class(code), "{code} is not {}", row[0]);
+            left.retain(|other| *other != code);
+        }
     }
 }
