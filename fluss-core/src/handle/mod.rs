@@ -19,6 +19,8 @@
 mod admin;
 mod append;
 mod cell;
+#[cfg(test)]
+mod cut_off_tests;
 mod driver;
 mod fluss;
 #[cfg(test)]
@@ -41,6 +43,8 @@ mod table;
 mod testkit;
 mod ticket;
 mod upsert;
+#[cfg(test)]
+mod write_tests;
 mod writer;
 
 pub use admin::{Admin, PartitionInfo, ServerInfo};

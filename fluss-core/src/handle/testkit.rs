@@ -35,16 +35,56 @@ impl Clock for TestClock {
     }
 }
 
+/// When the servers, all of them, are heard no more: after so many bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cut {
+    Never,
+    /// Connections stay, and new ones are accepted.
+    Silent(u64),
+    /// Connections end, and new ones are refused.
+    Gone(u64),
+}
+
+/// What the servers said so far, and when they stop.
+#[derive(Clone)]
+struct Wire(Arc<Mutex<(Cut, u64)>>);
+
+impl Wire {
+    /// The bytes that still arrive, of these.
+    fn pass(&self, bytes: &[u8]) -> usize {
+        let (cut, said) = &mut *lock(&self.0);
+        let left = match *cut {
+            Cut::Never => u64::MAX,
+            Cut::Silent(at) | Cut::Gone(at) => at - *said,
+        };
+        let count = left.min(bytes.len() as u64);
+        *said += count;
+        count as usize
+    }
+
+    fn is_silent(&self) -> bool {
+        let (cut, said) = *lock(&self.0);
+        cut == Cut::Silent(said)
+    }
+
+    fn is_gone(&self) -> bool {
+        let (cut, said) = *lock(&self.0);
+        cut == Cut::Gone(said)
+    }
+}
+
 struct TestNet {
     cluster: Arc<Mutex<FakeCluster>>,
     clock: TestClock,
     armed: Option<Instant>,
+    wire: Wire,
 }
 
 struct TestSocket {
     cluster: Arc<Mutex<FakeCluster>>,
     clock: TestClock,
     conn: ConnId,
+    wire: Wire,
 }
 
 impl Net for TestNet {
@@ -56,11 +96,13 @@ impl Net for TestNet {
     ) -> Pin<Box<dyn Future<Output = io::Result<TestSocket>> + Send>> {
         let mut cluster = lock(&self.cluster);
         let server = cluster.servers().find(|s| cluster.address(*s) == Some(&address));
-        let server = server.filter(|_| !address.host.ends_with(".invalid"));
+        let reached = !address.host.ends_with(".invalid") && !self.wire.is_gone();
+        let server = server.filter(|_| reached);
         let socket = server.and_then(|server| cluster.open(server)).map(|conn| TestSocket {
             cluster: Arc::clone(&self.cluster),
             clock: self.clock.clone(),
             conn,
+            wire: self.wire.clone(),
         });
         let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
         Box::pin(std::future::ready(socket.ok_or_else(refused)))
@@ -86,13 +128,20 @@ impl Socket for TestSocket {
         reader: &mut FrameReader,
     ) -> Poll<io::Result<usize>> {
         let mut cluster = lock(&self.cluster);
+        if self.wire.is_silent() {
+            return Poll::Pending;
+        }
+        if self.wire.is_gone() {
+            return Poll::Ready(Ok(0));
+        }
         match cluster.poll_output(self.conn) {
             Some(bytes) => {
-                let mut rest = &bytes[..];
+                let heard = self.wire.pass(&bytes);
+                let mut rest = &bytes[..heard];
                 while !rest.is_empty() {
                     reader.read_from(&mut rest)?;
                 }
-                Poll::Ready(Ok(bytes.len()))
+                Poll::Ready(Ok(heard))
             }
             None if cluster.is_closed(self.conn) => Poll::Ready(Ok(0)),
             None => Poll::Pending,
@@ -125,6 +174,7 @@ pub(super) struct Stage {
     cluster: Arc<Mutex<FakeCluster>>,
     clock: TestClock,
     driver: Driver<TestNet>,
+    wire: Wire,
 }
 
 impl Stage {
@@ -144,16 +194,37 @@ impl Stage {
         let address = cluster.address(ServerId::Coordinator).expect("there is one").clone();
         let cluster = Arc::new(Mutex::new(cluster));
         let clock = TestClock::default();
-        let net = TestNet { cluster: Arc::clone(&cluster), clock: clock.clone(), armed: None };
+        let wire = Wire(Arc::new(Mutex::new((Cut::Never, 0))));
+        let net = TestNet {
+            cluster: Arc::clone(&cluster),
+            clock: clock.clone(),
+            armed: None,
+            wire: wire.clone(),
+        };
         let config = settings(Config::with_addresses(vec![address]));
         let made = Fluss::new(config, net, clock.clone(), Sleep);
         let (fluss, driver) = made.expect("sound settings");
-        Self { fluss, cluster, clock, driver }
+        Self { fluss, cluster, clock, driver, wire }
     }
 
     /// Does something to the cluster.
     pub(super) fn cluster<R>(&self, act: impl FnOnce(&mut FakeCluster) -> R) -> R {
         act(&mut lock(&self.cluster))
+    }
+
+    /// Cuts the servers off, from the first byte on.
+    pub(super) fn cut(&mut self, cut: Cut) {
+        lock(&self.wire.0).0 = cut;
+    }
+
+    /// Bytes that the servers said and that arrived.
+    pub(super) fn said(&self) -> u64 {
+        lock(&self.wire.0).1
+    }
+
+    /// The time.
+    pub(super) fn now(&self) -> Instant {
+        self.clock.now()
     }
 
     /// Runs a future to its end.

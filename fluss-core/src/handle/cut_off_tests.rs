@@ -1,0 +1,154 @@
+//! A server that falls silent, or goes away, after each byte of a whole conversation: everything
+//! that was asked for ends in its time, and every row's outcome is true.
+
+use std::future::Future;
+
+use super::testkit::{Cut, Stage};
+use crate::error::WriteError;
+use crate::ids::BucketKey;
+use crate::row::{DataType, OwnedDatum, Schema, TableDescriptor};
+use crate::testing::cluster::{ClusterOptions, LogRow};
+use crate::time::Duration;
+use crate::{Ack, OffsetSpec, Table, Ticket};
+
+/// Limit of a command, with a second for its last wait.
+const COMMAND: Duration = Duration::from_secs(61);
+/// Delivery timeout, request deadline, and a second.
+const WRITE: Duration = Duration::from_secs(120 + 40 + 1);
+const CLOSE: Duration = Duration::from_secs(10);
+
+/// Runs a future that has to end in time.
+fn within<F: Future>(stage: &mut Stage, what: &str, limit: Duration, future: F) -> F::Output {
+    let start = stage.now();
+    let output = stage.run(future);
+    let took = stage.now().saturating_since(start);
+    assert!(took <= limit, "{what} took {took:?} of {limit:?}");
+    output
+}
+
+fn column(builder: Schema) -> TableDescriptor {
+    let mut table = TableDescriptor::new(builder);
+    table.bucket_count = Some(1);
+    table
+}
+
+fn tables() -> [(&'static str, TableDescriptor); 2] {
+    let log = Schema::builder().column("id", DataType::BIGINT).build();
+    let users = Schema::builder()
+        .column("id", DataType::BIGINT.not_null())
+        .column("name", DataType::STRING)
+        .primary_key(["id"])
+        .build();
+    [("shop.events", column(log.expect("sound"))), ("shop.users", column(users.expect("sound")))]
+}
+
+/// Ids in a log, and the outcomes of the rows handed in.
+struct Rows {
+    bucket: BucketKey,
+    outcomes: Vec<(i64, Result<Ack, WriteError>)>,
+}
+
+impl Rows {
+    fn check(&self, stage: &Stage) {
+        let rows = stage.cluster(|c| c.rows(self.bucket)).expect("rows of the table");
+        let is = |row: &LogRow, id: i64| row.values.values()[0] == OwnedDatum::Int64(id);
+        for (id, outcome) in &self.outcomes {
+            let count = rows.iter().filter(|row| is(row, *id)).count();
+            let fits = match outcome {
+                Ok(_) => count == 1,
+                Err(WriteError::NotWritten(_)) => count == 0,
+                Err(_) => count <= 1,
+            };
+            assert!(fits, "row {id} is there {count} times: {outcome:?}");
+        }
+    }
+}
+
+fn outcomes(stage: &mut Stage, tickets: Vec<(i64, Ticket)>) -> Vec<(i64, Result<Ack, WriteError>)> {
+    let start = stage.now();
+    let ended = tickets.into_iter().map(|(id, ticket)| (id, stage.run(ticket))).collect();
+    assert!(stage.now().saturating_since(start) <= WRITE, "tickets");
+    ended
+}
+
+fn write_log(stage: &mut Stage, table: &Table) -> Rows {
+    let writer = table.appender().build().expect("a writer");
+    let mut tickets = Vec::new();
+    for id in 0..3 {
+        let row = (id,);
+        let ticket = within(stage, "append", COMMAND, writer.append(&row)).expect("room");
+        tickets.push((id, ticket));
+    }
+    let _ = within(stage, "flush", WRITE, writer.flush());
+    Rows { bucket: table.info().bucket(0), outcomes: outcomes(stage, tickets) }
+}
+
+fn write_keys(stage: &mut Stage, table: &Table) -> Rows {
+    let writer = table.upserter().build().expect("a writer");
+    let row = (1i64, "Ann");
+    let ticket = within(stage, "upsert", COMMAND, writer.upsert(&row)).expect("room");
+    let _ = within(stage, "flush", WRITE, writer.flush());
+    Rows { bucket: table.info().bucket(0), outcomes: outcomes(stage, vec![(1, ticket)]) }
+}
+
+fn read(stage: &mut Stage, events: &Table, users: &Table) {
+    let lookuper = users.lookuper().expect("a primary-key table");
+    let _ = within(stage, "lookup", COMMAND, lookuper.lookup(&(1i64,)));
+    let admin = stage.fluss.admin();
+    let offsets = admin.list_offsets(events.info(), None, &[], OffsetSpec::Latest);
+    let _ = within(stage, "list offsets", COMMAND, offsets);
+    let scan = events.scanner().from_earliest().bounded().build();
+    let Ok(mut scanner) = within(stage, "open a scan", 2 * COMMAND, scan) else { return };
+    // A reader may wait for rows as long as it likes, but not beyond the client's end.
+    let mut next = scanner.next_batch();
+    for _ in 0..60 {
+        if stage.poll(&mut next).is_ready() {
+            return;
+        }
+        stage.pass(Duration::from_secs(1));
+    }
+    let closing = stage.fluss.close(CLOSE);
+    let _ = within(stage, "close", CLOSE, closing);
+    assert!(stage.poll(&mut next).is_ready(), "a fetch outlives its client");
+}
+
+/// All of it; returns how many bytes the servers said.
+fn converse(cut: Cut) -> u64 {
+    let users = vec![("ada".to_owned(), "secret".to_owned())];
+    let options = ClusterOptions { users, tablet_servers: 1, ..ClusterOptions::default() };
+    let mut stage = Stage::configured(options, |config| config.credentials("ada", "secret"));
+    stage.cut(cut);
+    let admin = stage.fluss.admin();
+    let _ = within(&mut stage, "create", COMMAND, admin.create_database("shop", true));
+    let mut open = Vec::new();
+    for (path, table) in tables() {
+        let creating = admin.create_table(path, &table, true);
+        let _ = within(&mut stage, "create", COMMAND, creating);
+        let opening = stage.fluss.table(path);
+        open.extend(within(&mut stage, "open", COMMAND, opening));
+        if open.is_empty() {
+            break;
+        }
+    }
+    if let [events, users] = &open[..] {
+        let written = [write_log(&mut stage, events), write_keys(&mut stage, users)];
+        read(&mut stage, events, users);
+        written.iter().for_each(|rows| rows.check(&stage));
+    }
+    let closing = stage.fluss.close(CLOSE);
+    let _ = within(&mut stage, "close", CLOSE, closing);
+    stage.said()
+}
+
+#[test]
+fn a_server_that_falls_silent_after_any_byte_holds_nothing_up() {
+    let whole = converse(Cut::Never);
+    assert!(whole > 1000, "the conversation has {whole} bytes");
+    (0..whole).for_each(|at| assert!(converse(Cut::Silent(at)) <= at));
+}
+
+#[test]
+fn a_server_that_goes_away_after_any_byte_holds_nothing_up() {
+    let whole = converse(Cut::Never);
+    (0..whole).for_each(|at| assert!(converse(Cut::Gone(at)) <= at));
+}

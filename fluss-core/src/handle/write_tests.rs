@@ -1,0 +1,307 @@
+//! Writes that meet trouble, from a row to the log: what shows only when all machines work
+//! together.
+
+use std::task::Poll;
+
+use super::testkit::{Stage, events};
+use crate::error::{Error, WriteError};
+use crate::ids::{BucketKey, ServerId, TablePath};
+use crate::row::{DataType, OwnedDatum, Schema, TableDescriptor};
+use crate::testing::cluster::{ClusterOptions, FakeCluster, Fault, On, StoredBatch};
+use crate::time::Duration;
+use crate::{AppendWriter, Table};
+
+const PRODUCE_LOG: i16 = 1014;
+const PUT_KV: i16 = 1016;
+const INIT_WRITER: i16 = 1026;
+const SECOND: Duration = Duration::from_secs(1);
+
+fn writer(stage: &mut Stage, table: &Table) -> AppendWriter {
+    stage.settle();
+    table.appender().build().expect("a writer")
+}
+
+fn stored(stage: &Stage, table: &Table) -> Vec<StoredBatch> {
+    stage.cluster(|c| c.log(table.info().bucket(0)).collect())
+}
+
+fn sequences(stage: &Stage, table: &Table) -> Vec<(i64, i32)> {
+    stored(stage, table).iter().map(|b| (b.writer_id, b.sequence)).collect()
+}
+
+fn ids(stage: &Stage, bucket: BucketKey) -> Vec<i64> {
+    let rows = stage.cluster(|c| c.rows(bucket)).expect("rows of the table");
+    let id = |row: &crate::testing::cluster::LogRow| match row.values.values()[0] {
+        OwnedDatum::Int64(id) => id,
+        ref other => panic!("{other:?} is no id"),
+    };
+    rows.iter().map(id).collect()
+}
+
+fn requests(stage: &Stage, api: i16) -> u64 {
+    stage.cluster(|c| c.requests().get(&api).copied().unwrap_or(0))
+}
+
+fn tablets(cluster: &FakeCluster) -> Vec<ServerId> {
+    cluster.servers().filter(|s| matches!(s, ServerId::Tablet(_))).collect()
+}
+
+/// Hands a row in and seals it at once, as a batch of its own.
+fn batch(stage: &mut Stage, writer: &AppendWriter, id: i64) -> crate::Ticket {
+    let ticket = writer.try_append(&(id, "a")).expect("room");
+    let mut flush = writer.flush();
+    assert!(stage.poll(&mut flush).is_pending());
+    ticket
+}
+
+#[test]
+fn an_answer_that_does_not_parse_is_asked_for_again_on_another_connection() {
+    let mut stage = Stage::new();
+    let table = events(&mut stage, 1);
+    let writer = writer(&mut stage, &table);
+    stage.cluster(|c| c.inject(On::Write, 0, Fault::GarbageBody));
+    let ticket = writer.try_append(&(1i64, "a")).expect("room");
+    let ack = stage.run(ticket).expect("written");
+    assert_eq!(ack.offset, Some(0));
+    assert_eq!(sequences(&stage, &table), [(0, 0)]);
+    assert_eq!(requests(&stage, PRODUCE_LOG), 2);
+}
+
+#[test]
+fn a_write_without_an_answer_on_a_living_socket_is_sent_again_after_the_request_deadline() {
+    let mut stage = Stage::new();
+    let table = events(&mut stage, 1);
+    let writer = writer(&mut stage, &table);
+    stage.cluster(|c| c.inject(On::Write, 0, Fault::SwallowAnswer));
+    let start = stage.now();
+    let ticket = writer.try_append(&(1i64, "a")).expect("room");
+    let ack = stage.run(ticket).expect("written");
+    let took = stage.now().saturating_since(start);
+    assert!((40 * SECOND..42 * SECOND).contains(&took), "{took:?}");
+    assert_eq!(ack.offset, Some(0));
+    assert_eq!(sequences(&stage, &table), [(0, 0)]);
+}
+
+#[test]
+fn a_batch_that_was_never_sent_uses_no_sequence() {
+    let mut stage = Stage::new();
+    let table = events(&mut stage, 1);
+    let writer = writer(&mut stage, &table);
+    stage.cluster(|c| tablets(c).into_iter().for_each(|s| c.stop(s)));
+    let start = stage.now();
+    let ticket = writer.try_append(&(1i64, "a")).expect("room");
+    let error = stage.run(ticket).expect_err("no server is there");
+    assert!(matches!(error, WriteError::NotWritten(_)), "{error}");
+    let took = stage.now().saturating_since(start);
+    assert!((120 * SECOND..=121 * SECOND).contains(&took), "{took:?}");
+    stage.cluster(|c| tablets(c).into_iter().for_each(|s| c.start(s)));
+    let ticket = writer.try_append(&(2i64, "b")).expect("room");
+    stage.run(ticket).expect("written");
+    assert_eq!(sequences(&stage, &table), [(0, 0)]);
+    assert_eq!(ids(&stage, table.info().bucket(0)), [2]);
+}
+
+#[test]
+fn a_writer_id_whose_answer_is_lost_is_left_unused() {
+    let mut stage = Stage::new();
+    let table = events(&mut stage, 1);
+    let writer = writer(&mut stage, &table);
+    stage.cluster(|c| c.inject(On::InitWriter, 0, Fault::LoseAnswer));
+    let ticket = writer.try_append(&(1i64, "a")).expect("room");
+    stage.run(ticket).expect("written");
+    assert_eq!(requests(&stage, INIT_WRITER), 2);
+    assert_eq!(sequences(&stage, &table), [(1, 0)]);
+}
+
+#[test]
+fn rows_for_a_table_that_was_made_again_do_not_reach_the_new_one() {
+    let mut stage = Stage::new();
+    let old = events(&mut stage, 1);
+    let before = writer(&mut stage, &old);
+    let ticket = before.try_append(&(0i64, "a")).expect("room");
+    stage.run(ticket).expect("written");
+    // One batch is on its way when the table goes, one is still open.
+    stage.cluster(|c| c.inject(On::Write, 0, Fault::DropRequest));
+    let sent = batch(&mut stage, &before, 1);
+    stage.settle();
+    let queued = before.try_append(&(2i64, "c")).expect("room");
+    assert!(stage.cluster(|c| c.recreate_table(old.info().id)));
+    let sent = stage.run(sent).expect_err("its table is gone");
+    assert!(matches!(sent, WriteError::OutcomeUnknown(_)), "{sent}");
+    let queued = stage.run(queued).expect_err("its table is gone");
+    for error in [&sent, &queued] {
+        assert!(error.to_string().contains("made again"), "{error}");
+    }
+    let opening = stage.fluss.table("shop.events");
+    let new = stage.run(opening).expect("it is there");
+    assert_ne!(new.info().id, old.info().id);
+    let after = writer(&mut stage, &new);
+    let ticket = after.try_append(&(3i64, "d")).expect("room");
+    stage.run(ticket).expect("written");
+    assert_eq!(ids(&stage, new.info().bucket(0)), [3]);
+    assert_eq!(stored(&stage, &new)[0].sequence, 0);
+}
+
+#[test]
+fn a_table_whose_identity_cannot_be_looked_up_keeps_its_batches() {
+    let mut stage = Stage::new();
+    let table = events(&mut stage, 1);
+    let writer = writer(&mut stage, &table);
+    stage.cluster(|c| {
+        c.inject(On::Write, 0, Fault::ErrorAfter(21));
+        for skip in 0..3 {
+            c.inject(On::Metadata, skip, Fault::ErrorBefore(-1));
+        }
+    });
+    let ticket = writer.try_append(&(1i64, "a")).expect("room");
+    assert_eq!(stage.run(ticket).expect("written").offset, Some(0));
+    assert_eq!(ids(&stage, table.info().bucket(0)), [1]);
+}
+
+fn users(stage: &mut Stage) -> Table {
+    let schema = Schema::builder()
+        .column("id", DataType::BIGINT.not_null())
+        .column("name", DataType::STRING)
+        .column("town", DataType::STRING)
+        .primary_key(["id"])
+        .build()
+        .expect("a sound schema");
+    let mut users = TableDescriptor::new(schema);
+    users.bucket_count = Some(1);
+    let admin = stage.fluss.admin();
+    stage.run(admin.create_database("shop", true)).expect("a database");
+    stage.run(admin.create_table("shop.users", &users, false)).expect("a table");
+    let opening = stage.fluss.table("shop.users");
+    stage.run(opening).expect("it is there")
+}
+
+#[test]
+fn an_upsert_whose_answer_was_lost_ends_with_the_first_end_offset() {
+    let mut stage = Stage::new();
+    let table = users(&mut stage);
+    let writer = table.upserter().build().expect("a writer");
+    stage.cluster(|c| c.inject(On::Write, 0, Fault::LoseAnswer));
+    let ticket = writer.try_upsert(&(1i64, "Ann", "Rome")).expect("room");
+    assert_eq!(stage.run(ticket).expect("written").log_end_offset, Some(1));
+    assert_eq!(stored(&stage, &table).len(), 1);
+}
+
+#[test]
+fn a_delete_without_effect_takes_a_sequence_and_an_offset() {
+    let mut stage = Stage::new();
+    let table = users(&mut stage);
+    let writer = table.upserter().build().expect("a writer");
+    let ticket = writer.try_delete(&(7i64,)).expect("room");
+    assert_eq!(stage.run(ticket).expect("written").log_end_offset, Some(1));
+    let ticket = writer.try_upsert(&(1i64, "Ann", "Rome")).expect("room");
+    assert_eq!(stage.run(ticket).expect("written").log_end_offset, Some(2));
+    assert_eq!(sequences(&stage, &table), [(0, 0), (0, 1)]);
+}
+
+#[test]
+fn batches_of_one_bucket_never_share_a_request() {
+    let mut stage = Stage::new();
+    let table = events(&mut stage, 1);
+    let writer = writer(&mut stage, &table);
+    // Three batches wait while the leader cannot be reached.
+    stage.cluster(|c| tablets(c).into_iter().for_each(|s| c.stop(s)));
+    let tickets = [1i64, 2, 3].map(|id| batch(&mut stage, &writer, id));
+    stage.settle();
+    stage.cluster(|c| tablets(c).into_iter().for_each(|s| c.start(s)));
+    for ticket in tickets {
+        stage.run(ticket).expect("written");
+    }
+    // A bucket entered twice would lose the first entry's batch.
+    assert_eq!(requests(&stage, PRODUCE_LOG), 3);
+    assert_eq!(ids(&stage, table.info().bucket(0)), [1, 2, 3]);
+}
+
+#[test]
+fn batches_sealed_before_there_is_a_connection_leave_in_their_order() {
+    let mut stage = Stage::new();
+    let table = events(&mut stage, 1);
+    let writer = writer(&mut stage, &table);
+    let tickets = [1i64, 2, 3].map(|id| batch(&mut stage, &writer, id));
+    for ticket in tickets {
+        stage.run(ticket).expect("written");
+    }
+    assert_eq!(sequences(&stage, &table), [(0, 0), (0, 1), (0, 2)]);
+    assert_eq!(ids(&stage, table.info().bucket(0)), [1, 2, 3]);
+}
+
+#[test]
+fn upserts_of_different_columns_go_in_requests_of_their_own() {
+    let mut stage = Stage::new();
+    let table = users(&mut stage);
+    let names = table.upserter().columns(["id", "name"]).build().expect("a writer");
+    let towns = table.upserter().columns(["id", "town"]).build().expect("a writer");
+    let name = names.try_upsert(&(1i64, "Ann")).expect("room");
+    let town = towns.try_upsert(&(1i64, "Rome")).expect("room");
+    stage.run(name).expect("written");
+    stage.run(town).expect("written");
+    assert_eq!(requests(&stage, PUT_KV), 2);
+    let rows = stage.cluster(|c| c.live_rows(table.info().bucket(0))).expect("rows");
+    let text = |s: &str| OwnedDatum::Str(s.to_owned());
+    assert_eq!(rows.len(), 1);
+    assert_eq!(rows[0].values(), [OwnedDatum::Int64(1), text("Ann"), text("Rome")]);
+}
+
+#[test]
+fn a_flush_returns_after_all_rows_though_the_session_ends_meanwhile() {
+    let mut stage = Stage::new();
+    let table = events(&mut stage, 1);
+    let writer = writer(&mut stage, &table);
+    let ticket = writer.try_append(&(1i64, "a")).expect("room");
+    stage.run(ticket).expect("written");
+    stage.cluster(|c| c.inject(On::Write, 0, Fault::ExpireWriters));
+    let tickets = [2i64, 3].map(|id| batch(&mut stage, &writer, id));
+    stage.run(writer.flush()).expect("nothing failed");
+    assert!(tickets.iter().all(|t| matches!(t.outcome(), Some(Ok(_)))));
+    assert_eq!(sequences(&stage, &table), [(0, 0), (1, 0), (1, 1)]);
+}
+
+#[test]
+fn memory_is_what_rows_without_an_outcome_take_at_every_moment() {
+    let options = ClusterOptions { replication_delay: 5 * SECOND, ..ClusterOptions::default() };
+    let mut stage = Stage::with(options);
+    let table = events(&mut stage, 1);
+    let writer = writer(&mut stage, &table);
+    assert_eq!(stage.fluss.memory_used(), 0);
+    let mut tickets = Vec::new();
+    let mut held = 0;
+    for id in 0..4i64 {
+        tickets.push(batch(&mut stage, &writer, id));
+        stage.settle();
+        let used = stage.fluss.memory_used();
+        assert!(used > held, "batch {id} takes nothing");
+        held = used;
+    }
+    // Equal batches take equal shares, and each gives back its own when it ends.
+    let each = held / 4;
+    assert_eq!(held % 4, 0);
+    for _ in 0..200 {
+        stage.pass(SECOND / 10);
+        let open = tickets.iter().filter(|t| t.outcome().is_none()).count() as u64;
+        assert_eq!(stage.fluss.memory_used(), open * each);
+    }
+    assert_eq!(stage.fluss.memory_used(), 0);
+}
+
+#[test]
+fn a_write_to_a_dropped_table_tells_its_code() {
+    let mut stage = Stage::new();
+    let table = events(&mut stage, 1);
+    let writer = writer(&mut stage, &table);
+    let ticket = writer.try_append(&(1i64, "a")).expect("room");
+    stage.run(ticket).expect("written");
+    let admin = stage.fluss.admin();
+    let mut queued = writer.try_append(&(2i64, "b")).expect("room");
+    assert!(matches!(stage.poll(&mut queued), Poll::Pending));
+    stage.run(admin.drop_table("shop.events", false)).expect("dropped");
+    let error = stage.run(queued).expect_err("its table is gone");
+    assert!(matches!(error, WriteError::NotWritten(_) | WriteError::OutcomeUnknown(_)), "{error}");
+    let path = TablePath::parse("shop.events").expect("a path");
+    assert_eq!(stage.cluster(|c| c.table_id(&path)), None);
+    let opening = stage.fluss.table("shop.events");
+    assert!(matches!(stage.run(opening), Err(Error::Rejected { .. })));
+}
