@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use super::outcome::{AttemptEnd, Outcome};
 use super::session::{Bucket, Doom, Held, Late, Open, rejected};
-use super::{Answer, Env, IdempotenceManager, RefreshReason, Token, plain};
+use super::{
+    Answer, Env, IdempotenceConfig, IdempotenceManager, Mutation, RefreshReason, Token, plain,
+};
 use crate::cx::Cx;
-use crate::writer::retry::{Class, Verdict, View, classify, refresh_after, verdict};
+use crate::writer::retry::{Class, Verdict, View, refresh_after, verdict};
 
 /// The offsets of a success.
 #[derive(Clone, Copy, Debug, Default)]
@@ -31,7 +33,7 @@ pub(super) struct Read {
 }
 
 impl Read {
-    fn new(answer: Answer) -> Self {
+    fn new(answer: Answer, config: &IdempotenceConfig) -> Self {
         let read = |class, refresh, end| Self {
             class,
             refresh,
@@ -49,7 +51,7 @@ impl Read {
             },
             Answer::Rejected { code, message } => {
                 let end = rejected(code, &Arc::clone(&message));
-                read(classify(code), refresh_after(code), Some(end))
+                read(config.class_of(code), refresh_after(code), Some(end))
             }
             Answer::Lost(error) => {
                 read(Class::Ambiguous, Some(RefreshReason::Leader), Some(AttemptEnd::Lost(error)))
@@ -81,7 +83,7 @@ impl IdempotenceManager {
             rng: cx.rng,
             key: token.bucket,
         };
-        let read = Read::new(answer);
+        let read = Read::new(answer, env.config);
         if self.config.enabled {
             bucket.answer(token, read, has_fresh, &mut env);
         } else {
@@ -92,9 +94,13 @@ impl IdempotenceManager {
 }
 
 impl Bucket {
-    pub(super) fn open_slot(&self, token: Token) -> Option<(usize, Open)> {
+    pub(super) fn open_slot(&self, token: Token, env: &Env<'_>) -> Option<(usize, Open)> {
+        let by_batch = env.config.breaks(Mutation::AnswerByBatch);
         self.slots.iter().enumerate().find_map(|(i, slot)| {
-            let open = slot.open.filter(|open| open.serial == token.serial)?;
+            let own = |open: &Open| {
+                open.serial == token.serial || by_batch && slot.held.batch == token.batch
+            };
+            let open = slot.open.filter(own)?;
             Some((i, open))
         })
     }
@@ -103,7 +109,7 @@ impl Bucket {
         if let Some(pressure) = read.pressure {
             self.throttle(env, pressure * pressure);
         }
-        if let Some((i, open)) = self.open_slot(token) {
+        if let Some((i, open)) = self.open_slot(token, env) {
             self.close(i, open, read, env);
         } else if let Some(i) = self.late.iter().position(|late| late.serial == token.serial) {
             let held = self.late.remove(i).held;
@@ -154,7 +160,8 @@ impl Bucket {
             doomed: slot.doomed.is_some(),
             ambiguous: slot.ambiguous,
             floor: i == 0,
-            sent_at_floor: open.floor_at_send == floor && open.evidence,
+            sent_at_floor: open.floor_at_send == floor && open.evidence
+                || env.config.breaks(Mutation::StaleIsGenuine),
             probe: open.probe,
             confirms_left: slot.fatal_answers < env.config.fatal_confirm,
             tries_left: !matches!(read.class, Class::RejectLimited(n) if slot.held.limited >= n),
@@ -183,10 +190,11 @@ impl Bucket {
             }
             Verdict::Genuine => self.refused(env),
             Verdict::ProbeRejected => {
-                let old = accepts_old_evidence(env);
+                let old = env.config.breaks(Mutation::AcceptOldProbeAnswers);
                 self.slots[i].probe_rejected = open.evidence || old;
                 self.resend(i, env);
             }
+            Verdict::Retry if env.config.breaks(Mutation::ShiftOnRetry) => self.shift_out(i),
             Verdict::Retry => self.retry(i, read.class, env),
             Verdict::Confirm => {
                 env.sink.counters.fired.rule(14);
@@ -250,6 +258,8 @@ impl Bucket {
     /// Slot `i` is in the log, so all before it are.
     fn commit(&mut self, i: usize, offsets: Offsets, env: &mut Env<'_>) {
         let Some(session) = &mut self.session else { return };
+        let all = env.config.breaks(Mutation::CommitAll);
+        let i = if all { self.slots.len() - 1 } else { i };
         session.floor += i as i64 + 1;
         env.sink.counters.fired.rule_if(4, i > 0);
         for k in 0..=i {
@@ -259,6 +269,7 @@ impl Bucket {
                 continue;
             }
             match slot.open {
+                Some(_) if env.config.breaks(Mutation::ForgetLate) => {}
                 Some(open) if env.config.track_offsets => {
                     self.late.push(Late { held: slot.held, serial: open.serial });
                 }
@@ -274,16 +285,6 @@ impl Bucket {
         self.rotations.reset();
         self.last_activity = env.now;
     }
-}
-
-#[cfg(test)]
-fn accepts_old_evidence(env: &Env<'_>) -> bool {
-    env.config.mutation == Some(super::Mutation::AcceptOldProbeAnswers)
-}
-
-#[cfg(not(test))]
-fn accepts_old_evidence(_: &Env<'_>) -> bool {
-    false
 }
 
 impl Held {

@@ -21,6 +21,7 @@
 mod answer;
 mod fired;
 mod id;
+mod mutation;
 pub(crate) mod outcome;
 mod pick;
 mod plain;
@@ -38,6 +39,7 @@ use self::outcome::Done;
 use super::retry::RefreshReason;
 
 use self::id::Ids;
+pub(crate) use self::mutation::Mutation;
 use self::session::Bucket;
 use crate::backoff::BackoffConfig;
 use crate::config::{Config, WriterConfig};
@@ -407,20 +409,6 @@ pub(crate) struct Window {
     pub(crate) slots: usize,
     /// Copies behind the floor are probes now.
     pub(crate) probing: bool,
-}
-
-/// Rules that tests break on purpose.
-#[cfg(test)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mutation {
-    /// Batches that may have been appended lose their stamp like others.
-    RestampAmbiguous,
-    /// A hole is closed while copies behind it are open.
-    InPlaceWithoutWaiting,
-    /// Batches behind the floor are resent after each refusal.
-    NoGenerationGate,
-    /// Probes sent before the floor was refused count.
-    AcceptOldProbeAnswers,
 }
 
 #[cfg(test)]

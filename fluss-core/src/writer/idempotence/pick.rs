@@ -2,7 +2,8 @@
 
 use super::session::{Bucket, Held, MAX_SEQUENCE, Once, Open, Session, Slot, usable};
 use super::{
-    Copy, FreshBatches, IdempotenceConfig, IdempotenceManager, Kind, Sendable, Stamp, Token, plain,
+    Copy, FreshBatches, IdempotenceConfig, IdempotenceManager, Kind, Mutation, Sendable, Stamp,
+    Token, plain,
 };
 use crate::cx::Cx;
 use crate::ids::{BucketKey, ConnId, WriterId};
@@ -43,7 +44,8 @@ impl Bucket {
         match choice {
             Choice::Send(..) | Choice::Stamp(_) => {
                 // Copies on two connections could overtake each other.
-                if given.conn.is_some_and(|c| self.opens().any(|open| open.conn != c)) {
+                let one = !given.config.breaks(Mutation::SecondConnection);
+                if given.conn.is_some_and(|c| one && self.opens().any(|open| open.conn != c)) {
                     return Choice::Nothing;
                 }
                 self.after_waits(given.now, choice)
@@ -79,12 +81,16 @@ impl Bucket {
         if self.genuine {
             return self.choose_probe();
         }
+        if let Some(choice) = self.choose_wrongly(given) {
+            return choice;
+        }
         for (i, slot) in self.slots.iter().enumerate() {
             if slot.doomed.is_some() {
                 return Choice::Nothing;
             }
             if slot.open.is_none() {
-                let wait = i > 0 && slot.sent_in_gen && self.generation_gate(given.config);
+                let gate = !given.config.breaks(Mutation::NoGenerationGate);
+                let wait = i > 0 && slot.sent_in_gen && gate;
                 let send = slot.needs_send && !wait;
                 return if send { Choice::Send(i, Kind::Normal) } else { Choice::Nothing };
             }
@@ -92,19 +98,11 @@ impl Bucket {
         self.choose_fresh(given)
     }
 
-    #[cfg(test)]
-    fn generation_gate(&self, config: &IdempotenceConfig) -> bool {
-        config.mutation != Some(super::Mutation::NoGenerationGate)
-    }
-
-    #[cfg(not(test))]
-    fn generation_gate(&self, _: &IdempotenceConfig) -> bool {
-        true
-    }
-
-    fn choose_fresh(&self, given: Given<'_>) -> Choice {
-        let room = self.slots.len() < given.config.max_in_flight
-            && self.next_sequence().is_some_and(|next| next <= MAX_SEQUENCE);
+    pub(super) fn choose_fresh(&self, given: Given<'_>) -> Choice {
+        let unlimited = given.config.breaks(Mutation::UnlimitedWindow);
+        let endless = given.config.breaks(Mutation::PastTheLastSequence);
+        let room = (self.slots.len() < given.config.max_in_flight || unlimited)
+            && self.next_sequence().is_some_and(|next| next <= MAX_SEQUENCE || endless);
         if room && self.has_queued(given.has_fresh) {
             Choice::Stamp(Kind::Normal)
         } else {
@@ -115,7 +113,7 @@ impl Bucket {
     fn choose_id(&self, given: Given<'_>) -> Choice {
         match given.spare {
             _ if !self.has_queued(given.has_fresh) => Choice::Nothing,
-            Some(id) if self.last_id != Some(id) => {
+            Some(id) if self.last_id != Some(id) || given.config.breaks(Mutation::ReuseId) => {
                 if given.now < self.open_at {
                     Choice::Wait(self.open_at)
                 } else {

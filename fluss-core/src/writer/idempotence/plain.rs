@@ -27,7 +27,7 @@ pub(super) fn answer(bucket: &mut Bucket, token: Token, read: Read, env: &mut En
     if let Some(pressure) = read.pressure {
         bucket.throttle(env, pressure * pressure);
     }
-    let Some((i, open)) = bucket.open_slot(token) else {
+    let Some((i, open)) = bucket.open_slot(token, env) else {
         env.sink.counters.orphan_answers += 1;
         return;
     };

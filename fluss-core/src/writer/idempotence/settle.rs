@@ -2,7 +2,7 @@
 
 use super::pick::{Choice, Given};
 use super::session::{Bucket, Held, Once, Slot};
-use super::{Counters, Env, RefreshReason};
+use super::{Counters, Env, Mutation, RefreshReason};
 
 impl Bucket {
     /// Decides what can be decided; run after every input.
@@ -16,7 +16,7 @@ impl Bucket {
         if front.open.is_some() {
             return false;
         }
-        let ambiguous = front.ambiguous && !mutated(env, Mutation::RestampAmbiguous);
+        let ambiguous = front.ambiguous && !env.config.forgets_copies(front.doomed);
         match front.doomed {
             Some(_) if ambiguous => self.settle_unknown(has_fresh, env),
             Some(_) => self.settle_hole(env),
@@ -28,10 +28,9 @@ impl Bucket {
     /// The floor is not in the log and never will be.
     fn settle_hole(&mut self, env: &mut Env<'_>) -> bool {
         env.sink.counters.fired.rule(13);
-        let no_wait = mutated(env, Mutation::InPlaceWithoutWaiting);
-        let restamp = mutated(env, Mutation::RestampAmbiguous);
-        let fence = !restamp && !no_wait && self.rest().any(|slot| slot.ambiguous);
-        if !fence && !no_wait && self.rest().any(|slot| slot.open.is_some()) {
+        let fence = self.rest().any(|slot| slot.ambiguous) && !env.config.forgets_fence();
+        let wait = !fence && !env.config.breaks(Mutation::InPlaceWithoutWaiting);
+        if wait && self.rest().any(|slot| slot.open.is_some()) {
             return false;
         }
         let mut back = Vec::with_capacity(self.slots.len());
@@ -48,6 +47,7 @@ impl Bucket {
             // keep their stamps, the batches get others.
             self.end_session(|c| &mut c.rotations_fence, env);
         } else {
+            self.skip_sequence(env);
             self.forget_window();
         }
         true
@@ -55,7 +55,8 @@ impl Bucket {
 
     /// The floor is doomed and may be in the log.
     fn settle_unknown(&mut self, has_fresh: bool, env: &mut Env<'_>) -> bool {
-        if self.rest().any(|slot| slot.open.is_some()) {
+        let awaited = !env.config.breaks(Mutation::UpwardIsNotAwaited);
+        if awaited && self.rest().any(|slot| slot.open.is_some()) {
             return false;
         }
         if self.upward == Once::NotYet {
@@ -75,7 +76,8 @@ impl Bucket {
     /// The server refuses the floor although all before it are committed.
     fn settle_broken(&mut self, env: &mut Env<'_>) -> bool {
         let undecided = |s: &Slot| s.ambiguous && !s.probe_rejected && s.doomed.is_none();
-        if self.opens().next().is_some() || self.rest().any(undecided) {
+        let probing = !env.config.breaks(Mutation::NoProbe) && self.rest().any(undecided);
+        if probing || self.opens().next().is_some() {
             return false;
         }
         if self.slots.iter().any(|slot| slot.ambiguous) {
@@ -98,7 +100,7 @@ impl Bucket {
     fn give_up(&mut self, counter: fn(&mut Counters) -> &mut u64, env: &mut Env<'_>) {
         let mut back: Vec<Held> = Vec::with_capacity(self.slots.len());
         for slot in std::mem::take(&mut self.slots) {
-            if slot.ambiguous && !mutated(env, Mutation::RestampAmbiguous) {
+            if slot.ambiguous && !env.config.breaks(Mutation::RestampAmbiguous) {
                 env.finish_unknown(slot.held, slot.doomed);
             } else if slot.doomed.is_some() {
                 env.finish_not_written(slot.held, slot.doomed);
@@ -108,29 +110,10 @@ impl Bucket {
         }
         self.take_back(back, env);
         self.end_session(counter, env);
+        self.unlearn_id(env);
     }
 
     fn rest(&self) -> impl Iterator<Item = &Slot> {
         self.slots.iter().skip(1)
     }
-}
-
-#[cfg(not(test))]
-#[derive(Clone, Copy)]
-enum Mutation {
-    RestampAmbiguous,
-    InPlaceWithoutWaiting,
-}
-
-#[cfg(not(test))]
-fn mutated(_: &Env<'_>, _: Mutation) -> bool {
-    false
-}
-
-#[cfg(test)]
-use super::Mutation;
-
-#[cfg(test)]
-fn mutated(env: &Env<'_>, mutation: Mutation) -> bool {
-    env.config.mutation == Some(mutation)
 }

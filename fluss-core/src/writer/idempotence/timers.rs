@@ -2,7 +2,7 @@
 
 use super::outcome::Outcome;
 use super::session::{Bucket, Doom, Once};
-use super::{Env, IdempotenceManager, Want};
+use super::{Env, IdempotenceManager, Mutation, Want};
 use crate::cx::Cx;
 use crate::error::{Error, WriteError};
 use crate::ids::{BucketKey, ServerId};
@@ -210,7 +210,8 @@ impl Bucket {
         }
         for slot in std::mem::take(&mut self.slots) {
             let error = error.clone();
-            let outcome = if slot.open.is_some() || slot.ambiguous {
+            let known = env.config.breaks(Mutation::AbortIsNotWritten);
+            let outcome = if (slot.open.is_some() || slot.ambiguous) && !known {
                 WriteError::OutcomeUnknown(error.into())
             } else {
                 WriteError::NotWritten(error.into())

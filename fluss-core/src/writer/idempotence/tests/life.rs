@@ -1,13 +1,14 @@
 //! Writer ids, waits, offsets, the end of buckets and writers, and writing without idempotence.
 
-use super::world::{World, bucket, rejected, settings};
+use super::model::Replica;
+use super::world::{Queue, World, bucket, rejected, settings};
 use crate::connection::request::RequestError;
 use crate::error::{Error, WriteError};
-use crate::ids::WriterId;
+use crate::ids::{BatchId, BucketKey, PartitionId, WriterId};
 use crate::time::{Duration, Instant};
 use crate::writer::idempotence::outcome::Outcome;
 use crate::writer::idempotence::session::{MAX_SEQUENCE, Session};
-use crate::writer::idempotence::{Answer, Sendable, Stamp, Want};
+use crate::writer::idempotence::{Answer, Fresh, Sendable, Stamp, Want};
 use fluss_proto::ErrorCode;
 
 fn world(batches: usize) -> World {
@@ -257,6 +258,30 @@ fn a_dropped_table_ends_its_batches_and_no_others() {
     w.serve(id);
     assert_eq!(w.manager.counters().orphan_answers, 1);
     assert_eq!(w.broken, None);
+}
+
+#[test]
+fn a_dropped_partition_ends_its_batches_and_no_others() {
+    let key = |partition| BucketKey { partition: Some(PartitionId(partition)), ..bucket(0) };
+    let mut w = World::new(settings(5), 1, 1);
+    for partition in 0..2 {
+        let fresh = Fresh { batch: BatchId(partition as u64), deadline: Instant::FAR_FUTURE };
+        w.queues.insert(key(partition), Queue([fresh].into()));
+        w.replicas.insert(key(partition), Replica::default());
+        w.view.insert(key(partition), 0);
+    }
+    w.next_batch = 2;
+    w.call(|m, cx| m.want_writer_id(cx, key(0)));
+    let sent = [0, 1].map(|partition| w.send(&[key(partition)]).expect("sent"));
+    let gone = Error::Rejected {
+        what: "write".into(),
+        code: ErrorCode(36),
+        message: "the partition is gone".into(),
+    };
+    w.call(|m, cx| m.handle_bucket_gone(cx, key(0), &gone));
+    assert_eq!(w.results(), "u-");
+    w.serve(sent[1]);
+    assert_eq!((w.results().as_str(), w.broken), ("uo", None));
 }
 
 #[test]

@@ -508,9 +508,13 @@ pub(super) fn rejected(code: i32) -> Answer {
 }
 
 pub(super) fn lost() -> Answer {
-    Answer::Lost(Error::Disconnected {
+    Answer::Lost(broken())
+}
+
+pub(super) fn broken() -> Error {
+    Error::Disconnected {
         server: "tablet server 0".into(),
         what: "connection lost".into(),
         sent: true,
-    })
+    }
 }
