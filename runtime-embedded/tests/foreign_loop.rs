@@ -1,11 +1,13 @@
 //! A foreign `poll` loop turns the driver, in a process of its own: the only thread of the process
-//! is the caller's, and an idle client costs next to nothing.
+//! is the caller's, and an idle client costs next to nothing. Against the fake cluster and a real one.
 
 mod common;
 
 use std::process::{Command, ExitCode};
 
 use common::{TABLE, bootstrap, cluster, rows};
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use fluss_tools::cluster::{ClusterOptions, RealCluster, real_cluster_or_skip};
 
 /// Set for the child: the bootstrap address.
 const ADDRESS: &str = "FLUSS_FOREIGN_LOOP";
@@ -90,17 +92,39 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let (fake, table) = cluster();
-    let program = std::env::current_exe().expect("this program");
-    let status = Command::new(program).env(ADDRESS, bootstrap(&fake)).status().expect("a child");
-    assert!(status.success(), "{status}");
+    drive(&bootstrap(&fake));
     assert_eq!(rows(&fake, table), u64::from(ROWS.unsigned_abs()));
+    if real_cluster_or_skip("a foreign poll loop drives a client of a real cluster") {
+        real();
+    }
     println!("a foreign poll loop drove the client with one thread");
     ExitCode::SUCCESS
 }
 
+/// Runs the loop against this cluster, in a process of its own.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn drive(bootstrap: &str) {
+    let program = std::env::current_exe().expect("this program");
+    let status = Command::new(program).env(ADDRESS, bootstrap).status().expect("a child");
+    assert!(status.success(), "{status}");
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn real() {
+    let cluster = RealCluster::start(ClusterOptions::default()).expect("a cluster");
+    let bootstrap = cluster.bootstrap().join(",");
+    let fluss = fluss_embedded::connect(&bootstrap).expect("a connection");
+    fluss.admin().create_table(TABLE, &common::table(), false).wait().expect("a new table");
+    drive(&bootstrap);
+    let table = fluss.table(TABLE).wait().expect("it is there");
+    let mut scanner = table.scanner().bounded().build().wait().expect("a scanner");
+    let batches = scanner.blocking_iter().map(|batch| batch.expect("readable").num_rows());
+    assert_eq!(batches.sum::<usize>(), usize::try_from(ROWS).expect("not negative"));
+}
+
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 fn main() -> ExitCode {
-    let _ = (ADDRESS, ROWS, TABLE, bootstrap, cluster, rows, Command::new);
+    let _ = (ADDRESS, ROWS, TABLE, bootstrap, cluster, rows, common::table, Command::new);
     println!("not run: this system has no descriptor for a foreign loop");
     ExitCode::SUCCESS
 }

@@ -4,33 +4,23 @@ use fluss_core::ids::{BucketKey, ServerId, TableId, TablePath};
 use fluss_core::row::{DataType, Schema, TableDescriptor};
 use fluss_core::testing::cluster::{ClusterOptions, FakeCluster};
 use fluss_core::testing::loopback::{Loopback, LoopbackOptions};
-use fluss_core::{ApiKey, Instant};
-use fluss_proto::message::{CreateTableRequest, PbTablePath};
-use prost::Message;
 
 /// The table's name.
 pub(crate) const TABLE: &str = "fluss.t";
 
-/// A cluster with a log table of two columns, INT and STRING, and two buckets.
-pub(crate) fn cluster() -> (Loopback, TableId) {
-    let mut cluster = FakeCluster::new(ClusterOptions::default());
+/// A log table of two columns, INT and STRING, and two buckets.
+pub(crate) fn table() -> TableDescriptor {
     let columns = Schema::builder().column("a", DataType::INT).column("b", DataType::STRING);
     let mut descriptor = TableDescriptor::new(columns.build().expect("a schema"));
     descriptor.bucket_count = Some(2);
-    let request = CreateTableRequest {
-        table_path: PbTablePath { database_name: "fluss".into(), table_name: "t".into() },
-        table_json: descriptor.to_json().into(),
-        ignore_if_exists: false,
-    };
-    let body = request.encode_to_vec();
-    let mut frame = u32::try_from(8 + body.len()).expect("a short request").to_be_bytes().to_vec();
-    frame.extend(ApiKey::CreateTable.number().to_be_bytes());
-    frame.extend([0; 6]);
-    frame.extend(body);
-    let conn = cluster.open(ServerId::Coordinator).expect("it is up");
-    cluster.handle_bytes(conn, &frame, Instant::ZERO);
-    cluster.close(conn);
-    let table = cluster.table_id(&TablePath::new("fluss", "t")).expect("created");
+    descriptor
+}
+
+/// A fake cluster with that table.
+pub(crate) fn cluster() -> (Loopback, TableId) {
+    let mut cluster = FakeCluster::new(ClusterOptions::default());
+    let path = TablePath::new("fluss", "t");
+    let table = cluster.add_table(&path, &table().to_json()).expect("a table");
     (Loopback::start(cluster, LoopbackOptions::default()).expect("loopback ports"), table)
 }
 
