@@ -1,5 +1,6 @@
 //! A foreign `poll` loop turns the driver, in a process of its own: the only thread of the process
-//! is the caller's, and an idle client costs next to nothing. Against the fake cluster and a real one.
+//! is the caller's, and an idle client costs next to nothing. Against the fake cluster and a real
+//! one.
 
 mod common;
 
