@@ -56,7 +56,7 @@
 //! | `scanner`, `lookup`, [`command`] | fetches, lookups, calls with one request and one answer |
 //! | [`mod@row`], [`mod@batch`] | rows and schemas; Arrow and key-value batches |
 //! | `handle` | what users hold |
-//! | `testing` | the fake cluster |
+//! | `testing` | the fake cluster, the simulator |
 
 pub mod backoff;
 pub mod batch;
