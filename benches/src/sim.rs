@@ -40,6 +40,15 @@ impl Sim {
     /// If the client refuses its settings.
     #[must_use]
     pub fn new() -> Self {
+        Self::with(WriterConfig::default())
+    }
+
+    /// The same with these settings of the writer.
+    ///
+    /// # Panics
+    /// If the client refuses them.
+    #[must_use]
+    pub fn with(config: WriterConfig) -> Self {
         let cluster = fake::cluster(1);
         let path = TablePath::parse(fake::LOG).expect("a path");
         let table = cluster.table_id(&path).expect("the table");
@@ -47,7 +56,6 @@ impl Sim {
         let mut client = Client::new(Config::with_addresses(vec![address])).expect("settings");
         let now = Instant::ZERO;
         client.watch_table(&path, table, now);
-        let config = WriterConfig::default();
         let writer = client.open_writer(path, WriterKind::Append, config, now).expect("a writer");
         let lane = client.open_lane(writer).expect("a lane");
         Self {
@@ -140,36 +148,51 @@ impl Sim {
     /// # Panics
     /// If the batch is not acknowledged.
     pub fn batch(&mut self, sealed: SealedBatch) -> Duration {
-        let (bucket, reserve) = (self.bucket(), Reserve::Now { step: 1024, full: 1024 });
-        let mut spent = Duration::ZERO;
-        let now = self.now;
+        let bucket = self.bucket();
         let start = Wall::now();
-        let open = self.client.open_batch(self.lane, bucket, reserve, now).expect("open");
-        std::hint::black_box((self.client.has_output(), self.client.poll_timeout()));
-        let Open::Granted { batch, .. } = open else { panic!("there is memory") };
-        self.client.submit_batch(batch, sealed, now);
-        std::hint::black_box((self.client.has_output(), self.client.poll_timeout()));
+        let out = self.measured_hand_in(bucket, sealed);
         let Some(conn) = self.tablet.filter(|_| self.warm) else {
             // The first batch: leaders, the writer id and the connection are still to come.
             self.settle();
             assert!(self.acknowledged(), "the first batch");
             self.warm = true;
-            return spent;
+            return Duration::ZERO;
         };
-        let action = self.client.poll_action();
-        let out = self.client.poll_transmit(conn, now);
-        spent += start.elapsed();
-        assert!(matches!(action, Some(Action::Flush { .. })), "{action:?}");
+        let mut spent = start.elapsed();
         let segments = out.expect("the request");
         self.deliver(conn, segments);
         let answer = self.answer(conn);
         let start = Wall::now();
-        self.client.handle_frame(conn, answer, now);
-        let done = self.acknowledged();
-        std::hint::black_box((self.client.poll_transmit(conn, now), self.client.take_body()));
+        let done = self.measured_answer(conn, answer);
         spent += start.elapsed();
         assert!(done, "the batch was acknowledged");
         spent
+    }
+
+    /// The client's work from a sealed batch to the request. A function of its own, as the tool
+    /// that counts instructions finds it by its name.
+    #[inline(never)]
+    fn measured_hand_in(&mut self, bucket: BucketKey, sealed: SealedBatch) -> Option<Segments> {
+        let (now, reserve) = (self.now, Reserve::Now { step: 1024, full: 1024 });
+        let open = self.client.open_batch(self.lane, bucket, reserve, now).expect("open");
+        std::hint::black_box((self.client.has_output(), self.client.poll_timeout()));
+        let Open::Granted { batch, .. } = open else { panic!("there is memory") };
+        self.client.submit_batch(batch, sealed, now);
+        std::hint::black_box((self.client.has_output(), self.client.poll_timeout()));
+        let conn = self.tablet.filter(|_| self.warm)?;
+        let action = self.client.poll_action();
+        assert!(matches!(action, Some(Action::Flush { .. })), "{action:?}");
+        self.client.poll_transmit(conn, now)
+    }
+
+    /// The client's work from an answer to the outcome.
+    #[inline(never)]
+    fn measured_answer(&mut self, conn: ConnId, answer: Bytes) -> bool {
+        let now = self.now;
+        self.client.handle_frame(conn, answer, now);
+        let done = self.acknowledged();
+        std::hint::black_box((self.client.poll_transmit(conn, now), self.client.take_body()));
+        done
     }
 
     fn answer(&mut self, conn: ConnId) -> Bytes {

@@ -55,6 +55,7 @@
 //! | `writer` | memory, open and sealed batches, idempotence, requests |
 //! | `scanner`, `lookup`, [`command`] | fetches, lookups, calls with one request and one answer |
 //! | [`mod@row`], [`mod@batch`] | rows and schemas; Arrow and key-value batches |
+//! | [`metrics`] | what can be seen from outside |
 //! | `handle` | what users hold |
 //! | `testing` | the fake cluster, the simulator |
 
@@ -71,6 +72,7 @@ mod handle;
 pub mod ids;
 mod lookup;
 mod metadata;
+pub mod metrics;
 mod output;
 mod resolver;
 pub mod rng;
@@ -94,7 +96,10 @@ pub use error::{Attempt, AttemptEnd, Error, Result, WriteError, WriteFailure};
 pub use handle::*;
 pub use lookup::{LookupKind, LookupRequest};
 pub use metadata::{BucketMeta, Cluster, PartitionMeta, TableMeta};
-pub use output::{Action, BatchOutcome, CommandAnswer, Counters, Event, TimerReason, Written};
+pub use metrics::{Latency, Metrics};
+pub use output::{
+    Action, BatchOutcome, CommandAnswer, Counters, Event, NoteLevel, TimerReason, Written,
+};
 pub use scanner::{
     BucketProgress, EARLIEST, FetchedBatch, ScanBatch, ScanError, ScanRows, ScannerOptions,
     TakeLimits, Taken,

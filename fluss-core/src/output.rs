@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::error::{Error, Result, WriteError};
-use crate::ids::{Address, BatchId, BucketKey, CommandId, ConnId, LaneId, ScannerKey, WriterKey};
+use crate::ids::{Address, BatchId, BucketKey, CommandId, ConnId, LaneId, ScannerKey};
 use crate::writer::WaiterId;
 
 /// Something the adapter must do; taken from [`Client::poll_action`](crate::Client::poll_action).
@@ -73,8 +73,8 @@ pub enum Event {
     Closed,
     /// Something users may want in their log; never needed for correctness.
     Note {
-        /// The writer it belongs to, if any.
-        writer: Option<WriterKey>,
+        /// How much it matters.
+        level: NoteLevel,
         /// The text.
         text: Arc<str>,
     },
@@ -101,6 +101,17 @@ impl Event {
             _ => None,
         }
     }
+}
+
+/// How much a note matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum NoteLevel {
+    /// For those who look into a problem.
+    Debug,
+    /// An event worth a line.
+    Info,
+    /// Something is wrong, with the cluster or the settings.
+    Warn,
 }
 
 /// The answer to a command.
@@ -143,24 +154,56 @@ pub struct Written {
     pub inferred: bool,
 }
 
-/// What a client counted since its start. All numbers only grow.
+/// What a client counted since its start: numbers of things, which only grow.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counters {
     /// Copies of batches that were sent.
     pub copies: u64,
-    /// Copies that were not a batch's first.
+    /// Copies that were not a batch's first: the five numbers that follow together.
     pub retries: u64,
+    /// Resends because the server refused a sequence for its place.
+    pub resends_sequence: u64,
+    /// Resends after answers that refuse a batch for the moment, and of copies that never left.
+    pub resends_transient: u64,
+    /// Resends of batches that may or may not have been appended.
+    pub resends_ambiguous: u64,
+    /// Resends to hear a fatal answer again.
+    pub resends_confirm: u64,
+    /// Copies sent to learn whether a batch was appended already.
+    pub probes: u64,
     /// Batches proved written by a later batch's answer.
     pub inferred_commits: u64,
-    /// Writer ids that were given up.
+    /// Refusals of a bucket's lowest sequence that were out of date when they came.
+    pub stale_refusals: u64,
+    /// Refusals of a bucket's lowest sequence that were not.
+    pub genuine_refusals: u64,
+    /// Sessions of a bucket that were given up: the five numbers that follow together.
     pub rotations: u64,
+    /// Sessions whose state the server had lost.
+    pub rotations_broken: u64,
+    /// Sessions left behind at a batch that was refused for good.
+    pub rotations_fence: u64,
+    /// Sessions left behind at a batch whose outcome cannot be known.
+    pub rotations_unknown: u64,
+    /// Sessions that were idle for longer than [`idle_rotate`](crate::config::WriterConfig).
+    pub rotations_idle: u64,
+    /// Sessions that had used up their sequences.
+    pub rotations_exhausted: u64,
     /// Batches that ended as not written.
     pub not_written: u64,
     /// Batches that ended with an unknown outcome.
     pub unknown: u64,
-    /// Answers to requests or copies that were over already.
+    /// Answers that came after their request's deadline, or to no request.
     pub dropped_answers: u64,
+    /// Answers to copies that were over already.
+    pub orphan_answers: u64,
+    /// Connections that were made, handshake included.
+    pub connections_made: u64,
+    /// Connections that were lost or given up after that.
+    pub connections_lost: u64,
+    /// Attempts to connect, or handshakes, that failed.
+    pub connections_failed: u64,
     /// Answers that contradict what was proved. Anything but 0 is a defect of this client, or a
     /// cluster that gave out a writer id twice.
     pub invariant_violations: u64,

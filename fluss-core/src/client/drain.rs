@@ -9,6 +9,7 @@ use crate::cx::Cx;
 use crate::error::Error;
 use crate::ids::{BucketKey, ServerId, TableId, TablePath};
 use crate::metadata::MetadataEvent;
+use crate::output::{Event, NoteLevel};
 use crate::wish::ReadWish;
 use crate::writer::Wish;
 
@@ -44,6 +45,7 @@ impl Client {
         }
         while let Some(event) = self.connections.poll_event() {
             busy = true;
+            self.note_connection(&event);
             match event {
                 ConnectionEvent::Ready { .. } => {}
                 ConnectionEvent::Lost { server, .. } => self.metadata.note_trouble(cx, server),
@@ -53,6 +55,22 @@ impl Client {
             }
         }
         busy
+    }
+
+    /// Counts what happened to a connection, and tells whoever reads the log.
+    fn note_connection(&mut self, event: &ConnectionEvent) {
+        let (count, level, text) = match event {
+            ConnectionEvent::Ready { server, .. } => {
+                (0, NoteLevel::Debug, format!("connected to {server}"))
+            }
+            // Errors of a connection name their server.
+            ConnectionEvent::Lost { error, .. } => (1, NoteLevel::Info, error.to_string()),
+            ConnectionEvent::Failed { error, .. } => (2, NoteLevel::Warn, error.to_string()),
+        };
+        self.connection_counts[count] += 1;
+        if self.closing != Closing::Done {
+            self.events.push_back(Event::Note { level, text: text.into() });
+        }
     }
 
     fn on_unreachable(&mut self, cx: &mut Cx<'_>, server: ServerId, error: &Error) {
@@ -164,10 +182,7 @@ impl Client {
                 Wish::Flush(server) => self.connections.want_flush(cx, server),
                 Wish::Leader(bucket) => self.want_leader(cx, bucket, None),
                 Wish::Refresh(bucket, epoch) => self.want_leader(cx, bucket, epoch),
-                Wish::CloseConnection(conn) => {
-                    let reason = "a bucket on it has moved to another leader";
-                    self.connections.close(cx, conn, reason);
-                }
+                Wish::CloseConnection(conn, reason) => self.connections.close(cx, conn, reason),
                 Wish::WriterId(writer) => drop(self.nameless.insert(writer)),
             }
         }

@@ -18,6 +18,7 @@ use crate::error::Result;
 use crate::ids::{CommandId, ConnId, TableId, TablePath, WriterKey};
 use crate::lookup::Lookups;
 use crate::metadata::{Cluster, Metadata};
+use crate::metrics::Metrics;
 use crate::output::{Action, CommandAnswer, Counters, Event, TimerReason, closed};
 use crate::rng::Rng;
 use crate::scanner::Scanners;
@@ -55,6 +56,8 @@ pub struct Client {
     nameless: BTreeSet<WriterKey>,
     events: VecDeque<Event>,
     closing: Closing,
+    /// Connections made, lost and failed.
+    connection_counts: [u64; 3],
     /// Who waits for the end of a close.
     closers: Vec<CommandId>,
 }
@@ -99,6 +102,7 @@ impl Client {
             nameless: BTreeSet::new(),
             events: VecDeque::new(),
             closing: Closing::No,
+            connection_counts: [0; 3],
             closers: Vec::new(),
             rng,
             config: Arc::new(config),
@@ -219,7 +223,19 @@ impl Client {
     pub fn counters(&self) -> Counters {
         let mut counters = self.writers.counters();
         counters.dropped_answers = self.connections.dropped_answers();
+        [counters.connections_made, counters.connections_lost, counters.connections_failed] =
+            self.connection_counts;
         counters
+    }
+
+    /// Counters, gauges and latencies as they are now.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        let mut metrics = Metrics { counters: self.counters(), ..Metrics::default() };
+        self.writers.measure(&mut metrics);
+        metrics.memory_limit = self.config.memory_limit;
+        metrics.connections = self.connections.ready();
+        metrics
     }
 
     /// Whether the client is closed for good.

@@ -27,8 +27,13 @@ pub(crate) struct Sent {
 pub(crate) struct InFlight {
     sent: BTreeMap<u64, Sent>,
     deadlines: BTreeSet<(Instant, u64)>,
+    /// Requests whose deadline passed: their answers may still come, once each.
+    late: BTreeSet<u64>,
     issued: u64,
 }
+
+/// Overdue requests that are remembered; what is older than that has no answer any more.
+const KEPT_LATE: usize = 4096;
 
 impl InFlight {
     /// An id for a message that is not a request of an owner (handshake).
@@ -60,6 +65,11 @@ impl InFlight {
         self.issued.checked_sub(age)
     }
 
+    /// Whether an answer to nobody's request is one that came late; true once for each.
+    pub(crate) fn came_late(&mut self, id: i32) -> bool {
+        self.serial_of(id).is_some_and(|serial| self.late.remove(&serial))
+    }
+
     /// Takes one request whose deadline has passed. Its answer, should it come, belongs to nobody.
     pub(crate) fn pop_expired(&mut self, now: Instant) -> Option<Sent> {
         let (deadline, serial) = *self.deadlines.first()?;
@@ -67,6 +77,10 @@ impl InFlight {
             return None;
         }
         self.deadlines.pop_first();
+        self.late.insert(serial);
+        if self.late.len() > KEPT_LATE {
+            self.late.pop_first();
+        }
         self.sent.remove(&serial)
     }
 
@@ -135,6 +149,10 @@ mod tests {
         assert_eq!(table.pop_expired(now).map(|s| s.owner), Some(Owner::Write(2)));
         assert_eq!(table.pop_expired(now).map(|s| s.owner), Some(Owner::Write(3)));
         assert!(table.pop_expired(now).is_none());
+        assert_eq!(
+            [0, 1, 1, 2, 3].map(|id| table.came_late(id)),
+            [false, true, false, true, false]
+        );
         assert_eq!(table.drain().count(), 1);
         assert!(table.first_deadline().is_none());
     }

@@ -17,6 +17,8 @@ mod testkit;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod tests_nonsense;
+#[cfg(test)]
 mod tests_random;
 mod wire;
 
@@ -181,6 +183,11 @@ impl Connections {
     /// The server's connection, if it is ready.
     pub(crate) fn conn_of(&self, server: ServerId) -> Option<ConnId> {
         self.servers.get(&server)?.ready_conn()
+    }
+
+    /// Connections that requests can go over.
+    pub(crate) fn ready(&self) -> usize {
+        self.servers.values().filter(|server| server.versions().is_some()).count()
     }
 
     /// Answers that belonged to no open request: late, or invented by the server.

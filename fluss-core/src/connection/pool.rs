@@ -316,10 +316,13 @@ impl Server {
         }
     }
 
-    fn on_answer(&mut self, cx: &Cx<'_>, out: &mut Outputs, answer: Answer) {
-        let Some(conn) = &mut self.conn else { return };
-        let Some(sent) = answer.id().and_then(|id| conn.inflight.answered(id)) else {
+    fn on_answer(&mut self, cx: &mut Cx<'_>, out: &mut Outputs, answer: Answer) {
+        let (Some(conn), Some(id)) = (&mut self.conn, answer.id()) else { return };
+        let Some(sent) = conn.inflight.answered(id) else {
             out.dropped_answers += 1;
+            if !conn.inflight.came_late(id) {
+                self.violation(cx, out, &format!("an answer to request {id}, twice or unasked"));
+            }
             return;
         };
         let result = match answer {

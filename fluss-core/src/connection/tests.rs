@@ -409,9 +409,8 @@ fn a_deadline_answers_the_request_and_its_late_answer_is_dropped() {
     assert!(error.to_string().contains("GET_METADATA at bootstrap server host:9123"), "{error}");
     assert!(b.actions().is_empty(), "the server answers others: the connection stays");
     b.frame(conn, success(old, b"late"));
-    b.frame(conn, success(12345, b"never asked"));
     assert!(b.replies().is_empty());
-    assert_eq!(b.net.dropped_answers(), 2);
+    assert_eq!(b.net.dropped_answers(), 1);
     assert!(b.net.is_ready(BOOT));
 }
 

@@ -152,7 +152,22 @@ impl Fluss {
         self.shared().partial_writes()
     }
 
-    /// What the client counted so far.
+    /// Counters, gauges and latencies as they are now; cheap enough to be asked for every second.
+    ///
+    /// ```no_run
+    /// # fn f(fluss: &fluss_core::Fluss) {
+    /// let now = fluss.metrics();
+    /// println!("{} of {} bytes in use", now.memory_used, now.memory_limit);
+    /// println!("{:?} to an acknowledgement, 99 of 100", now.delivery_latency.quantile(0.99));
+    /// println!("{} rows' batches unknown", now.counters.unknown);
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn metrics(&self) -> crate::Metrics {
+        self.shared().with(|core, _| core.client.metrics())
+    }
+
+    /// What the client counted so far; also part of [`Fluss::metrics`].
     #[must_use]
     pub fn counters(&self) -> crate::Counters {
         self.shared().with(|core, _| core.client.counters())

@@ -29,6 +29,10 @@ mod hand_in;
 mod lane;
 mod lookup;
 mod lookup_plan;
+#[cfg(test)]
+mod metrics_tests;
+#[cfg(test)]
+mod nonsense_tests;
 mod offsets;
 #[cfg(test)]
 mod outcome_tests;

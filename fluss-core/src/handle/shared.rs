@@ -16,9 +16,12 @@ use crate::client::Client;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::ids::{BatchId, CommandId, ConnId, LaneId, ScannerKey};
-use crate::output::{Action, CommandAnswer, Event};
+use crate::output::{Action, CommandAnswer, Event, NoteLevel};
 use crate::time::{Duration, Instant};
 use crate::writer::WaiterId;
+
+/// What the client's lines in the log are told apart by.
+const LOG_TARGET: &str = "fluss";
 
 /// When a busy lane is asked again to seal a batch.
 const BUSY_LANE: Duration = Duration::from_millis(1);
@@ -92,12 +95,27 @@ impl std::fmt::Debug for Shared {
 pub(super) struct Wake {
     pub(super) wakers: Vec<Waker>,
     driver: bool,
+    /// Lines for the log: whoever receives them may do anything, so not under the lock.
+    notes: Vec<(NoteLevel, Arc<str>)>,
 }
 
 impl Wake {
     /// Whether there is nobody to wake.
     pub(super) fn is_empty(&self) -> bool {
-        self.wakers.is_empty() && !self.driver
+        self.wakers.is_empty() && !self.driver && self.notes.is_empty()
+    }
+
+    /// Writes the log and wakes those who wait, all but the driver.
+    fn tell(self) {
+        for (level, text) in self.notes {
+            let level = match level {
+                NoteLevel::Debug => log::Level::Debug,
+                NoteLevel::Info => log::Level::Info,
+                NoteLevel::Warn => log::Level::Warn,
+            };
+            log::log!(target: LOG_TARGET, level, "{text}");
+        }
+        self.wakers.into_iter().for_each(Waker::wake);
     }
 }
 
@@ -193,8 +211,9 @@ impl Shared {
     }
 
     pub(super) fn fire(&self, wake: Wake) {
-        wake.wakers.into_iter().for_each(Waker::wake);
-        if wake.driver {
+        let to_driver = wake.driver;
+        wake.tell();
+        if to_driver {
             let driver = lock(&self.driver).clone();
             if let Some(waker) = driver {
                 waker.wake();
@@ -212,7 +231,7 @@ impl Shared {
             act(&mut core.client);
             core.pass_on(&mut wake);
         }
-        wake.wakers.into_iter().for_each(Waker::wake);
+        wake.tell();
     }
 
     pub(crate) fn poll_action(&self) -> Option<Action> {
@@ -227,7 +246,7 @@ impl Shared {
             core.pass_on(&mut wake);
             segments
         };
-        wake.wakers.into_iter().for_each(Waker::wake);
+        wake.tell();
         segments
     }
 
@@ -317,7 +336,7 @@ impl Shared {
         if self.is_foreign() {
             return;
         }
-        let mut wake = Wake { wakers: Vec::new(), driver: true };
+        let mut wake = Wake { driver: true, ..Wake::default() };
         {
             let mut core = lock(&self.core);
             if core.client.is_closed() {
@@ -327,7 +346,8 @@ impl Shared {
             let batches = core.client.abort(now);
             core.aborted = Some(why);
             if batches > 0 {
-                log::warn!("{why}: {batches} batches with {rows} rows had no outcome yet");
+                let text = format!("{why}: {batches} batches with {rows} rows had no outcome yet");
+                wake.notes.push((NoteLevel::Warn, text.into()));
             }
             core.pass_on(&mut wake);
         }
@@ -456,7 +476,7 @@ impl Core {
                 wake.driver = true;
                 self.end_all_waits(wake);
             }
-            Event::Note { text, .. } => log::info!("{text}"),
+            Event::Note { level, text } => wake.notes.push((level, text)),
         }
     }
 

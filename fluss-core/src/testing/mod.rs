@@ -1,13 +1,64 @@
-//! Test kit: a fake Fluss cluster that speaks real bytes, keeps real state and fails on demand.
+//! A test kit: a fake Fluss cluster that speaks real bytes, keeps real state and fails on demand.
 //!
-//! [`cluster::FakeCluster`] is a machine without sockets: connections are numbers, time is an
-//! argument, chance comes from a seed. [`loopback::Loopback`] puts it behind real TCP ports.
-//! [`conformance`] is what every adapter has to pass against it, and [`shop`] what examples are
-//! run against. [`sim`] runs the client against it in virtual time, with everything going wrong.
+//! An application that writes to Fluss has to do something sensible when an answer is lost, a
+//! leader moves or a row is refused. With this kit its own tests make those things happen, in a
+//! fraction of a second and without Java: the client under test is the real one, over real sockets.
+//!
+//! ```toml
+//! [dev-dependencies]
+//! fluss-tokio = { version = "0.1", features = ["testing"] } # or fluss-smol, fluss-embedded
+//! ```
+//!
+//! Start a cluster, make a table, connect as always, let something fail, and look at what the log
+//! really holds:
+//!
+//! ```
+//! use fluss_core::row::{DataType, Schema, TableDescriptor};
+//! use fluss_core::testing::cluster::{Fault, On};
+//! use fluss_core::testing::loopback::Loopback;
+//!
+//! let fake = Loopback::new()?;
+//! let schema = Schema::builder().column("id", DataType::BIGINT).build()?;
+//! fake.create_table("shop.orders", &TableDescriptor::new(schema))?;
+//!
+//! // The fourth write from now is applied, and its answer is lost with the connection.
+//! fake.inject(On::Write, 3, Fault::LoseAnswer);
+//! // The bucket gets another leader, of which the client knows nothing yet.
+//! fake.move_leader("shop.orders", 0)?;
+//! // An upsert is refused for the moment, as the storage is under pressure.
+//! fake.inject(On::Write, 0, Fault::Throttle);
+//!
+//! // let fluss = fluss_tokio::connect(&fake.bootstrap()).await?;
+//! // … what the application does with it …
+//!
+//! assert_eq!(fake.rows("shop.orders")?.len(), 0);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! A whole application that tests itself in this way is `examples/self_test.rs` of each adapter;
+//! `cargo test -p fluss-tokio --example self_test` runs it.
+//!
+//! | what for | where |
+//! |---|---|
+//! | start, make tables, inject, read back: one call each | [`loopback::Loopback`] |
+//! | every fault by its name, and faults by chance from a seed | [`cluster::Fault`], [`cluster::Faults`] |
+//! | servers that stop, restart, fall silent; tables that are made anew; the log, byte for byte | [`cluster::FakeCluster`], by [`Loopback::with`](loopback::Loopback::with) |
+//! | users and passwords, lagging metadata, slow replication, expiring writers | [`cluster::ClusterOptions`] |
+//! | a port that misbehaves, a relay that can be aimed elsewhere | [`loopback::Port`], [`loopback::Relay`] |
+//! | what every adapter has to pass | [`conformance`] |
+//!
+//! # What it is not
+//!
+//! The fake imitates the answers of a 0.9.1 server as the tests of this project compare them with a
+//! real one. It has one copy of each log, so nothing acknowledged is ever lost by a failover; it
+//! knows no remote storage, no lake and no quotas. Its faults are deterministic, threads and
+//! sockets are not: with [`cluster::FakeCluster`] alone, driven by hand, a run can be repeated
+//! byte for byte.
 
 pub mod cluster;
 pub mod conformance;
 mod framing;
+mod kit;
 pub mod loopback;
 pub mod shop;
 pub mod sim;

@@ -93,6 +93,11 @@ impl Accumulator {
         &self.memory
     }
 
+    /// Bytes of sealed batches without an outcome.
+    pub(crate) fn sealed_bytes(&self) -> u64 {
+        self.sealed_bytes
+    }
+
     /// Batches without an outcome.
     pub(crate) fn len(&self) -> usize {
         self.batches.len()

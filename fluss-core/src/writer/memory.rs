@@ -51,6 +51,11 @@ impl Memory {
         self.waiting.is_empty() && self.used.saturating_add(bytes) <= self.limit / 2
     }
 
+    /// How many stand in line.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// What the first in line waits for.
     pub(crate) fn first_wish(&self) -> Option<u64> {
         self.waiting.front().map(|w| w.needed)

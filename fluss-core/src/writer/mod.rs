@@ -9,10 +9,12 @@
 //! | [`sender`] | which buckets go into the next request to a server |
 //! | [`turns`] | which writers are looked at, and whose turn the next request is |
 //! | [`news`] | what leaders that moved, servers out of reach, tables gone mean for batches |
+//! | [`gauges`] | what can be seen from outside |
 //! | [`requests`] | requests on the wire and what their answers say per bucket |
 
 mod accumulator;
 mod bucket_queue;
+mod gauges;
 pub(crate) mod idempotence;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod inside;
@@ -45,6 +47,7 @@ use crate::error::{Attempt, Error, Result, WriteError};
 use crate::ids::{
     BatchId, BucketKey, CommandId, ConnId, LaneId, ServerId, TablePath, WriterId, WriterKey,
 };
+use crate::metrics::Latency;
 use crate::output::{BatchOutcome, Counters, Event, TimerReason, Written};
 use crate::time::{Duration, Instant};
 
@@ -118,6 +121,12 @@ pub(crate) struct Writers {
     /// Payloads of batches that are done, whose memory serves the next ones.
     bodies: Vec<Bytes>,
     next_tidy: Instant,
+    /// When the last input came.
+    now: Instant,
+    /// From a write request to its answer.
+    answer_latency: Latency,
+    /// From the opening of a batch to its acknowledgement.
+    delivery_latency: Latency,
 }
 
 /// What the writers want from the other machines.
@@ -130,7 +139,7 @@ pub(crate) enum Wish {
     /// What is known of this bucket may be stale; with the leader epoch known.
     Refresh(BucketKey, Option<i32>),
     /// Copies on this connection must be given up.
-    CloseConnection(ConnId),
+    CloseConnection(ConnId, &'static str),
     /// A writer id is needed.
     WriterId(WriterKey),
 }
@@ -156,6 +165,9 @@ impl Writers {
             ended_fired: idempotence::Fired::default(),
             bodies: Vec::new(),
             next_tidy: Instant::ZERO + TIDY_EVERY,
+            now: Instant::ZERO,
+            answer_latency: Latency::default(),
+            delivery_latency: Latency::default(),
         }
     }
 
@@ -231,7 +243,7 @@ impl Writers {
             }
             self.ended_fired.join(writer.sender.manager.counters().fired);
             let sum = std::mem::take(&mut self.ended_counters);
-            self.ended_counters = add(sum, writer.sender.manager.counters());
+            self.ended_counters = gauges::add(sum, writer.sender.manager.counters());
         }
     }
 
@@ -329,11 +341,6 @@ impl Writers {
         self.accumulator.memory().used()
     }
 
-    pub(crate) fn counters(&self) -> Counters {
-        let ended = self.ended_counters.clone();
-        self.writers.values().fold(ended, |sum, w| add(sum, w.sender.manager.counters()))
-    }
-
     /// Batches without an outcome, of all writers.
     pub(crate) fn unfinished(&self) -> usize {
         self.accumulator.len()
@@ -349,9 +356,18 @@ impl Writers {
         result: Result<Bytes, RequestError>,
     ) {
         let Some(request) = self.requests.end(token) else { return };
-        let key = request.writer;
+        self.now = cx.now;
+        if result.is_ok() {
+            self.answer_latency.record(cx.now.saturating_since(request.sent_at));
+        }
+        let (key, conn) = (request.writer, request.conn);
+        let answers = request.answers(result);
+        if answers.nonsense {
+            let reason = "an answer to a write made no sense";
+            self.wishes.push_back(Wish::CloseConnection(conn, reason));
+        }
         if let Some(writer) = self.changing(key) {
-            for (bucket, copy, answer) in request.answers(result) {
+            for (bucket, copy, answer) in answers.copies {
                 writer.sender.with_manager(bucket, |manager, fresh| {
                     manager.handle_answer(cx, copy, answer, fresh);
                 });
@@ -396,6 +412,7 @@ impl Writers {
     }
 
     pub(crate) fn handle_timeout(&mut self, cx: &mut Cx<'_>) {
+        self.now = cx.now;
         self.accumulator.handle_timeout(cx.now);
         if cx.now >= self.next_tidy {
             self.next_tidy = cx.now + TIDY_EVERY;
@@ -503,7 +520,8 @@ impl Writers {
                 self.wishes.push_back(Wish::Refresh(bucket, epoch));
             }
             Want::CloseConnection { conn, .. } => {
-                self.wishes.push_back(Wish::CloseConnection(conn));
+                let reason = "a bucket on it has moved to another leader";
+                self.wishes.push_back(Wish::CloseConnection(conn, reason));
             }
             Want::Ready(bucket) => {
                 if let Some(writer) = self.changing(key) {
@@ -520,6 +538,9 @@ impl Writers {
             && self.bodies.len() < KEPT_BODIES
         {
             self.bodies.push(sealed.payload().clone());
+        }
+        if let BatchOutcome::Written(_) = &outcome {
+            self.delivery_latency.record(self.now.saturating_since(ended.opened));
         }
         self.events.push_back(Event::BatchDone { batch, outcome });
         if let Some(writer) = self.writers.get_mut(&ended.writer) {
@@ -550,24 +571,4 @@ impl Writers {
         let writers = self.timers.first().map(|(at, reason, _)| (*at, *reason));
         [linger, delivery, writers].into_iter().flatten().min()
     }
-}
-
-fn add(mut sum: Counters, one: &idempotence::Counters) -> Counters {
-    sum.copies += one.copies;
-    sum.retries += one.resends_sequence
-        + one.resends_transient
-        + one.resends_ambiguous
-        + one.resends_confirm
-        + one.probes;
-    sum.inferred_commits += one.inferred_commits;
-    sum.rotations += one.rotations_broken
-        + one.rotations_fence
-        + one.rotations_unknown
-        + one.rotations_idle
-        + one.rotations_exhausted;
-    sum.not_written += one.not_written;
-    sum.unknown += one.unknown;
-    sum.dropped_answers += one.orphan_answers;
-    sum.invariant_violations += one.invariant_violation;
-    sum
 }

@@ -1,6 +1,6 @@
 //! Write requests on the wire, and what an answer says of each of their buckets.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -18,8 +18,8 @@ use super::{Writer, WriterKind};
 use crate::connection::Begun;
 use crate::connection::request::RequestError;
 use crate::error::Error;
-use crate::ids::{BucketKey, PartitionId, TableId, WriterKey};
-use crate::time::Duration;
+use crate::ids::{BucketKey, ConnId, PartitionId, ServerId, TableId, WriterKey};
+use crate::time::{Duration, Instant};
 
 /// A request that was put together and is to be written now.
 #[derive(Debug)]
@@ -38,6 +38,11 @@ pub(crate) struct Draft {
 #[derive(Debug)]
 pub(crate) struct WriteRequest {
     pub(crate) writer: WriterKey,
+    /// Where it went.
+    pub(crate) server: ServerId,
+    pub(crate) conn: ConnId,
+    pub(crate) sent_at: Instant,
+    bytes: u64,
     table: TableId,
     upsert: bool,
     copies: Vec<(BucketKey, Token)>,
@@ -48,128 +53,176 @@ pub(crate) struct WriteRequest {
 pub(crate) struct Requests {
     open: HashMap<u64, WriteRequest>,
     next: u64,
+    /// Batches and their bytes in the open requests.
+    pub(super) batches: usize,
+    pub(super) bytes: u64,
 }
 
 impl Requests {
     pub(super) fn begin(
         &mut self,
-        key: WriterKey,
-        writer: &Writer,
+        (key, writer): (WriterKey, &Writer),
+        (server, conn): (ServerId, ConnId),
+        now: Instant,
         table: TableId,
         entries: Vec<Entry>,
     ) -> Draft {
         let token = self.next;
         self.next += 1;
-        let copies = entries.iter().map(|e| (e.bucket, e.token)).collect();
+        let copies: Vec<_> = entries.iter().map(|e| (e.bucket, e.token)).collect();
+        let bytes = entries.iter().map(|e| e.sealed.size() as u64).sum();
         let (api, target_columns, merge_mode) = match &writer.kind {
             WriterKind::Append => (ApiKey::ProduceLog, None, None),
             WriterKind::Upsert { target_columns, merge_mode } => {
                 (ApiKey::PutKv, target_columns.clone(), *merge_mode)
             }
         };
-        let upsert = api == ApiKey::PutKv;
-        self.open.insert(token, WriteRequest { writer: key, table, upsert, copies });
+        self.batches += copies.len();
+        self.bytes += bytes;
+        let request = WriteRequest {
+            writer: key,
+            server,
+            conn,
+            sent_at: now,
+            bytes,
+            table,
+            upsert: api == ApiKey::PutKv,
+            copies,
+        };
+        self.open.insert(token, request);
         let acks = writer.config.acks.wire();
         Draft { token, api, table, acks, target_columns, merge_mode, entries }
     }
 
     pub(super) fn end(&mut self, token: u64) -> Option<WriteRequest> {
-        self.open.remove(&token)
+        let ended = self.open.remove(&token)?;
+        self.batches -= ended.copies.len();
+        self.bytes -= ended.bytes;
+        Some(ended)
     }
+
+    pub(super) fn len(&self) -> usize {
+        self.open.len()
+    }
+}
+
+/// What an answer says.
+#[derive(Debug)]
+pub(super) struct Answers {
+    /// Of each copy of the request, exactly one answer.
+    pub(super) copies: Vec<(BucketKey, Token, Answer)>,
+    /// The server said something that makes no sense: its connection is not to be trusted.
+    pub(super) nonsense: bool,
 }
 
 /// One bucket's part of an answer.
 struct Part {
     partition: Option<i64>,
     bucket: i32,
-    answer: Answer,
+    /// What it says, or why that cannot be.
+    answer: Result<Answer, String>,
 }
 
 impl WriteRequest {
-    /// The answer for each copy of the request, exactly one per copy.
+    /// The answer for each copy of the request.
     ///
-    /// Buckets that were not asked for are ignored, of two parts for a bucket the first counts, and
-    /// a copy without a part is as good as unanswered.
-    pub(super) fn answers(
-        self,
-        result: Result<Bytes, RequestError>,
-    ) -> Vec<(BucketKey, Token, Answer)> {
-        let parts = match result {
-            Ok(body) => self.parts(body),
-            Err(e) => Err(e),
+    /// An answer that cannot be read, names a bucket that was not asked for, or one of them twice,
+    /// or a negative offset is no evidence at all: all its copies are as good as unanswered. One
+    /// that leaves a bucket out says nothing about that bucket's copy.
+    pub(super) fn answers(self, result: Result<Bytes, RequestError>) -> Answers {
+        let body = match result {
+            Ok(body) => body,
+            Err(error) => return self.all(false, &whole_request(&error)),
         };
-        let parts = match parts {
-            Ok(parts) => parts,
-            Err(e) => {
-                let all = |(bucket, token)| (bucket, token, whole_request(&e));
-                return self.copies.into_iter().map(all).collect();
-            }
+        let mut answers = match self.parts(body).and_then(|parts| self.check(parts)) {
+            Ok(answers) => answers,
+            Err(what) => return self.all(true, &self.broken(&what)),
         };
-        let mut answers: HashMap<(Option<PartitionId>, i32), Answer> = HashMap::new();
-        for part in parts {
-            let at = (part.partition.map(PartitionId), part.bucket);
-            answers.entry(at).or_insert(part.answer);
+        let mut nonsense = false;
+        let mut copies = Vec::with_capacity(self.copies.len());
+        for &(bucket, token) in &self.copies {
+            let answer = answers.remove(&(bucket.partition, bucket.bucket));
+            nonsense |= answer.is_none();
+            let missing = || self.broken(&format!("it leaves {bucket} out"));
+            copies.push((bucket, token, answer.unwrap_or_else(missing)));
         }
-        let missing = || {
-            let what = format!("the answer for table {} leaves this bucket out", self.table);
-            Answer::Lost(Error::misuse(what))
-        };
-        self.copies
-            .into_iter()
-            .map(|(bucket, token)| {
-                let answer = answers.remove(&(bucket.partition, bucket.bucket));
-                (bucket, token, answer.unwrap_or_else(missing))
-            })
-            .collect()
+        Answers { copies, nonsense }
     }
 
-    fn parts(&self, body: Bytes) -> Result<Vec<Part>, RequestError> {
-        let broken = |e: prost::DecodeError| {
-            RequestError::Lost(Error::misuse(format!("a write answer that does not parse: {e}")))
-        };
+    fn all(&self, nonsense: bool, answer: &Answer) -> Answers {
+        let copies = self.copies.iter().map(|(bucket, token)| (*bucket, *token, answer.clone()));
+        Answers { copies: copies.collect(), nonsense }
+    }
+
+    fn broken(&self, what: &str) -> Answer {
+        let server = self.server.to_string().into();
+        let what = format!("its answer to a write to table {}: {what}", self.table).into();
+        Answer::Lost(Error::Peer { server, what })
+    }
+
+    fn parts(&self, body: Bytes) -> Result<Vec<Part>, String> {
         let parts = if self.upsert {
-            let answer = PutKvResponse::decode(body).map_err(broken)?;
+            let answer = PutKvResponse::decode(body).map_err(|e| e.to_string())?;
             answer.buckets_resp.into_iter().map(Part::from).collect()
         } else {
-            let answer = ProduceLogResponse::decode(body).map_err(broken)?;
+            let answer = ProduceLogResponse::decode(body).map_err(|e| e.to_string())?;
             answer.buckets_resp.into_iter().map(Part::from).collect()
         };
         Ok(parts)
     }
+
+    /// The parts by bucket, if they can be an answer to this request.
+    fn check(&self, parts: Vec<Part>) -> Result<HashMap<Place, Answer>, String> {
+        let place = |bucket: &BucketKey| (bucket.partition, bucket.bucket);
+        let asked: HashSet<Place> = self.copies.iter().map(|(bucket, _)| place(bucket)).collect();
+        let mut answers = HashMap::with_capacity(parts.len());
+        for part in parts {
+            let at = (part.partition.map(PartitionId), part.bucket);
+            let answer = part.answer?;
+            if !asked.contains(&at) {
+                return Err(format!("it names bucket {}, which was not asked for", part.bucket));
+            }
+            if answers.insert(at, answer).is_some() {
+                return Err(format!("it names bucket {} twice", part.bucket));
+            }
+        }
+        Ok(answers)
+    }
 }
+
+/// A bucket within the table of a request.
+type Place = (Option<PartitionId>, i32);
 
 impl From<PbPutKvRespForBucket> for Part {
     fn from(p: PbPutKvRespForBucket) -> Self {
-        let answer = rejected(p.error_code, p.error_message)
-            .or_else(|| nonsense(p.log_end_offset))
-            .unwrap_or(Answer::Written {
-                base_offset: None,
-                log_end_offset: p.log_end_offset,
-                pressure: p.pressure,
-            });
+        let written = Answer::Written {
+            base_offset: None,
+            log_end_offset: p.log_end_offset,
+            pressure: p.pressure,
+        };
+        let rejected = rejected(p.error_code, p.error_message);
+        let answer = rejected.map_or_else(|| sensible(p.log_end_offset, written), Ok);
         Self { partition: p.partition_id, bucket: p.bucket_id, answer }
     }
 }
 
 impl From<PbProduceLogRespForBucket> for Part {
     fn from(p: PbProduceLogRespForBucket) -> Self {
-        let answer = rejected(p.error_code, p.error_message)
-            .or_else(|| nonsense(p.base_offset))
-            .unwrap_or(Answer::Written {
-                base_offset: p.base_offset,
-                log_end_offset: None,
-                pressure: None,
-            });
+        let written =
+            Answer::Written { base_offset: p.base_offset, log_end_offset: None, pressure: None };
+        let rejected = rejected(p.error_code, p.error_message);
+        let answer = rejected.map_or_else(|| sensible(p.base_offset, written), Ok);
         Self { partition: p.partition_id, bucket: p.bucket_id, answer }
     }
 }
 
 /// A success with a negative offset acknowledges nothing: the real server answers so for a batch
 /// that reached it cut short, of which it appended no row.
-fn nonsense(offset: Option<i64>) -> Option<Answer> {
-    let offset = offset.filter(|o| *o < 0)?;
-    let what = format!("a write answer with offset {offset}: the server read no whole batch");
-    Some(Answer::Lost(Error::misuse(what)))
+fn sensible(offset: Option<i64>, written: Answer) -> Result<Answer, String> {
+    match offset.filter(|offset| *offset < 0) {
+        Some(offset) => Err(format!("a success at offset {offset}")),
+        None => Ok(written),
+    }
 }
 
 fn rejected(code: Option<i32>, message: Option<String>) -> Option<Answer> {
@@ -223,10 +276,11 @@ mod tests {
     #[test]
     fn a_success_with_a_negative_offset_acknowledges_nothing() {
         let log = PbProduceLogRespForBucket { base_offset: Some(-1), ..Default::default() };
-        assert!(matches!(Part::from(log).answer, Answer::Lost(_)));
+        assert!(Part::from(log).answer.is_err());
         let kv = PbPutKvRespForBucket { log_end_offset: Some(-5), ..Default::default() };
-        assert!(matches!(Part::from(kv).answer, Answer::Lost(_)));
+        assert!(Part::from(kv).answer.is_err());
         let good = PbProduceLogRespForBucket { base_offset: Some(0), ..Default::default() };
-        assert!(matches!(Part::from(good).answer, Answer::Written { base_offset: Some(0), .. }));
+        let good = Part::from(good).answer;
+        assert!(matches!(good, Ok(Answer::Written { base_offset: Some(0), .. })));
     }
 }

@@ -45,7 +45,8 @@ impl Writers {
             if let (Some(table), false) = (table, entries.is_empty())
                 && let Some(writer) = self.writers.get(&key)
             {
-                let draft = self.requests.begin(key, writer, table, entries);
+                let owner = (key, writer);
+                let draft = self.requests.begin(owner, (server, conn), cx.now, table, entries);
                 self.note_server(conn, server);
                 return Some(draft);
             }
@@ -72,6 +73,7 @@ impl Writers {
         cluster: &Cluster,
         conn_of: impl Fn(ServerId) -> Option<ConnId>,
     ) {
+        self.now = cx.now;
         while let Some(key) = self.changed.pop_first() {
             let Some(writer) = self.writers.get_mut(&key) else { continue };
             let mut out = Wishes::default();

@@ -39,6 +39,19 @@ fn valid_name(name: &str) -> bool {
 }
 
 impl FakeCluster {
+    /// Makes a database, if there is none of this name.
+    ///
+    /// # Errors
+    /// What is wrong with the name.
+    pub fn add_database(&mut self, name: &str) -> Result<(), String> {
+        let request = CreateDatabaseRequest {
+            database_name: name.to_owned(),
+            ignore_if_exists: true,
+            database_json: None,
+        };
+        self.create_database(request).map(drop).map_err(|failure| failure.message)
+    }
+
     /// Makes a table from its descriptor, as if the coordinator had been asked to.
     ///
     /// # Errors

@@ -194,6 +194,11 @@ impl FakeCluster {
                 lost = false;
                 self.set_timer(self.now + delay, Timer::Send(to.conn, frame));
             }
+            Fault::UnaskedAnswer => {
+                lost = false;
+                self.push(to.conn, conn::rubbish(to.id.wrapping_add(1000)));
+                self.push(to.conn, frame);
+            }
             Fault::DuplicateAnswer => {
                 lost = false;
                 self.push(to.conn, frame.clone());

@@ -56,6 +56,16 @@ pub enum Fault {
     DuplicateAnswer,
     /// From this request on the server reads and never answers on this connection.
     Silence,
+    /// A write is applied, and its answer names a bucket that was not asked for, too.
+    ForeignBucket,
+    /// A write is applied, and its answer names its first bucket twice.
+    RepeatedBucket,
+    /// A write is applied, and its answer leaves its first bucket out.
+    MissingBucket,
+    /// A write is applied and acknowledged at a negative offset.
+    NegativeOffset,
+    /// The request is applied; before its answer comes one to a request that was never sent.
+    UnaskedAnswer,
 }
 
 /// The kinds of [`Fault`], without their arguments; what is counted.
@@ -83,6 +93,11 @@ pub enum FaultKind {
     GarbageFrame,
     DuplicateAnswer,
     Silence,
+    ForeignBucket,
+    RepeatedBucket,
+    MissingBucket,
+    NegativeOffset,
+    UnaskedAnswer,
 }
 
 impl Fault {
@@ -111,6 +126,11 @@ impl Fault {
             Self::GarbageFrame => FaultKind::GarbageFrame,
             Self::DuplicateAnswer => FaultKind::DuplicateAnswer,
             Self::Silence => FaultKind::Silence,
+            Self::ForeignBucket => FaultKind::ForeignBucket,
+            Self::RepeatedBucket => FaultKind::RepeatedBucket,
+            Self::MissingBucket => FaultKind::MissingBucket,
+            Self::NegativeOffset => FaultKind::NegativeOffset,
+            Self::UnaskedAnswer => FaultKind::UnaskedAnswer,
         }
     }
 }
@@ -264,6 +284,10 @@ impl Faults {
 fn fits(api: i16, fault: Fault) -> bool {
     match fault {
         Fault::Throttle | Fault::Pressure(_) => api == key::PUT_KV,
+        Fault::ForeignBucket
+        | Fault::RepeatedBucket
+        | Fault::MissingBucket
+        | Fault::NegativeOffset => matches!(api, key::PRODUCE_LOG | key::PUT_KV),
         Fault::MoveLeader
         | Fault::MoveLeaderAfter
         | Fault::ExpireWriters

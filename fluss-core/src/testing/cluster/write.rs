@@ -31,7 +31,7 @@ pub(super) struct HeldWrite {
     buckets: Vec<HeldBucket>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct HeldBucket {
     key: BucketKey,
     result: Answer<Place>,
@@ -202,6 +202,11 @@ impl FakeCluster {
             for bucket in held.buckets.iter_mut().filter(|bucket| bucket.result.is_ok()) {
                 bucket.result = Err(Failure::new(code, "injected after the append"));
             }
+        }
+        if let Some(fault) = held.to.fault
+            && held.talk_nonsense(fault)
+        {
+            self.faults.fired(fault);
         }
         let pressure = match held.to.fault {
             Some(fault @ Fault::Pressure(pressure)) if held.kv => {
@@ -383,6 +388,28 @@ impl Appended {
             duplicate: place.duplicate,
             bytes: batch.bytes.clone(),
         }
+    }
+}
+
+impl HeldWrite {
+    /// Makes the answer one that no server gives. False if the fault is of another kind.
+    fn talk_nonsense(&mut self, fault: Fault) -> bool {
+        let Some(first) = self.buckets.first().cloned() else { return false };
+        match fault {
+            Fault::ForeignBucket => {
+                let key = BucketKey { bucket: first.key.bucket + 1000, ..first.key };
+                self.buckets.push(HeldBucket { key, ..first });
+            }
+            Fault::RepeatedBucket => self.buckets.push(first),
+            Fault::MissingBucket => drop(self.buckets.remove(0)),
+            Fault::NegativeOffset => {
+                for place in self.buckets.iter_mut().filter_map(|b| b.result.as_mut().ok()) {
+                    (place.base_offset, place.last_offset) = (-1, -2);
+                }
+            }
+            _ => return false,
+        }
+        true
     }
 }
 
