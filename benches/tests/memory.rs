@@ -1,5 +1,5 @@
-//! A server that stalls costs the client its memory budget and little more: 64 MiB of rows from
-//! eight threads, at most 24 MiB beside them.
+//! A server that stalls costs the client its memory budget and little more: 64 MiB of rows of 100
+//! bytes from eight threads, at most 16 MiB beside them.
 //!
 //! The server is a process of its own (this one, started again), so that only the client's memory
 //! counts.
@@ -9,7 +9,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use fluss_benches::{fake, tuple};
+use fluss_benches::fake;
 use fluss_core::Error;
 use fluss_core::ids::ServerId;
 use fluss_tokio::AppendWriter;
@@ -19,8 +19,11 @@ const MIB: u64 = 1 << 20;
 /// The client's budget for rows.
 const BUDGET: u64 = 64 * MIB;
 /// What the client may need beside them.
-const BESIDE: u64 = 24 * MIB;
+const BESIDE: u64 = 16 * MIB;
 const THREADS: usize = 8;
+/// The text of a row; beside it stand 20 bytes of numbers.
+const TEXT: &str =
+    "eighty bytes of text: eighty bytes of text: eighty bytes of text: eighty bytes!!";
 
 fn main() -> ExitCode {
     if std::env::args().nth(1).as_deref() == Some("server") {
@@ -119,10 +122,15 @@ fn stall() -> (u64, u64, u64) {
     result
 }
 
+/// A row whose columns take 100 bytes.
+fn row(index: u64) -> (i64, &'static str, i32, f64) {
+    (index as i64, TEXT, index as i32, index as f64 * 0.5)
+}
+
 /// Appends until there is no memory for a while.
 fn write(writer: &AppendWriter, rows: u64) {
     for index in 0..rows {
-        match writer.append(&tuple(index)).wait_timeout(Duration::from_secs(1)) {
+        match writer.append(&row(index)).wait_timeout(Duration::from_secs(1)) {
             Ok(_ticket) => {}
             Err(Error::Unavailable { .. }) => return,
             Err(error) => panic!("{error}"),

@@ -1,8 +1,9 @@
 //! What a client looks like from outside: one snapshot of counters, gauges and latencies.
 //!
-//! `Fluss::metrics` takes it, or [`Client::metrics`](crate::Client::metrics) in a loop of one's own.
-//! It copies a few hundred numbers under the client's lock, and its cost grows with the writers and
-//! servers, not with rows or batches: to be called as often as a monitoring system asks.
+//! `Fluss::metrics` takes it, or [`Client::metrics`](crate::Client::metrics) in a loop of one's
+//! own. It copies a few hundred numbers under the client's lock, and its cost grows with the
+//! writers and servers, not with rows or batches: to be called as often as a monitoring system
+//! asks.
 
 use crate::output::Counters;
 use crate::time::Duration;

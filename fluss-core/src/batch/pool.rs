@@ -49,6 +49,11 @@ impl BodyPool {
         keep
     }
 
+    /// Frees all buffers.
+    pub fn clear(&mut self) {
+        self.free.clear();
+    }
+
     /// The number of buffers ready to be taken.
     #[must_use]
     pub fn available(&self) -> usize {
@@ -91,5 +96,7 @@ mod tests {
         assert!(pool.give(Bytes::from(vec![0; 100])));
         assert!(!pool.give(Bytes::from(vec![0; 100])));
         assert_eq!(pool.available(), 1);
+        pool.clear();
+        assert_eq!(pool.available(), 0);
     }
 }

@@ -1,5 +1,6 @@
-//! Handles in the child of a fork. The process is a number that the clock tells, so that no test
-//! has to fork; a real fork is tested with the adapter that needs no runtime.
+//! Handles in the child of a fork. To fork a process is `unsafe` in Rust, which is forbidden here;
+//! so the process is a number that the clock tells, and a test lets it change. What a child has
+//! after a real fork is the same: a copy of everything, without the other threads.
 
 use std::task::Poll;
 

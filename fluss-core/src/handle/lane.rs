@@ -519,7 +519,10 @@ impl<F: Format> Lane<F> {
                 Ok(None)
             }
             Ok(Err(waiter)) => {
-                slots.spare = Some(builder);
+                // Memory is short: what is kept for the next batch is not part of the budget, and
+                // many lanes that wait would keep a lot of it.
+                drop(builder);
+                slots.bodies.clear();
                 Ok(Some(waiter))
             }
             Err(error) => {

@@ -30,6 +30,8 @@ mod lane;
 mod lookup;
 mod lookup_plan;
 #[cfg(test)]
+mod memory_tests;
+#[cfg(test)]
 mod metrics_tests;
 #[cfg(test)]
 mod nonsense_tests;

@@ -38,14 +38,14 @@
 //! A whole application that tests itself in this way is `examples/self_test.rs` of each adapter;
 //! `cargo test -p fluss-tokio --example self_test` runs it.
 //!
-//! | what for | where |
-//! |---|---|
-//! | start, make tables, inject, read back: one call each | [`loopback::Loopback`] |
-//! | every fault by its name, and faults by chance from a seed | [`cluster::Fault`], [`cluster::Faults`] |
-//! | servers that stop, restart, fall silent; tables that are made anew; the log, byte for byte | [`cluster::FakeCluster`], by [`Loopback::with`](loopback::Loopback::with) |
-//! | users and passwords, lagging metadata, slow replication, expiring writers | [`cluster::ClusterOptions`] |
-//! | a port that misbehaves, a relay that can be aimed elsewhere | [`loopback::Port`], [`loopback::Relay`] |
-//! | what every adapter has to pass | [`conformance`] |
+//! * [`loopback::Loopback`]: start, make tables, inject faults, read back, one call each.
+//! * [`cluster::Fault`]: every fault by its name; [`cluster::Faults`]: by chance from a seed.
+//! * [`cluster::FakeCluster`], by [`Loopback::with`](loopback::Loopback::with): servers that stop,
+//!   restart or fall silent, tables that are made anew, writers that expire, the log byte by byte.
+//! * [`cluster::ClusterOptions`]: passwords, lagging metadata, slow replication.
+//! * [`loopback::Port`] and [`loopback::Relay`]: a port that misbehaves, a relay that can be aimed
+//!   elsewhere.
+//! * [`conformance`]: what every adapter has to pass.
 //!
 //! # What it is not
 //!
