@@ -1,4 +1,4 @@
-//! An application without a runtime that tests itself against a fake cluster: `shop` holds both.
+//! An application without a runtime that tests itself against a fake cluster: `orders` holds both.
 //! One thread runs the application and the client's driver in turns.
 //!
 //! `cargo run -p fluss-embedded --example self_test` runs it,
@@ -7,13 +7,13 @@
 use std::error::Error;
 use std::time::Duration;
 
-#[path = "../../fluss-core/examples/shop/mod.rs"]
-mod shop;
+#[path = "../../fluss-core/examples/orders/mod.rs"]
+mod orders;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let fake = shop::fake()?;
-    let (fluss, mut driver) = fluss_embedded::connect_with(shop::settings(&fake)?)?;
-    driver.block_on(shop::check(&fluss, &fake))??;
+    let fake = orders::fake()?;
+    let (fluss, mut driver) = fluss_embedded::connect_with(orders::settings(&fake)?)?;
+    driver.block_on(orders::check(&fluss, &fake))??;
     assert_eq!(driver.block_on(fluss.close(Duration::from_secs(5)))??, 0);
     println!("each order is in the log once");
     Ok(())

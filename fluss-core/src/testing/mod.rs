@@ -45,7 +45,8 @@
 //! * [`cluster::ClusterOptions`]: passwords, lagging metadata, slow replication.
 //! * [`loopback::Port`] and [`loopback::Relay`]: a port that misbehaves, a relay that can be aimed
 //!   elsewhere.
-//! * [`conformance`]: what every adapter has to pass.
+//! * [`conformance`]: what every adapter has to pass; [`shop`]: what the examples of the README are
+//!   run against.
 //!
 //! # What it is not
 //!
