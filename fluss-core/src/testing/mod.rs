@@ -46,7 +46,7 @@
 //! * [`loopback::Port`] and [`loopback::Relay`]: a port that misbehaves, a relay that can be aimed
 //!   elsewhere.
 //! * [`conformance`]: what every adapter has to pass; [`shop`]: what the examples of the README are
-//!   run against.
+//!   run against; [`sim`]: the client in virtual time, with everything going wrong.
 //!
 //! # What it is not
 //!
