@@ -1,6 +1,6 @@
 //! Write requests on the wire, and what an answer says of each of their buckets.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -141,7 +141,7 @@ impl WriteRequest {
         let mut nonsense = false;
         let mut copies = Vec::with_capacity(self.copies.len());
         for &(bucket, token) in &self.copies {
-            let answer = answers.remove(&(bucket.partition, bucket.bucket));
+            let answer = answers.remove(&place(&bucket)).flatten();
             nonsense |= answer.is_none();
             let missing = || self.broken(&format!("it leaves {bucket} out"));
             copies.push((bucket, token, answer.unwrap_or_else(missing)));
@@ -171,18 +171,17 @@ impl WriteRequest {
         Ok(parts)
     }
 
-    /// The parts by bucket, if they can be an answer to this request.
-    fn check(&self, parts: Vec<Part>) -> Result<HashMap<Place, Answer>, String> {
-        let place = |bucket: &BucketKey| (bucket.partition, bucket.bucket);
-        let asked: HashSet<Place> = self.copies.iter().map(|(bucket, _)| place(bucket)).collect();
-        let mut answers = HashMap::with_capacity(parts.len());
+    /// For each bucket asked for its part, if the parts can be an answer to this request.
+    fn check(&self, parts: Vec<Part>) -> Result<HashMap<Place, Option<Answer>>, String> {
+        let mut answers: HashMap<Place, Option<Answer>> =
+            self.copies.iter().map(|(bucket, _)| (place(bucket), None)).collect();
         for part in parts {
-            let at = (part.partition.map(PartitionId), part.bucket);
             let answer = part.answer?;
-            if !asked.contains(&at) {
+            let Some(slot) = answers.get_mut(&(part.partition.map(PartitionId), part.bucket))
+            else {
                 return Err(format!("it names bucket {}, which was not asked for", part.bucket));
-            }
-            if answers.insert(at, answer).is_some() {
+            };
+            if slot.replace(answer).is_some() {
                 return Err(format!("it names bucket {} twice", part.bucket));
             }
         }
@@ -192,6 +191,10 @@ impl WriteRequest {
 
 /// A bucket within the table of a request.
 type Place = (Option<PartitionId>, i32);
+
+fn place(bucket: &BucketKey) -> Place {
+    (bucket.partition, bucket.bucket)
+}
 
 impl From<PbPutKvRespForBucket> for Part {
     fn from(p: PbPutKvRespForBucket) -> Self {
