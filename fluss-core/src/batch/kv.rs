@@ -25,6 +25,21 @@ impl Default for KvBatchOptions {
     }
 }
 
+impl KvBatchOptions {
+    /// Whether a record of this key and row fits a batch of its own.
+    ///
+    /// # Errors
+    /// It exceeds `max_row_bytes`; with both numbers.
+    #[inline]
+    pub fn check(&self, key: &[u8], row: &[u8]) -> Result<(), RowError> {
+        let alone = KV_V0.header_size + kv_record_size(key.len(), Some(row.len()));
+        if alone > self.max_row_bytes {
+            return Err(RowError::too_large(alone, self.max_row_bytes));
+        }
+        Ok(())
+    }
+}
+
 /// An open batch: records are copied in one behind the other as they will be sent.
 ///
 /// The builder outlives its batches: [`seal`](Self::seal) takes the memory for the next one.

@@ -244,6 +244,12 @@ impl Client {
         self.closing == Closing::Done
     }
 
+    /// Whether the client has not given this connection up.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn uses(&self, conn: ConnId) -> bool {
+        self.connections.server_of(conn).is_some()
+    }
+
     #[cfg(any(test, feature = "testing"))]
     pub(crate) fn writers(&self) -> &Writers {
         &self.writers

@@ -152,6 +152,8 @@ impl Format for RowFormat {
         let bucket = hash::bucket_of(scratch.bucket_key(), self.buckets).unwrap_or(0) as i32;
         let target = Target::Bucket(self.info.bucket(bucket));
         let hint = scratch.key().len() + scratch.row().len();
+        // Before it asks for memory, of which there can never be enough for it.
+        self.options.check(scratch.key(), scratch.row())?;
         batches.push(target, hint, granted, |batch| match op {
             Op::Append | Op::Upsert => batch.try_push_upsert(scratch.key(), scratch.row()),
             Op::Delete => batch.try_push_delete(scratch.key()),

@@ -36,7 +36,7 @@
 //! | I14 | an outcome is unknown only where it could not be known | each outcome |
 //! | I15 | what can be survived is: every batch is written | the end, seeds with such faults |
 //! | I16 | a batch behind the floor is sent once a generation; runs end | each request |
-//! | I17 | a second answer changes nothing | each answer |
+//! | I17 | a second answer changes nothing, or costs its connection | each answer |
 //! | I18 | a request has one batch for a bucket, a batch one open copy | each request |
 //! | I19 | an answer changes its own buckets' sessions only | each answer |
 //! | I20 | no copy of a writer with idempotence is without stamp | each request |

@@ -276,6 +276,10 @@ impl World {
         self.watch.note(self.now, || format!("link {link} < {}", super::watch::frame(&frame)));
         self.check.answered(conn, &frame);
         self.client.handle_frame(conn, frame, self.now);
+        if !self.client.uses(conn) {
+            // An answer that makes no sense costs the connection, with all copies on it.
+            self.check.anything_may_change();
+        }
         self.look();
         self.check.anything_may_change();
     }
