@@ -189,14 +189,17 @@ pub fn a_row_that_cannot_be_delivered_ends_with_a_true_outcome<H: Harness>() {
         let writer = stage.writer_with(config, brief).await;
         // The first row makes sure of id and leader.
         let ticket = writer.append(&row![0_i64, "written"]).await.expect("it fits");
-        stage.note(0, &ticket.await);
+        let first = ticket.await;
+        stage.note(0, &first);
         stage.hold();
         let ticket = writer.append(&row![1_i64, "held"]).await.expect("it fits");
         let outcome = ticket.await;
         assert!(outcome.is_err(), "{outcome:?}");
         stage.note(1, &outcome);
         let error = writer.flush().await.expect_err("one row has no ok");
-        assert_eq!(error.not_written + error.unknown, 1, "{error}");
+        // On a busy machine the first row may be late, too.
+        let failed = 1 + u64::from(first.is_err());
+        assert_eq!(error.not_written + error.unknown, failed, "{error}");
         stage.let_go();
         let patient =
             writer.table().appender().linger(Duration::ZERO).delivery_timeout(2 * PATIENCE);
