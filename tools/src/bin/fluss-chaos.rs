@@ -1,14 +1,17 @@
 //! Rounds of writing to a real cluster while its servers and connections fail.
 
+use std::fmt::Display;
 use std::io;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use fluss_tools::chaos::{self, Kind, Options, Report};
+use fluss_tools::chaos::{self, Kind, Options, Report, Throughput};
 use fluss_tools::cluster::interrupt_flag;
 
 const USAGE: &str = "\
 fluss-chaos [--rounds N] [--seed N] [--kind KIND[,KIND…]] [--rows N] [--dir DIR]
+fluss-chaos --throughput [--seconds N] [--seed N]
 
 Writes to a real cluster of three tablet servers through a proxy, from four threads on each runtime,
 while leaders are killed, paused and stopped and connections cut; then reads everything back and
@@ -17,48 +20,70 @@ Maven the first time.
 
   --rounds N   how many rounds (default 5)
   --seed N     of the first round; each round has the next one (default 0)
-  --kind KIND  what the rounds are about, in turn: kill, pause, restart, coordinator, storm, and
-               expiry, whose rounds take minutes (default all but expiry)
+  --kind KIND  what the rounds are about, in turn: kill, pause, restart, coordinator, storm,
+               deadline, and expiry, whose rounds take minutes (default all but expiry)
   --rows N     rows of a round, about (default 24000)
   --dir DIR    a new or empty directory for data and logs of the servers, which is kept
+  --throughput instead of rounds: for each runtime, how many rows a second get through when each
+               connection is cut every 2 s on average at a random byte, against none; on the fake
+               cluster behind loopback ports, which needs no Java. Fails below 80 %
+  --seconds N  of writing with cuts, and as many without (default 60)
   -h, --help   this text
 
 Exit codes: 0 no round failed, 1 one did, 2 wrong usage, 130 interrupted.
 ";
 
+/// What to do.
+enum Task {
+    Rounds(Options),
+    Throughput { seconds: u64, seed: u64 },
+    Help,
+}
+
 fn main() -> ExitCode {
-    let options = match parse(lexopt::Parser::from_env()) {
-        Ok(Some(options)) => options,
-        Ok(None) => {
-            print!("{USAGE}");
-            return ExitCode::SUCCESS;
-        }
+    let failed = |error: &dyn Display| {
+        eprintln!("fluss-chaos: {error}");
+        ExitCode::FAILURE
+    };
+    let task = match parse(lexopt::Parser::from_env()) {
+        Ok(task) => task,
         Err(error) => {
-            eprintln!("fluss-chaos: {error}\nSee fluss-chaos --help.");
+            failed(&error);
+            eprintln!("See fluss-chaos --help.");
             return ExitCode::from(2);
         }
     };
     let interrupted = match interrupt_flag() {
         Ok(flag) => flag,
-        Err(error) => {
-            eprintln!("fluss-chaos: {error}");
-            return ExitCode::FAILURE;
+        Err(error) => return failed(&error),
+    };
+    let done = match task {
+        Task::Help => {
+            print!("{USAGE}");
+            Ok(true)
+        }
+        Task::Rounds(options) => chaos::run(&options, &interrupted, &mut io::stdout())
+            .map(|reports| reports.iter().all(Report::passed)),
+        Task::Throughput { seconds, seed } => {
+            chaos::throughput(Duration::from_secs(seconds), seed, &interrupted).map(|measured| {
+                measured.iter().for_each(|each| println!("{each}"));
+                measured.iter().all(Throughput::passed)
+            })
         }
     };
-    match chaos::run(&options, &interrupted, &mut io::stdout()) {
+    match done {
         _ if interrupted.load(Ordering::SeqCst) => ExitCode::from(130),
-        Ok(reports) if reports.iter().all(Report::passed) => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("fluss-chaos: {error}");
-            ExitCode::FAILURE
-        }
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => failed(&error),
     }
 }
 
-fn parse(mut parser: lexopt::Parser) -> Result<Option<Options>, lexopt::Error> {
+fn parse(mut parser: lexopt::Parser) -> Result<Task, lexopt::Error> {
     use lexopt::prelude::*;
     let mut options = Options::default();
+    let mut throughput = false;
+    let mut seconds = 60;
     while let Some(argument) = parser.next()? {
         match argument {
             Long("rounds") => options.rounds = parser.value()?.parse()?,
@@ -70,9 +95,14 @@ fn parse(mut parser: lexopt::Parser) -> Result<Option<Options>, lexopt::Error> {
                 let kinds = kinds.split(',').map(str::parse).collect::<Result<Vec<Kind>, _>>();
                 options.kinds = kinds?;
             }
-            Long("help") | Short('h') => return Ok(None),
+            Long("throughput") => throughput = true,
+            Long("seconds") => seconds = parser.value()?.parse()?,
+            Long("help") | Short('h') => return Ok(Task::Help),
             _ => return Err(argument.unexpected()),
         }
     }
-    Ok(Some(options))
+    Ok(match throughput {
+        true => Task::Throughput { seconds, seed: options.seed },
+        false => Task::Rounds(options),
+    })
 }

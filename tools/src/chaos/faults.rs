@@ -33,12 +33,20 @@ pub(super) struct Faults<'a> {
     rng: Rng,
     /// The tablet server that is down or paused.
     victim: Option<usize>,
+    coordinator_is_paused: bool,
     pub(super) deeds: Deeds,
 }
 
 impl<'a> Faults<'a> {
     pub(super) fn new(cluster: &'a RealCluster, tables: [&'a str; 2], seed: u64) -> Self {
-        Self { cluster, tables, rng: Rng::new(seed), victim: None, deeds: Deeds::default() }
+        Self {
+            cluster,
+            tables,
+            rng: Rng::new(seed),
+            victim: None,
+            coordinator_is_paused: false,
+            deeds: Deeds::default(),
+        }
     }
 
     /// The sum of the leader epochs of all buckets, which grows with each change of a leader.
@@ -93,6 +101,19 @@ impl<'a> Faults<'a> {
             Act::KillCoordinator => {
                 self.deeds.kills += 1;
                 cluster.kill9(Server::Coordinator)?;
+            }
+            Act::PauseCoordinator => {
+                self.deeds.pauses += 1;
+                cluster.pause(Server::Coordinator)?;
+                self.coordinator_is_paused = true;
+            }
+            Act::StopCoordinator => {
+                self.deeds.stops += 1;
+                cluster.stop(Server::Coordinator)?;
+            }
+            Act::ReviveCoordinator if self.coordinator_is_paused => {
+                cluster.resume(Server::Coordinator)?;
+                self.coordinator_is_paused = false;
             }
             Act::ReviveCoordinator => cluster.restart(Server::Coordinator)?,
         }

@@ -26,6 +26,7 @@ mod read;
 mod report;
 mod round;
 mod runtimes;
+mod throughput;
 mod truncation;
 mod write;
 
@@ -33,6 +34,7 @@ pub use faults::Deeds;
 pub use plan::Kind;
 pub use proxy::{Harm, Proxy, Weather};
 pub use report::{HEAD, Report};
+pub use throughput::{Throughput, throughput};
 
 use std::io::{self, Write};
 use std::path::PathBuf;

@@ -20,10 +20,12 @@ pub enum Kind {
     Pause,
     /// A leader is stopped in good order and started again.
     Restart,
-    /// The coordinator is killed, then a leader; both come back.
+    /// The coordinator is killed, paused or stopped, then a leader is killed; both come back.
     Coordinator,
     /// Everything at once: bad weather on the network, and a leader killed twice.
     Storm,
+    /// The client's deadlines are so short that some rows do not make it while a leader is down.
+    Deadline,
     /// Servers forget writers after 120 s; a leader is killed, and the writers pause for so long
     /// that they have to change their ids, or that servers have forgotten them.
     Expiry,
@@ -31,8 +33,15 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 6] =
-        [Self::Kill, Self::Pause, Self::Restart, Self::Coordinator, Self::Storm, Self::Expiry];
+    pub const ALL: [Self; 7] = [
+        Self::Kill,
+        Self::Pause,
+        Self::Restart,
+        Self::Coordinator,
+        Self::Storm,
+        Self::Deadline,
+        Self::Expiry,
+    ];
 
     /// Its name on the command line.
     #[must_use]
@@ -43,6 +52,7 @@ impl Kind {
             Self::Restart => "restart",
             Self::Coordinator => "coordinator",
             Self::Storm => "storm",
+            Self::Deadline => "deadline",
             Self::Expiry => "expiry",
         }
     }
@@ -90,6 +100,9 @@ pub(super) enum Act {
     /// Starts the tablet server that is down.
     Revive,
     KillCoordinator,
+    PauseCoordinator,
+    StopCoordinator,
+    /// Starts the coordinator again, or lets it go on.
     ReviveCoordinator,
 }
 
@@ -168,7 +181,8 @@ impl Plan {
             }
             Kind::Coordinator => {
                 bursts[0].1 = seconds(14);
-                acts.push((first - seconds(1), Act::KillCoordinator));
+                let how = [Act::KillCoordinator, Act::PauseCoordinator, Act::StopCoordinator];
+                acts.push((first - seconds(1), how[rng.below(3) as usize]));
                 acts.push((first, Act::KillLeader));
                 acts.push((first + between(&mut rng, 500, 2500), Act::ReviveCoordinator));
                 acts.push((first + between(&mut rng, 4000, 7000), Act::Revive));
@@ -178,6 +192,19 @@ impl Plan {
                 weather = storm();
                 down(&mut acts, &mut rng, first, Act::KillLeader);
                 down(&mut acts, &mut rng, first + seconds(10), Act::KillLeader);
+            }
+            Kind::Deadline => {
+                bursts[0].1 = seconds(40);
+                settings = Settings {
+                    delivery_timeout: seconds(4),
+                    request_deadline: seconds(2),
+                    ack_timeout: seconds(1),
+                    ..settings
+                };
+                down(&mut acts, &mut rng, first, Act::KillLeader);
+                let second = first + seconds(18);
+                acts.push((second, Act::PauseLeader));
+                acts.push((second + between(&mut rng, 2500, 6000), Act::Resume));
             }
             Kind::Expiry => {
                 settings = Settings {

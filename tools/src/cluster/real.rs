@@ -284,15 +284,23 @@ impl RealCluster {
     /// As [`has_leaders`](Self::has_leaders).
     pub fn leaders(&self, database: &str, table: &str) -> Result<Vec<Leader>, ClusterError> {
         let path = physical_path(database, table, None);
-        let answer = self.ask_tablets(&path)?;
-        let leader = |bucket: &PbBucketMetadata| Leader {
-            bucket: bucket.bucket_id,
-            server: bucket.leader_id.and_then(|id| usize::try_from(id).ok()),
-            epoch: bucket.leader_epoch,
-        };
-        let mut leaders: Vec<_> = probe::buckets(&answer, &path).into_iter().map(leader).collect();
-        leaders.sort_unstable_by_key(|leader| leader.bucket);
-        Ok(leaders)
+        self.ask_tablets(&path).map(|answer| leaders_in(&answer, &path))
+    }
+
+    /// The same, as every tablet server by itself knows them. After a pause a server takes seconds
+    /// to learn that it leads no more, and serves meanwhile what it has.
+    ///
+    /// # Errors
+    /// As [`has_leaders`](Self::has_leaders), also if a single tablet server does not answer.
+    pub fn leaders_everywhere(
+        &self,
+        database: &str,
+        table: &str,
+    ) -> Result<Vec<Vec<Leader>>, ClusterError> {
+        let path = physical_path(database, table, None);
+        let ask = |ports: &Ports| probe::metadata(ports.internal, Some(&path));
+        let answers = self.layout.tablets.iter().map(ask);
+        answers.map(|answer| Ok(leaders_in(&answer?, &path))).collect()
     }
 
     fn ask_tablets(&self, path: &PbPhysicalTablePath) -> Result<MetadataResponse, ClusterError> {
@@ -461,6 +469,17 @@ impl RealCluster {
         let tails = processes.0.iter();
         tails.map(|p| format!("--- log of the {}:\n{}\n", p.server(), p.tail())).collect()
     }
+}
+
+fn leaders_in(answer: &MetadataResponse, path: &PbPhysicalTablePath) -> Vec<Leader> {
+    let leader = |bucket: &PbBucketMetadata| Leader {
+        bucket: bucket.bucket_id,
+        server: bucket.leader_id.and_then(|id| usize::try_from(id).ok()),
+        epoch: bucket.leader_epoch,
+    };
+    let mut leaders: Vec<_> = probe::buckets(answer, path).into_iter().map(leader).collect();
+    leaders.sort_unstable_by_key(|leader| leader.bucket);
+    leaders
 }
 
 fn physical_path(database: &str, table: &str, partition: Option<&str>) -> PbPhysicalTablePath {
