@@ -1,6 +1,6 @@
 //! The simulator: a seed is a cluster, a client, a day's work and everything that goes wrong.
 //!
-//! The real [`Client`](crate::Client) writes to the real [fake cluster](super::cluster) over a
+//! The real [`Client`] writes to the real [fake cluster](super::cluster) over a
 //! simulated network, in virtual time: real bytes, no sockets, no threads, no clock. One seed
 //! decides the servers, tables and buckets, the settings, what the application does, and the
 //! faults. While it runs, a checker watches the stamps in the bytes that leave, what the leaders
