@@ -1,15 +1,30 @@
-//! The scripts against a real cluster: its answers must be those that are recorded.
+//! The scripts against real clusters: their answers must be those that are recorded.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod script_file;
 
-use fluss_tools::cluster::{ClusterOptions, RealCluster, real_cluster_or_skip};
-use fluss_tools::scripts::{Kind, RealWire, difference, groups, play, render};
+use fluss_tools::cluster::{ClusterOptions, RealCluster, Sasl, real_cluster_or_skip};
+use fluss_tools::scripts::{Kind, Played, RealWire, USERS, difference, groups, play, render};
 
 fn options(kind: Kind) -> ClusterOptions {
     match kind {
         Kind::Single => ClusterOptions::default(),
+        Kind::Replicated => ClusterOptions::replicated(),
+        Kind::Secured => {
+            let mut sasl = Sasl::default();
+            for (user, password) in USERS.iter().skip(1) {
+                sasl = sasl.user(user, password);
+            }
+            ClusterOptions::default().sasl(sasl)
+        }
     }
+}
+
+fn play_kind(kind: Kind) -> Vec<Played> {
+    let cluster = RealCluster::start(options(kind)).unwrap();
+    let mut wire = RealWire::new(&cluster);
+    let groups = groups().into_iter().enumerate().filter(|(_, group)| group.cluster == kind);
+    groups.flat_map(|(number, group)| play(&group, &number.to_string(), &mut wire)).collect()
 }
 
 #[test]
@@ -17,16 +32,11 @@ fn the_real_server_answers_as_recorded() {
     if !real_cluster_or_skip("the_real_server_answers_as_recorded") {
         return;
     }
-    let mut real = Vec::new();
-    let mut running: Option<(Kind, RealCluster)> = None;
-    for (number, group) in groups().iter().enumerate() {
-        if running.as_ref().is_none_or(|(kind, _)| *kind != group.cluster) {
-            drop(running.take());
-            running = Some((group.cluster, RealCluster::start(options(group.cluster)).unwrap()));
-        }
-        let cluster = &running.as_ref().unwrap().1;
-        real.extend(play(group, &number.to_string(), &mut RealWire::new(cluster)));
-    }
+    // The clusters mostly wait, so all of them take hardly longer than the slowest.
+    let real: Vec<Played> = std::thread::scope(|scope| {
+        let kinds = Kind::ALL.map(|kind| scope.spawn(move || play_kind(kind)));
+        kinds.into_iter().flat_map(|kind| kind.join().unwrap()).collect()
+    });
     if std::env::var_os("FLUSS_SCRIPTS_RECORD").is_some() {
         std::fs::write(script_file::path(), render(&real)).unwrap();
     }

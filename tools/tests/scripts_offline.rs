@@ -3,12 +3,26 @@
 
 mod script_file;
 
+use std::time::Duration;
+
 use fluss_core::testing::cluster::{ClusterOptions, FakeCluster, Rule};
-use fluss_tools::scripts::{FakeWire, Kind, Played, difference, groups, play};
+use fluss_tools::scripts::{FakeWire, Kind, Played, USERS, difference, groups, play};
 
 fn fake(kind: Kind, off: Option<Rule>) -> FakeWire {
     let options = match kind {
         Kind::Single => ClusterOptions { tablet_servers: 1, ..ClusterOptions::default() },
+        Kind::Replicated => ClusterOptions {
+            replication: 3,
+            min_in_sync: 2,
+            replica_timeout: Some(Duration::from_secs(4)),
+            ..ClusterOptions::default()
+        },
+        Kind::Secured => ClusterOptions {
+            tablet_servers: 1,
+            super_users: Some(vec![USERS[0].0.to_owned()]),
+            users: USERS.map(|(user, password)| (user.to_owned(), password.to_owned())).to_vec(),
+            ..ClusterOptions::default()
+        },
     };
     let mut cluster = FakeCluster::new(options);
     if let Some(rule) = off {
@@ -40,11 +54,6 @@ fn the_fake_answers_as_the_real_server_did() {
 fn each_rule_that_is_switched_off_is_caught() {
     let recorded = script_file::read();
     for rule in Rule::ALL {
-        // Nothing lies above the high watermark of a cluster that replicates at once, and with one
-        // server nobody asks a follower.
-        if matches!(rule, Rule::HighWatermark | Rule::LeaderCheck) {
-            continue;
-        }
         let different = difference(&recorded, &play_all(Some(rule)));
         assert!(!different.is_empty(), "nobody notices that {} is off", rule.name());
     }
@@ -58,13 +67,21 @@ fn there_are_enough_scripts_and_they_are_long_enough() {
         let requests = script.lines.iter().filter(|(_, answer)| !answer.is_empty()).count();
         assert!(requests >= 5, "{} has {requests} requests", script.name);
     }
-    for kind in ["windows", "restarts", "upserts", "fetches", "lookups"] {
+    for (kind, least) in [
+        ("windows", 15),
+        ("restarts", 15),
+        ("upserts", 15),
+        ("fetches", 15),
+        ("lookups", 15),
+        ("replicas", 5),
+        ("rights", 5),
+    ] {
         let prefix = format!("{kind}/");
         let count = recorded.iter().filter(|script| script.name.starts_with(&prefix)).count();
-        assert!(count >= 15, "{kind}: {count}");
+        assert!(count >= least, "{kind}: {count}");
     }
     let text = std::fs::read_to_string(script_file::path()).unwrap();
-    for code in [14, 18, 21, 31, 35, 57] {
+    for code in [12, 14, 18, 21, 25, 29, 31, 35, 48, 57] {
         assert!(text.contains(&format!("error_code: {code},")), "no answer with {code}");
     }
 }

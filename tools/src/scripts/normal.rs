@@ -22,6 +22,8 @@ pub(super) struct Symbols {
     pub(super) started_ms: i64,
     pub(super) now_ms: i64,
     pub(super) leader: i32,
+    /// Who led before.
+    pub(super) former: Option<i32>,
     /// The columns of the fetch that is answered, if it projects.
     pub(super) projection: Option<Vec<usize>>,
 }
@@ -42,6 +44,11 @@ fn words(message: &mut Option<String>) {
 }
 
 impl Symbols {
+    /// How many tablet servers there are.
+    pub(super) fn servers(&self) -> usize {
+        self.addresses.len() - 1
+    }
+
     /// What came back, as text.
     pub(super) fn normal(&self, api: i16, got: Got) -> String {
         match got {
@@ -76,7 +83,7 @@ impl Symbols {
             1012 => self.metadata(MetadataResponse::decode(body)?),
             1014 => self.produced(ProduceLogResponse::decode(body)?),
             1015 => self.fetched(FetchLogResponse::decode(body)?),
-            1016 => self.put(PutKvResponse::decode(body)?),
+            1016 => self.upserted(PutKvResponse::decode(body)?),
             1017 => self.looked_up(LookupResponse::decode(body)?),
             1021 => {
                 let mut answer = ListOffsetsResponse::decode(body)?;
@@ -87,8 +94,26 @@ impl Symbols {
             1026 => self.writer(InitWriterResponse::decode(body)?.writer_id),
             1033 => self.scanned(LimitScanResponse::decode(body)?),
             1034 => self.prefix_looked_up(PrefixLookupResponse::decode(body)?),
+            1039 => {
+                let mut answer = CreateAclsResponse::decode(body)?;
+                for result in &mut answer.acl_res {
+                    self.map_resource(&mut result.acl);
+                    words(&mut result.error_message);
+                }
+                short(&answer)
+            }
+            1041 => {
+                let mut answer = DropAclsResponse::decode(body)?;
+                let matching = answer.filter_results.iter_mut().flat_map(|r| &mut r.matching_acls);
+                matching.for_each(|matching| self.map_resource(&mut matching.acl));
+                short(&answer)
+            }
             _ => digest(&body),
         })
+    }
+
+    fn map_resource(&self, acl: &mut PbAclInfo) {
+        acl.resource_name = acl.resource_name.replace(&self.table_name, "table");
     }
 
     fn table(&self, id: i64) -> i64 {
@@ -115,7 +140,7 @@ impl Symbols {
         short(&answer)
     }
 
-    fn put(&self, mut answer: PutKvResponse) -> String {
+    fn upserted(&self, mut answer: PutKvResponse) -> String {
         answer.buckets_resp.sort_by_key(|bucket| bucket.bucket_id);
         answer.buckets_resp.iter_mut().for_each(|bucket| words(&mut bucket.error_message));
         short(&answer)

@@ -1,22 +1,24 @@
 //! Plays scripts to a cluster.
 
-use bytes::Bytes;
 use fluss_proto::message::*;
 use prost::Message;
 
 use super::data::Shape;
 use super::must;
 use super::normal::Symbols;
-use super::step::{Batch, Fetch, Step, Table, To, Write, Writer};
+use super::request;
+use super::step::{Event, Step, Table, To, USERS, produce};
 use super::wire::{At, Got, Wire};
 use super::{Group, Played, Script};
 
-/// Looks at a table that is not there yet: 10 s and more on a real cluster.
+/// Looks at something that is not there yet: 10 s and more on a real cluster.
 const LOOKS: usize = 200;
-/// A table id that nobody has.
-const STRANGE_TABLE: i64 = 987_654_321;
+/// The same for what takes a session that has to end, and a server that has to start.
+const LONG_LOOKS: usize = 3 * LOOKS;
 /// Names tried for a table whose creation gets lost.
 const NAMES: usize = 4;
+/// Tables made until one of them has the leader that is wanted, which is one in three.
+const THROWS: usize = 40;
 
 /// Plays a group of scripts to a cluster and returns their answers. `tag` keeps the tables of
 /// several runs on one cluster apart.
@@ -30,26 +32,52 @@ pub fn play(group: &Group, tag: &str, wire: &mut dyn Wire) -> Vec<Played> {
     for player in &mut players {
         player.create(wire);
     }
+    choose_leaders(&mut players, group.cluster.leader(), wire);
     loop {
         for player in &mut players {
-            player.await_leaders(wire);
-            player.until_restart(wire);
+            player.until_event(wire);
         }
-        let stops: Vec<_> = players.iter().map(|player| player.restart()).collect();
-        let Some(stop) = stops[0] else { break };
-        assert!(stops.iter().all(|other| *other == Some(stop)), "a group restarts together");
-        wire.restart(0, stop);
+        let events: Vec<_> = players.iter().map(|player| player.event()).collect();
+        let Some(event) = events[0] else { break };
+        assert!(events.iter().all(|other| *other == Some(event)), "a group has the same events");
+        wire.event(event, players[0].symbols.leader as usize);
         for player in &mut players {
-            player.skip_restart();
+            player.pass(event, wire);
         }
     }
     players.into_iter().map(|player| player.played).collect()
+}
+
+/// Waits until all tables have leaders, those that are wanted if it matters: tables are made again
+/// under other names until each has one of them.
+fn choose_leaders(players: &mut [Player<'_>], wanted: Option<i32>, wire: &mut dyn Wire) {
+    for throw in 0..THROWS {
+        let mut astray = Vec::new();
+        for (index, player) in players.iter_mut().enumerate() {
+            player.await_leaders(wire);
+            if wanted.is_some_and(|wanted| player.symbols.leader != wanted) {
+                astray.push(index);
+            }
+        }
+        if astray.is_empty() {
+            return;
+        }
+        // In another order each time, as a cluster may choose leaders in turn.
+        let first = throw % astray.len();
+        astray.rotate_left(first);
+        for index in astray {
+            players[index].rename(&throw.to_string());
+            players[index].ask_create(wire, false);
+        }
+    }
+    panic!("no table of {} is led by {wanted:?}", players[0].script.name);
 }
 
 struct Player<'a> {
     script: &'a Script,
     next: usize,
     symbols: Symbols,
+    user: &'static str,
     played: Played,
 }
 
@@ -65,21 +93,57 @@ impl<'a> Player<'a> {
             started_ms: wire.now_ms(),
             now_ms: wire.now_ms(),
             leader: 0,
+            former: None,
             projection: None,
         };
         let played = Played { name: script.name.clone(), lines: Vec::new() };
-        Self { script, next: 0, symbols, played }
+        Self { script, next: 0, symbols, user: USERS[0].0, played }
     }
 
-    fn restart(&self) -> Option<super::step::Stop> {
+    fn event(&self) -> Option<Event> {
         match self.script.steps.get(self.next) {
-            Some(Step::Restart(stop)) => Some(*stop),
+            Some(Step::Event(event)) => Some(*event),
             _ => None,
         }
     }
 
-    fn skip_restart(&mut self) {
+    /// An event has happened: waits until the script's table shows it.
+    fn pass(&mut self, event: Event, wire: &mut dyn Wire) {
+        let passed = match event {
+            Event::Restart(_) => {
+                self.await_leaders(wire);
+                true
+            }
+            Event::PauseFollowers | Event::KillFollowers | Event::StartFormer => true,
+            Event::MissFollowers => until(wire, LONG_LOOKS, |wire| self.probe(wire) == Some(29)),
+            Event::ResumeFollowers | Event::StartFollowers => self.await_in_sync(wire),
+            Event::KillLeader => {
+                let former = self.symbols.leader;
+                self.symbols.former = Some(former);
+                until(wire, LONG_LOOKS, |wire| self.has_moved(wire, former))
+                    && self.await_in_sync(wire)
+            }
+        };
+        assert!(passed, "{} waits for {event:?} in vain", self.script.name);
         self.record("");
+    }
+
+    fn has_moved(&mut self, wire: &mut dyn Wire, former: i32) -> bool {
+        let Some(Step::Create(table)) = self.script.steps.first() else { return true };
+        self.is_led(wire, &table.clone()) && self.symbols.leader != former
+    }
+
+    /// Waits until as many replicas are in sync as a write with acks −1 needs.
+    fn await_in_sync(&mut self, wire: &mut dyn Wire) -> bool {
+        until(wire, LONG_LOOKS, |wire| {
+            self.probe(wire).is_some_and(|code| !matches!(code, 12 | 21 | 29))
+        })
+    }
+
+    /// The code of a write with acks −1 that appends nothing.
+    fn probe(&self, wire: &mut dyn Wire) -> Option<i32> {
+        wire.act_as(USERS[0].0);
+        self.append(wire, &self.symbols.probe())
     }
 
     fn record(&mut self, answer: &str) {
@@ -89,9 +153,8 @@ impl<'a> Player<'a> {
         self.next += 1;
     }
 
-    fn path(&self) -> PbTablePath {
-        let table_name = self.symbols.table_name.clone();
-        PbTablePath { database_name: "fluss".into(), table_name }
+    fn rename(&mut self, name: &str) {
+        self.symbols.table_name = format!("{}_{name}", self.symbols.table_name);
     }
 
     /// The first step, if it makes a table.
@@ -107,15 +170,16 @@ impl<'a> Player<'a> {
     fn ask_create(&mut self, wire: &mut dyn Wire, ignore_if_exists: bool) -> String {
         let shape = must("a table", self.symbols.shape.as_ref().ok_or("no shape"));
         let request = CreateTableRequest {
-            table_path: self.path(),
+            table_path: self.symbols.path(),
             table_json: shape.json.clone().into(),
             ignore_if_exists,
         };
-        self.ask(wire, At::Coordinator, 1005, 0, &request.encode_to_vec())
+        self.ask(wire, At::Coordinator, 1005, &request.encode_to_vec())
     }
 
-    fn ask(&mut self, wire: &mut dyn Wire, at: At, api: i16, version: i16, body: &[u8]) -> String {
-        let got = wire.call(at, api, version, body);
+    fn ask(&mut self, wire: &mut dyn Wire, at: At, api: i16, body: &[u8]) -> String {
+        wire.act_as(self.user);
+        let got = wire.call(at, api, 0, body);
         self.symbols.now_ms = wire.now_ms();
         if api == 1026
             && let Got::Answer(body) = &got
@@ -131,31 +195,38 @@ impl<'a> Player<'a> {
         let Some(Step::Create(table)) = self.script.steps.first() else { return };
         let table = table.clone();
         for name in 1..=NAMES {
-            if (0..LOOKS).any(|_| {
-                self.is_led(wire, &table) || {
-                    wire.pause();
-                    false
-                }
-            }) {
+            if until(wire, LOOKS, |wire| self.is_led(wire, &table)) {
                 return;
             }
             assert!(self.next <= 1 && wire.repair(), "{} has no leaders", self.symbols.table_name);
-            self.symbols.table_name = format!("{}_{name}", self.symbols.table_name);
+            self.rename(&format!("again{name}"));
             self.ask_create(wire, false);
         }
         panic!("{} never got leaders", self.symbols.table_name);
     }
 
+    /// What the first tablet server that is there says about the table.
+    fn metadata(&mut self, wire: &mut dyn Wire) -> Option<PbTableMetadata> {
+        let request = request::metadata(self.symbols.path());
+        for server in 0..self.symbols.servers() {
+            match wire.call(At::Tablet(server), 1012, 0, &request) {
+                Got::Closed => {}
+                Got::Answer(body) => {
+                    let answer = must("metadata", MetadataResponse::decode(body));
+                    return answer.table_metadata.into_iter().next();
+                }
+                _ => return None,
+            }
+        }
+        None
+    }
+
     fn is_led(&mut self, wire: &mut dyn Wire, table: &Table) -> bool {
-        let request = MetadataRequest { table_path: vec![self.path()], ..Default::default() };
-        let got = wire.call(At::Tablet(0), 1012, 0, &request.encode_to_vec());
-        let Got::Answer(body) = got else { return false };
-        let answer = must("metadata", MetadataResponse::decode(body));
-        let Some(meta) = answer.table_metadata.first() else { return false };
+        wire.act_as(USERS[0].0);
+        let Some(meta) = self.metadata(wire) else { return false };
         self.symbols.table = meta.table_id;
-        let buckets = &meta.bucket_metadata;
         let leader = |bucket: i32| {
-            let bucket = buckets.iter().find(|b| b.bucket_id == bucket);
+            let bucket = meta.bucket_metadata.iter().find(|b| b.bucket_id == bucket);
             bucket.and_then(|b| b.leader_id).filter(|&id| id >= 0)
         };
         (0..table.buckets).all(|bucket| {
@@ -163,7 +234,7 @@ impl<'a> Player<'a> {
             if bucket == 0 {
                 self.symbols.leader = leader;
             }
-            let fetch = self.fetch_request(&super::step::fetch(0), Some(bucket));
+            let fetch = self.symbols.fetch(&super::step::fetch(0), Some(bucket));
             let got = wire.call(At::Tablet(leader as usize), 1015, 0, &fetch.encode_to_vec());
             let Got::Answer(body) = got else { return false };
             let answer = must("a fetch", FetchLogResponse::decode(body));
@@ -171,9 +242,9 @@ impl<'a> Player<'a> {
         })
     }
 
-    fn until_restart(&mut self, wire: &mut dyn Wire) {
+    fn until_event(&mut self, wire: &mut dyn Wire) {
         while let Some(step) = self.script.steps.get(self.next) {
-            if matches!(step, Step::Restart(_)) {
+            if matches!(step, Step::Event(_)) {
                 return;
             }
             let answer = self.step(wire, step);
@@ -186,198 +257,105 @@ impl<'a> Player<'a> {
     }
 
     fn at(&self, to: To) -> At {
-        let servers = self.symbols.addresses.len() - 1;
-        match to {
-            To::Leader => self.leader(),
-            To::Other => At::Tablet((self.symbols.leader as usize + 1) % servers),
-        }
+        let symbols = &self.symbols;
+        let other = |id: &usize| *id as i32 != symbols.leader && Some(*id as i32) != symbols.former;
+        At::Tablet(match to {
+            To::Follower => must("a follower", (0..symbols.servers()).find(other).ok_or("none")),
+            To::Former => must("a former leader", symbols.former.ok_or("none")) as usize,
+        })
     }
 
     fn step(&mut self, wire: &mut dyn Wire, step: &Step) -> String {
-        let leader = self.leader();
-        let (api, at, body) = match step {
-            Step::Create(_) | Step::Restart(_) => panic!("{} comes first only", self.script.name),
-            Step::CreateAgain(_, ignore) => return self.ask_create(wire, *ignore),
-            Step::Drop => {
-                let ignore_if_not_exists = false;
-                let request = DropTableRequest { table_path: self.path(), ignore_if_not_exists };
-                (1006, At::Coordinator, request.encode_to_vec())
-            }
-            Step::Init => {
-                let request = InitWriterRequest { table_path: vec![self.path()] };
-                (1026, leader, request.encode_to_vec())
-            }
-            Step::Produce(write) => (1014, self.at(write.to), self.produce_body(write)),
-            Step::Put(write) => (1016, self.at(write.to), self.put_body(write)),
-            Step::Fetch(fetch) => {
-                self.symbols.projection = fetch.projection.as_ref().map(|columns| {
-                    columns.iter().filter_map(|&at| usize::try_from(at).ok()).collect()
-                });
-                (1015, self.at(fetch.to), self.fetch_request(fetch, None).encode_to_vec())
-            }
-            Step::Raw(api, bytes) => (*api, leader, bytes.to_vec()),
-            Step::BadLength(length) => {
-                let mut bytes = length.to_be_bytes().to_vec();
-                bytes.resize(4 + usize::try_from(*length).unwrap_or(0), 0);
-                let got = wire.send(leader, &bytes);
-                return self.symbols.normal(0, got);
-            }
-            Step::KillFollowers => {
-                let servers = self.symbols.addresses.len() - 1;
-                let leader = self.symbols.leader as usize;
-                (0..servers).filter(|id| *id != leader).for_each(|id| wire.kill(id));
-                return String::new();
-            }
-            Step::AwaitShrink => {
-                wire.shrink(self.symbols.table);
-                return String::new();
-            }
-            other => self.read_body(other),
-        };
-        self.ask(wire, at, api, 0, &body)
-    }
-
-    /// The requests that read.
-    fn read_body(&self, step: &Step) -> (i16, At, Vec<u8>) {
-        let at = self.leader();
-        let table_id = self.symbols.table;
-        let path = self.path();
         match step {
-            Step::Lookup(bucket, keys) => {
-                let shape = must("a table", self.symbols.shape.as_ref().ok_or("no shape"));
-                let keys = keys.iter().map(|(a, b)| shape.key(*a, b)).collect();
-                (1017, at, lookup(table_id, *bucket, keys))
+            Step::Create(_) | Step::Event(_) => panic!("{step:?} cannot be here"),
+            Step::CreateAgain(_, ignore) => self.ask_create(wire, *ignore),
+            Step::BadLength(length, bytes) => self.bad_length(wire, *length, *bytes),
+            Step::As(user) => {
+                self.user = user;
+                String::new()
             }
-            Step::LookupBytes(bucket, key) => {
-                (1017, at, lookup(table_id, *bucket, vec![Bytes::from_static(key)]))
+            Step::Grant(right) => {
+                let request = self.symbols.grant(self.user, *right);
+                self.change_rights(wire, 1039, &request, true)
             }
-            Step::LookupStranger => (1017, at, lookup(STRANGE_TABLE, 0, vec![Bytes::new()])),
-            Step::Prefix(bucket, keys) => {
-                let shape = must("a table", self.symbols.shape.as_ref().ok_or("no shape"));
-                let keys = keys.iter().map(|a| shape.prefix(*a)).collect();
-                let entry =
-                    PbPrefixLookupReqForBucket { bucket_id: *bucket, keys, ..Default::default() };
-                let request = PrefixLookupRequest { table_id, buckets_req: vec![entry] };
-                (1034, at, request.encode_to_vec())
+            Step::Revoke(right) => {
+                let request = self.symbols.revoke(self.user, *right);
+                self.change_rights(wire, 1041, &request, false)
             }
-            Step::Scan(bucket_id, limit) => {
-                let (bucket_id, limit) = (*bucket_id, *limit);
-                let request = LimitScanRequest { table_id, bucket_id, limit, ..Default::default() };
-                (1033, at, request.encode_to_vec())
+            Step::Forget(writer, sequence) => {
+                let again = Step::Produce(produce(*writer, *sequence));
+                let (_, _, body) = self.symbols.request(&again);
+                let forgotten = until(wire, LOOKS, |wire| self.append(wire, &body) == Some(31));
+                if forgotten { "" } else { "never" }.to_owned()
             }
-            Step::Offsets(kind, buckets, ago) => {
-                let request = ListOffsetsRequest {
-                    follower_server_id: -1,
-                    offset_type: *kind,
-                    table_id,
-                    bucket_id: buckets.clone(),
-                    start_timestamp: ago.map(|ago| self.symbols.now_ms + ago),
-                    ..Default::default()
-                };
-                (1021, at, request.encode_to_vec())
+            Step::To(to, step) => {
+                let at = self.at(*to);
+                self.request(wire, step, Some(at))
             }
-            Step::Metadata => {
-                let request = MetadataRequest { table_path: vec![path], ..Default::default() };
-                (1012, at, request.encode_to_vec())
-            }
-            Step::MetadataStranger => {
-                let table_name = "nobody_made_it".to_owned();
-                let path = PbTablePath { table_name, ..path };
-                let request = MetadataRequest { table_path: vec![path], ..Default::default() };
-                (1012, at, request.encode_to_vec())
-            }
-            Step::Info => {
-                let request = GetTableInfoRequest { table_path: path };
-                (1007, At::Coordinator, request.encode_to_vec())
-            }
-            Step::Schema(schema_id) => {
-                let request = GetTableSchemaRequest { table_path: path, schema_id: *schema_id };
-                (1011, At::Coordinator, request.encode_to_vec())
-            }
-            _ => {
-                let request = TableExistsRequest { table_path: path };
-                (1010, At::Coordinator, request.encode_to_vec())
-            }
+            other => self.request(wire, other, None),
         }
     }
 
-    fn writer(&self, batch: &Batch) -> i64 {
-        match batch.writer {
-            Writer::None => -1,
-            Writer::Got(index) => {
-                *must("a writer", self.symbols.writers.get(index).ok_or("no Init before"))
-            }
+    /// Sends a request where it belongs, or to somebody else.
+    fn request(&mut self, wire: &mut dyn Wire, step: &Step, to: Option<At>) -> String {
+        if let Step::Fetch(fetch) = step {
+            self.symbols.projection = fetch
+                .projection
+                .as_ref()
+                .map(|columns| columns.iter().filter_map(|&at| usize::try_from(at).ok()).collect());
         }
+        let (api, at, body) = self.symbols.request(step);
+        self.ask(wire, to.unwrap_or(at), api, &body)
     }
 
-    fn table_of(&self, stranger: bool) -> i64 {
-        if stranger { STRANGE_TABLE } else { self.symbols.table }
-    }
-
-    fn produce_body(&self, write: &Write) -> Vec<u8> {
-        let shape = must("a table", self.symbols.shape.as_ref().ok_or("no shape"));
-        let entry = |batch: &Batch| PbProduceLogReqForBucket {
-            partition_id: write.partition,
-            bucket_id: batch.bucket,
-            records: shape.log_batch(batch, self.writer(batch)),
-            ..Default::default()
-        };
-        let request = ProduceLogRequest {
-            acks: write.acks,
-            table_id: self.table_of(write.stranger),
-            timeout_ms: write.timeout_ms,
-            buckets_req: write.batches.iter().map(entry).collect(),
-        };
-        request.encode_to_vec()
-    }
-
-    fn put_body(&self, write: &Write) -> Vec<u8> {
-        let shape = must("a table", self.symbols.shape.as_ref().ok_or("no shape"));
-        let entry = |batch: &Batch| PbPutKvReqForBucket {
-            partition_id: write.partition,
-            bucket_id: batch.bucket,
-            records: shape.kv_batch(batch, self.writer(batch)),
-            ..Default::default()
-        };
-        let request = PutKvRequest {
-            acks: write.acks,
-            table_id: self.table_of(write.stranger),
-            timeout_ms: write.timeout_ms,
-            target_columns: write.targets.clone(),
-            buckets_req: write.batches.iter().map(entry).collect(),
-            agg_mode: None,
-        };
-        request.encode_to_vec()
-    }
-
-    fn fetch_request(&self, fetch: &Fetch, bucket: Option<i32>) -> FetchLogRequest {
-        let entry = |(bucket_id, fetch_offset): &(i32, i64)| PbFetchLogReqForBucket {
-            partition_id: None,
-            bucket_id: bucket.unwrap_or(*bucket_id),
-            fetch_offset: *fetch_offset,
-            max_fetch_bytes: fetch.bucket_bytes,
-            routing_bucket_count: None,
-        };
-        let table = PbFetchLogReqForTable {
-            table_id: self.table_of(fetch.stranger),
-            projection_pushdown_enabled: fetch.projection.is_some(),
-            projected_fields: fetch.projection.clone().unwrap_or_default(),
-            buckets_req: fetch.from.iter().map(entry).collect(),
-            ..Default::default()
-        };
-        FetchLogRequest {
-            follower_server_id: fetch.follower,
-            max_bytes: fetch.max_bytes,
-            tables_req: vec![table],
-            max_wait_ms: fetch.wait.map(|(_, millis)| millis),
-            min_bytes: fetch.wait.map(|(bytes, _)| bytes),
-            read_preference: None,
+    /// The first bytes of a frame whose length is not allowed, and where that is not enough for an
+    /// answer, the rest.
+    fn bad_length(&mut self, wire: &mut dyn Wire, length: i32, sent: usize) -> String {
+        let mut bytes = length.to_be_bytes().to_vec();
+        bytes.resize(4 + sent, 0);
+        let announced = usize::try_from(length).unwrap_or(0);
+        let leader = self.leader();
+        wire.act_as(self.user);
+        if sent >= announced {
+            let got = wire.send(leader, &bytes);
+            return self.symbols.normal(0, got);
         }
+        if let Some(got) = wire.begin(leader, &bytes) {
+            return format!("at once: {}", self.symbols.normal(0, got));
+        }
+        let got = wire.send(leader, &vec![0; announced - sent]);
+        format!("with the rest: {}", self.symbols.normal(0, got))
+    }
+
+    /// The first user changes the rights of the present one; waits until that one sees the table,
+    /// or sees it no more.
+    fn change_rights(&mut self, wire: &mut dyn Wire, api: i16, body: &[u8], sees: bool) -> String {
+        wire.act_as(USERS[0].0);
+        let got = wire.call(At::Coordinator, api, 0, body);
+        let answer = self.symbols.normal(api, got);
+        let seen = until(wire, LOOKS, |wire| {
+            wire.act_as(self.user);
+            self.metadata(wire).is_some() == sees
+        });
+        assert!(seen, "{answer} changes nothing for {}", self.user);
+        answer
+    }
+
+    /// The code of an append to bucket 0.
+    fn append(&self, wire: &mut dyn Wire, body: &[u8]) -> Option<i32> {
+        let Got::Answer(body) = wire.call(self.leader(), 1014, 0, body) else { return None };
+        let answer = must("an answer", ProduceLogResponse::decode(body));
+        Some(answer.buckets_resp[0].error_code.unwrap_or(0))
     }
 }
 
-fn lookup(table_id: i64, bucket_id: i32, keys: Vec<Bytes>) -> Vec<u8> {
-    let entry = PbLookupReqForBucket { bucket_id, keys, ..Default::default() };
-    let request = LookupRequest { table_id, buckets_req: vec![entry], ..Default::default() };
-    request.encode_to_vec()
+/// Looks so many times whether something holds.
+fn until(wire: &mut dyn Wire, looks: usize, mut holds: impl FnMut(&mut dyn Wire) -> bool) -> bool {
+    for _ in 0..looks {
+        if holds(wire) {
+            return true;
+        }
+        wire.pause();
+    }
+    false
 }

@@ -95,17 +95,15 @@ pub struct Write {
     pub stranger: bool,
     /// A partition id that does not belong there.
     pub partition: Option<i64>,
-    /// Who is asked.
-    pub to: To,
 }
 
-/// Who is asked.
+/// Who is asked instead of the leader of bucket 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum To {
-    /// The leader of bucket 0.
-    Leader,
-    /// A tablet server that does not lead it.
-    Other,
+    /// A tablet server that does not lead it and never did.
+    Follower,
+    /// The tablet server that led it before.
+    Former,
 }
 
 /// A FETCH_LOG of one table.
@@ -125,8 +123,6 @@ pub struct Fetch {
     pub stranger: bool,
     /// The follower that asks; −1 for a client.
     pub follower: i32,
-    /// Who is asked.
-    pub to: To,
 }
 
 /// How a tablet server goes down before it comes up again.
@@ -137,6 +133,47 @@ pub enum Stop {
     /// SIGKILL.
     Kill,
 }
+
+/// What happens to the cluster. All scripts of a group meet it together, and all their tables
+/// have the same leader. The scripts go on once the cluster has come to terms with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The leader goes down and comes up again.
+    Restart(Stop),
+    /// The followers are frozen. They count as in sync until somebody notices.
+    PauseFollowers,
+    /// The frozen followers go on.
+    ResumeFollowers,
+    /// The followers are killed. They count as in sync until somebody notices.
+    KillFollowers,
+    /// Somebody has noticed.
+    MissFollowers,
+    /// The killed followers come up again and catch up.
+    StartFollowers,
+    /// The leader is killed, and a follower takes over.
+    KillLeader,
+    /// The former leader comes up again, as a follower.
+    StartFormer,
+}
+
+/// What a user may be granted on the script's table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Right {
+    /// Everything.
+    All = 2,
+    /// Reading.
+    Read = 3,
+    /// Writing.
+    Write = 4,
+    /// Changing the table.
+    Alter = 7,
+    /// Seeing that it exists.
+    Describe = 8,
+}
+
+/// Users of a cluster that asks who one is, with their passwords. The first one may do everything
+/// and is who a script begins as; the others may do what the script grants them.
+pub const USERS: [(&str, &str); 3] = [("root", "rootpw"), ("alice", "apw"), ("bob", "bpw")];
 
 /// One step of a script.
 #[derive(Clone, Debug)]
@@ -149,6 +186,8 @@ pub enum Step {
     Drop,
     /// Gets a writer id.
     Init,
+    /// Asks for a writer id without naming a table.
+    InitNothing,
     /// PRODUCE_LOG.
     Produce(Write),
     /// PUT_KV.
@@ -165,8 +204,12 @@ pub enum Step {
     Prefix(i32, Vec<i32>),
     /// LIMIT_SCAN: bucket and limit.
     Scan(i32, i32),
+    /// LIMIT_SCAN with another table id than the script's.
+    ScanStranger,
     /// LIST_OFFSETS: type (0 earliest, 1 latest, 2 by time), buckets, time against now in ms.
     Offsets(i32, Vec<i32>, Option<i64>),
+    /// LIST_OFFSETS of the latest offset of a bucket, as a follower asks for it.
+    EndOffset(i32),
     /// GET_METADATA of the table, from a tablet server.
     Metadata,
     /// GET_METADATA of a table that does not exist.
@@ -179,14 +222,35 @@ pub enum Step {
     Exists,
     /// A request of arbitrary bytes to a tablet server.
     Raw(i16, &'static [u8]),
-    /// A length field with as many zero bytes behind it, to a tablet server, which then closes.
-    BadLength(i32),
-    /// The tablet server restarts; all scripts of a group restart together.
-    Restart(Stop),
-    /// All tablet servers but the leader are killed.
-    KillFollowers,
-    /// Waits until only the leader is in sync.
-    AwaitShrink,
+    /// A length field with as many zero bytes behind it as the second number says; where that
+    /// gets no answer, with the missing ones. To a tablet server, which then closes.
+    BadLength(i32, usize),
+    /// The same request to somebody else.
+    To(To, Box<Step>),
+    /// The requests from here on come from this user; from nobody if there is none of that name.
+    As(&'static str),
+    /// The first user grants the present one something, which lasts once the tablet server knows.
+    Grant(Right),
+    /// The first user takes from the present one what had been granted.
+    Revoke(Right),
+    /// Something happens to the cluster.
+    Event(Event),
+    /// Waits until the leader has forgotten this writer, whose last sequence this is.
+    Forget(usize, i32),
+}
+
+impl Step {
+    /// The same request to a tablet server that does not lead.
+    #[must_use]
+    pub fn to_follower(self) -> Self {
+        Self::To(To::Follower, Box::new(self))
+    }
+
+    /// The same request to the former leader.
+    #[must_use]
+    pub fn to_former(self) -> Self {
+        Self::To(To::Former, Box::new(self))
+    }
 }
 
 /// An append by a writer with this sequence of two rows.
@@ -221,7 +285,6 @@ fn rows(writer: Writer, sequence: i32, count: i32) -> Write {
         batches: vec![batch],
         stranger: false,
         partition: None,
-        to: To::Leader,
     }
 }
 
@@ -313,13 +376,6 @@ impl Write {
         self.partition = Some(id);
         self
     }
-
-    /// To somebody else.
-    #[must_use]
-    pub fn to(mut self, to: To) -> Self {
-        self.to = to;
-        self
-    }
 }
 
 /// A fetch of bucket 0 from this offset.
@@ -333,7 +389,6 @@ pub fn fetch(offset: i64) -> Fetch {
         wait: None,
         stranger: false,
         follower: -1,
-        to: To::Leader,
     }
 }
 
@@ -377,13 +432,6 @@ impl Fetch {
     #[must_use]
     pub fn follower(mut self, id: i32) -> Self {
         self.follower = id;
-        self
-    }
-
-    /// From somebody else.
-    #[must_use]
-    pub fn to(mut self, to: To) -> Self {
-        self.to = to;
         self
     }
 }

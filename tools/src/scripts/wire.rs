@@ -1,22 +1,19 @@
-//! Connections to the two kinds of cluster.
+//! What scripts need of a cluster, and the connections to a fake one.
 
-use std::io::{self, Read, Write};
-use std::net::TcpStream;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use fluss_core::ids::{ConnId, ServerId};
 use fluss_core::testing::cluster::FakeCluster;
 use fluss_core::time::Instant;
-use fluss_proto::message::ErrorResponse;
+use fluss_proto::message::{AuthenticateRequest, ErrorResponse};
 use prost::Message;
 
 use super::must;
-use super::step::Stop;
-use crate::cluster::RealCluster;
+use super::step::{Event, Stop, USERS};
 
 /// Longer than any answer takes.
-const ANSWER_LIMIT: Duration = Duration::from_secs(8);
+pub(super) const ANSWER_LIMIT: Duration = Duration::from_secs(8);
 
 /// A server: the coordinator or a tablet server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,19 +41,19 @@ pub enum Got {
 
 /// A cluster that scripts are played to.
 pub trait Wire {
+    /// The requests from here on come from this user, where the cluster asks who one is.
+    fn act_as(&mut self, user: &'static str);
+
     /// Sends one request and waits for its answer.
     fn call(&mut self, at: At, api: i16, version: i16, body: &[u8]) -> Got {
-        let mut frame =
-            must("a short request", i32::try_from(8 + body.len())).to_be_bytes().to_vec();
-        frame.extend_from_slice(&api.to_be_bytes());
-        frame.extend_from_slice(&version.to_be_bytes());
-        frame.extend_from_slice(&7_i32.to_be_bytes());
-        frame.extend_from_slice(body);
-        self.send(at, &frame)
+        self.send(at, &framed(api, version, body))
     }
 
     /// Sends bytes and waits for a frame.
     fn send(&mut self, at: At, bytes: &[u8]) -> Got;
+
+    /// Sends bytes that may not be a whole frame, and takes what comes back within a moment.
+    fn begin(&mut self, at: At, bytes: &[u8]) -> Option<Got>;
 
     /// Host and port of all servers, the coordinator first.
     fn addresses(&self) -> Vec<(String, i32)>;
@@ -64,14 +61,8 @@ pub trait Wire {
     /// The wall clock of the servers, in milliseconds since 1970.
     fn now_ms(&self) -> i64;
 
-    /// Restarts a tablet server.
-    fn restart(&mut self, tablet: usize, stop: Stop);
-
-    /// Stops a tablet server for good.
-    fn kill(&mut self, tablet: usize);
-
-    /// Takes out of sync what has been killed, or waits until it is.
-    fn shrink(&mut self, table: i64);
+    /// Lets something happen to the cluster, whose tables are led by this tablet server.
+    fn event(&mut self, event: Event, leader: usize);
 
     /// Lets time go by before another look at something that is not there yet.
     fn pause(&mut self);
@@ -80,8 +71,32 @@ pub trait Wire {
     fn repair(&mut self) -> bool;
 }
 
+/// A whole request.
+fn framed(api: i16, version: i16, body: &[u8]) -> Vec<u8> {
+    let length = must("a short request", i32::try_from(8 + body.len()));
+    let mut frame = length.to_be_bytes().to_vec();
+    frame.extend_from_slice(&api.to_be_bytes());
+    frame.extend_from_slice(&version.to_be_bytes());
+    frame.extend_from_slice(&7_i32.to_be_bytes());
+    frame.extend_from_slice(body);
+    frame
+}
+
+/// The request by which a user says who they are; none for somebody without a password.
+pub(super) fn login(user: &str) -> Option<Vec<u8>> {
+    let (_, password) = USERS.iter().find(|(name, _)| *name == user)?;
+    let token = format!("\0{user}\0{password}").into();
+    let request = AuthenticateRequest { protocol: "PLAIN".to_owned(), token };
+    Some(framed(1038, 0, &request.encode_to_vec()))
+}
+
+/// The tablet servers that do not lead.
+pub(super) fn followers(servers: usize, leader: usize) -> impl Iterator<Item = usize> {
+    (0..servers).filter(move |id| *id != leader)
+}
+
 /// Reads a frame without its length field.
-fn read(frame: &Bytes) -> Got {
+pub(super) fn read(frame: &Bytes) -> Got {
     let error = |at: usize| must("an error body", ErrorResponse::decode(frame.slice(at..)));
     match frame.first() {
         Some(0) => Got::Answer(frame.slice(5..)),
@@ -95,7 +110,8 @@ fn read(frame: &Bytes) -> Got {
 #[derive(Debug)]
 pub struct FakeWire {
     cluster: FakeCluster,
-    conns: Vec<(ServerId, ConnId)>,
+    user: &'static str,
+    conns: Vec<(ServerId, &'static str, ConnId)>,
     now: Instant,
 }
 
@@ -103,46 +119,80 @@ impl FakeWire {
     /// Plays to this cluster.
     #[must_use]
     pub fn new(cluster: FakeCluster) -> Self {
-        Self { cluster, conns: Vec::new(), now: Instant::ZERO }
+        Self { cluster, user: USERS[0].0, conns: Vec::new(), now: Instant::ZERO }
     }
 
     fn conn(&mut self, at: At) -> Option<ConnId> {
         let server = match at {
             At::Coordinator => ServerId::Coordinator,
-            At::Tablet(id) => ServerId::Tablet(id as i32),
+            At::Tablet(id) => tablet(id),
         };
+        let user = self.user;
         let cluster = &mut self.cluster;
-        self.conns.retain(|(_, conn)| !cluster.is_closed(*conn));
-        if let Some((_, conn)) = self.conns.iter().find(|(id, _)| *id == server) {
+        self.conns.retain(|(.., conn)| !cluster.is_closed(*conn));
+        let known = self.conns.iter().find(|(id, who, _)| *id == server && *who == user);
+        if let Some((.., conn)) = known {
             return Some(*conn);
         }
         let conn = cluster.open(server)?;
-        self.conns.push((server, conn));
+        if let Some(login) = login(user).filter(|_| !cluster.options().users.is_empty()) {
+            cluster.handle_bytes(conn, &login, self.now);
+            let answer = must("an answer", cluster.poll_output(conn).ok_or(user));
+            assert!(matches!(read(&answer.slice(4..)), Got::Answer(_)), "{user} is not let in");
+        }
+        self.conns.push((server, user, conn));
         Some(conn)
+    }
+
+    fn output(&mut self, conn: ConnId, answer: &mut BytesMut) {
+        while let Some(bytes) = self.cluster.poll_output(conn) {
+            answer.extend_from_slice(&bytes);
+        }
     }
 }
 
+fn tablet(id: usize) -> ServerId {
+    ServerId::Tablet(id as i32)
+}
+
 impl Wire for FakeWire {
+    fn act_as(&mut self, user: &'static str) {
+        self.user = user;
+    }
+
     fn send(&mut self, at: At, bytes: &[u8]) -> Got {
         let Some(conn) = self.conn(at) else { return Got::Closed };
         self.now = self.now + Duration::from_millis(1);
+        let patience = self.now + ANSWER_LIMIT;
         self.cluster.handle_timeout(self.now);
         self.cluster.handle_bytes(conn, bytes, self.now);
         let mut answer = BytesMut::new();
         loop {
-            while let Some(bytes) = self.cluster.poll_output(conn) {
-                answer.extend_from_slice(&bytes);
-            }
+            self.output(conn, &mut answer);
             if answer.len() > 4 {
                 return read(&answer.freeze().slice(4..));
             }
             if self.cluster.is_closed(conn) {
                 return Got::Closed;
             }
-            let Some(at) = self.cluster.poll_timeout() else { return Got::Silence };
+            let next = self.cluster.poll_timeout().filter(|at| *at <= patience);
+            let Some(at) = next else {
+                // The answer may still come, and must not be taken for that to another request.
+                self.cluster.close(conn);
+                self.conns.retain(|(.., other)| *other != conn);
+                return Got::Silence;
+            };
             self.now = self.now.max(at);
             self.cluster.handle_timeout(self.now);
         }
+    }
+
+    fn begin(&mut self, at: At, bytes: &[u8]) -> Option<Got> {
+        let Some(conn) = self.conn(at) else { return Some(Got::Closed) };
+        self.cluster.handle_bytes(conn, bytes, self.now);
+        let mut answer = BytesMut::new();
+        self.output(conn, &mut answer);
+        (answer.len() > 4).then(|| read(&answer.freeze().slice(4..)))
     }
 
     fn addresses(&self) -> Vec<(String, i32)> {
@@ -154,21 +204,25 @@ impl Wire for FakeWire {
         self.cluster.options().epoch_ms + (self.now.as_micros() / 1000) as i64
     }
 
-    fn restart(&mut self, tablet: usize, stop: Stop) {
-        self.cluster.restart(ServerId::Tablet(tablet as i32), stop == Stop::Clean);
-    }
-
-    fn kill(&mut self, tablet: usize) {
-        self.cluster.stop(ServerId::Tablet(tablet as i32));
-    }
-
-    fn shrink(&mut self, table: i64) {
-        let key = fluss_core::ids::BucketKey {
-            table: fluss_core::ids::TableId(table),
-            partition: None,
-            bucket: 0,
-        };
-        self.cluster.set_in_sync(key, 1);
+    fn event(&mut self, event: Event, leader: usize) {
+        let cluster = &mut self.cluster;
+        let followers = followers(cluster.servers().count() - 1, leader);
+        match event {
+            Event::Restart(stop) => cluster.restart(tablet(leader), stop == Stop::Clean),
+            Event::PauseFollowers => followers.for_each(|id| cluster.stop_following(id as i32)),
+            Event::ResumeFollowers => followers.for_each(|id| cluster.follow_again(id as i32)),
+            Event::KillFollowers => followers.for_each(|id| cluster.stop(tablet(id))),
+            Event::MissFollowers => {}
+            Event::StartFollowers => followers.for_each(|id| cluster.start(tablet(id))),
+            Event::KillLeader => {
+                cluster.stop(tablet(leader));
+                cluster.move_leaders_away(leader as i32);
+            }
+            Event::StartFormer => {
+                let down: Vec<_> = cluster.servers().filter(|id| !cluster.is_up(*id)).collect();
+                down.into_iter().for_each(|id| cluster.start(id));
+            }
+        }
     }
 
     fn pause(&mut self) {
@@ -178,104 +232,5 @@ impl Wire for FakeWire {
 
     fn repair(&mut self) -> bool {
         false
-    }
-}
-
-/// A real cluster.
-#[derive(Debug)]
-pub struct RealWire<'a> {
-    cluster: &'a RealCluster,
-    streams: Vec<Option<TcpStream>>,
-}
-
-impl<'a> RealWire<'a> {
-    /// Plays to this cluster.
-    #[must_use]
-    pub fn new(cluster: &'a RealCluster) -> Self {
-        Self { cluster, streams: Vec::new() }
-    }
-
-    fn exchange(&mut self, at: At, bytes: &[u8]) -> io::Result<Bytes> {
-        let index = match at {
-            At::Coordinator => 0,
-            At::Tablet(id) => id + 1,
-        };
-        self.streams.resize_with(self.streams.len().max(index + 1), || None);
-        let mut stream = match self.streams[index].take() {
-            Some(stream) => stream,
-            None => {
-                let stream = TcpStream::connect(&self.cluster.bootstrap()[index])?;
-                stream.set_nodelay(true)?;
-                stream.set_read_timeout(Some(ANSWER_LIMIT))?;
-                stream
-            }
-        };
-        stream.write_all(bytes)?;
-        let mut length = [0; 4];
-        stream.read_exact(&mut length)?;
-        let mut frame = vec![0; u32::from_be_bytes(length) as usize];
-        stream.read_exact(&mut frame)?;
-        // A frame about the connection is its last one.
-        if frame.first() != Some(&2) {
-            self.streams[index] = Some(stream);
-        }
-        Ok(frame.into())
-    }
-}
-
-impl Wire for RealWire<'_> {
-    fn send(&mut self, at: At, bytes: &[u8]) -> Got {
-        match self.exchange(at, bytes) {
-            Ok(frame) => read(&frame),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Got::Silence,
-            Err(_) => Got::Closed,
-        }
-    }
-
-    fn addresses(&self) -> Vec<(String, i32)> {
-        let split = |address: String| {
-            let (host, port) = must("host:port", address.rsplit_once(':').ok_or("no colon"));
-            (host.to_owned(), must("a port", port.parse()))
-        };
-        self.cluster.bootstrap().into_iter().map(split).collect()
-    }
-
-    fn now_ms(&self) -> i64 {
-        let since = must("a clock after 1970", SystemTime::now().duration_since(UNIX_EPOCH));
-        since.as_millis() as i64
-    }
-
-    fn restart(&mut self, tablet: usize, stop: Stop) {
-        match stop {
-            Stop::Clean => must("stop", self.cluster.stop(tablet)),
-            Stop::Kill => {
-                // What lies above the last checkpoint of the high watermark would be lost.
-                std::thread::sleep(Duration::from_secs(1));
-                must("kill", self.cluster.kill9(tablet));
-            }
-        }
-        self.streams.clear();
-        must("restart", self.cluster.restart(tablet));
-        must("ready", self.cluster.wait_until_ready());
-    }
-
-    fn kill(&mut self, tablet: usize) {
-        must("kill", self.cluster.kill9(tablet));
-        self.streams.clear();
-    }
-
-    fn shrink(&mut self, _: i64) {
-        // The lag time of 4 s and the next look at it.
-        std::thread::sleep(Duration::from_secs(6));
-    }
-
-    fn pause(&mut self) {
-        std::thread::sleep(Duration::from_millis(50));
-    }
-
-    fn repair(&mut self) -> bool {
-        self.streams.clear();
-        must("the coordinator restarts", self.cluster.restart_coordinator());
-        true
     }
 }

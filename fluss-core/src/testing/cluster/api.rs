@@ -29,6 +29,8 @@ pub(super) mod key {
     pub(crate) const CREATE_PARTITION: i16 = 1036;
     pub(crate) const DROP_PARTITION: i16 = 1037;
     pub(crate) const AUTHENTICATE: i16 = 1038;
+    pub(crate) const CREATE_ACLS: i16 = 1039;
+    pub(crate) const DROP_ACLS: i16 = 1041;
     pub(crate) const GET_TABLE_STATS: i16 = 1059;
 }
 
@@ -64,6 +66,8 @@ pub(super) mod code {
     pub(crate) const PARTITION_ALREADY_EXISTS: i32 = 42;
     pub(crate) const INVALID_PARTITION_SPEC: i32 = 43;
     pub(crate) const AUTHENTICATION: i32 = 46;
+    pub(crate) const SECURITY_DISABLED: i32 = 47;
+    pub(crate) const AUTHORIZATION: i32 = 48;
     pub(crate) const BUCKET_MAX_NUM: i32 = 49;
     pub(crate) const DELETION_DISABLED: i32 = 57;
     pub(crate) const BACKPRESSURE: i32 = 72;
@@ -115,7 +119,7 @@ pub(super) fn served(api: i16, coordinator: bool) -> bool {
         | LIST_TABLES | LIST_PARTITION_INFOS | TABLE_EXISTS | GET_TABLE_SCHEMA | GET_METADATA
         | GET_DATABASE_INFO => true,
         CREATE_DATABASE | DROP_DATABASE | CREATE_TABLE | DROP_TABLE | CREATE_PARTITION
-        | DROP_PARTITION => coordinator,
+        | DROP_PARTITION | CREATE_ACLS | DROP_ACLS => coordinator,
         PRODUCE_LOG | FETCH_LOG | PUT_KV | LOOKUP | LIST_OFFSETS | INIT_WRITER | LIMIT_SCAN
         | PREFIX_LOOKUP | GET_TABLE_STATS => !coordinator,
         _ => false,

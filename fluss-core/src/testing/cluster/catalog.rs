@@ -1,8 +1,9 @@
 //! Databases, tables, partitions and where their buckets live.
 
 use bytes::Bytes;
+use fluss_proto::message::PbAclInfo;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::kv::Kv;
 use super::log::Log;
@@ -63,13 +64,15 @@ pub(super) struct Leader {
 #[derive(Clone, Debug)]
 pub(super) struct Bucket {
     pub(super) leader: Leader,
+    /// The next offset at the time the leader became it.
+    pub(super) leads_from: i64,
     /// What servers that have not heard of the latest move say, and until when.
     pub(super) stale: Option<(Leader, Instant)>,
     /// Leaders serve from here on.
     pub(super) serves_from: Instant,
     pub(super) replicas: Vec<i32>,
-    /// In-sync replicas, the leader included.
-    pub(super) in_sync: usize,
+    /// Tablet servers with an in-sync replica, the leader included.
+    pub(super) in_sync: BTreeSet<i32>,
     pub(super) log: Log,
     pub(super) kv: Option<Kv>,
     /// Rows of batches that were acknowledged or are held for their acknowledgement.
@@ -88,6 +91,7 @@ pub(super) struct Catalog {
     pub(super) next_table_id: i64,
     pub(super) next_partition_id: i64,
     pub(super) next_writer_id: i64,
+    pub(super) acls: Vec<PbAclInfo>,
 }
 
 impl Catalog {

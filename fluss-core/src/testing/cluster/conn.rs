@@ -14,7 +14,6 @@ use crate::time::Instant;
 const SUCCESS: u8 = 0;
 const ERROR: u8 = 1;
 const SERVER_FAILURE: u8 = 2;
-const HEADER: usize = 8;
 /// Length, type and request id in front of the body of an answer.
 const HEAD: usize = 9;
 
@@ -69,6 +68,8 @@ pub(super) struct Conn {
     /// The server is done with it: the transport closes once the output is written.
     pub(super) closing: bool,
     pub(super) authenticated: bool,
+    /// Who the client is, once authenticated.
+    pub(super) user: String,
     pub(super) silent: bool,
     /// Requests held back, and until when.
     pub(super) queue: VecDeque<Request>,
@@ -84,6 +85,7 @@ impl Conn {
             open: true,
             closing: false,
             authenticated,
+            user: "ANONYMOUS".to_owned(),
             silent: false,
             queue: VecDeque::new(),
             held_until: None,
@@ -103,13 +105,11 @@ impl Conn {
     }
 }
 
-/// The length of a request frame behind its length field, or the value that is not allowed.
+/// The length of a request frame behind its length field, or the value that is not allowed. A frame
+/// too short for a header is refused only once it is there, as servers do.
 pub(super) fn frame_length(head: [u8; 4], limit: usize) -> Result<usize, i32> {
     let announced = i32::from_be_bytes(head);
-    usize::try_from(announced)
-        .ok()
-        .filter(|&length| length >= HEADER && length + 4 <= limit)
-        .ok_or(announced)
+    usize::try_from(announced).ok().filter(|&length| length + 4 <= limit).ok_or(announced)
 }
 
 fn frame(kind: u8, id: Option<i32>, body: &[u8]) -> Bytes {

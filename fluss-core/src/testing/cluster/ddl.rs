@@ -255,9 +255,10 @@ impl FakeCluster {
                 .collect();
             let bucket = Bucket {
                 leader: Leader { server: replicas.first().copied().unwrap_or(-1), epoch: 0 },
+                leads_from: 0,
                 stale: None,
                 serves_from: self.now + self.options.leader_delay,
-                in_sync: replicas.len(),
+                in_sync: replicas.iter().copied().collect(),
                 replicas,
                 log: Log::default(),
                 kv: (!table.schema.primary_key().is_empty()).then(Kv::default),

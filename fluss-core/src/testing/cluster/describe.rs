@@ -10,19 +10,23 @@ use fluss_proto::message::{
     TableExistsRequest, TableExistsResponse,
 };
 
+use super::acls::{Resource, operation};
 use super::api::code;
 use super::catalog::{Bucket, Table};
 use super::ddl::{no_database, no_table, path_of};
 use super::{Answer, Failure, FakeCluster, Release};
-use crate::ids::{BucketKey, ServerId, TablePath};
+use crate::ids::{BucketKey, ConnId, ServerId, TablePath};
 
 impl FakeCluster {
     pub(super) fn list_databases(
         &mut self,
+        conn: ConnId,
         request: ListDatabasesRequest,
     ) -> Answer<ListDatabasesResponse> {
+        let seen = |name: &str| self.may(conn, operation::DESCRIBE, Resource::Database(name));
         if request.include_summary != Some(true) {
-            let database_name = self.catalog.databases.keys().cloned().collect();
+            let names = self.catalog.databases.keys().filter(|name| seen(name));
+            let database_name = names.cloned().collect();
             return Ok(ListDatabasesResponse { database_name, database_summary: Vec::new() });
         }
         let summary = |(name, database): (&String, &super::catalog::Database)| PbDatabaseSummary {
@@ -30,7 +34,8 @@ impl FakeCluster {
             created_time: database.created_ms,
             table_count: i32::try_from(self.tables_of(name).count()).unwrap_or(i32::MAX),
         };
-        let database_summary = self.catalog.databases.iter().map(summary).collect();
+        let databases = self.catalog.databases.iter().filter(|(name, _)| seen(name));
+        let database_summary = databases.map(summary).collect();
         Ok(ListDatabasesResponse { database_name: Vec::new(), database_summary })
     }
 
@@ -99,13 +104,17 @@ impl FakeCluster {
 
     pub(super) fn list_tables(
         &mut self,
+        conn: ConnId,
         request: &ListTablesRequest,
     ) -> Answer<ListTablesResponse> {
         let name = &request.database_name;
         if !self.catalog.databases.contains_key(name) {
             return Err(no_database(name));
         }
-        let table_name = self.tables_of(name).map(|table| table.path.table.to_string()).collect();
+        let seen =
+            |table: &&Table| self.may(conn, operation::DESCRIBE, Resource::Table(&table.path));
+        let tables = self.tables_of(name).filter(seen);
+        let table_name = tables.map(|table| table.path.table.to_string()).collect();
         Ok(ListTablesResponse { table_name })
     }
 
@@ -155,6 +164,7 @@ impl FakeCluster {
 
     pub(super) fn metadata(
         &mut self,
+        conn: ConnId,
         server: ServerId,
         request: &MetadataRequest,
     ) -> Answer<MetadataResponse> {
@@ -165,7 +175,8 @@ impl FakeCluster {
         for id in self.servers.keys().filter(|id| **id != ServerId::Coordinator) {
             answer.tablet_servers.extend(self.node(*id).filter(|_| self.is_up(*id)));
         }
-        for path in &request.table_path {
+        let seen = |path: &TablePath| self.may(conn, operation::DESCRIBE, Resource::Table(path));
+        for path in request.table_path.iter().filter(|path| seen(&path_of(path))) {
             // Unlike all other calls, this one has no code of its own for a missing table.
             let table = self.table_at(path).map_err(|_| {
                 let path = path_of(path);
@@ -175,6 +186,9 @@ impl FakeCluster {
         }
         for wanted in &request.partitions_path {
             let path = TablePath::new(&wanted.database_name, &wanted.table_name);
+            if !seen(&path) {
+                continue;
+            }
             let Some(name) = &wanted.partition_name else {
                 return Err(Failure::new(code::UNKNOWN, "partition name is null"));
             };
@@ -185,8 +199,11 @@ impl FakeCluster {
             answer.partition_metadata.push(self.partition_metadata(server, table, name, *id));
         }
         for id in &request.partitions_id {
-            let (table, name) =
-                self.catalog.partition(*id).ok_or_else(|| no_partition(&id.to_string()))?;
+            let (table, name) = self
+                .catalog
+                .partition(*id)
+                .filter(|(table, _)| seen(&table.path))
+                .ok_or_else(|| no_partition(&id.to_string()))?;
             answer.partition_metadata.push(self.partition_metadata(server, table, name, *id));
         }
         Ok(answer)

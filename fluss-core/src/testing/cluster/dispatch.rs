@@ -122,11 +122,15 @@ impl FakeCluster {
         true
     }
 
-    /// An answer to the request as a whole: authentication, and injected request-level codes.
+    /// An answer to the request as a whole: authentication, rights, and injected request-level
+    /// codes.
     fn refuses_all(&mut self, conn: ConnId, request: &mut Request) -> Option<Failure> {
         let handshake = matches!(request.api, key::API_VERSIONS | key::AUTHENTICATE);
         if !handshake && self.conns.get(&conn).is_some_and(|state| !state.authenticated) {
             return Some(Failure::new(code::AUTHENTICATION, "authentication has not finished"));
+        }
+        if let Err(failure) = self.authorize_request(conn, request) {
+            return Some(failure);
         }
         let fault = request.fault?;
         let refusal = fault.refusal(request.version)?;
@@ -152,21 +156,25 @@ impl FakeCluster {
             key::DROP_TABLE => reply(body, |q| self.drop_table(&q)),
             key::CREATE_PARTITION => reply(body, |q| self.create_partition(&q)),
             key::DROP_PARTITION => reply(body, |q| self.drop_partition(&q)),
-            key::LIST_DATABASES => reply(body, |q| self.list_databases(q)),
+            key::LIST_DATABASES => reply(body, |q| self.list_databases(conn, q)),
             key::DATABASE_EXISTS => reply(body, |q| self.database_exists(&q)),
             key::GET_DATABASE_INFO => reply(body, |q| self.database_info(&q)),
             key::GET_TABLE_INFO => reply(body, |q| self.table_info(&q)),
             key::GET_TABLE_SCHEMA => reply(body, |q| self.table_schema(&q)),
-            key::LIST_TABLES => reply(body, |q| self.list_tables(&q)),
+            key::LIST_TABLES => reply(body, |q| self.list_tables(conn, &q)),
             key::TABLE_EXISTS => reply(body, |q| self.table_exists(&q)),
             key::LIST_PARTITION_INFOS => reply(body, |q| self.list_partitions(&q)),
-            key::GET_METADATA => reply(body, |q| self.metadata(server, &q)),
+            key::GET_METADATA => reply(body, |q| self.metadata(conn, server, &q)),
             key::INIT_WRITER => reply(body, |q| self.init_writer(&q)),
             key::LIST_OFFSETS => reply(body, |q| self.list_offsets(server, &q)),
             key::LIMIT_SCAN => reply(body, |q| self.limit_scan(server, &q)),
             key::GET_TABLE_STATS => reply(body, |q| self.table_stats(server, &q)),
-            key::LOOKUP => reply(body, |q| self.lookup(server, request.fault, &q)),
-            key::PREFIX_LOOKUP => reply(body, |q| self.prefix_lookup(server, request.fault, &q)),
+            key::CREATE_ACLS => reply(body, |q| self.create_acls(conn, q)),
+            key::DROP_ACLS => reply(body, |q| self.drop_acls(conn, &q)),
+            key::LOOKUP => reply(body, |q| self.lookup(conn, server, request.fault, &q)),
+            key::PREFIX_LOOKUP => {
+                reply(body, |q| self.prefix_lookup(conn, server, request.fault, &q))
+            }
             _ => Outcome::Dropped,
         }
     }
@@ -267,6 +275,7 @@ impl FakeCluster {
             return Err(refuse("wrong user or password"));
         }
         state.authenticated = true;
+        state.user = String::from_utf8_lossy(user).into_owned();
         Ok(AuthenticateResponse { challenge: Some(Bytes::new()) })
     }
 

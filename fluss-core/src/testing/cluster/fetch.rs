@@ -8,6 +8,7 @@ use fluss_proto::message::{
 use prost::Message;
 use std::time::Duration;
 
+use super::acls::operation;
 use super::api::code;
 use super::conn::Outcome;
 use super::dispatch::ReplyTo;
@@ -16,7 +17,7 @@ use super::projection::Projection;
 use super::put::compression;
 use super::write::tablet;
 use super::{Answer, Failure, FakeCluster, Fault, Rule, Timer, bucket_error};
-use crate::ids::{BucketKey, PartitionId, ServerId, TableId};
+use crate::ids::{BucketKey, ConnId, PartitionId, ServerId, TableId};
 
 /// The offset that means: from the start.
 const EARLIEST: i64 = -2;
@@ -51,7 +52,7 @@ impl FakeCluster {
         if let Some(fault) = to.fault.filter(|_| injected.is_some()) {
             self.faults.fired(fault);
         }
-        let pass = self.read(server, &request, injected);
+        let pass = self.read(to.conn, server, &request, injected);
         let min_bytes = request.min_bytes.and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
         let wait_ms = request.max_wait_ms.unwrap_or(DEFAULT_WAIT_MS);
         let waits = pass.served && !pass.failed && pass.readable < min_bytes && wait_ms > 0;
@@ -67,7 +68,7 @@ impl FakeCluster {
     /// Answers a waiting fetch with what there is.
     pub(super) fn answer_poll(&mut self, token: u64) {
         let Some(poll) = self.polls.remove(&token) else { return };
-        let pass = self.read(poll.server, &poll.request, None);
+        let pass = self.read(poll.to.conn, poll.server, &poll.request, None);
         self.respond(poll.to, Outcome::answer(&pass.answer), false);
     }
 
@@ -111,18 +112,25 @@ impl FakeCluster {
         }
     }
 
-    fn read(&self, server: i32, request: &FetchLogRequest, injected: Option<i32>) -> Pass {
+    fn read(
+        &self,
+        conn: ConnId,
+        server: i32,
+        request: &FetchLogRequest,
+        injected: Option<i32>,
+    ) -> Pass {
         let mut pass = Pass::default();
         let mut budget = usize::try_from(request.max_bytes).unwrap_or(0);
         for table in &request.tables_req {
+            let readable = self.authorize_table(conn, operation::READ, table.table_id);
             let mut buckets_resp = Vec::with_capacity(table.buckets_req.len());
             for bucket in &table.buckets_req {
                 let read = match injected {
                     Some(code) => Err(Failure::new(code, "injected")),
-                    None => {
+                    None => readable.clone().and_then(|()| {
                         let whole = pass.readable == 0;
                         self.read_bucket(server, request, table, bucket, (budget, whole))
-                    }
+                    }),
                 };
                 let (error_code, error_message) = bucket_error(&read.clone().map(drop));
                 if let Some(code) = error_code {

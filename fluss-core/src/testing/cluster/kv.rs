@@ -1,7 +1,7 @@
 //! The rows of one bucket of a primary-key table.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 /// A stored row: its bytes and the schema they were encoded with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,19 +20,33 @@ impl Row {
     }
 }
 
-/// Rows by encoded key.
+/// Rows by encoded key. Merges see what was written last; readers see what is below the high
+/// watermark.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Kv {
     rows: BTreeMap<Bytes, Row>,
+    /// What keys had before each change above the high watermark, with the offset behind the
+    /// change, oldest first.
+    older: BTreeMap<Bytes, VecDeque<(i64, Option<Row>)>>,
 }
 
 impl Kv {
+    /// How many rows readers see.
     pub(super) fn len(&self) -> usize {
-        self.rows.len()
+        self.all_visible().count()
     }
 
+    /// The row as it was written last.
     pub(super) fn get(&self, key: &[u8]) -> Option<&Row> {
         self.rows.get(key)
+    }
+
+    /// The row as readers see it.
+    pub(super) fn visible(&self, key: &[u8]) -> Option<&Row> {
+        match self.older.get(key).and_then(VecDeque::front) {
+            Some((_, row)) => row.as_ref(),
+            None => self.rows.get(key),
+        }
     }
 
     pub(super) fn set(&mut self, key: Bytes, row: Option<Row>) {
@@ -42,20 +56,70 @@ impl Kv {
         }
     }
 
+    /// Hides changes that have been made, up to the offset `end`: what each key had before, in the
+    /// order of the changes.
+    pub(super) fn hide(&mut self, end: i64, before: Vec<(Bytes, Option<Row>)>) {
+        for (key, row) in before {
+            self.older.entry(key).or_default().push_back((end, row));
+        }
+    }
+
+    /// Takes back the hidden changes behind this offset.
+    pub(super) fn take_back(&mut self, end: i64) {
+        let mut before = Vec::new();
+        self.older.retain(|key, older| {
+            if let Some(first) = older.iter().position(|(behind, _)| *behind > end) {
+                before.extend(older.drain(first..).next().map(|(_, row)| (key.clone(), row)));
+            }
+            !older.is_empty()
+        });
+        before.into_iter().for_each(|(key, row)| self.set(key, row));
+    }
+
+    /// Shows the changes below the high watermark.
+    pub(super) fn show(&mut self, high_watermark: i64) {
+        self.older.retain(|_, older| {
+            while older.front().is_some_and(|(end, _)| *end <= high_watermark) {
+                older.pop_front();
+            }
+            !older.is_empty()
+        });
+    }
+
+    /// All rows as they were written last.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Bytes, &Row)> {
         self.rows.iter()
     }
 
+    fn all_visible(&self) -> impl Iterator<Item = (&Bytes, &Row)> {
+        self.visible_from(Bytes::new())
+    }
+
+    /// What readers see from this key on, in key order.
+    fn visible_from(&self, from: Bytes) -> impl Iterator<Item = (&Bytes, &Row)> {
+        let mut rows = self.rows.range(from.clone()..).map(|(key, _)| key).peekable();
+        let mut older = self.older.range(from..).map(|(key, _)| key).peekable();
+        let keys = std::iter::from_fn(move || {
+            let key = match (rows.peek(), older.peek()) {
+                (Some(a), Some(b)) => *a.min(b),
+                (a, b) => a.or(b)?,
+            };
+            rows.next_if_eq(&key);
+            older.next_if_eq(&key);
+            Some(key)
+        });
+        keys.filter_map(|key| Some((key, self.visible(key)?)))
+    }
+
     /// Rows whose keys start with `prefix`, in key order.
     pub(super) fn with_prefix<'a>(&'a self, prefix: &'a [u8]) -> impl Iterator<Item = &'a Row> {
-        let from = Bytes::copy_from_slice(prefix);
-        let rows = self.rows.range(from..).take_while(move |(key, _)| key.starts_with(prefix));
-        rows.map(|(_, row)| row)
+        let rows = self.visible_from(Bytes::copy_from_slice(prefix));
+        rows.take_while(move |(key, _)| key.starts_with(prefix)).map(|(_, row)| row)
     }
 
     /// The first rows in key order as a value batch.
     pub(super) fn first_rows(&self, limit: usize) -> Bytes {
-        let rows: Vec<&Row> = self.rows.values().take(limit).collect();
+        let rows: Vec<&Row> = self.all_visible().map(|(_, row)| row).take(limit).collect();
         let mut out = BytesMut::new();
         out.put_i32_le(0);
         out.put_u8(0);
@@ -68,5 +132,47 @@ impl Kv {
         let length = i32::try_from(out.len() - 4).unwrap_or(i32::MAX);
         out[..4].copy_from_slice(&length.to_le_bytes());
         out.freeze()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(text: &'static str) -> Option<Row> {
+        Some(Row { schema_id: 1, bytes: Bytes::from_static(text.as_bytes()) })
+    }
+
+    fn change(kv: &mut Kv, end: i64, key: &'static str, new: Option<Row>) {
+        let key = Bytes::from_static(key.as_bytes());
+        let before = kv.get(&key).cloned();
+        kv.set(key.clone(), new);
+        kv.hide(end, vec![(key, before)]);
+    }
+
+    fn seen(kv: &Kv) -> Vec<(&[u8], &[u8])> {
+        kv.all_visible().map(|(key, row)| (&key[..], &row.bytes[..])).collect()
+    }
+
+    #[test]
+    fn readers_see_each_change_once_it_is_below_the_high_watermark() {
+        let mut kv = Kv::default();
+        change(&mut kv, 1, "a", row("1"));
+        kv.show(1);
+        change(&mut kv, 2, "a", row("2"));
+        change(&mut kv, 3, "b", row("3"));
+        change(&mut kv, 4, "a", None);
+        assert_eq!(kv.get(b"a"), None, "merges see the last change");
+        assert_eq!(seen(&kv), [(&b"a"[..], &b"1"[..])]);
+        kv.show(3);
+        assert_eq!(seen(&kv), [(&b"a"[..], &b"2"[..]), (b"b", b"3")]);
+        assert_eq!((kv.len(), kv.with_prefix(b"b").count()), (2, 1));
+        let mut cut = kv.clone();
+        kv.show(4);
+        assert_eq!(seen(&kv), [(&b"b"[..], &b"3"[..])]);
+        change(&mut cut, 5, "a", row("5"));
+        cut.take_back(3);
+        assert_eq!(cut.get(b"a"), row("2").as_ref(), "as before the first change behind 3");
+        assert_eq!(seen(&cut), [(&b"a"[..], &b"2"[..]), (b"b", b"3")]);
     }
 }

@@ -1,7 +1,7 @@
 //! The log of one bucket.
 
 use bytes::{Bytes, BytesMut};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Rule;
 use super::batch::LogBatch;
@@ -47,8 +47,10 @@ pub(super) struct Log {
     pub(super) high_watermark: i64,
     pub(super) max_timestamp: i64,
     pub(super) writers: Writers,
-    /// Offsets at which a new segment began. One read never goes beyond its segment.
+    /// Offsets at which a new segment of the leader began. One read never goes beyond its segment.
     rolls: Vec<i64>,
+    /// The same for followers.
+    followers_rolls: BTreeMap<i32, Vec<i64>>,
 }
 
 /// Where a batch went.
@@ -101,6 +103,24 @@ impl Log {
         }
     }
 
+    /// A follower was killed: it begins a new segment once it is back.
+    pub(super) fn roll_follower(&mut self, follower: i32) {
+        // Segments begin with a batch, which the high watermark need not do.
+        let next = self.entries.get(self.index_of(self.high_watermark));
+        let end = next.map_or(self.end, |entry| entry.base_offset);
+        let rolls = self.followers_rolls.entry(follower).or_default();
+        if rolls.last().copied().unwrap_or(0) < end {
+            rolls.push(end);
+        }
+    }
+
+    /// Reads from the segments of another leader from here on.
+    pub(super) fn change_leader(&mut self, old: i32, new: i32) {
+        let new = self.followers_rolls.remove(&new).unwrap_or_default();
+        let rolls = std::mem::replace(&mut self.rolls, new);
+        self.followers_rolls.insert(old, rolls);
+    }
+
     /// The entries that one read from this offset can reach.
     pub(super) fn segment(&self, offset: i64) -> &[Entry] {
         let first = self.index_of(offset);
@@ -118,7 +138,10 @@ impl Log {
         self.end = self.entries.last().map_or(0, Entry::next_offset);
         self.high_watermark = self.high_watermark.min(self.end);
         self.max_timestamp = self.entries.last().map_or(0, |entry| entry.timestamp);
-        self.rolls.retain(|roll| *roll <= end);
+        let followers = self.followers_rolls.values_mut();
+        std::iter::once(&mut self.rolls).chain(followers).for_each(|rolls| {
+            rolls.retain(|roll| *roll <= self.end);
+        });
         self.rebuild();
     }
 

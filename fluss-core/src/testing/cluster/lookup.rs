@@ -6,15 +6,17 @@ use fluss_proto::message::{
     PbValueList, PrefixLookupRequest, PrefixLookupResponse,
 };
 
+use super::acls::operation;
 use super::api::code;
 use super::kv::Kv;
 use super::write::{tablet, unknown_bucket};
 use super::{Answer, Failure, FakeCluster, Fault, bucket_error};
-use crate::ids::{BucketKey, PartitionId, ServerId, TableId};
+use crate::ids::{BucketKey, ConnId, PartitionId, ServerId, TableId};
 
 impl FakeCluster {
     pub(super) fn lookup(
         &mut self,
+        conn: ConnId,
         server: ServerId,
         fault: Option<Fault>,
         request: &LookupRequest,
@@ -22,11 +24,12 @@ impl FakeCluster {
         if request.insert_if_not_exists == Some(true) {
             return Err(Failure::new(code::UNKNOWN, "inserting lookups are not offered here"));
         }
-        let injected = self.injected(fault);
+        let refused = self.injected(fault).or_else(|| self.unreadable(conn, request.table_id));
         let answer = |bucket: &fluss_proto::message::PbLookupReqForBucket| {
             let key = bucket_key(request.table_id, bucket.partition_id, bucket.bucket_id);
-            let values = self.rows_of(server, key, injected.as_ref()).map(|kv| {
-                let value = |key: &Bytes| PbValue { values: kv.get(key).map(|row| row.value()) };
+            let values = self.rows_of(server, key, refused.as_ref()).map(|kv| {
+                let value =
+                    |key: &Bytes| PbValue { values: kv.visible(key).map(|row| row.value()) };
                 bucket.keys.iter().map(value).collect::<Vec<_>>()
             });
             let (error_code, error_message) = bucket_error(&values.clone().map(drop));
@@ -44,14 +47,15 @@ impl FakeCluster {
 
     pub(super) fn prefix_lookup(
         &mut self,
+        conn: ConnId,
         server: ServerId,
         fault: Option<Fault>,
         request: &PrefixLookupRequest,
     ) -> Answer<PrefixLookupResponse> {
-        let injected = self.injected(fault);
+        let refused = self.injected(fault).or_else(|| self.unreadable(conn, request.table_id));
         let answer = |bucket: &fluss_proto::message::PbPrefixLookupReqForBucket| {
             let key = bucket_key(request.table_id, bucket.partition_id, bucket.bucket_id);
-            let lists = self.rows_of(server, key, injected.as_ref()).map(|kv| {
+            let lists = self.rows_of(server, key, refused.as_ref()).map(|kv| {
                 let list = |prefix: &Bytes| PbValueList {
                     values: kv.with_prefix(prefix).map(super::kv::Row::value).collect(),
                 };
@@ -80,8 +84,13 @@ impl FakeCluster {
         Some(Failure::new(code, "injected"))
     }
 
-    fn rows_of(&self, server: ServerId, key: BucketKey, injected: Option<&Failure>) -> Answer<&Kv> {
-        if let Some(failure) = injected {
+    /// Why this user may not read the table.
+    fn unreadable(&self, conn: ConnId, table: i64) -> Option<Failure> {
+        self.authorize_table(conn, operation::READ, table).err()
+    }
+
+    fn rows_of(&self, server: ServerId, key: BucketKey, refused: Option<&Failure>) -> Answer<&Kv> {
+        if let Some(failure) = refused {
             return Err(failure.clone());
         }
         self.serves(tablet(server), key)?;

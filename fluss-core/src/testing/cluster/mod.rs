@@ -16,6 +16,7 @@
 //! assert_eq!(answer[4..9], [0, 0, 0, 0, 0], "success, request id 0");
 //! ```
 
+mod acls;
 mod api;
 mod batch;
 mod catalog;
@@ -33,6 +34,7 @@ mod moves;
 mod options;
 mod projection;
 mod put;
+mod replicas;
 mod scan;
 mod shape;
 #[cfg(test)]
@@ -83,12 +85,18 @@ enum Timer {
     Fetch(u64),
     /// A bucket whose followers have caught up with this offset.
     Replicated(BucketKey, i64),
+    /// A tablet server that has been away for so long that its followers are not in sync any more.
+    Missed(i32),
 }
 
 #[derive(Clone, Debug)]
 struct Server {
     address: Address,
     up: bool,
+    /// Up, but its replicas fetch nothing.
+    idle: bool,
+    /// When its replicas are no longer in sync, while they fetch nothing.
+    missed_at: Option<Instant>,
 }
 
 /// A Fluss cluster in memory. See the [module](self) for how to drive it.
@@ -122,7 +130,7 @@ impl FakeCluster {
         let ids = (0..options.tablet_servers.max(1)).map(|id| ServerId::Tablet(i32::from(id)));
         for (id, port) in std::iter::once(ServerId::Coordinator).chain(ids).zip(9123..) {
             let address = Address { host: Arc::from("127.0.0.1"), port };
-            servers.insert(id, Server { address, up: true });
+            servers.insert(id, Server { address, up: true, idle: false, missed_at: None });
         }
         let mut catalog = Catalog::default();
         let json = Bytes::from_static(br#"{"version":1,"custom_properties":{}}"#);
@@ -282,6 +290,7 @@ impl FakeCluster {
                 Timer::Write(token) => self.write_timed_out(token),
                 Timer::Fetch(token) => self.answer_poll(token),
                 Timer::Replicated(bucket, offset) => self.replicated(bucket, offset),
+                Timer::Missed(server) => self.missed(server),
             }
         }
     }

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use super::catalog::Leader;
+use super::catalog::{Bucket, Leader};
 use super::write::tablet;
 use super::{FakeCluster, Fault};
 use crate::ids::{BucketKey, ConnId, ServerId, TableId, TablePath};
 
 impl FakeCluster {
-    /// Gives a bucket another leader, the next server in turn if none is named, and returns it.
-    /// Held writes of the old leader are answered with 12; for
+    /// Gives a bucket another leader and returns it: if none is named, the next server in turn, or
+    /// with a [`replica_timeout`](super::ClusterOptions::replica_timeout) the first follower that
+    /// is in sync and up. Held writes of the old leader are answered with 12; for
     /// [`metadata_lag`](super::ClusterOptions::metadata_lag) all servers but the new leader go on
     /// naming the old one. `None` if there is no such bucket or no other server is up.
     pub fn move_leader(&mut self, key: BucketKey, to: Option<i32>) -> Option<i32> {
@@ -21,19 +22,42 @@ impl FakeCluster {
             .collect();
         let now = self.now;
         let lag = self.options.metadata_lag;
-        let bucket = self.catalog.buckets.get_mut(&key)?;
+        let bucket = self.catalog.buckets.get(&key)?;
         let old = bucket.leader;
+        let follower = bucket
+            .replicas
+            .iter()
+            .copied()
+            .find(|&id| id != old.server && bucket.in_sync.contains(&id) && self.follows(id));
+        let follower = follower.filter(|_| self.options.replica_timeout.is_some());
+        let lost = !self.follows(old.server);
         let next = up.iter().copied().find(|&id| id > old.server);
         let server = to
             .filter(|id| up.contains(id))
+            .or(follower)
             .or(next)
             .or(up.first().copied())
             .filter(|&id| id != old.server)?;
+        let bucket = self.catalog.buckets.get_mut(&key)?;
+        // A test may say that nobody is in sync, and not mean the next leader to be.
+        let nobody = bucket.in_sync.is_empty();
         bucket.leader = Leader { server, epoch: old.epoch + 1 };
+        bucket.leads_from = bucket.log.end;
+        if self.options.replica_timeout.is_some() {
+            bucket.log.change_leader(old.server, server);
+        }
         bucket.stale = (!lag.is_zero()).then(|| (old, now + lag));
         if !bucket.replicas.contains(&server) {
             bucket.replicas.retain(|&id| id != old.server);
+            bucket.in_sync.retain(|&id| id != old.server);
             bucket.replicas.insert(0, server);
+        }
+        if !nobody {
+            bucket.in_sync.insert(server);
+        }
+        if lost {
+            bucket.in_sync.remove(&old.server);
+            bucket.log.roll_follower(old.server);
         }
         self.settle_writes();
         Some(server)
@@ -53,21 +77,11 @@ impl FakeCluster {
         }
     }
 
-    /// Says how many replicas of a bucket are in sync; a lower number than
-    /// [`min_in_sync`](super::ClusterOptions::min_in_sync) stops the high watermark.
-    pub fn set_in_sync(&mut self, key: BucketKey, count: usize) {
-        if let Some(bucket) = self.catalog.buckets.get_mut(&key) {
-            bucket.in_sync = count;
-            let end = bucket.log.end;
-            self.replicated(key, end);
-        }
-    }
-
     /// Stops and starts a server at once. Its connections are cut and what waited there is lost.
     /// After a clean stop each writer's last sequence is remembered, after an unclean one the last
     /// five, learnt from the log.
     pub fn restart(&mut self, server: ServerId, clean: bool) {
-        self.stop(server);
+        self.halt(server, clean);
         for bucket in self.catalog.buckets.values_mut() {
             if ServerId::Tablet(bucket.leader.server) != server {
                 continue;
@@ -78,14 +92,20 @@ impl FakeCluster {
                 bucket.log.rebuild();
                 bucket.log.roll();
             }
+            bucket.leads_from = bucket.log.end;
             // One epoch without a leader, one with the old one again.
             bucket.leader.epoch += 2;
         }
         self.start(server);
     }
 
-    /// Stops a server: its connections are cut, new ones are refused, its leaders stay its own.
+    /// Kills a server: its connections are cut, new ones are refused, its leaders stay its own. Its
+    /// followers stay in sync for [`replica_timeout`](super::ClusterOptions::replica_timeout).
     pub fn stop(&mut self, server: ServerId) {
+        self.halt(server, false);
+    }
+
+    fn halt(&mut self, server: ServerId, clean: bool) {
         if let Some(entry) = self.servers.get_mut(&server) {
             entry.up = false;
         }
@@ -99,6 +119,13 @@ impl FakeCluster {
         if let ServerId::Tablet(id) = server {
             self.forget_writes_of(id);
             self.forget_polls_of(id);
+            let followed =
+                |bucket: &&mut Bucket| bucket.leader.server != id && bucket.replicas.contains(&id);
+            if !clean && self.options.replica_timeout.is_some() {
+                let buckets = self.catalog.buckets.values_mut().filter(followed);
+                buckets.for_each(|bucket| bucket.log.roll_follower(id));
+            }
+            self.miss(id);
         }
     }
 
@@ -106,6 +133,9 @@ impl FakeCluster {
     pub fn start(&mut self, server: ServerId) {
         if let Some(entry) = self.servers.get_mut(&server) {
             entry.up = true;
+        }
+        if let ServerId::Tablet(id) = server {
+            self.rejoin(id);
         }
     }
 
@@ -150,6 +180,9 @@ impl FakeCluster {
     pub fn truncate_log(&mut self, key: BucketKey, end: i64) {
         if let Some(bucket) = self.catalog.buckets.get_mut(&key) {
             bucket.log.truncate(end);
+            if let Some(kv) = &mut bucket.kv {
+                kv.take_back(bucket.log.end);
+            }
         }
     }
 

@@ -27,12 +27,19 @@ pub struct ClusterOptions {
     pub max_request_bytes: usize,
     /// Users and passwords. Empty (the default) means that no authentication is asked for.
     pub users: Vec<(String, String)>,
+    /// Users that may do everything, where others may do what access control entries allow. `None`
+    /// (the default) means that everybody may do everything.
+    pub super_users: Option<Vec<String>>,
     /// How long the sequences of a silent writer are kept. Default 7 days.
     pub writer_expiry: Duration,
     /// Time from the creation of a table or partition until its leaders serve. Default 0.
     pub leader_delay: Duration,
     /// Time from an append until the high watermark covers it. Default 0.
     pub replication_delay: Duration,
+    /// Time until a follower whose server is down, or does not follow, is no longer in sync; until
+    /// then the high watermark waits for it. `None` (the default) means that nobody waits for
+    /// followers, and that it does not matter who of them is there.
+    pub replica_timeout: Option<Duration>,
     /// How long other servers name the old leader after a move. Default 0.
     pub metadata_lag: Duration,
     /// Buckets of a table whose descriptor names no number. Default 1.
@@ -54,9 +61,11 @@ impl Default for ClusterOptions {
             epoch_ms: 1_760_000_000_000,
             max_request_bytes: 100 << 20,
             users: Vec::new(),
+            super_users: None,
             writer_expiry: Duration::from_secs(7 * 24 * 3600),
             leader_delay: Duration::ZERO,
             replication_delay: Duration::ZERO,
+            replica_timeout: None,
             metadata_lag: Duration::ZERO,
             default_buckets: 1,
             replication: 1,

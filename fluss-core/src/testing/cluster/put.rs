@@ -91,13 +91,16 @@ impl FakeCluster {
             .and_then(|bytes| LogBatch::split(&mut Bytes::from(bytes), Release::V0_9, false))
             .and_then(|changelog| changelog.ok_or_else(|| failed("an empty changelog")))
             .and_then(|changelog| self.append(key, vec![changelog]));
-        // A duplicate must not change rows twice, and an error not at all.
-        if !matches!(result, Ok(Place { duplicate: false, .. }))
-            && let Some(rows) = self.catalog.buckets.get_mut(&key).and_then(|b| b.kv.as_mut())
-        {
-            for (key, old) in undo.into_iter().rev() {
-                rows.set(key, old);
+        let Some(bucket) = self.catalog.buckets.get_mut(&key) else { return result };
+        let Some(rows) = &mut bucket.kv else { return result };
+        match result {
+            Ok(Place { duplicate: false, last_offset, .. }) => {
+                if last_offset >= bucket.log.high_watermark {
+                    rows.hide(last_offset + 1, undo);
+                }
             }
+            // A duplicate must not change rows twice, and an error not at all.
+            _ => undo.into_iter().rev().for_each(|(key, old)| rows.set(key, old)),
         }
         result
     }

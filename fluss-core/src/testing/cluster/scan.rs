@@ -49,6 +49,8 @@ impl FakeCluster {
                 }
                 Ok(bucket.log.offset_at(timestamp))
             }
+            // What servers ask each other for after a change of leaders.
+            3 => Ok(bucket.leads_from),
             other => Err(Failure::new(code::UNKNOWN, format!("offset type {other}"))),
         }
     }

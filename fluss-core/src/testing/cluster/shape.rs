@@ -31,6 +31,10 @@ static FETCH_TABLE: Shape = Shape { required: &[1, 2], inner: &[(4, &FETCH_BUCKE
 static FETCH: Shape = Shape { required: &[1, 2], inner: &[(3, &FETCH_TABLE)] };
 static BUCKET: Shape = Shape { required: &[2], inner: &[] };
 static LOOKUP: Shape = Shape { required: &[1], inner: &[(2, &BUCKET)] };
+static ACL: Shape = Shape { required: &[1, 2, 3, 4, 5, 6, 7], inner: &[] };
+static CREATE_ACLS: Shape = Shape { required: &[], inner: &[(1, &ACL)] };
+static ACL_FILTER: Shape = Shape { required: &[2, 6, 7], inner: &[] };
+static DROP_ACLS: Shape = Shape { required: &[], inner: &[(1, &ACL_FILTER)] };
 static LIMIT_SCAN: Shape = Shape { required: &[2, 4, 5], inner: &[] };
 
 fn shape(api: i16) -> &'static Shape {
@@ -51,6 +55,8 @@ fn shape(api: i16) -> &'static Shape {
         key::LOOKUP | key::PREFIX_LOOKUP | key::GET_TABLE_STATS => &LOOKUP,
         key::LIMIT_SCAN => &LIMIT_SCAN,
         key::CREATE_PARTITION | key::DROP_PARTITION => &PARTITION,
+        key::CREATE_ACLS => &CREATE_ACLS,
+        key::DROP_ACLS => &DROP_ACLS,
         _ => &NONE,
     }
 }

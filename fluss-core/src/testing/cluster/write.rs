@@ -149,7 +149,7 @@ impl FakeCluster {
                     Some((code::NOT_LEADER, "the leader has moved while waiting"))
                 }
                 Some(bucket) if bucket.log.high_watermark <= place.last_offset => continue,
-                Some(bucket) if bucket.in_sync < min => Some((
+                Some(bucket) if bucket.in_sync.len() < min => Some((
                     code::NOT_ENOUGH_REPLICAS_AFTER_APPEND,
                     "appended to too few in-sync replicas",
                 )),
@@ -245,7 +245,7 @@ impl FakeCluster {
     }
 
     fn enough_in_sync(&self, write: &WriteRequest, key: BucketKey) -> Answer<()> {
-        let in_sync = self.catalog.buckets.get(&key).map_or(0, |bucket| bucket.in_sync);
+        let in_sync = self.catalog.buckets.get(&key).map_or(0, |bucket| bucket.in_sync.len());
         if write.acks == -1 && in_sync < self.options.min_in_sync {
             return Err(Failure::new(code::NOT_ENOUGH_REPLICAS, "too few in-sync replicas"));
         }
@@ -300,34 +300,6 @@ impl FakeCluster {
         self.advance(key);
         // Without a batch there is nothing to wait for, and no offset either.
         Ok(place.unwrap_or(Place { base_offset: -1, last_offset: -1, duplicate: false }))
-    }
-
-    /// Moves the high watermark after an append, at once or when the followers have it.
-    pub(super) fn advance(&mut self, key: BucketKey) {
-        let Some(bucket) = self.catalog.buckets.get(&key) else { return };
-        let end = bucket.log.end;
-        if self.options.replication_delay.is_zero() {
-            self.replicated(key, end);
-        } else {
-            self.set_timer(self.now + self.options.replication_delay, Timer::Replicated(key, end));
-        }
-    }
-
-    /// The in-sync followers have everything below `offset`.
-    pub(super) fn replicated(&mut self, key: BucketKey, offset: i64) {
-        let min = self.options.min_in_sync;
-        let Some(bucket) = self.catalog.buckets.get_mut(&key) else { return };
-        let offset = offset.min(bucket.log.end);
-        if bucket.in_sync < min || bucket.log.high_watermark >= offset {
-            return;
-        }
-        bucket.log.high_watermark = offset;
-        if !self.held_writes.is_empty() {
-            self.settle_writes();
-        }
-        if !self.polls.is_empty() {
-            self.wake_polls(key);
-        }
     }
 
     /// Whether this server answers for the bucket: 21 if there is none, 12 if another one leads.

@@ -103,6 +103,7 @@ fn offsets() -> Script {
         (2, vec![0], Some(-3_600_000)),
         (2, vec![0, 1], Some(3_600_000)),
         (2, vec![0], None),
+        (3, vec![0, 1], None),
         (4, vec![0], None),
         (-1, vec![0], None),
         (1, vec![], None),
@@ -154,8 +155,12 @@ fn oddities() -> Script {
         Step::Scan(0, 0),
         Step::Scan(0, -1),
         Step::Scan(9, 1),
-        Step::BadLength(-1),
-        Step::BadLength(7),
+        Step::BadLength(-1, 0),
+        Step::BadLength(7, 7),
+        Step::BadLength(7, 6),
+        Step::BadLength(7, 0),
+        Step::BadLength(0, 0),
+        Step::BadLength(i32::MAX, 0),
         Step::Scan(0, 7),
     ];
     script("scans", "log-table", steps)

@@ -50,6 +50,7 @@ pub(super) fn scripts() -> Vec<Script> {
         Step::Lookup(3, vec![(1, "")]),
         Step::Lookup(-1, vec![(1, "")]),
         Step::Scan(3, 1),
+        Step::ScanStranger,
     ];
     all.push(filled("unknown-things", odd));
     let pairs = vec![

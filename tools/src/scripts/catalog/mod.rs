@@ -2,7 +2,9 @@
 
 mod fetches;
 mod lookups;
+mod replicas;
 mod restarts;
+mod rights;
 mod upserts;
 mod windows;
 
@@ -14,6 +16,20 @@ use super::{Group, Script};
 pub enum Kind {
     /// One tablet server.
     Single,
+    /// Three tablet servers with a replica each, of which two have to be in sync.
+    Replicated,
+    /// One tablet server that asks who one is, with the authorizer on.
+    Secured,
+}
+
+impl Kind {
+    /// All kinds.
+    pub const ALL: [Self; 3] = [Self::Single, Self::Replicated, Self::Secured];
+
+    /// The tablet server that has to lead bucket 0 of all tables, if it matters.
+    pub(super) fn leader(self) -> Option<i32> {
+        (self == Self::Replicated).then_some(0)
+    }
 }
 
 /// All groups, those for one cluster one after the other.
@@ -27,6 +43,10 @@ pub fn groups() -> Vec<Group> {
     for scripts in restarts::groups() {
         groups.push(Group { cluster: Kind::Single, scripts });
     }
+    for scripts in replicas::groups() {
+        groups.push(Group { cluster: Kind::Replicated, scripts });
+    }
+    groups.push(Group { cluster: Kind::Secured, scripts: rights::scripts() });
     groups
 }
 

@@ -1,7 +1,7 @@
 //! What a tablet server remembers after it was stopped or killed.
 
 use super::super::Script;
-use super::super::step::{KV, LOG, Step, Stop, fetch, plain, produce, put, set};
+use super::super::step::{Event, KV, LOG, Step, Stop, fetch, plain, produce, put, set};
 use super::script;
 
 /// Sequences before a restart and after it.
@@ -38,7 +38,7 @@ fn log(name: &str, stops: &[Stop], before: &[i32], after: &[i32]) -> Script {
     let mut steps = vec![Step::Create(LOG), Step::Init];
     steps.extend(before.iter().map(|&sequence| Step::Produce(produce(0, sequence))));
     for stop in stops {
-        steps.push(Step::Restart(*stop));
+        steps.push(Step::Event(Event::Restart(*stop)));
         steps.extend(after.iter().map(|&sequence| Step::Produce(produce(0, sequence))));
     }
     steps.extend([Step::Offsets(1, vec![0], None), Step::Fetch(fetch(0))]);
@@ -51,7 +51,7 @@ fn kv(name: &str, stops: &[Stop], before: &[i32], after: &[i32]) -> Script {
     let mut steps = vec![Step::Create(KV), Step::Init];
     steps.extend(before.iter().map(write));
     for stop in stops {
-        steps.push(Step::Restart(*stop));
+        steps.push(Step::Event(Event::Restart(*stop)));
         steps.push(Step::Lookup(0, vec![(0, ""), (1, ""), (7, "")]));
         steps.extend(after.iter().map(write));
     }
@@ -68,8 +68,9 @@ fn content(name: &str, stops: &[Stop]) -> Script {
         Step::Fetch(fetch(0)),
     ];
     for stop in stops {
-        steps.push(Step::Restart(*stop));
+        steps.push(Step::Event(Event::Restart(*stop)));
         steps.extend([Step::Fetch(fetch(0)), Step::Offsets(1, vec![0], None), Step::Metadata]);
+        steps.push(Step::Offsets(3, vec![0], None));
         steps.extend([Step::Produce(plain(1)), Step::Fetch(fetch(4)), Step::Scan(0, 2)]);
     }
     script("restarts", name, steps)

@@ -1,10 +1,12 @@
 //! Rules of the fake, one by one, over real bytes.
 
+mod acls;
 mod admin;
 mod faults;
 mod kv;
 mod log;
 mod protocol;
+mod replicas;
 
 use bytes::{BufMut, Bytes};
 use fluss_proto::message::*;
