@@ -31,8 +31,8 @@ const BUCKETS: u32 = 4;
 const GRACE: Duration = Duration::from_secs(10);
 /// Of a hundred rows so many have to end with an `Ok`.
 const OK_PERCENT: u64 = 90;
-/// From the creation of the tables to the first write. A new table's replicas fall out of sync for a
-/// moment; the server never takes them back when its coordinator dies just then.
+/// From the creation of the tables to the first write. A new table's replicas fall out of sync for
+/// a moment; the server never takes them back when its coordinator dies just then.
 const SETTLING: Duration = Duration::from_secs(2);
 /// How long the servers may name different leaders after the faults.
 const AGREEMENT: Duration = Duration::from_secs(60);
