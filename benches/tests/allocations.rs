@@ -19,7 +19,7 @@ const BEFORE: u64 = 34_000;
 /// Rows measured.
 const MEASURED: u64 = 10_000;
 /// Long enough that the driver seals nothing meanwhile.
-const LINGER: Duration = Duration::from_secs(100);
+const LINGER: Duration = Duration::from_secs(60);
 
 /// A client with its runtime and its server.
 struct World {
