@@ -63,11 +63,17 @@ impl Fluss {
     }
 
     /// Asks any server for the cluster, so that a wrong address, a wrong password or a server that
-    /// is no Fluss server shows at once. Ends within [`Config::connect_timeout`] and a second.
+    /// is no Fluss server shows at once. Ends within one [`Config::connect_timeout`] for
+    /// each bootstrap address, and a second.
     pub fn ready(&self) -> Pending<()> {
         let fluss = self.clone();
         Pending::new(self, async move {
-            let limit = fluss.config(|c| c.connect_timeout) + Duration::from_secs(1);
+            // A silent address takes its whole time before the next one is tried.
+            let limit = fluss.config(|c| {
+                let addresses = u32::try_from(c.bootstrap.len()).unwrap_or(u32::MAX);
+                c.connect_timeout.saturating_mul(addresses)
+            });
+            let limit = limit.saturating_add(Duration::from_secs(1));
             let request = fluss_proto::message::MetadataRequest::default();
             let body = request.encode_to_vec().into();
             let mut call = Call::new(ApiKey::GetMetadata, body, Target::AnyServer, "connecting");
