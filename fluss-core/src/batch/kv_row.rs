@@ -217,6 +217,14 @@ impl KvRowEncoder {
         Ok(Self { layout, format, targets: None, key, key_of_key, bucket, run })
     }
 
+    /// Takes BINARY values of their type's length only, as a table with an ARROW changelog needs:
+    /// the server cannot apply others and answers the whole batch with an unknown error.
+    #[must_use]
+    pub(crate) fn with_exact_binary(mut self) -> Self {
+        self.layout = self.layout.with_exact_binary();
+        self
+    }
+
     /// The schema of the rows.
     #[must_use]
     pub fn schema(&self) -> &Schema {

@@ -110,7 +110,10 @@ pub(crate) fn kv_encoder(info: &TableInfo, targets: Option<&[usize]>) -> Result<
         None => KvRowEncoder::new(schema, partition, bucket, format),
         Some(targets) => KvRowEncoder::partial(schema, partition, bucket, format, targets),
     };
-    encoder.map_err(|e| misuse(&e))
+    let encoder = encoder.map_err(|e| misuse(&e))?;
+    let changelog = properties.get("table.log.format");
+    let arrow = changelog.is_none_or(|format| format.eq_ignore_ascii_case("ARROW"));
+    Ok(if arrow { encoder.with_exact_binary() } else { encoder })
 }
 
 impl Format for RowFormat {

@@ -16,6 +16,8 @@ const DAY: i32 = 86_400_000;
 pub(super) struct Slot {
     pub(super) kind: SlotKind,
     pub(super) nullable: bool,
+    /// Whether a BINARY value must have the length of its type.
+    pub(super) exact: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +62,7 @@ impl From<&DataType> for Slot {
             TypeKind::TimestampLtz(p) => SlotKind::TimestampLtz { nanos: p > COMPACT_TIMESTAMP },
             TypeKind::Array(_) | TypeKind::Map(..) | TypeKind::Row(_) => SlotKind::Nested,
         };
-        Self { kind, nullable: data_type.nullable }
+        Self { kind, nullable: data_type.nullable, exact: false }
     }
 }
 
@@ -92,6 +94,7 @@ pub(super) enum Misfit {
     Nanos,
     TimeOfDay,
     FixedLength,
+    ExactLength,
     Nested,
 }
 
@@ -114,6 +117,7 @@ impl Misfit {
             Self::Nanos => "the nanoseconds within a millisecond are 0 to 999999",
             Self::TimeOfDay => "a time is 0 to 86399999 milliseconds of the day",
             Self::FixedLength => "it is longer than the fixed length of the type",
+            Self::ExactLength => "its length is not that of the type",
         };
         RowError::value(column, datum, data_type, reason)
     }
@@ -131,6 +135,9 @@ impl Slot {
             (K::F64, D::Float32(value)) => Ok(Stored::F64(f64::from(value))),
             (K::F32, D::Float32(value)) => Ok(Stored::F32(value)),
             (K::Str | K::Char(_), D::Str(value)) => Ok(Stored::Bytes(value.as_bytes())),
+            (K::Binary(width), D::Bytes(value)) if self.exact && value.len() != width as usize => {
+                Err(Misfit::ExactLength)
+            }
             (K::Bytes | K::Binary(_), D::Bytes(value)) => Ok(Stored::Bytes(value)),
             (K::Bool, D::Bool(value)) => Ok(Stored::U8(u8::from(value))),
             (K::Time, D::Time(value)) if (0..DAY).contains(&value) => Ok(Stored::I32(value)),
@@ -227,6 +234,14 @@ impl RowLayout {
     pub fn new(schema: &super::Schema) -> Self {
         let slots = schema.columns().iter().map(|column| Slot::from(&column.data_type)).collect();
         Self { schema: schema.clone(), slots }
+    }
+
+    /// The same layout for rows whose BINARY values must have the length of their type. The binary
+    /// formats take any; Arrow does not, nor does a server whose changelog is kept in it.
+    #[must_use]
+    pub(crate) fn with_exact_binary(mut self) -> Self {
+        self.slots.iter_mut().for_each(|slot| slot.exact = true);
+        self
     }
 
     /// The schema the rows have.
