@@ -180,13 +180,16 @@ fn rows_of_a_primary_key_table_change_and_are_looked_up() {
     let records = objects(&fake.ok(&["consume", "shop.users"], ""));
     let changes: Vec<&str> = records.iter().filter_map(|r| r["change"].as_str()).collect();
     assert_eq!(changes, ["+I", "+I", "-U", "+U", "-D"]);
-    let found =
-        fake.run(&["lookup", "shop.users"], "{\"id\":1,\"x\":0}\n{\"id\":2}\n{\"id\":\"?\"}");
+    let found = fake.run(
+        &["lookup", "shop.users"],
+        "{\"id\":1}\n{\"id\":2}\n{\"id\":\"?\"}\n{\"id\":1,\"x\":0}",
+    );
     assert_eq!(found.code, Some(1));
     let lines: Vec<&str> = found.stdout.lines().collect();
     assert_eq!(lines[..2], [r#"{"id":1,"name":"b","score":null}"#, "null"]);
     let error = &objects(lines[2])[0]["error"];
     assert_eq!((&error["code"], &error["name"]), (&Value::Null, &"ROW_DOES_NOT_FIT".into()));
+    assert!(lines[3].contains("ROW_DOES_NOT_FIT") && lines[3].contains("`x`"), "{}", lines[3]);
 }
 
 #[test]
@@ -219,6 +222,34 @@ fn bad_rows_go_to_the_dead_letter_file_and_the_rest_is_written() {
     assert_eq!(report[2]["error"]["name"], "INVALID_JSON");
     assert!(ran.stderr.contains("1 rows written, 3 not written"), "{ran:?}");
     assert_eq!(fake.ok(&["consume", "shop.events"], "").lines().count(), 1);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_dead_letter_file_that_is_full_costs_no_count() {
+    let fake = Fake::with_tables();
+    let rows = |id| format!("{{\"id\":{id}}}\n{{\"nope{}\":1}}\n", "x".repeat(100));
+    let input: String = (0..500).map(rows).collect();
+    let ran = fake.run(&["produce", "shop.events", "--dead-letter", "/dev/full"], &input);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(ran.stderr.contains("cannot write to the dead-letter file"), "{ran:?}");
+    let written = fake.ok(&["consume", "shop.events"], "").lines().count();
+    assert!(ran.stderr.contains(&format!("{written} rows written, ")), "{written}: {ran:?}");
+}
+
+#[test]
+fn a_binary_value_of_another_length_is_refused_alone() {
+    let fake = Fake::start();
+    fake.ok(&["create-database", "shop"], "");
+    let columns = ["--column=id INT", "--column=b BINARY(2)", "--primary-key=id"];
+    fake.ok(&[&["create", "shop.codes"][..], &columns[..]].concat(), "");
+    let input = "{\"id\":1}\n{\"id\":2,\"b\":\"AA==\"}\n{\"id\":3,\"b\":\"AAA=\"}";
+    let ran = fake.run(&["produce", "shop.codes", "--report"], input);
+    let report = objects(&ran.stdout);
+    let outcomes: Vec<_> = report.iter().filter_map(|line| line["outcome"].as_str()).collect();
+    assert_eq!(outcomes, ["ok", "not_written", "ok"], "{ran:?}");
+    let message = report[1]["error"]["message"].as_str().expect("a text");
+    assert!(message.contains("BINARY(2)") && message.contains("`b`"), "{message}");
 }
 
 #[test]

@@ -21,6 +21,8 @@ use super::session::Session;
 
 /// Rows without an outcome at which reading pauses.
 const MAX_WAITING: usize = 1_000_000;
+/// Bytes of lines kept for the dead-letter file until their rows have outcomes.
+const MAX_KEPT: usize = 64 << 20;
 /// How long to wait for input before outcomes are looked at.
 const TICK: Duration = Duration::from_millis(10);
 /// Problems that standard error tells in full.
@@ -162,6 +164,8 @@ struct Run<'a> {
     partitions: Partitions,
     dead_letter: Option<BufWriter<File>>,
     waiting: VecDeque<Waiting>,
+    /// Bytes of the lines kept for the dead-letter file.
+    kept: usize,
     tally: Tally,
     progress: Progress,
     /// The last row taken from the input.
@@ -190,6 +194,7 @@ impl<'a> Run<'a> {
             partitions: Partitions::new(table),
             dead_letter,
             waiting: VecDeque::new(),
+            kept: 0,
             tally: Tally::default(),
             progress: Progress::new(session.quiet),
             last_row: 0,
@@ -242,7 +247,7 @@ impl<'a> Run<'a> {
         }
         let (rows, bytes) = (self.tally.written, self.bytes);
         self.progress.tick(rows, bytes, || self.session.fluss.memory_used());
-        if self.waiting.len() + CHUNK_LINES > MAX_WAITING {
+        if self.waiting.len() + CHUNK_LINES > MAX_WAITING || self.kept > MAX_KEPT {
             std::thread::sleep(TICK);
             return Ok(true);
         }
@@ -271,22 +276,24 @@ impl<'a> Run<'a> {
         self.last_row = line.row;
         self.bytes += line.bytes.len() as u64;
         let bytes = self.dead_letter.is_some().then_some(line.bytes);
+        self.kept += bytes.as_ref().map_or(0, Vec::len);
         self.waiting.push_back(Waiting { row: line.row, line: bytes, claim });
         Ok(())
     }
 
     fn settle_all(&mut self) -> Result<()> {
-        self.settle(true)?;
+        let mut result = self.settle(true);
         if let Some(file) = &mut self.dead_letter {
-            file.flush().map_err(|error| dead_letter_failure(&error))?;
+            result = result.and(file.flush().map_err(|error| dead_letter_failure(&error)));
         }
-        Ok(())
+        result
     }
 
     /// Tells outcomes in the order of the input, up to the first that is not known yet; with
-    /// `wait`, all of them.
+    /// `wait`, all of them. A file or report that fails ends nothing: every row still counts.
     fn settle(&mut self, wait: bool) -> Result<()> {
         let mut told = false;
+        let mut result = Ok(());
         while let Some(first) = self.waiting.pop_front() {
             let outcome = match first.claim {
                 Claim::Refused(problem) => Outcome::NotWritten(problem),
@@ -294,7 +301,7 @@ impl<'a> Run<'a> {
                     Some(outcome) => outcome.into(),
                     None if wait => {
                         if told && self.output_open {
-                            self.flush_output()?;
+                            result = result.and(self.flush_output());
                         }
                         ticket.wait().into()
                     }
@@ -305,12 +312,13 @@ impl<'a> Run<'a> {
                 },
             };
             told = true;
-            self.tell(first.row, first.line.as_deref(), &outcome)?;
+            self.kept -= first.line.as_ref().map_or(0, Vec::len);
+            result = result.and(self.tell(first.row, first.line.as_deref(), &outcome));
         }
         if told && self.output_open {
-            self.flush_output()?;
+            result = result.and(self.flush_output());
         }
-        Ok(())
+        result
     }
 
     /// That nobody reads the report any more is noted, as the rows taken are still waited for.
@@ -325,11 +333,16 @@ impl<'a> Run<'a> {
                 self.output_open = false;
                 Ok(())
             }
-            other => other,
+            Err(failure) => {
+                self.output_open = false;
+                Err(failure)
+            }
+            Ok(()) => Ok(()),
         }
     }
 
     fn tell(&mut self, row: u64, line: Option<&[u8]>, outcome: &Outcome) -> Result<()> {
+        let mut result = Ok(());
         match outcome {
             Outcome::Written(_) => self.tally.written += 1,
             Outcome::NotWritten(problem) => {
@@ -337,7 +350,7 @@ impl<'a> Run<'a> {
                 self.complain(row, "was not written", problem);
                 if let (Some(file), Some(line)) = (&mut self.dead_letter, line) {
                     let written = file.write_all(line).and_then(|()| file.write_all(b"\n"));
-                    written.map_err(|error| dead_letter_failure(&error))?;
+                    result = written.map_err(|error| dead_letter_failure(&error));
                 }
             }
             Outcome::Unknown(problem) => {
@@ -348,9 +361,9 @@ impl<'a> Run<'a> {
         if self.options.report && self.output_open {
             let line = self.report_line(row, outcome)?;
             let written = self.out.line(&line);
-            self.output_result(written)?;
+            result = result.and(self.output_result(written));
         }
-        Ok(())
+        result
     }
 
     fn complain(&mut self, row: u64, what: &str, problem: &Problem) {
