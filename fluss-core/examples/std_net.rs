@@ -2,7 +2,7 @@
 //!
 //! `cargo run -p fluss-core --example std_net -- 127.0.0.1:9123 shop.events` appends a few rows to
 //! a log table with the columns BIGINT, STRING, INT, DOUBLE and prints where they are. A thread for
-//! each connection reads; everything else happens in `Loop::turn`.
+//! each connection reads; everything else happens in `Loop::run`.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -13,29 +13,18 @@ use std::{io, thread};
 use bytes::{Buf, Bytes};
 use fluss_core::batch::{ArrowBatchBuilder, ArrowBatchOptions};
 use fluss_core::config::{Config, WriterConfig};
-use fluss_core::ids::{ConnId, TablePath};
+use fluss_core::ids::{Address, ConnId, TablePath};
 use fluss_core::time::{Duration, Instant};
 use fluss_core::{Action, Client, Event, FrameReader, TableInfo, WriterKind, row};
 
 /// A frame that arrived, or why none will any more.
-type News = (ConnId, Result<Bytes, String>);
-
-fn read(conn: ConnId, mut socket: TcpStream, max: usize, to: &Sender<News>) -> io::Result<()> {
-    let mut frames = FrameReader::new(max);
-    while frames.read_from(&mut socket)? > 0 {
-        while let Some(frame) = frames.next_frame().map_err(io::Error::other)? {
-            to.send((conn, Ok(frame))).map_err(io::Error::other)?;
-        }
-    }
-    Err(io::Error::other("closed by the server"))
-}
+type News = (ConnId, io::Result<Bytes>);
 
 struct Loop {
     client: Client,
     start: std::time::Instant,
     sockets: BTreeMap<ConnId, TcpStream>,
-    sender: Sender<News>,
-    news: Receiver<News>,
+    news: (Sender<News>, Receiver<News>),
 }
 
 impl Loop {
@@ -44,60 +33,52 @@ impl Loop {
     }
 
     /// Connects, which a loop with more to do than this one would not wait for.
-    fn connect(&mut self, conn: ConnId, address: (&str, u16)) -> io::Result<()> {
-        let socket = TcpStream::connect(address)?;
+    fn connect(&self, conn: ConnId, to: &Address) -> io::Result<TcpStream> {
+        let socket = TcpStream::connect((&*to.host, to.port))?;
         socket.set_nodelay(true)?;
-        let (reader, sender) = (socket.try_clone()?, self.sender.clone());
-        let max = self.client.config().max_frame_bytes;
-        self.sockets.insert(conn, socket);
-        thread::spawn(move || {
-            let end = read(conn, reader, max, &sender).err().map(|why| why.to_string());
-            sender.send((conn, Err(end.unwrap_or_default())))
-        });
-        self.client.handle_connected(conn, self.now());
-        Ok(())
+        let frames = FrameReader::new(self.client.config().max_frame_bytes);
+        let (mut frames, sender) = (frames.frames_of(socket.try_clone()?), self.news.0.clone());
+        thread::spawn(move || frames.try_for_each(|frame| sender.send((conn, frame))));
+        Ok(socket)
     }
 
-    /// Does what the client asks for, then waits for one thing to happen.
-    fn turn(&mut self) {
-        while let Some(action) = self.client.poll_action() {
-            match action {
-                Action::Connect { conn, address } => {
-                    if let Err(e) = self.connect(conn, (&*address.host, address.port)) {
-                        self.client.handle_connect_failed(conn, &e.to_string(), self.now());
-                    }
-                }
-                Action::Disconnect { conn } => {
-                    self.sockets.remove(&conn).map(|socket| socket.shutdown(Shutdown::Both));
-                }
-                // All connections are looked at below.
-                _ => {}
-            }
-        }
-        for (conn, mut socket) in &self.sockets {
-            let now = Instant::ZERO + self.start.elapsed();
-            while let Some(segments) = self.client.poll_transmit(*conn, now) {
-                // An error shows at the reading end as well.
-                let _ = io::copy(&mut segments.reader(), &mut socket);
-            }
-        }
-        let due = self.client.poll_timeout().map(|(at, _)| at - self.now());
-        match self.news.recv_timeout(due.unwrap_or(Duration::MAX)) {
-            Ok((conn, Ok(frame))) => self.client.handle_frame(conn, frame, self.now()),
-            Ok((conn, Err(why))) => self.client.handle_closed(conn, &why, self.now()),
-            Err(_) => self.client.handle_timeout(self.now()),
-        }
-    }
-
-    /// Turns until an event is the one that is waited for.
-    fn wait<T>(&mut self, wanted: impl Fn(Event) -> Option<T>) -> T {
+    /// Does what the client asks for, then waits for one thing to happen, and so on until an event
+    /// is the one that is wanted.
+    fn run<T>(&mut self, wanted: impl Fn(Event) -> Option<T>) -> T {
         loop {
-            while let Some(event) = self.client.poll_event() {
-                if let Some(found) = wanted(event) {
-                    return found;
+            if let Some(found) = std::iter::from_fn(|| self.client.poll_event()).find_map(&wanted) {
+                return found;
+            }
+            let now = self.now();
+            while let Some(action) = self.client.poll_action() {
+                match action {
+                    Action::Connect { conn, address } => match self.connect(conn, &address) {
+                        Ok(socket) => {
+                            self.sockets.insert(conn, socket);
+                            self.client.handle_connected(conn, now);
+                        }
+                        Err(e) => self.client.handle_connect_failed(conn, &e.to_string(), now),
+                    },
+                    Action::Disconnect { conn } => {
+                        self.sockets.remove(&conn).map(|socket| socket.shutdown(Shutdown::Both));
+                    }
+                    // All connections are looked at below.
+                    _ => {}
                 }
             }
-            self.turn();
+            for (conn, mut socket) in &self.sockets {
+                while let Some(segments) = self.client.poll_transmit(*conn, now) {
+                    // An error shows at the reading end as well.
+                    let _ = io::copy(&mut segments.reader(), &mut socket);
+                }
+            }
+            let due = self.client.poll_timeout().map_or(Duration::MAX, |(at, _)| at - now);
+            let (news, now) = (self.news.1.recv_timeout(due), self.now());
+            match news {
+                Ok((conn, Ok(frame))) => self.client.handle_frame(conn, frame, now),
+                Ok((conn, Err(why))) => self.client.handle_closed(conn, &why.to_string(), now),
+                Err(_) => self.client.handle_timeout(now),
+            }
         }
     }
 }
@@ -105,17 +86,13 @@ impl Loop {
 /// Appends three rows and returns the offset of the first.
 pub(crate) fn run(bootstrap: &str, table: &str) -> Result<i64, Box<dyn Error>> {
     let (client, start) = (Client::new(Config::new(bootstrap)?)?, std::time::Instant::now());
-    let (sender, news) = channel();
-    let mut net = Loop { client, start, sockets: BTreeMap::new(), sender, news };
+    let mut net = Loop { client, start, sockets: BTreeMap::new(), news: channel() };
 
     let path = TablePath::parse(table).ok_or("the table is named as database.table")?;
     let asked = net.client.describe_table(&path, net.now());
-    let answer = net.wait(|event| event.of_command(asked))?;
-    let info = TableInfo::from_answer(path.clone(), &answer)?;
+    let info = TableInfo::from_answer(path.clone(), &net.run(|event| event.of_command(asked))?)?;
     let mut rows = ArrowBatchBuilder::new(info.schema().clone(), ArrowBatchOptions::default())?;
-    for id in 0..3_i64 {
-        rows.try_push(&row![id, "ada", 7, 0.5])?;
-    }
+    (0..3_i64).try_for_each(|id| rows.try_push(&row![id, "ada", 7, 0.5]).map(drop))?;
     let sealed = rows.seal(i16::try_from(info.schema_id)?, Vec::new())?;
 
     let now = net.now();
@@ -123,7 +100,7 @@ pub(crate) fn run(bootstrap: &str, table: &str) -> Result<i64, Box<dyn Error>> {
     let writer = net.client.open_writer(path, WriterKind::Append, WriterConfig::default(), now)?;
     let lane = net.client.open_lane(writer)?;
     let batch = net.client.write_batch(lane, info.bucket(0), sealed, now)?;
-    let written = net.wait(|event| event.of_batch(batch))?;
+    let written = net.run(|event| event.of_batch(batch))?;
     let offset = written.base_offset.ok_or("the offset is not known")?;
     println!("3 rows in bucket {}, from offset {offset}", written.bucket);
     Ok(offset)
@@ -131,8 +108,6 @@ pub(crate) fn run(bootstrap: &str, table: &str) -> Result<i64, Box<dyn Error>> {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
-    match (args.next(), args.next()) {
-        (Some(bootstrap), Some(table)) => run(&bootstrap, &table).map(drop),
-        _ => Err("usage: std_net HOST:PORT DATABASE.TABLE".into()),
-    }
+    let mut next = || args.next().ok_or("usage: std_net HOST:PORT DATABASE.TABLE");
+    run(&next()?, &next()?).map(drop)
 }

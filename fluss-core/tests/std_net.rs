@@ -1,5 +1,4 @@
 //! The example `std_net` does what it says, against the fake cluster on loopback ports.
-#![cfg(feature = "testing")]
 
 // Its `main` is not used here.
 #[path = "../examples/std_net.rs"]

@@ -277,6 +277,22 @@ impl FrameReader {
         }
     }
 
+    /// The frames of `reader`, for a thread that does nothing but wait for them. The last item is
+    /// the error of the reader, [`io::ErrorKind::UnexpectedEof`] at the end of the stream, or
+    /// [`io::ErrorKind::InvalidData`] for a refused length.
+    ///
+    /// ```
+    /// use fluss_proto::frame::FrameReader;
+    ///
+    /// let mut frames = FrameReader::new(100).frames_of(&b"\0\0\0\x02hi\0\0"[..]);
+    /// assert_eq!(&frames.next().unwrap().unwrap()[..], b"hi");
+    /// assert!(frames.next().unwrap().is_err());
+    /// assert!(frames.next().is_none());
+    /// ```
+    pub fn frames_of<R: Read>(self, reader: R) -> Frames<R> {
+        Frames { reader: self, source: Some(reader) }
+    }
+
     /// The next complete frame, without its length field, or [`None`] until more bytes are read.
     ///
     /// # Errors
@@ -347,6 +363,44 @@ fn check_length(length: i32, limit: usize) -> Result<usize, FrameError> {
         return Err(FrameError::TooLarge { length, limit });
     }
     Ok(length)
+}
+
+/// The frames of a reader that blocks; see [`FrameReader::frames_of`].
+#[derive(Debug)]
+pub struct Frames<R> {
+    reader: FrameReader,
+    /// None after the end.
+    source: Option<R>,
+}
+
+impl<R: Read> Frames<R> {
+    fn read(&mut self) -> Option<io::Result<Bytes>> {
+        loop {
+            match self.reader.next_frame() {
+                Ok(Some(frame)) => return Some(Ok(frame)),
+                Ok(None) => {}
+                Err(error) => return Some(Err(io::Error::new(io::ErrorKind::InvalidData, error))),
+            }
+            match self.reader.read_from(self.source.as_mut()?) {
+                Ok(0) => return Some(Err(io::ErrorKind::UnexpectedEof.into())),
+                Ok(_) => {}
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+}
+
+impl<R: Read> Iterator for Frames<R> {
+    type Item = io::Result<Bytes>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.source.as_ref()?;
+        let frame = self.read();
+        if !matches!(frame, Some(Ok(_))) {
+            self.source = None;
+        }
+        frame
+    }
 }
 
 #[cfg(test)]

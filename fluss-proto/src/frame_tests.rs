@@ -254,3 +254,19 @@ fn advancing_beyond_the_buffer_is_refused() {
     let n = reader.buffer().len();
     reader.advance(n + 1);
 }
+
+#[test]
+fn a_reader_that_blocks_gives_its_frames_and_then_one_error() {
+    let frames = [b"one".to_vec(), Vec::new(), vec![7; 100_000]];
+    let bytes = wire(&frames);
+    let mut read = FrameReader::new(1 << 20).frames_of(&bytes[..]);
+    for frame in &frames {
+        assert_eq!(read.next().unwrap().unwrap(), frame[..]);
+    }
+    let end = read.next().unwrap().unwrap_err();
+    assert_eq!(end.kind(), io::ErrorKind::UnexpectedEof);
+    assert!(read.next().is_none());
+    let mut refused = FrameReader::new(10).frames_of(&[0, 0, 0, 11][..]);
+    assert_eq!(refused.next().unwrap().unwrap_err().kind(), io::ErrorKind::InvalidData);
+    assert!(refused.next().is_none());
+}

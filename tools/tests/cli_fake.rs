@@ -313,6 +313,33 @@ fn an_interrupted_follower_ends_cleanly_with_130() {
     assert_eq!(child.wait().expect("it ends").code(), Some(130));
 }
 
+#[cfg(unix)]
+#[test]
+fn a_second_interrupt_ends_produce_at_once_and_counts_what_is_open() {
+    use fluss_core::testing::cluster::{Fault, On};
+    use rustix::process::{Pid, Signal, kill_process};
+    let fake = Fake::with_tables();
+    fake.servers.with(|cluster| cluster.inject(On::Write, 0, Fault::SwallowAnswer));
+    let mut child = fake.command(&["produce", "shop.events", "--report"]).spawn().expect("starts");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    writeln!(stdin, "{{\"id\":1}}").expect("the binary reads");
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while fake.servers.with(|cluster| cluster.rows_appended()) == 0 {
+        assert!(std::time::Instant::now() < until, "the row never came");
+        std::thread::yield_now();
+    }
+    kill_process(Pid::from_child(&child), Signal::INT).expect("it is still there");
+    let mut stderr = BufReader::new(child.stderr.take().expect("a pipe"));
+    let mut line = String::new();
+    stderr.read_line(&mut line).expect("a word about the wait");
+    assert!(line.contains("waiting for the outcomes of 1 rows"), "{line}");
+    kill_process(Pid::from_child(&child), Signal::INT).expect("it is still there");
+    let mut rest = String::new();
+    stderr.read_to_string(&mut rest).expect("UTF-8");
+    assert_eq!(child.wait().expect("it ends").code(), Some(130));
+    assert!(rest.contains("ended at once") && rest.contains(": 1\n"), "{rest}");
+}
+
 #[test]
 #[cfg(unix)]
 fn a_command_that_waits_for_a_silent_server_is_interrupted_at_once() {

@@ -42,8 +42,26 @@ fn a_demo_on_a_lying_server_fails() {
 }
 
 #[test]
+fn a_row_that_no_scan_can_reach_is_a_lost_one() {
+    // With so few rows the batch that gets lost is the last of its bucket: nothing comes after it.
+    let output = demo(&["--rows", "5", "--seed", "3", "--quiet", "--lose-row"]);
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(1), "{out}{err}");
+    let json: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    assert!(json["lost"].as_u64().is_some_and(|count| count > 0), "{out}{err}");
+    assert!(err.contains("FAILED") && err.contains("is lost"), "{err}");
+}
+
+#[test]
 fn wrong_usage_of_the_demo_is_told_apart() {
-    for wrong in [&["--rows", "0"][..], &["--rows", "x"], &["--lose-row", "--double-row"]] {
+    for wrong in [
+        &["--rows", "0"][..],
+        &["--rows", "x"],
+        &["--lose-row", "--double-row"],
+        &["--rows", "5", "-c", "nonsense=1"],
+        &["--rows", "5", "--user", "ada", "--password", "secret"],
+        &["--rows", "5", "-b", "127.0.0.1:1"],
+    ] {
         assert_eq!(demo(wrong).status.code(), Some(2), "{wrong:?}");
     }
     let help = text(&demo(&["--help"]).stdout);

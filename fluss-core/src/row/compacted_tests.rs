@@ -90,8 +90,8 @@ fn a_refused_row_leaves_the_buffer_as_it_was_and_names_column_and_value() {
     let nanos = Timestamp { millis: 0, nanos: 1_000_000 };
     for (row, part) in [
         (row![null, null, null, null, null, null, null], "`c0`: INT NOT NULL does not allow null"),
-        (row!["x", null, null, null, null, null, null], "column `c0`: Str(\"x\") does not fit INT"),
-        (row![1, 2, null, null, null, null, null], "column `c1`: Int32(2) does not fit STRING"),
+        (row!["x", null, null, null, null, null, null], "column `c0`: \"x\" does not fit INT"),
+        (row![1, 2, null, null, null, null, null], "column `c1`: 2 does not fit STRING"),
         (row![1, null, 128, null, null, null, null], "out of the type's range"),
         (row![1, null, null, &fine, null, null, null], "round it with Decimal::rounded"),
         (row![1, null, null, &wide, null, null, null], "more digits than the type"),

@@ -1,6 +1,6 @@
 //! Why a row was refused.
 
-use super::{DataType, Datum};
+use super::{DataType, Datum, text};
 
 /// A row that was not taken, and why. One pointer wide, so that the path on which every value fits
 /// pays nothing for it.
@@ -128,16 +128,33 @@ impl From<fluss_proto::record::RecordError> for RowError {
 /// At most this many bytes of a value go into an error; a payload does not belong into a log file.
 const SHOWN_BYTES: usize = 48;
 
+/// A value as a person would write it; of bytes only their number, which is what does not fit.
 fn describe(value: Datum<'_>) -> String {
     match value {
+        Datum::Null => "null".to_owned(),
+        Datum::Bool(value) => value.to_string(),
+        Datum::Int8(value) => value.to_string(),
+        Datum::Int16(value) => value.to_string(),
+        Datum::Int32(value) => value.to_string(),
+        Datum::Int64(value) => value.to_string(),
+        Datum::Float32(value) => text::format_f32(value),
+        Datum::Float64(value) => text::format_f64(value),
+        Datum::Decimal(value) => value.to_string(),
         Datum::Str(text) if text.len() > SHOWN_BYTES => {
             let end = (0..=SHOWN_BYTES).rev().find(|&i| text.is_char_boundary(i)).unwrap_or(0);
-            format!("Str({:?}… of {} bytes)", &text[..end], text.len())
+            format!("{:?}… of {} bytes", &text[..end], text.len())
         }
-        Datum::Bytes(bytes) if bytes.len() > SHOWN_BYTES / 2 => {
-            format!("Bytes({:?}… of {} bytes)", &bytes[..SHOWN_BYTES / 2], bytes.len())
+        Datum::Str(text) => format!("{text:?}"),
+        Datum::Bytes(bytes) if bytes.len() == 1 => "a value of 1 byte".to_owned(),
+        Datum::Bytes(bytes) => format!("a value of {} bytes", bytes.len()),
+        Datum::Date(days) => text::format_date(days),
+        // What does not fit may lie outside the day.
+        Datum::Time(millis) => format!("a time of {millis} ms"),
+        Datum::Timestamp(value) if value.nanos < 1_000_000 => text::format_timestamp(value),
+        Datum::TimestampLtz(value) if value.nanos < 1_000_000 => text::format_timestamp_ltz(value),
+        Datum::Timestamp(value) | Datum::TimestampLtz(value) => {
+            format!("{} ms and {} ns", value.millis, value.nanos)
         }
-        other => format!("{other:?}"),
     }
 }
 
@@ -161,8 +178,29 @@ mod tests {
         let error = RowError::value("b", Datum::Bytes(&[1, 2]), &expected, "it has 2 bytes");
         assert_eq!(
             error.to_string(),
-            "column `b`: Bytes([1, 2]) does not fit BINARY(4) NOT NULL: it has 2 bytes"
+            "column `b`: a value of 2 bytes does not fit BINARY(4) NOT NULL: it has 2 bytes"
         );
+    }
+
+    #[test]
+    fn values_look_as_a_person_writes_them() {
+        use crate::row::{Decimal, Timestamp};
+        let price = Decimal::new(-12_345, 2);
+        let point = Timestamp { millis: 1, nanos: 0 };
+        for (datum, text) in [
+            (Datum::Int8(-5), "-5"),
+            (Datum::Int64(i64::MIN), "-9223372036854775808"),
+            (Datum::Float32(0.1), "0.1"),
+            (Datum::Decimal(&price), "-123.45"),
+            (Datum::Bytes(&[7]), "a value of 1 byte"),
+            (Datum::Str("a\"b"), r#""a\"b""#),
+            (Datum::Date(0), "1970-01-01"),
+            (Datum::Time(-1), "a time of -1 ms"),
+            (Datum::TimestampLtz(point), "1970-01-01T00:00:00.001Z"),
+            (Datum::Timestamp(Timestamp { millis: 1, nanos: 1_000_000 }), "1 ms and 1000000 ns"),
+        ] {
+            assert_eq!(describe(datum), text);
+        }
     }
 
     #[test]
@@ -170,7 +208,7 @@ mod tests {
         let text = "é".repeat(100);
         let shown = describe(Datum::Str(&text));
         assert!(shown.len() < 100, "{shown}");
-        assert!(shown.ends_with("… of 200 bytes)"), "{shown}");
+        assert!(shown.ends_with("… of 200 bytes"), "{shown}");
     }
 
     #[test]

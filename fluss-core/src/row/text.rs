@@ -10,7 +10,6 @@ use super::calendar::{date_of, day_of};
 use super::datum::Timestamp;
 
 const DAY_MILLIS: i64 = 86_400_000;
-const MINUTE_MILLIS: i64 = 60_000;
 
 /// A text that is not what it should be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -103,7 +102,7 @@ pub fn parse_time(text: &str) -> Result<i32, TextError> {
         .ok_or_else(|| error(text, "time of day with at most 3 decimal places", "23:59:59.123"))
 }
 
-/// Reads a TIMESTAMP; `T` or a blank stands between date and time.
+/// Reads a TIMESTAMP; `T` stands between date and time.
 ///
 /// # Errors
 /// No such point in time, a time zone, or more than nine digits of a second's fraction.
@@ -112,12 +111,13 @@ pub fn parse_timestamp(text: &str) -> Result<Timestamp, TextError> {
         .ok_or_else(|| error(text, "timestamp without a time zone", "2026-11-20T10:00:00.123"))
 }
 
-/// Reads a TIMESTAMP_LTZ, in UTC (`Z`) or with an offset from it (`+01:00`).
+/// Reads a TIMESTAMP_LTZ, in UTC, as its `Z` says.
 ///
 /// # Errors
-/// No such point in time, or no time zone.
+/// No such point in time, no time zone, or another one than UTC.
 pub fn parse_timestamp_ltz(text: &str) -> Result<Timestamp, TextError> {
-    zoned(text).ok_or_else(|| error(text, "timestamp with Z", "2026-11-20T10:00:00.123Z"))
+    let utc = text.strip_suffix('Z').and_then(local);
+    utc.ok_or_else(|| error(text, "timestamp with Z", "2026-11-20T10:00:00.123Z"))
 }
 
 #[cold]
@@ -154,7 +154,7 @@ fn time(text: &str) -> Option<(i64, u32)> {
         None => (text, ""),
     };
     let mut parts = clock.split(':');
-    let (hour, minute, second) = (parts.next()?, parts.next()?, parts.next().unwrap_or("00"));
+    let (hour, minute, second) = (parts.next()?, parts.next()?, parts.next()?);
     if parts.next().is_some() {
         return None;
     }
@@ -171,32 +171,11 @@ fn time(text: &str) -> Option<(i64, u32)> {
 }
 
 fn local(text: &str) -> Option<Timestamp> {
-    let (day, clock) = text.split_once(['T', 't', ' '])?;
+    let (day, clock) = text.split_once('T')?;
     let (millis, nanos) = time(clock)?;
     // The day of the smallest number begins before it, so the sum is formed in 128 bits.
     let millis = i128::from(date(day)?) * i128::from(DAY_MILLIS) + i128::from(millis);
     Some(Timestamp { millis: i64::try_from(millis).ok()?, nanos })
-}
-
-fn zoned(text: &str) -> Option<Timestamp> {
-    if let Some(utc) = text.strip_suffix(['Z', 'z']) {
-        return local(utc);
-    }
-    let at = text.len().checked_sub(6)?;
-    let (point, offset) = text.split_at_checked(at)?;
-    let sign = match offset.as_bytes().first()? {
-        b'+' => 1,
-        b'-' => -1,
-        _ => return None,
-    };
-    let (hours, minutes) = offset[1..].split_once(':')?;
-    let (hours, minutes) = (digits(hours, 2)?, digits(minutes, 2)?);
-    if hours > 18 || minutes > 59 {
-        return None;
-    }
-    let Timestamp { millis, nanos } = local(point)?;
-    let offset = sign * i64::from(hours * 60 + minutes) * MINUTE_MILLIS;
-    Some(Timestamp { millis: millis.checked_sub(offset)?, nanos })
 }
 
 /// A number of exactly this many decimal digits and nothing else.

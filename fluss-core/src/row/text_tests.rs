@@ -45,7 +45,6 @@ fn times_print_and_read_back() {
         assert_eq!(format_time(millis), text);
         assert_eq!(parse_time(text), Ok(millis));
     }
-    assert_eq!(parse_time("10:00"), Ok(36_000_000));
     assert_eq!(parse_time("10:00:00.500000"), Ok(36_000_500));
 }
 
@@ -66,15 +65,6 @@ fn timestamps_print_and_read_back() {
         assert_eq!(parse_timestamp(text), Ok(timestamp));
         assert_eq!(parse_timestamp_ltz(&zoned), Ok(timestamp));
     }
-    assert_eq!(
-        parse_timestamp_ltz("2026-11-20T11:30:00+01:30"),
-        parse_timestamp_ltz("2026-11-20T10:00:00Z")
-    );
-    assert_eq!(
-        parse_timestamp_ltz("2026-11-19T22:00:00-12:00"),
-        parse_timestamp_ltz("2026-11-20T10:00:00Z")
-    );
-    assert_eq!(parse_timestamp("2026-11-20 10:00:00").map(|t| t.millis), Ok(1_795_168_800_000));
 }
 
 #[test]
@@ -96,15 +86,26 @@ fn other_texts_are_refused_with_an_example() {
         let error = parse_date(text).expect_err(text).to_string();
         assert!(error.contains("write it like 2026-11-20"), "{error}");
     }
-    for text in
-        ["", "24:00:00", "10:60:00", "10:00:60", "1:00:00", "10:00:00.", "10:00:00.0001", "10"]
-    {
+    for text in [
+        "",
+        "24:00:00",
+        "10:60:00",
+        "10:00:60",
+        "1:00:00",
+        "10:00:00.",
+        "10:00:00.0001",
+        "10",
+        "10:00",
+    ] {
         assert!(parse_time(text).is_err(), "{text}");
     }
     for text in [
         "2026-11-20",
         "2026-11-20T",
         "2026-11-20T10:00:00Z",
+        "2026-11-20T10:00",
+        "2026-11-20 10:00:00",
+        "2026-11-20t10:00:00",
         "2026-11-20T10:00:00.1234567890",
         "+292278994-08-17T07:12:55.808",
     ] {
@@ -113,7 +114,9 @@ fn other_texts_are_refused_with_an_example() {
     for text in [
         "2026-11-20T10:00:00",
         "2026-11-20T10:00:00+1",
-        "2026-11-20T10:00:00+19:00",
+        "2026-11-20T11:00:00+01:00",
+        "2026-11-20T10:00:00+00:00",
+        "2026-11-20T10:00:00z",
         "2026-11-20T10:00:00+01:60",
         "Z",
         "ééé",

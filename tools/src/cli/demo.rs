@@ -31,6 +31,13 @@ pub(crate) fn run(args: &Args, interrupted: &AtomicBool) -> Result<Status> {
 }
 
 fn options(args: &Args) -> Result<Options> {
+    // It brings its own cluster and its own client settings; what would change nothing is refused.
+    for name in ["bootstrap", "user", "password", "config"] {
+        if args.has(name) {
+            let text = format!("--{name} has no meaning here: the demo brings its own cluster");
+            return Err(Failure::usage(text));
+        }
+    }
     let rows = args.number("rows")?.unwrap_or(Options::default().rows);
     if !(1..=u64::from(u32::MAX)).contains(&rows) {
         return Err(Failure::usage(format!("--rows wants 1 to {}", u32::MAX)));

@@ -9,7 +9,7 @@ use super::output::Output;
 use super::settings;
 use super::spec::{COMMANDS, CommandSpec, GLOBAL, OptionSpec, command};
 
-/// Prints help about a command, `errors`, `settings`, or everything.
+/// Prints help about a command, `errors`, `settings`, `values`, or everything.
 pub(crate) fn print(topic: Option<&str>) -> Result<()> {
     let text = text(topic)?;
     let mut out = Output::new();
@@ -28,12 +28,37 @@ fn text(topic: Option<&str>) -> Result<String> {
         None => Ok(overview()),
         Some("errors") => Ok(errors()),
         Some("settings") => Ok(known_settings()),
+        Some("values") => Ok(VALUES.to_owned()),
         Some(name) => match command(name) {
             Some(command) => Ok(about(command)),
             None => Err(Failure::usage(format!("there is no help about `{name}`"))),
         },
     }
 }
+
+/// What values look like, and what else is taken as input.
+const VALUES: &str = "\
+Values as JSON, the same in rows that come in and in rows that go out:
+
+  null                  null; a missing field is null
+  BOOLEAN               true, false
+  TINYINT to BIGINT     a number, all digits exact; 1.0 and 1e3 are refused
+  FLOAT, DOUBLE         the shortest number that reads back the same, with a point or an exponent:
+                        1.0, 0.1, 5e-5, 1e16, -0.0; any number is taken and rounded once, one
+                        beyond the range is refused; \"NaN\", \"Infinity\", \"-Infinity\"
+  DECIMAL(p,s)          a string with exactly s digits after the point, \"-12.30\"; a number and
+                        fewer digits are taken, digits that would be lost are refused
+  CHAR, STRING          a string
+  BINARY, BYTES         a string in base64, standard alphabet, padded
+  DATE                  \"2026-11-20\"; years beyond 0001 to 9999 with a sign: \"+12345-01-31\"
+  TIME(p)               \"10:00:00\", \"10:00:00.5\"
+  TIMESTAMP(p)          \"2026-11-20T10:00:00\", \"2026-11-20T10:00:00.5\"; no zone
+  TIMESTAMP_LTZ(p)      the same in UTC with Z, \"2026-11-20T10:00:00Z\"; no other zone
+  ARRAY, MAP, ROW       an array, an array of [key, value] pairs, an object
+
+A fraction of a second has no zeros at its end, and none at all if it is zero; zeros are taken. One
+finer than the column's p is refused. A field named twice, and one that is no column, is refused.
+";
 
 fn overview() -> String {
     let mut out = String::from(
@@ -49,8 +74,9 @@ fn overview() -> String {
     out.push_str(
         "\nData goes to standard output, one JSON object a line; everything else to standard \
          error.\nExit codes: 0 done, 1 the work failed or part of it did, 2 wrong usage, \
-         130 interrupted.\n`fluss help COMMAND`, `fluss help errors` and `fluss help settings` \
-         tell more.\n",
+         130 interrupted.\nA first interrupt ends a command cleanly, which takes the \
+         writer's delivery timeout at most; a second ends it at once.\n`fluss help COMMAND`, \
+         `fluss help errors`, `fluss help settings` and `fluss help values` tell more.\n",
     );
     out
 }
@@ -127,6 +153,7 @@ mod tests {
         assert!(errors.contains("AUTHORIZATION_EXCEPTION"));
         assert!(NAMES.iter().all(|(name, _)| errors.contains(name)));
         assert!(known_settings().contains("client.writer.batch-timeout"));
+        assert!(text(Some("values")).is_ok_and(|text| text.contains("TIMESTAMP_LTZ(p)")));
         assert!(matches!(text(Some("nonsense")), Err(Failure::Usage(_))));
     }
 }

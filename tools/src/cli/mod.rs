@@ -39,7 +39,7 @@ mod wait;
 use std::ffi::OsString;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use args::{Args, Parsed};
 use failure::{Failure, Result, Status};
@@ -73,13 +73,14 @@ fn run(arguments: impl Iterator<Item = OsString>) -> u8 {
 }
 
 fn run_command(args: &Args) -> Result<Status> {
-    let interrupted = interrupt_flag()?;
+    let open_rows = Arc::new(AtomicU64::new(0));
+    let interrupted = interrupt_flag(&open_rows)?;
     if args.command.name == "demo" {
         // It brings its own cluster.
         return demo::run(args, &interrupted);
     }
     let work = prepare(args)?;
-    let session = Session::open(args, interrupted)?;
+    let session = Session::open(args, interrupted, open_rows)?;
     let mut out = Output::new();
     let result = work(&session, &mut out).and_then(|status| match (status, out.flush()) {
         // What went wrong before weighs more than that nobody reads the rest.
@@ -90,15 +91,25 @@ fn run_command(args: &Args) -> Result<Status> {
     result
 }
 
+/// The first signal raises the flag, and the command comes to a clean end: what was handed in is
+/// waited for, within its delivery timeout. The second ends the process at once.
 #[cfg(unix)]
-fn interrupt_flag() -> Result<Arc<AtomicBool>> {
-    crate::cluster::interrupt_flag()
+fn interrupt_flag(open_rows: &Arc<AtomicU64>) -> Result<Arc<AtomicBool>> {
+    let open_rows = Arc::clone(open_rows);
+    let last_words = move || {
+        let rows = match open_rows.load(Ordering::Relaxed) {
+            0 => String::new(),
+            open => format!("; rows handed in without an outcome, written or not: {open}"),
+        };
+        say(&format!("interrupted again: ended at once{rows}"));
+    };
+    crate::cluster::interrupt_flag_with(last_words)
         .map_err(|error| Failure::failed(format!("cannot listen to signals: {error}")))
 }
 
 /// Where there are no signals, the system ends the process by itself.
 #[cfg(not(unix))]
-fn interrupt_flag() -> Result<Arc<AtomicBool>> {
+fn interrupt_flag(_open_rows: &Arc<AtomicU64>) -> Result<Arc<AtomicBool>> {
     Ok(Arc::default())
 }
 

@@ -213,6 +213,12 @@ impl<'a> Run<'a> {
             }
         };
         self.writer.seal();
+        if matches!(stop, Some(Stop::Interrupted)) && !self.waiting.is_empty() {
+            let left = self.waiting.len();
+            say(&format!(
+                "interrupted: waiting for the outcomes of {left} rows; interrupt again to end at once"
+            ));
+        }
         let settled = self.settle_all();
         self.progress.end();
         let Tally { written, not_written, unknown } = self.tally;
@@ -278,6 +284,7 @@ impl<'a> Run<'a> {
         let bytes = self.dead_letter.is_some().then_some(line.bytes);
         self.kept += bytes.as_ref().map_or(0, Vec::len);
         self.waiting.push_back(Waiting { row: line.row, line: bytes, claim });
+        self.note_open();
         Ok(())
     }
 
@@ -289,12 +296,18 @@ impl<'a> Run<'a> {
         result
     }
 
+    fn note_open(&self) {
+        self.session.open_rows.store(self.waiting.len() as u64, Ordering::Relaxed);
+    }
+
     /// Tells outcomes in the order of the input, up to the first that is not known yet; with
     /// `wait`, all of them. A file or report that fails ends nothing: every row still counts.
     fn settle(&mut self, wait: bool) -> Result<()> {
         let mut told = false;
         let mut result = Ok(());
-        while let Some(first) = self.waiting.pop_front() {
+        loop {
+            self.note_open();
+            let Some(first) = self.waiting.pop_front() else { break };
             let outcome = match first.claim {
                 Claim::Refused(problem) => Outcome::NotWritten(problem),
                 Claim::Sent(ticket) => match ticket.outcome() {

@@ -1,12 +1,12 @@
 //! Rows and keys as they come in: a JSON object a line.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use fluss_core::row::text::{self, TextError};
-use fluss_core::row::{Column, Decimal, OwnedDatum, OwnedRow, Schema, TypeKind};
+use fluss_core::row::{Column, Decimal, OwnedDatum, OwnedRow, Schema, Timestamp, TypeKind};
 use serde_json::value::RawValue;
 
 use super::failure::Problem;
@@ -43,6 +43,7 @@ impl RowReader {
             serde_json::from_slice(line).map_err(|error| {
                 Problem::invalid_json(format!("the line is no JSON object: {error}"))
             })?;
+        self.refuse_repeated(line, fields.len())?;
         let mut values = vec![OwnedDatum::Null; self.columns.len()];
         for (name, value) in fields {
             match self.positions.get(&*name) {
@@ -54,10 +55,63 @@ impl RowReader {
         Ok(OwnedRow::new(values))
     }
 
+    /// Whoever names a field twice means one of its values, and nobody can tell which.
+    fn refuse_repeated(&self, line: &[u8], distinct: usize) -> Result<(), Problem> {
+        let fields = FieldNames { object: line, at: 0, depth: 0 };
+        if fields.clone().count() == distinct {
+            return Ok(());
+        }
+        let mut seen = BTreeSet::new();
+        let mut names = fields.filter_map(|raw| serde_json::from_slice::<String>(raw).ok());
+        let repeated = names.find(|name| {
+            let counts = !self.lenient || self.positions.contains_key(name);
+            counts && !seen.insert(name.clone())
+        });
+        repeated.map_or(Ok(()), |name| {
+            let name = shorten(&name);
+            Err(Problem::does_not_fit(format!("the field `{name}` is there twice: give it once")))
+        })
+    }
+
     fn unknown(&self, name: &str) -> Problem {
         let columns: Vec<&str> = self.columns.iter().map(|c| c.name.as_str()).collect();
-        let columns = columns.join(", ");
+        let (name, columns) = (shorten(name), columns.join(", "));
         Problem::does_not_fit(format!("the field `{name}` is no column: there are {columns}"))
+    }
+}
+
+/// The names of a JSON object's own fields, quoted as they stand in its text, which is sound.
+#[derive(Clone)]
+struct FieldNames<'a> {
+    object: &'a [u8],
+    at: usize,
+    depth: u32,
+}
+
+impl<'a> Iterator for FieldNames<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let mut string = None;
+        while let Some(byte) = self.object.get(self.at) {
+            let at = self.at;
+            self.at += 1;
+            match byte {
+                b'"' => {
+                    while *self.object.get(self.at)? != b'"' {
+                        self.at += if self.object[self.at] == b'\\' { 2 } else { 1 };
+                    }
+                    self.at += 1;
+                    string = Some(&self.object[at..self.at]);
+                }
+                b'{' | b'[' => self.depth += 1,
+                b'}' | b']' => self.depth = self.depth.saturating_sub(1),
+                // Only a name has a colon behind it.
+                b':' if self.depth == 1 => return string,
+                _ => {}
+            }
+        }
+        None
     }
 }
 
@@ -90,7 +144,9 @@ fn read_value(column: &Column, raw: &str) -> Result<OwnedDatum, Problem> {
         },
         TypeKind::TinyInt | TypeKind::SmallInt | TypeKind::Int | TypeKind::BigInt => {
             let value = number().and_then(|raw| raw.parse().ok());
-            OwnedDatum::Int64(value.ok_or_else(|| misfit("a whole number within its range"))?)
+            OwnedDatum::Int64(
+                value.ok_or_else(|| misfit("a whole number within its range, digits only"))?,
+            )
         }
         TypeKind::Float => {
             let text = float_text(raw).ok_or_else(|| misfit("a number or \"NaN\""))?;
@@ -116,20 +172,40 @@ fn read_value(column: &Column, raw: &str) -> Result<OwnedDatum, Problem> {
             let text = string().ok_or_else(|| misfit("a string like \"2026-11-20\""))?;
             OwnedDatum::Date(text::parse_date(&text).map_err(bad)?)
         }
-        TypeKind::Time(_) => {
+        TypeKind::Time(digits) => {
             let text = string().ok_or_else(|| misfit("a string like \"10:00:00.5\""))?;
-            OwnedDatum::Time(text::parse_time(&text).map_err(bad)?)
+            let millis = text::parse_time(&text).map_err(bad)?;
+            let parts = Timestamp::from_millis(i64::from(millis));
+            check_fraction(parts, *digits).map_err(|limit| misfit(&limit))?;
+            OwnedDatum::Time(millis)
         }
-        TypeKind::Timestamp(_) => {
+        TypeKind::Timestamp(digits) => {
             let text = string().ok_or_else(|| misfit("a string like \"2026-11-20T10:00:00\""))?;
-            OwnedDatum::Timestamp(text::parse_timestamp(&text).map_err(bad)?)
+            let point = text::parse_timestamp(&text).map_err(bad)?;
+            check_fraction(point, *digits).map_err(|limit| misfit(&limit))?;
+            OwnedDatum::Timestamp(point)
         }
-        TypeKind::TimestampLtz(_) => {
+        TypeKind::TimestampLtz(digits) => {
             let text = string().ok_or_else(|| misfit("a string like \"2026-11-20T10:00:00Z\""))?;
-            OwnedDatum::TimestampLtz(text::parse_timestamp_ltz(&text).map_err(bad)?)
+            let point = text::parse_timestamp_ltz(&text).map_err(bad)?;
+            check_fraction(point, *digits).map_err(|limit| misfit(&limit))?;
+            OwnedDatum::TimestampLtz(point)
         }
         _ => return Err(misfit("null, as nested values cannot be written yet")),
     })
+}
+
+/// A column takes so many decimal places of a second; what is finer would be cut off without a
+/// word, so it is an error that says what to give instead.
+fn check_fraction(point: Timestamp, digits: u8) -> Result<(), String> {
+    let nanos = point.millis.rem_euclid(1000) * 1_000_000 + i64::from(point.nanos);
+    let unit = 10_i64.pow(9_u32.saturating_sub(u32::from(digits)));
+    match (nanos % unit, digits) {
+        (0, _) => Ok(()),
+        (_, 0) => Err("whole seconds".to_owned()),
+        (_, 1) => Err("at most 1 decimal place of a second".to_owned()),
+        _ => Err(format!("at most {digits} decimal places of a second")),
+    }
 }
 
 fn is_number(raw: &str) -> bool {
@@ -178,6 +254,8 @@ mod tests {
             DataType::time(3),
             DataType::timestamp(9),
             DataType::timestamp_ltz(6),
+            DataType::time(0),
+            DataType::timestamp(1),
         ];
         let builder = types
             .into_iter()
@@ -199,7 +277,8 @@ mod tests {
             r#""c4":1.7976931348623157e308,"#,
             r#""c5":"-1234567890123456789012345678901234.5000","c6":"äöü","c7":"tab\tquote\"","#,
             r#""c8":"AQI=","c9":"","c10":"+12345-01-31","c11":"23:59:59.123","#,
-            r#""c12":"2026-11-20T10:00:00.123456789","c13":"1969-12-31T23:59:59.999999Z"}"#
+            r#""c12":"2026-11-20T10:00:00.123456789","c13":"1969-12-31T23:59:59.999999Z","c14":"10:00:00","#,
+            r#""c15":"2026-11-20T10:00:00.1"}"#
         );
         let row = reader(false).read(line.as_bytes()).expect("a sound row");
         let mut out = String::new();
@@ -212,7 +291,7 @@ mod tests {
         let row = reader(false).read(br#"{ "c7" : "x", "c0":false }"#).expect("a sound row");
         assert_eq!(row.values()[0], OwnedDatum::Bool(false));
         assert_eq!(row.values()[7], OwnedDatum::Str("x".to_owned()));
-        assert_eq!(row.values().iter().filter(|v| **v == OwnedDatum::Null).count(), 12);
+        assert_eq!(row.values().iter().filter(|v| **v == OwnedDatum::Null).count(), 14);
     }
 
     #[test]
@@ -236,6 +315,18 @@ mod tests {
             (r#"{"c9":"AQ"}"#, ["`c9`", "base64"]),
             (r#"{"c10":"2026-02-30"}"#, ["`c10`", "2026-02-30"]),
             (r#"{"c13":"2026-11-20T10:00:00"}"#, ["`c13`", "with Z"]),
+            (r#"{"c13":"2026-11-20T11:00:00+01:00"}"#, ["`c13`", "with Z"]),
+            (r#"{"c12":"2026-11-20T10:00:00Z"}"#, ["`c12`", "without a time zone"]),
+            (r#"{"c12":"2026-11-20 10:00:00"}"#, ["`c12`", "2026-11-20T10:00:00.123"]),
+            (r#"{"c11":"10:00"}"#, ["`c11`", "23:59:59.123"]),
+            (r#"{"c11":"10:00:00.0001"}"#, ["`c11`", "at most 3 decimal places"]),
+            (r#"{"c14":"10:00:00.5"}"#, ["`c14`: \"10:00:00.5\"", "TIME(0): give whole seconds"]),
+            (r#"{"c13":"2026-11-20T10:00:00.0000001Z"}"#, ["`c13`", "at most 6 decimal places"]),
+            (r#"{"c15":"1969-12-31T23:59:59.99"}"#, ["`c15`", "at most 1 decimal place of"]),
+            (r#"{"c2":1e3}"#, ["`c2`", "digits only"]),
+            (r#"{"c2":1.0}"#, ["`c2`", "digits only"]),
+            (r#"{"c7":"x","c2":1,"c7":null}"#, ["`c7`", "twice"]),
+            (r#"{"a\"b":1,"c2":{"x":[1,2]},"a\"b":2}"#, ["`a\"b`", "twice"]),
             (r#"{"nope":1}"#, ["`nope`", "c0, c1"]),
         ] {
             let problem = reader(false).read(line.as_bytes()).expect_err(line);
@@ -249,5 +340,55 @@ mod tests {
             assert_eq!(problem.name, "INVALID_JSON", "{line}");
         }
         assert!(reader(true).read(br#"{"nope":1}"#).is_ok());
+        assert!(reader(true).read(br#"{"nope":1,"c0":true,"nope":1}"#).is_ok());
+        assert!(reader(true).read(br#"{"c0":true,"c0":true}"#).is_err());
+    }
+
+    #[test]
+    fn a_long_name_is_shortened_in_the_error() {
+        let name = "n".repeat(1000);
+        for line in [format!("{{\"{name}\":1}}"), format!("{{\"{name}\":1,\"{name}\":2}}")] {
+            let problem = reader(false).read(line.as_bytes()).expect_err("no column");
+            assert!(problem.message.len() < 300, "{}", problem.message);
+        }
+    }
+
+    #[test]
+    fn zeros_behind_a_fraction_say_nothing_and_are_taken() {
+        let line = br#"{"c11":"10:00:00.500000","c13":"2026-11-20T10:00:00.123456000Z"}"#;
+        let row = reader(false).read(line).expect("a sound row");
+        assert_eq!(row.values()[11], OwnedDatum::Time(36_000_500));
+    }
+
+    #[test]
+    fn numbers_of_all_forms_of_json_are_read_and_rounded_once() {
+        let double = |text: &str| {
+            let line = format!("{{\"c4\":{text}}}");
+            let row = reader(false).read(line.as_bytes()).expect(text);
+            let OwnedDatum::Float64(value) = row.values()[4] else { panic!("{text}: {row:?}") };
+            let mut out = String::new();
+            RowWriter::new(&schema()).push_owned(&mut out, &row);
+            (
+                value,
+                out.split("\"c4\":").nth(1).and_then(|o| o.split(',').next()).map(str::to_owned),
+            )
+        };
+        for (text, value, canonical) in [
+            ("0", 0.0_f64, "0.0"),
+            ("-0", -0.0, "-0.0"),
+            ("-0.0", -0.0, "-0.0"),
+            ("1E5", 1e5, "100000.0"),
+            ("1e+5", 1e5, "100000.0"),
+            ("0.00005", 5e-5, "5e-5"),
+            ("10000000000000000", 1e16, "1e16"),
+            ("4.9e-324", f64::from_bits(1), "5e-324"),
+            ("1e-400", 0.0, "0.0"),
+            ("\"-Infinity\"", f64::NEG_INFINITY, "\"-Infinity\""),
+        ] {
+            let (found, printed) = double(text);
+            assert_eq!(found.to_bits(), value.to_bits(), "{text}");
+            assert_eq!(printed.as_deref(), Some(canonical), "{text}");
+            assert_eq!(double(canonical).0.to_bits(), value.to_bits(), "{canonical}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::env;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 use fluss_core::{Fluss, Table};
@@ -23,6 +23,8 @@ pub(crate) struct Session {
     pub(crate) fluss: Fluss,
     pub(crate) settings: Settings,
     pub(crate) interrupted: Arc<AtomicBool>,
+    /// Rows handed in without an outcome; told when a second signal ends the process.
+    pub(crate) open_rows: Arc<AtomicU64>,
     pub(crate) quiet: bool,
 }
 
@@ -48,12 +50,16 @@ pub(crate) fn settings(args: &Args) -> Result<Settings> {
 
 impl Session {
     /// Connects, until a signal comes.
-    pub(crate) fn open(args: &Args, interrupted: Arc<AtomicBool>) -> Result<Self> {
+    pub(crate) fn open(
+        args: &Args,
+        interrupted: Arc<AtomicBool>,
+        open_rows: Arc<AtomicU64>,
+    ) -> Result<Self> {
         let settings = settings(args)?;
         let config = settings.client.clone().seed(fluss_embedded::random_seed());
         let fluss = fluss_embedded::open(config)?;
         wait(fluss.ready(), &interrupted)??;
-        Ok(Self { fluss, settings, interrupted, quiet: args.has("quiet") })
+        Ok(Self { fluss, settings, interrupted, open_rows, quiet: args.has("quiet") })
     }
 
     /// Blocks until the future is done or a signal comes.

@@ -212,7 +212,7 @@ pub(crate) const COMMANDS: &[CommandSpec] = &[
         name: "help",
         arguments: &[],
         options: &[],
-        about: "explains a command, `errors` or `settings`",
+        about: "explains a command, `errors`, `settings` or `values`",
     },
 ];
 

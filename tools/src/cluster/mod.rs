@@ -64,7 +64,7 @@ use std::fmt;
 pub use error::{ClusterError, Unavailable};
 pub use losses::{TableError, TableLosses, TooManyLosses};
 pub use options::{ClusterOptions, DEFAULT_SETTINGS, Sasl};
-pub use platform::{Parent, interrupt_flag};
+pub use platform::{Parent, interrupt_flag, interrupt_flag_with};
 pub use real::{Leader, RealCluster};
 pub use require::real_cluster_or_skip;
 

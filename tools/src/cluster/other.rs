@@ -60,3 +60,13 @@ impl Parent {
 pub fn interrupt_flag() -> io::Result<Arc<AtomicBool>> {
     unsupported()
 }
+
+/// As [`interrupt_flag`].
+///
+/// # Errors
+/// Always: this system has no signals.
+pub fn interrupt_flag_with(
+    _last_words: impl FnOnce() + Send + 'static,
+) -> io::Result<Arc<AtomicBool>> {
+    unsupported()
+}

@@ -17,7 +17,7 @@ use std::os::unix::process::{CommandExt as _, parent_id};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -128,5 +128,29 @@ pub fn interrupt_flag() -> io::Result<Arc<AtomicBool>> {
         signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&flag))?;
         signal_hook::flag::register(signal, Arc::clone(&flag))?;
     }
+    Ok(flag)
+}
+
+/// As [`interrupt_flag`], with something to be said before the second signal ends the process. A
+/// thread waits for both, as a signal handler itself may hardly do anything.
+///
+/// # Errors
+/// Where the system refuses a signal handler or the thread.
+pub fn interrupt_flag_with(
+    last_words: impl FnOnce() + Send + 'static,
+) -> io::Result<Arc<AtomicBool>> {
+    let flag = Arc::new(AtomicBool::new(false));
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+    let raised = Arc::clone(&flag);
+    std::thread::Builder::new().name("fluss-signals".to_owned()).spawn(move || {
+        let mut signals = signals.forever();
+        if signals.next().is_some() {
+            raised.store(true, Ordering::Relaxed);
+        }
+        if signals.next().is_some() {
+            last_words();
+            std::process::exit(130);
+        }
+    })?;
     Ok(flag)
 }

@@ -180,7 +180,7 @@ impl Run {
                 return Err(DemoError::Interrupted);
             }
             let mut check = Check::new(rows, &done);
-            read::through_client(&mut check, table)
+            let stopped = read::through_client(&mut check, table)
                 .map_err(|error| self.error("reading", error))?;
             let found = check.finish();
             let mut check = Check::new(rows, &done);
@@ -194,6 +194,8 @@ impl Run {
                 ));
             }
             findings.add(found);
+            findings.wrong += stopped.len() as u64;
+            findings.complaints.extend(stopped);
         }
         self.close(&mut findings)?;
         let mut problems = findings.complaints.clone();

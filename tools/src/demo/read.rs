@@ -1,8 +1,9 @@
 //! Reading everything back: through the client, and from the fake's own records.
 
-use fluss_core::ids::TableId;
+use fluss_core::ids::{BucketKey, TableId};
 use fluss_core::testing::loopback::Loopback;
 use fluss_core::{Error, Table};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::rows::Content;
@@ -13,16 +14,30 @@ const SILENCE: Duration = Duration::from_secs(10);
 /// Keys that are looked up.
 const LOOKUPS: usize = 10_000;
 
-/// Scans the table to its end, and looks keys up.
-pub(super) fn through_client(check: &mut Check, table: &Table) -> Result<(), Error> {
+/// Scans the table to its end, and looks keys up. Answers why buckets could not be read to their
+/// ends: whatever was beyond is missing then, which the check tells row by row.
+pub(super) fn through_client(check: &mut Check, table: &Table) -> Result<Vec<String>, Error> {
     let mut scanner = table.scanner().from_earliest().bounded().build().wait()?;
+    let mut stopped: BTreeMap<BucketKey, String> = BTreeMap::new();
     while !scanner.is_finished() {
-        let Some(batch) = scanner.next_batch().wait_timeout(SILENCE)? else {
-            if !scanner.is_finished() {
-                let at = scanner.positions().clone();
-                check.wrong(|| format!("the scan stands still at {at:?}"));
+        let batch = match scanner.next_batch().wait_timeout(SILENCE) {
+            Ok(Some(batch)) => batch,
+            Ok(None) => {
+                if !scanner.is_finished() {
+                    let at = scanner.positions().clone();
+                    check.wrong(|| format!("the scan stands still at {at:?}"));
+                }
+                break;
             }
-            break;
+            // The other buckets go on; at their end the error comes again.
+            Err(Error::Scan(error)) => {
+                let (bucket, text) = (error.bucket, format!("reading stopped: {error}"));
+                if stopped.insert(bucket, text).is_some() {
+                    break;
+                }
+                continue;
+            }
+            Err(error) => return Err(error),
         };
         let rows = batch.rows()?;
         for (at, row) in rows.iter().enumerate() {
@@ -39,7 +54,7 @@ pub(super) fn through_client(check: &mut Check, table: &Table) -> Result<(), Err
     if table.info().has_primary_key() {
         look_up(check, table)?;
     }
-    Ok(())
+    Ok(stopped.into_values().collect())
 }
 
 /// Looks up a sample of all keys, and one that was never written.
