@@ -4,6 +4,8 @@
 //! |---|---|---|
 //! | [`Error::Misuse`], [`Error::Config`] | the caller broke the contract | unchanged |
 //! | [`Error::Rejected`] | a server answered with an error code | that request is over |
+//! | [`Error::Unsupported`] | nothing can be agreed on with a server | that request is over |
+//! | [`Error::NoServer`] | none of the servers is of use | that request is over |
 //! | [`Error::Peer`] | a server sent bytes that make no sense | the connection is replaced |
 //! | [`Error::Unavailable`] | a deadline passed or nobody could be reached | that request is over |
 //! | [`Error::Full`] | the memory budget is used up (`try_` calls only) | unchanged |
@@ -63,6 +65,19 @@ pub enum Error {
         /// The server's text, or the code's usual one.
         message: Arc<str>,
     },
+
+    /// A server and this client have no version of an API in common, so that nothing was asked.
+    #[error("{server}: no API version in common: {what}")]
+    Unsupported {
+        /// The server, as `role host:port`.
+        server: Arc<str>,
+        /// Which API, and what both sides speak.
+        what: Arc<str>,
+    },
+
+    /// None of the servers to ask first is of use; what each of them said.
+    #[error("no server is of use: {}", each_text(.0))]
+    NoServer(Arc<[Error]>),
 
     /// A server sent something that is no answer of a Fluss server.
     #[error("{server}: {what}")]
@@ -125,6 +140,11 @@ fn last_text(last: Option<&Error>) -> String {
     last.map(|e| format!(" (last: {e})")).unwrap_or_default()
 }
 
+fn each_text(errors: &[Error]) -> String {
+    let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    texts.join("; ")
+}
+
 /// The result of most calls.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -146,6 +166,8 @@ impl Error {
             Self::Batch(_) | Self::Decode(_) => "INVALID_BATCH",
             Self::Scan(error) => error.cause.name(),
             Self::Rejected { code, .. } => code.info().map_or("UNKNOWN_CODE", |i| i.name),
+            Self::Unsupported { .. } => "NO_VERSION_IN_COMMON",
+            Self::NoServer(errors) => same(errors, Self::name).unwrap_or("NO_SERVER"),
             Self::Peer { .. } => "PROTOCOL_VIOLATION",
             Self::Unavailable { .. } => "DEADLINE_EXCEEDED",
             Self::Disconnected { .. } => "DISCONNECTED",
@@ -160,7 +182,58 @@ impl Error {
         match self {
             Self::Scan(error) => error.cause.code(),
             Self::Rejected { code, .. } => Some(*code),
+            Self::NoServer(errors) => same(errors, Self::code).flatten(),
             _ => None,
         }
+    }
+
+    /// The errors of several servers as one; each is told.
+    pub(crate) fn of_servers(mut errors: Vec<Self>) -> Option<Self> {
+        match errors.len() {
+            0 | 1 => errors.pop(),
+            _ => Some(Self::NoServer(errors.into())),
+        }
+    }
+
+    /// Whether another attempt at the same server would end alike, as far as one can tell.
+    pub(crate) fn is_final(&self) -> bool {
+        match self {
+            Self::Rejected { .. }
+            | Self::Unsupported { .. }
+            | Self::Misuse(_)
+            | Self::Config(_)
+            | Self::Closed(_) => true,
+            Self::NoServer(errors) => errors.iter().all(Self::is_final),
+            _ => false,
+        }
+    }
+}
+
+/// What all errors have in common.
+fn same<T: PartialEq>(errors: &[Error], of: impl Fn(&Error) -> T) -> Option<T> {
+    let first = of(errors.first()?);
+    errors.iter().all(|error| of(error) == first).then_some(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_several_servers_are_all_told() {
+        let refused = |server: &str, code| Error::Rejected {
+            what: format!("authentication at {server}").into(),
+            code: ErrorCode(code),
+            message: "no".into(),
+        };
+        let other =
+            Error::Disconnected { server: "b:2".into(), what: "refused".into(), sent: false };
+        let both = Error::of_servers(vec![refused("a:1", 46), other.clone()]).expect("two");
+        assert!(both.to_string().contains("a:1") && both.to_string().contains("b:2"), "{both}");
+        assert_eq!((both.code(), both.name(), both.is_final()), (None, "NO_SERVER", false));
+        let alike = Error::of_servers(vec![refused("a:1", 46), refused("b:2", 46)]).expect("two");
+        assert_eq!((alike.code(), alike.is_final()), (Some(ErrorCode(46)), true));
+        assert_eq!(Error::of_servers(vec![other.clone()]), Some(other));
+        assert_eq!(Error::of_servers(Vec::new()), None);
     }
 }

@@ -1,6 +1,7 @@
 //! Names for things: ids given by the server, and ids the client gives to its own parts.
 
 use core::net::SocketAddr;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -77,6 +78,14 @@ impl fmt::Display for ServerId {
             Self::Bootstrap(index) => write!(f, "bootstrap address {index}"),
         }
     }
+}
+
+/// How errors name servers: `role host:port`.
+pub(crate) type Labels = BTreeMap<ServerId, Arc<str>>;
+
+/// The server's label, or its role alone.
+pub(crate) fn label_of(labels: &Labels, server: ServerId) -> Arc<str> {
+    labels.get(&server).map_or_else(|| server.to_string().into(), Arc::clone)
 }
 
 /// Where a server listens.

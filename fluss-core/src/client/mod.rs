@@ -144,7 +144,7 @@ impl Client {
             client.writers.handle_timeout(cx);
             client.scanners.handle_timeout(cx);
             client.lookups.handle_timeout(cx);
-            client.commands.handle_timeout(cx);
+            client.commands.handle_timeout(cx, &client.metadata);
         });
     }
 

@@ -88,6 +88,8 @@ struct Command {
     deadline: Instant,
     backoff: Backoff,
     last: Option<Error>,
+    /// Servers with which nothing can be agreed on, for calls that any server can answer.
+    refused: BTreeMap<ServerId, Error>,
     state: State,
 }
 
@@ -152,7 +154,8 @@ impl Commands {
         self.timers.insert((deadline, id));
         self.due.insert(id);
         let backoff = Backoff::default();
-        let command = Command { call, deadline, backoff, last: None, state: State::Due };
+        let (last, refused, state) = (None, BTreeMap::new(), State::Due);
+        let command = Command { call, deadline, backoff, last, refused, state };
         self.commands.insert(id, command);
         id
     }
@@ -248,7 +251,7 @@ impl Commands {
         id: CommandId,
         result: Result<Bytes, RequestError>,
     ) {
-        let Some(command) = self.commands.get(&id) else { return };
+        let Some(command) = self.commands.get_mut(&id) else { return };
         let call = &command.call;
         let verdict = match result {
             Ok(body) => match call.body_error.and_then(|find| find(&body)) {
@@ -266,9 +269,18 @@ impl Commands {
                 Some((code, message)) => rejected(call, code, message.into()),
             },
             Err(RequestError::Rejected { code, message }) => rejected(call, code, message),
-            Err(RequestError::NotSent(error)) => {
-                Verdict { again: !is_final(&error), error, refresh: true }
-            }
+            Err(RequestError::NotSent(error)) if error.is_final() => match command.state {
+                State::Sent(server) if call.target == Target::AnyServer => {
+                    command.refused.insert(server, error);
+                    let again =
+                        !metadata.all_servers(|server| command.refused.contains_key(server));
+                    let errors = command.refused.values().cloned().collect();
+                    let error = Error::of_servers(errors).unwrap_or(Error::Closed("client"));
+                    Verdict { again, error, refresh: true }
+                }
+                _ => Verdict { again: false, error, refresh: true },
+            },
+            Err(RequestError::NotSent(error)) => Verdict { again: true, error, refresh: true },
             Err(RequestError::Lost(error)) => {
                 Verdict { again: call.repeatable, error, refresh: true }
             }
@@ -276,11 +288,12 @@ impl Commands {
                 Verdict { again: false, error, refresh: false }
             }
         };
+        let target = call.target;
         if !verdict.again {
             return self.done(id, Err(verdict.error));
         }
         if verdict.refresh {
-            match call.target {
+            match target {
                 Target::Leader(bucket) => metadata.want_leader(cx, bucket, None),
                 Target::Coordinator | Target::AnyServer | Target::Server(_) => {
                     metadata.want_servers(cx);
@@ -298,16 +311,21 @@ impl Commands {
         self.timers.insert((at, id));
     }
 
-    pub(crate) fn handle_timeout(&mut self, cx: &Cx<'_>) {
+    pub(crate) fn handle_timeout(&mut self, cx: &Cx<'_>, metadata: &Metadata) {
         while let Some((at, id)) = self.timers.first().copied().filter(|(at, _)| *at <= cx.now) {
             self.timers.remove(&(at, id));
             let Some(command) = self.commands.get_mut(&id) else { continue };
             if at >= command.deadline {
-                let error = Error::Unavailable {
-                    what: Arc::clone(&command.call.what),
-                    after: command.call.limit,
-                    last: command.last.take().map(Box::new),
+                let what = &command.call.what;
+                let what = match command.state {
+                    State::Sent(server) => {
+                        format!("{what} at {}", metadata.label(cx, server)).into()
+                    }
+                    State::Due | State::Waiting(_) => Arc::clone(what),
                 };
+                let last = command.last.take().or_else(|| metadata.last_error().cloned());
+                let (after, last) = (command.call.limit, last.map(Box::new));
+                let error = Error::Unavailable { what, after, last };
                 self.done(id, Err(error));
             } else if command.state == State::Waiting(at) {
                 command.state = State::Due;
@@ -324,10 +342,10 @@ impl Commands {
         }
     }
 
-    /// No server can be reached. An error that another attempt will not cure (a wrong password, no
-    /// version in common) ends what waits for a server to be known.
+    /// No server can be reached. Errors of all of them that another attempt will not cure (a wrong
+    /// password, no version in common) end what waits for a server to be known.
     pub(crate) fn handle_unreachable(&mut self, error: &Error) {
-        if is_final(error) {
+        if error.is_final() {
             for id in std::mem::take(&mut self.stuck) {
                 self.done(id, Err(error.clone()));
             }
@@ -371,9 +389,4 @@ fn rejected(call: &Call, code: ErrorCode, message: Arc<str>) -> Verdict {
         && matches!(call.target, Target::Leader(_));
     let again = elsewhere || unknown_bucket || (call.repeatable && code.is_retriable());
     Verdict { again, error, refresh: true }
-}
-
-/// Errors of a connection that another attempt will not cure.
-fn is_final(error: &Error) -> bool {
-    matches!(error, Error::Rejected { .. } | Error::Misuse(_) | Error::Config(_) | Error::Closed(_))
 }

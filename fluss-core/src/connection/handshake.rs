@@ -188,10 +188,9 @@ impl Handshake {
             if let Err(unsupported) = self.versions.version(api)
                 && needed
             {
-                let message = format!("no API version in common: {unsupported}");
-                let what = format!("handshake with {label}");
-                let code = ErrorCode::UNSUPPORTED_VERSION;
-                return Step::Failed { error: rejected(what, code, &message), fatal: true };
+                let what = unsupported.to_string().into();
+                let error = Error::Unsupported { server: label.into(), what };
+                return Step::Failed { error, fatal: true };
             }
         }
         if login {

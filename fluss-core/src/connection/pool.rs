@@ -431,11 +431,8 @@ impl Server {
     }
 
     fn unsupported(&self, api: ApiKey, reason: &UnsupportedApi) -> Error {
-        Error::Rejected {
-            what: format!("{} at {}", api.name(), self.label).into(),
-            code: ErrorCode::UNSUPPORTED_VERSION,
-            message: reason.to_string().into(),
-        }
+        let what = format!("{}: {reason}", api.name()).into();
+        Error::Unsupported { server: self.label.clone(), what }
     }
 
     /// Gives a request its place in the request table. None without a ready connection.

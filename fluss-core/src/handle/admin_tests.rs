@@ -2,9 +2,12 @@ use std::collections::BTreeMap;
 
 use super::super::offsets::OffsetSpec;
 use super::super::testkit::Stage;
+use crate::config::Config;
 use crate::error::Error;
 use crate::ids::{PartitionId, ServerId};
 use crate::row::{DataType, Schema, TableDescriptor};
+use crate::testing::cluster::ClusterOptions;
+use crate::time::{Duration, Instant};
 use crate::{ErrorCode, ids::Address};
 
 fn events() -> TableDescriptor {
@@ -189,4 +192,59 @@ fn a_server_out_of_reach_tells_why_it_answers_no_ping() {
     let lost = later.into_iter().find(|ping| ping.info.address == nowhere).expect("it is listed");
     let error = lost.apis.expect_err("nobody is there");
     assert!(matches!(&error, Error::Unavailable { last: Some(_), .. }), "{error}");
+}
+
+#[test]
+fn a_bootstrap_server_of_another_age_is_passed_over_for_the_next() {
+    let two = |config: Config| Config { bootstrap: addresses(2), ..config };
+    let mut stage = Stage::configured(ClusterOptions::default(), two);
+    stage.cluster(|c| c.offer_only_at(ServerId::Coordinator, vec![(API_VERSIONS, 0)]));
+    assert_eq!(stage.run(stage.fluss.ready()), Ok(()));
+
+    // Only where all of them are, the call ends, at once, and tells what each of them said.
+    let mut stage = Stage::configured(ClusterOptions::default(), two);
+    stage.cluster(|c| c.offer_only(vec![(API_VERSIONS, 0)]));
+    let error = stage.run(stage.fluss.ready()).expect_err("no version in common");
+    let text = error.to_string();
+    assert_eq!((error.code(), error.name()), (None, "NO_VERSION_IN_COMMON"), "{text}");
+    for address in addresses(2) {
+        assert!(text.contains(&address.to_string()), "{address}: {text}");
+    }
+    assert!(stage.now() < Instant::ZERO + Duration::from_secs(2), "{:?}", stage.now());
+    let error = stage.run(stage.fluss.admin().list_databases()).expect_err("as before");
+    assert_eq!(error.name(), "NO_VERSION_IN_COMMON", "{error}");
+
+    // One that is not there may come back: that is worth waiting for, and told as well.
+    let mut stage = Stage::configured(ClusterOptions::default(), |config| {
+        let mut bootstrap = addresses(1);
+        bootstrap.push(Address { host: "nowhere.invalid".into(), port: 1 });
+        Config { bootstrap, ..config }
+    });
+    stage.cluster(|c| c.offer_only(vec![(API_VERSIONS, 0)]));
+    let error = stage.run(stage.fluss.admin().list_databases()).expect_err("nobody answers");
+    let text = error.to_string();
+    assert_eq!(error.name(), "DEADLINE_EXCEEDED", "{text}");
+    assert!(text.contains("nowhere.invalid") || text.contains("version in common"), "{text}");
+}
+
+const API_VERSIONS: i16 = 1000;
+
+/// The addresses of the coordinator and of the first tablet servers of every fake cluster.
+fn addresses(count: usize) -> Vec<Address> {
+    let cluster = crate::testing::cluster::FakeCluster::new(Default::default());
+    cluster.servers().take(count).filter_map(|s| cluster.address(s).cloned()).collect()
+}
+
+#[test]
+fn a_call_that_nobody_answers_names_the_server_that_was_asked() {
+    use crate::testing::cluster::{Fault, On};
+    let hurried = |config: Config| config.command_deadline(Duration::from_secs(5));
+    let mut stage = Stage::configured(ClusterOptions::default(), hurried);
+    let admin = stage.fluss.admin();
+    stage.run(admin.servers()).expect("servers");
+    stage.cluster(|c| c.inject(On::Other, 0, Fault::DropRequest));
+    let error = stage.run(admin.list_databases()).expect_err("no answer");
+    let text = error.to_string();
+    assert!(matches!(error, Error::Unavailable { .. }), "{text}");
+    assert!(text.contains("LIST_DATABASES at ") && text.contains(" within 5000 ms"), "{text}");
 }

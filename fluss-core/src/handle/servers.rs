@@ -61,16 +61,16 @@ impl Admin {
                     client_software_version: env!("CARGO_PKG_VERSION").to_owned(),
                 };
                 let body = request.encode_to_vec().into();
-                let what = format!("API_VERSIONS of {} at {}", info.server, info.address);
                 let target = Target::Server(info.server);
-                let mut call = Call::new(ApiKey::ApiVersions, body, target, &what);
+                let call = Call::new(ApiKey::ApiVersions, body, target, "API_VERSIONS");
+                let mut call = call.answered_by::<ApiVersionsResponse>();
                 call.limit = limit;
-                (info, what, CommandFuture::start(fluss.shared(), call))
+                (info, CommandFuture::start(fluss.shared(), call))
             };
             let futures: Vec<_> = servers.into_iter().map(start).collect();
             let mut pings = Vec::with_capacity(futures.len());
-            for (info, what, future) in futures {
-                let answer = future.await.and_then(|answer| decode(answer, &what));
+            for (info, future) in futures {
+                let answer = future.await.and_then(|answer| decode(answer, "API_VERSIONS"));
                 pings.push(Ping { info, apis: answer.map(|answer| api_ranges(&answer)) });
             }
             Ok(pings)

@@ -26,7 +26,7 @@ use crate::backoff::BackoffConfig;
 use crate::connection::request::{Outgoing, Owner, RequestError};
 use crate::cx::Cx;
 use crate::error::Error;
-use crate::ids::{BucketKey, CommandId, ServerId};
+use crate::ids::{BucketKey, CommandId, Labels, ServerId, label_of};
 use crate::metadata::Cluster;
 use crate::output::{CommandAnswer, Event, TimerReason};
 use crate::time::{Duration, Instant};
@@ -46,6 +46,11 @@ const BACKOFF: BackoffConfig =
 pub(crate) trait Leaders {
     /// The leader of a bucket, if it has one that is alive.
     fn leader(&self, bucket: BucketKey) -> Option<ServerId>;
+
+    /// How errors name the servers, as far as known.
+    fn labels(&self) -> Labels {
+        Labels::new()
+    }
 }
 
 impl Leaders for Cluster {
@@ -53,11 +58,19 @@ impl Leaders for Cluster {
         // The method of the snapshot itself, not this one.
         Self::leader(self, bucket)
     }
+
+    fn labels(&self) -> Labels {
+        Self::labels(self)
+    }
 }
 
 impl<L: Leaders + ?Sized> Leaders for Arc<L> {
     fn leader(&self, bucket: BucketKey) -> Option<ServerId> {
         (**self).leader(bucket)
+    }
+
+    fn labels(&self) -> Labels {
+        (**self).labels()
     }
 }
 
@@ -87,6 +100,7 @@ pub(crate) struct Lookups {
     lanes: BTreeMap<LaneKey, Lane>,
     servers: BTreeMap<ServerId, Server>,
     requests: BTreeMap<u64, Sent>,
+    labels: Labels,
     next_token: u64,
     /// Lanes in state `Unresolved`.
     unresolved: BTreeSet<LaneKey>,
@@ -152,6 +166,7 @@ impl Lookups {
 
     /// Metadata was taken in: leaders may have been found or may have changed.
     pub(crate) fn handle_metadata(&mut self, leaders: &impl Leaders) {
+        self.labels = leaders.labels();
         let stale = |(key, lane): (&LaneKey, &Lane)| match lane.state {
             State::Leaderless => Some(*key),
             State::Ready(server) => (leaders.leader(key.bucket) != Some(server)).then_some(*key),
@@ -270,8 +285,8 @@ impl Lookups {
 
     fn on_answer(&mut self, cx: &mut Cx<'_>, sent: &Sent, body: Bytes) {
         let Sent { server, group, buckets } = sent;
-        let peer =
-            |what: String| Error::Peer { server: server.to_string().into(), what: what.into() };
+        let label = label_of(&self.labels, *server);
+        let peer = |what: String| Error::Peer { server: label.clone(), what: what.into() };
         let mut answers = match request::decode(group.kind, group.table, body) {
             Ok(answers) => answers,
             Err(what) => {
@@ -355,7 +370,7 @@ impl Lookups {
         let Some(entry) = self.servers.get(&server) else { return };
         let lanes: Vec<LaneKey> = entry.ready.iter().copied().collect();
         for key in lanes {
-            if is_final(error) {
+            if error.is_final() {
                 self.end_waiting(key, error);
             } else if let Some(lane) = self.lanes.get_mut(&key) {
                 lane.last = Some(error.clone());
@@ -480,15 +495,10 @@ impl Room {
 fn is_worth_repeating(error: &RequestError) -> bool {
     match error {
         RequestError::Rejected { code, .. } => code.is_retriable(),
-        RequestError::NotSent(error) => !is_final(error),
+        RequestError::NotSent(error) => !error.is_final(),
         RequestError::Lost(_) => true,
         RequestError::Unsupported(_) => false,
     }
-}
-
-/// Errors of a connection that another attempt will not cure.
-fn is_final(error: &Error) -> bool {
-    matches!(error, Error::Rejected { .. } | Error::Misuse(_) | Error::Config(_) | Error::Closed(_))
 }
 
 fn error_for(what: &Arc<str>, error: &RequestError) -> Error {

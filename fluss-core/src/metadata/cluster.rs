@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::ids::{Address, BucketKey, PartitionId, ServerId, TableId, TablePath};
+use crate::ids::{Address, BucketKey, Labels, PartitionId, ServerId, TableId, TablePath};
 
 /// A table as the last answer described it.
 #[derive(Clone, Debug, PartialEq)]
@@ -82,6 +82,12 @@ impl Cluster {
         let coordinator = self.coordinator.iter().map(|a| (ServerId::Coordinator, a.clone()));
         let tablets = self.tablets.iter().map(|(id, a)| (ServerId::Tablet(*id), a.clone()));
         coordinator.chain(tablets).collect()
+    }
+
+    /// How errors name the servers.
+    pub(crate) fn labels(&self) -> Labels {
+        let label = |(id, address): (ServerId, Address)| (id, format!("{id} {address}").into());
+        self.servers().into_iter().map(label).collect()
     }
 
     /// Whether this server is alive as far as known. Bootstrap addresses name no server.

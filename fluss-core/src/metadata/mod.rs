@@ -101,7 +101,7 @@ pub(crate) enum MetadataEvent {
     },
     /// No server was of any help in a whole round; the next begins after a pause.
     Unreachable {
-        /// What the last one said.
+        /// What each bootstrap server said.
         error: Error,
     },
 }
@@ -135,6 +135,8 @@ pub(crate) struct Metadata {
     paused_until: Option<Instant>,
     last_success: Option<Instant>,
     last_error: Option<Error>,
+    /// What the bootstrap addresses said in this round, in order.
+    round: Vec<Error>,
     events: VecDeque<MetadataEvent>,
 }
 
@@ -156,6 +158,7 @@ impl Metadata {
             paused_until: None,
             last_success: None,
             last_error: None,
+            round: Vec::new(),
             events: VecDeque::new(),
         }
     }
@@ -237,6 +240,18 @@ impl Metadata {
     pub(crate) fn known_tablet(&self, cx: &mut Cx<'_>) -> Option<ServerId> {
         let first = || self.cluster.tablets.keys().next().map(|id| ServerId::Tablet(*id));
         self.usable_tablet(cx).or_else(first)
+    }
+
+    /// Whether this holds for all servers there are to ask, the bootstrap addresses among them.
+    pub(crate) fn all_servers(&self, holds: impl Fn(&ServerId) -> bool) -> bool {
+        let bootstrap = (0..self.bootstrap_count).map(ServerId::Bootstrap);
+        let tablets = self.cluster.tablets.keys().map(|id| ServerId::Tablet(*id));
+        bootstrap.chain(tablets).all(|server| holds(&server))
+    }
+
+    /// Why the last question had no answer, if the last one had none.
+    pub(crate) fn last_error(&self) -> Option<&Error> {
+        self.last_error.as_ref()
     }
 
     /// A connection to this server could not be made: it is passed over, and the list of servers is

@@ -146,6 +146,7 @@ impl Metadata {
         self.last_success = Some(cx.now);
         self.last_error = None;
         self.bootstrap_failures = 0;
+        self.round.clear();
         self.backoff.reset();
         self.passed_over.retain(|_, since| cx.now.saturating_since(*since) < PASS_OVER);
     }
@@ -313,6 +314,7 @@ impl Metadata {
             ServerId::Bootstrap(_) => {
                 self.bootstrap = (self.bootstrap + 1) % self.bootstrap_count.max(1);
                 self.bootstrap_failures += 1;
+                self.round.push(error);
             }
             _ => {
                 self.passed_over.insert(server, cx.now);
@@ -322,7 +324,9 @@ impl Metadata {
             self.bootstrap_failures = 0;
             self.passed_over.clear();
             self.paused_until = Some(cx.now + self.backoff.next(ROUND_BACKOFF, cx.rng));
-            self.events.push_back(MetadataEvent::Unreachable { error });
+            if let Some(error) = Error::of_servers(std::mem::take(&mut self.round)) {
+                self.events.push_back(MetadataEvent::Unreachable { error });
+            }
         }
     }
 

@@ -17,7 +17,7 @@ use crate::batch::BatchError;
 use crate::connection::request::RequestError;
 use crate::cx::Cx;
 use crate::error::Error;
-use crate::ids::{BucketKey, PartitionId, ServerId, TableId};
+use crate::ids::{BucketKey, Labels, PartitionId, TableId, label_of};
 
 /// Errors without an explanation, and answers without the data they announce, that are put up with
 /// in a row.
@@ -33,6 +33,7 @@ impl Scanner {
         cx: &mut Cx<'_>,
         token: u64,
         result: Result<Bytes, RequestError>,
+        labels: &Labels,
     ) {
         let Some(Fetch { server, buckets }) = self.fetches.remove(&token) else { return };
         let entry = self.servers.entry(server).or_default();
@@ -51,7 +52,7 @@ impl Scanner {
         match result {
             Ok(body) => {
                 entry.answered();
-                self.read(cx, server, token, body, asked);
+                self.read(cx, &label_of(labels, server), token, body, asked);
             }
             Err(error) => {
                 entry.failed(cx);
@@ -92,7 +93,7 @@ impl Scanner {
     fn read(
         &mut self,
         cx: &mut Cx<'_>,
-        server: ServerId,
+        server: &Arc<str>,
         frame: u64,
         body: Bytes,
         mut asked: Asked,
@@ -143,7 +144,7 @@ impl Scanner {
     fn read_bucket(
         &mut self,
         cx: &mut Cx<'_>,
-        server: ServerId,
+        server: &Arc<str>,
         frame: u64,
         key: BucketKey,
         part: PbFetchLogRespForBucket,
@@ -177,7 +178,7 @@ impl Scanner {
 
 fn read_records(
     cx: &mut Cx<'_>,
-    server: ServerId,
+    server: &Arc<str>,
     frame: u64,
     (key, bucket): (BucketKey, &mut Bucket),
     part: PbFetchLogRespForBucket,
@@ -225,7 +226,7 @@ fn size_of_cut_batch(rest: &[u8]) -> usize {
 
 /// Nothing came although the high watermark says that something is there. It may be that other
 /// buckets used up the answer; if it goes on, the offset can be reached by no fetch.
-fn fruitless(cx: &mut Cx<'_>, server: ServerId, key: BucketKey, bucket: &mut Bucket) {
+fn fruitless(cx: &mut Cx<'_>, server: &Arc<str>, key: BucketKey, bucket: &mut Bucket) {
     bucket.fruitless += 1;
     match bucket.fruitless {
         // In the next request all that is sure to come will fit.
@@ -273,6 +274,6 @@ fn usual_text(code: ErrorCode) -> &'static str {
     code.info().map_or("no explanation", |info| info.meaning)
 }
 
-fn peer(server: ServerId, what: String) -> Error {
-    Error::Peer { server: server.to_string().into(), what: what.into() }
+fn peer(server: &Arc<str>, what: String) -> Error {
+    Error::Peer { server: Arc::clone(server), what: what.into() }
 }

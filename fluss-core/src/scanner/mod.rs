@@ -42,7 +42,7 @@ use scanner::Scanner;
 use crate::connection::request::{Outgoing, RequestError};
 use crate::cx::Cx;
 use crate::error::{Error, Result};
-use crate::ids::{BucketKey, ScannerKey, ServerId};
+use crate::ids::{BucketKey, Labels, ScannerKey, ServerId};
 use crate::metadata::Cluster;
 use crate::output::{Event, TimerReason};
 use crate::time::Instant;
@@ -52,17 +52,30 @@ use crate::wish::ReadWish;
 pub(crate) trait Leaders {
     /// The server to fetch this bucket from, if it is known.
     fn leader_of(&self, bucket: BucketKey) -> Option<ServerId>;
+
+    /// How errors name the servers, as far as known.
+    fn labels(&self) -> Labels {
+        Labels::new()
+    }
 }
 
 impl Leaders for Cluster {
     fn leader_of(&self, bucket: BucketKey) -> Option<ServerId> {
         self.leader(bucket)
     }
+
+    fn labels(&self) -> Labels {
+        Self::labels(self)
+    }
 }
 
 impl<T: Leaders> Leaders for Arc<T> {
     fn leader_of(&self, bucket: BucketKey) -> Option<ServerId> {
         (**self).leader_of(bucket)
+    }
+
+    fn labels(&self) -> Labels {
+        (**self).labels()
     }
 }
 
@@ -80,6 +93,7 @@ pub(crate) struct Scanners {
     scanners: BTreeMap<ScannerKey, Scanner>,
     /// Scanners whose plans may have changed.
     dirty: BTreeSet<ScannerKey>,
+    labels: Labels,
     next_key: u64,
     next_token: u64,
     out: Outputs,
@@ -197,6 +211,7 @@ impl Scanners {
 
     /// Leaders may have changed.
     pub(crate) fn handle_metadata(&mut self, leaders: &impl Leaders) {
+        self.labels = leaders.labels();
         for (key, scanner) in &mut self.scanners {
             scanner.handle_metadata(leaders);
             self.dirty.insert(*key);
@@ -231,7 +246,7 @@ impl Scanners {
         result: Result<Bytes, RequestError>,
     ) {
         if let Some(scanner) = self.scanners.get_mut(&key) {
-            scanner.handle_reply(cx, token, result);
+            scanner.handle_reply(cx, token, result, &self.labels);
             scanner.tell(key, &mut self.out);
             self.dirty.insert(key);
         }

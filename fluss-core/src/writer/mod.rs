@@ -440,7 +440,9 @@ impl Writers {
         let Some(writer) = self.changing(key) else { return };
         if writer.sender.queue(bucket).remove(batch) {
             let after = writer.config.delivery_timeout;
-            let what = format!("delivery to {} bucket {}", writer.path, bucket.bucket).into();
+            let reason = writer.sender.waits_for(bucket);
+            let what = format!("delivery to {} bucket {} ({reason})", writer.path, bucket.bucket);
+            let what = what.into();
             writer.sender.touch(bucket);
             let last = self.trouble.clone().map(Box::new);
             let error = Error::Unavailable { what, after, last };

@@ -201,6 +201,19 @@ impl Sender {
         }
     }
 
+    /// What the first batch of a bucket that was never sent waits for, for the text of an error.
+    pub(crate) fn waits_for(&self, bucket: BucketKey) -> String {
+        if self.no_leader.contains(&bucket) {
+            "no leader of the bucket was known".to_owned()
+        } else if self.no_id.contains(&bucket) {
+            "no writer id was assigned".to_owned()
+        } else if let Some(server) = self.in_line.get(&bucket) {
+            format!("{server} took no request")
+        } else {
+            "rows before it had no outcome".to_owned()
+        }
+    }
+
     pub(crate) fn has_ready(&self, server: ServerId) -> bool {
         self.ready.get(&server).is_some_and(|line| !line.is_empty())
     }

@@ -84,6 +84,8 @@ pub(crate) const NAMES: &[(&str, &str)] = &[
     ("MISUSE", "the call cannot be made in this way; the message says what to do instead"),
     ("INVALID_SETTINGS", "settings contradict each other or the rules"),
     ("INVALID_BATCH", "a batch cannot be encoded or decoded"),
+    ("NO_VERSION_IN_COMMON", "a server and this client have no version of an API in common"),
+    ("NO_SERVER", "none of the servers is of use, for different reasons; the message tells each"),
     ("PROTOCOL_VIOLATION", "a server sent something that is no answer of a Fluss server"),
     ("DEADLINE_EXCEEDED", "nobody answered in time, or the delivery timeout passed"),
     ("DISCONNECTED", "the connection was lost or could not be made"),

@@ -229,7 +229,7 @@ impl FakeCluster {
             min_version: 0,
             max_version: highest.into(),
         };
-        let versions = match &self.offers {
+        let versions = match self.offers_of.get(&server).or(self.offers.as_ref()) {
             Some(offers) => offers.clone(),
             None => api::versions(coordinator, self.options.release),
         };

@@ -119,6 +119,8 @@ pub struct FakeCluster {
     requests: BTreeMap<i16, u64>,
     lost_writes: u64,
     offers: Option<Vec<(i16, i16)>>,
+    /// The same for single servers.
+    offers_of: BTreeMap<ServerId, Vec<(i16, i16)>>,
     journal: Option<VecDeque<Appended>>,
 }
 
@@ -154,6 +156,7 @@ impl FakeCluster {
             requests: BTreeMap::new(),
             lost_writes: 0,
             offers: None,
+            offers_of: BTreeMap::new(),
             journal: None,
         }
     }

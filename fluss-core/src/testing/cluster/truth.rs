@@ -5,7 +5,7 @@ use fluss_proto::record::{ChangeType, Check, LogBatch};
 
 use super::FakeCluster;
 use super::decode::{arrow_rows, compacted_rows};
-use crate::ids::{BucketKey, TableId};
+use crate::ids::{BucketKey, ServerId, TableId};
 use crate::row::{OwnedRow, RowLayout, Schema, compacted};
 
 /// What one bucket has seen.
@@ -186,6 +186,11 @@ impl FakeCluster {
     /// their highest version.
     pub fn offer_only(&mut self, versions: Vec<(i16, i16)>) {
         self.offers = Some(versions);
+    }
+
+    /// As [`FakeCluster::offer_only`], for one server.
+    pub fn offer_only_at(&mut self, server: ServerId, versions: Vec<(i16, i16)>) {
+        self.offers_of.insert(server, versions);
     }
 }
 
