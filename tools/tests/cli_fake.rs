@@ -193,6 +193,34 @@ fn rows_of_a_primary_key_table_change_and_are_looked_up() {
 }
 
 #[test]
+fn a_scan_prints_rows_as_they_are_now_or_the_last_of_a_log() {
+    let fake = Fake::with_tables();
+    let rows: String = (0..50).map(|n| format!("{{\"id\":{n},\"name\":\"n{n}\"}}\n")).collect();
+    fake.ok(&["produce", "shop.events"], &rows);
+    fake.ok(&["produce", "shop.users"], &rows);
+    fake.ok(&["produce", "shop.users"], "{\"id\":3,\"name\":\"new\"}\n");
+    fake.ok(&["produce", "shop.users", "--delete"], "{\"id\":4}\n");
+    let found = objects(&fake.ok(&["scan", "shop.users"], ""));
+    assert_eq!(found.len(), 49);
+    let of = |id: i64| found.iter().find(|row| row["id"] == id);
+    assert_eq!(of(3), Some(&serde_json::json!({"id": 3, "name": "new", "score": null})));
+    assert_eq!(of(4), None);
+    let some = fake.ok(&["scan", "shop.users", "--limit=7", "--columns=name"], "");
+    assert_eq!(some.lines().count(), 7, "{some}");
+    assert!(some.lines().all(|line| line.starts_with("{\"name\":\"n")), "{some}");
+    assert_eq!(fake.ok(&["scan", "shop.users", "--limit=0"], ""), "");
+
+    let last = fake.ok(&["scan", "shop.events", "--limit=2", "--columns=name,id"], "");
+    assert_eq!(last, "{\"id\":48,\"name\":\"n48\"}\n{\"id\":49,\"name\":\"n49\"}\n");
+    assert_eq!(fake.ok(&["scan", "shop.events", "--limit=99"], "").lines().count(), 50);
+    let unlimited = fake.run(&["scan", "shop.events"], "");
+    assert_eq!(unlimited.code, Some(2), "{unlimited:?}");
+    assert!(unlimited.stderr.contains("--limit"), "{unlimited:?}");
+    let plain = fake.ok(&["consume", "shop.events"], "");
+    assert_eq!(fake.ok(&["consume", "shop.events", "--arrow"], ""), plain);
+}
+
+#[test]
 fn only_the_columns_named_are_written() {
     let fake = Fake::with_tables();
     fake.ok(&["produce", "shop.users"], r#"{"id":1,"name":"a","score":1.5}"#);

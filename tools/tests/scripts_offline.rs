@@ -59,6 +59,24 @@ fn each_rule_that_is_switched_off_is_caught() {
     }
 }
 
+/// After a clean stop a writer's last sequence alone is remembered; after a kill, which has the log
+/// read again, the last five.
+#[test]
+fn the_window_is_one_after_a_clean_restart() {
+    let recorded = script_file::read();
+    for (name, of_five) in [
+        ("restarts/stop-last-of-seven", ["12", "31", "31", "31"]),
+        ("restarts/kill-last-of-seven", ["12", "10", "4", "31"]),
+    ] {
+        let script = recorded.iter().find(|script| script.name == name).unwrap();
+        let restart = script.lines.iter().position(|(step, _)| step.starts_with("Event(")).unwrap();
+        let answers = script.lines[restart + 1..].iter().map(|(_, answer)| answer);
+        for (answer, expected) in answers.zip(of_five) {
+            assert!(answer.contains(&format!(": {expected}")), "{name}: {answer}");
+        }
+    }
+}
+
 #[test]
 fn there_are_enough_scripts_and_they_are_long_enough() {
     let recorded = script_file::read();
@@ -81,6 +99,9 @@ fn there_are_enough_scripts_and_they_are_long_enough() {
         assert!(count >= least, "{kind}: {count}");
     }
     let text = std::fs::read_to_string(script_file::path()).unwrap();
+    // Servers say 0 by leaving the code out.
+    let success = "{buckets_resp: [{bucket_id: 0, base_offset: 0}]}";
+    assert!(text.contains(success), "no write with code 0");
     for code in [12, 14, 18, 21, 25, 29, 31, 35, 48, 57] {
         assert!(text.contains(&format!("error_code: {code},")), "no answer with {code}");
     }

@@ -145,6 +145,11 @@ impl Lookuper {
         })
     }
 
+    /// The rows in values that came from this table.
+    pub(super) async fn read(&self, values: &[Bytes]) -> Result<Vec<OwnedRow>> {
+        self.inner.read(values).await
+    }
+
     /// The table.
     #[must_use]
     pub fn table(&self) -> &Table {

@@ -12,7 +12,7 @@
 //! | [`append`], [`upsert`] | the writers |
 //! | [`scan`], [`scan_builder`] | the log scanner |
 //! | [`offsets`] | where logs begin and end |
-//! | [`lookup`] | reading rows by key |
+//! | [`lookup`], [`limit_scan`] | reading rows by key, and as they are now |
 //! | [`admin`], [`servers`] | databases, tables, partitions; the servers themselves |
 //! | [`ticket`], [`pending`] | what is being waited for |
 
@@ -27,6 +27,7 @@ mod fluss;
 mod fork_tests;
 mod hand_in;
 mod lane;
+mod limit_scan;
 mod lookup;
 mod lookup_plan;
 #[cfg(test)]

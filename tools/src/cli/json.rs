@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use fluss_core::row::text;
-use fluss_core::row::{DataType, Datum, Schema, TypeKind};
+use fluss_core::row::{DataType, Datum, OwnedRow, Schema, TypeKind};
 
 /// Appends a JSON string.
 pub(crate) fn push_text(out: &mut String, text: &str) {
@@ -30,12 +30,18 @@ pub(crate) struct RowWriter {
 
 impl RowWriter {
     pub(crate) fn new(schema: &Schema) -> Self {
-        let mut keys = Vec::with_capacity(schema.columns().len());
-        for column in schema.columns() {
+        let all: Vec<usize> = (0..schema.columns().len()).collect();
+        Self::of_columns(schema, &all)
+    }
+
+    /// A writer of the columns at these positions.
+    pub(crate) fn of_columns(schema: &Schema, columns: &[usize]) -> Self {
+        let (mut keys, mut types) = (Vec::new(), Vec::new());
+        for column in columns.iter().filter_map(|index| schema.columns().get(*index)) {
             let comma = if keys.is_empty() { "{" } else { "," };
             keys.push(format!("{comma}{}:", quoted(&column.name)));
+            types.push(column.data_type.clone());
         }
-        let types = schema.columns().iter().map(|column| column.data_type.clone()).collect();
         Self { keys, types }
     }
 
@@ -54,9 +60,18 @@ impl RowWriter {
     }
 
     /// Appends a row that is at hand.
-    pub(crate) fn push_owned(&self, out: &mut String, row: &fluss_core::row::OwnedRow) {
+    pub(crate) fn push_owned(&self, out: &mut String, row: &OwnedRow) {
+        self.push_with(out, |column| row.datum(column));
+    }
+
+    /// Appends the columns at these positions of a whole row, which are those of this writer.
+    pub(crate) fn push_picked(&self, out: &mut String, row: &OwnedRow, columns: &[usize]) {
+        self.push_with(out, |column| row.datum(*columns.get(column)?));
+    }
+
+    fn push_with<'a>(&self, out: &mut String, value: impl Fn(usize) -> Option<Datum<'a>>) {
         let value =
-            |column| Ok::<_, std::convert::Infallible>(row.datum(column).unwrap_or(Datum::Null));
+            |column| Ok::<_, std::convert::Infallible>(value(column).unwrap_or(Datum::Null));
         match self.push_row(out, value) {
             Ok(()) => {}
             Err(never) => match never {},
@@ -117,7 +132,7 @@ fn push_plain(out: &mut String, text: &str) {
 mod tests {
     use super::*;
     use fluss_core::row;
-    use fluss_core::row::{Decimal, OwnedRow, Timestamp};
+    use fluss_core::row::{Decimal, Timestamp};
 
     fn text(datum: Datum<'_>, data_type: DataType) -> String {
         let mut out = String::new();

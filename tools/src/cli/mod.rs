@@ -8,7 +8,7 @@
 //! | `row_in`, `json` | rows as JSON, in and out |
 //! | `input`, `output`, `progress` | the three standard streams |
 //! | `admin`, `create`, `describe`, `partition` | tables and what is around them |
-//! | `produce`, `consume`, `lookup` | rows |
+//! | `produce`, `consume`, `lookup`, `scan` | rows |
 //! | `demo` | a failing cluster and a proof |
 //! | `failure` | how a command ends |
 
@@ -30,6 +30,7 @@ mod perf;
 mod produce;
 mod progress;
 mod row_in;
+mod scan;
 mod session;
 mod settings;
 mod spec;
@@ -134,6 +135,7 @@ fn prepare(args: &Args) -> Result<Work<'_>> {
         "produce" => produce::prepare(args),
         "consume" => consume::prepare(args),
         "lookup" => lookup::prepare(args),
+        "scan" => scan::prepare(args),
         "perf" => perf::prepare(args),
         other => Err(Failure::usage(format!("the command `{other}` cannot be run"))),
     }

@@ -95,6 +95,7 @@ const CONSUME: &[OptionSpec] = &[
     COLUMNS,
     value("count", "N", "end after so many records over all buckets"),
     switch("follow", "go on until interrupted"),
+    switch("arrow", "read by the Arrow path; so far there is no other, and the output is the same"),
 ];
 
 const PERF: &[OptionSpec] = &[
@@ -190,6 +191,16 @@ pub(crate) const COMMANDS: &[CommandSpec] = &[
             switch("insert-if-not-exists", "the server makes a row where there is none"),
         ],
         about: "prints the rows with the keys on standard input, a JSON object a line",
+    },
+    CommandSpec {
+        name: "scan",
+        arguments: TABLE,
+        options: &[
+            value("limit", "N", "at most so many rows; of a log table the last N, required there"),
+            COLUMNS,
+            PARTITION,
+        ],
+        about: "prints rows: of a primary-key table as they are now, of a log table the last ones",
     },
     CommandSpec {
         name: "demo",

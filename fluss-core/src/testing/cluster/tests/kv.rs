@@ -272,3 +272,26 @@ fn without_the_look_at_old_values_every_upsert_is_an_insert() {
     kv.put((1, 0), &[(1, Some(Some("x"))), (1, Some(Some("y")))]).unwrap();
     assert_eq!(kv.changes(0), "+I +I");
 }
+
+#[test]
+fn a_binary_value_of_another_length_fails_the_whole_batch_where_the_changelog_is_arrow() {
+    let table = |format: &str| {
+        let properties = format!("{{\"table.log.format\":\"{format}\"}}");
+        let plain = descriptor(&["a"], 1, &properties);
+        let binary = plain.replace("\"STRING\"", "\"BINARY\",\"length\":2");
+        assert_ne!(plain, binary);
+        binary
+    };
+    for (format, answers) in [("ARROW", [Err(-1), Ok(1)]), ("COMPACTED", [Ok(2), Ok(3)])] {
+        let mut talk = Talk::new(ClusterOptions::default());
+        let id = talk.create("t", &table(format));
+        let bucket = BucketKey { table: id, partition: None, bucket: 0 };
+        let mut kv = Kv { talk, bucket, targets: Vec::new() };
+        // Strings and bytes are encoded alike.
+        let wrong = kv.put((-1, -1), &[(1, Some(Some("xy"))), (2, Some(Some("z")))]);
+        let sound = kv.put((-1, -1), &[(3, Some(Some("xy")))]);
+        assert_eq!([wrong, sound], answers, "{format}");
+        let found = kv.lookup(&[1, 3]);
+        assert_eq!([found[0].is_some(), found[1].is_some()], [format != "ARROW", true]);
+    }
+}

@@ -1,0 +1,163 @@
+//! The rows of a primary-key table as they are now, bucket by bucket.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use fluss_proto::error_code::ServerError;
+use fluss_proto::message::{LimitScanRequest, LimitScanResponse};
+use fluss_proto::record::{ValueBatch, encode_value};
+use fluss_proto::{ApiKey, ErrorCode};
+use prost::Message;
+
+use super::fluss::decode;
+use super::lookup::Lookuper;
+use super::pending::{CommandFuture, Pending};
+use crate::command::{Call, Target};
+use crate::error::{Error, Result};
+use crate::ids::BucketKey;
+use crate::row::OwnedRow;
+
+impl Lookuper {
+    /// The first rows of a bucket as they are now, in the order of their encoded keys: at most
+    /// `limit`, which must fit 31 bits. They come in one answer, so all of them together have to
+    /// fit [`Config::max_frame_bytes`](crate::config::Config::max_frame_bytes).
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] for a bucket of another table or a limit that does not fit,
+    /// [`Error::Rejected`] with the server's code, [`Error::Unavailable`] without an answer within
+    /// [`Config::command_deadline`](crate::config::Config::command_deadline).
+    pub fn first_rows(&self, bucket: BucketKey, limit: u32) -> Pending<Vec<OwnedRow>> {
+        let lookuper = self.clone();
+        Pending::new(self.table().fluss(), async move {
+            let (fluss, info) = (lookuper.table().fluss(), lookuper.table().info());
+            if bucket.table != info.id {
+                return Err(Error::misuse(format!("{bucket} is no bucket of {}", info.path)));
+            }
+            let limit = i32::try_from(limit).map_err(|_| {
+                Error::misuse(format!("a limit of {limit} rows is above 2147483647"))
+            })?;
+            let request = LimitScanRequest {
+                table_id: bucket.table.0,
+                partition_id: bucket.partition.map(|partition| partition.0),
+                bucket_id: bucket.bucket,
+                limit,
+                routing_bucket_count: None,
+            };
+            let what = format!("LIMIT_SCAN {} bucket {}", info.path, bucket.bucket);
+            let (body, target) = (request.encode_to_vec().into(), Target::Leader(bucket));
+            let mut call = Call::new(ApiKey::LimitScan, body, target, &what);
+            call.limit = fluss.config(|config| config.command_deadline);
+            call.body_error = Some(body_error);
+            call.check = Some(|body| values(body).map(drop));
+            let what = Arc::clone(&call.what);
+            let answer = CommandFuture::start(fluss.shared(), call).await?;
+            let answer: LimitScanResponse = decode(answer, &what)?;
+            let values = values_of(answer).map_err(|why| Error::Peer {
+                server: "server".into(),
+                what: format!("{what}: {why}").into(),
+            })?;
+            lookuper.read(&values).await
+        })
+    }
+}
+
+fn body_error(body: &[u8]) -> Option<(ErrorCode, String)> {
+    let answer = LimitScanResponse::decode(body).ok()?;
+    let error = ServerError::check(answer.error_code, answer.error_message.as_deref()).err()?;
+    let usual = || error.code.info().map_or("no explanation", |info| info.meaning).to_owned();
+    Some((error.code, error.message.clone().unwrap_or_else(usual)))
+}
+
+fn values(body: &[u8]) -> Result<Vec<Bytes>, String> {
+    let answer = LimitScanResponse::decode(body);
+    values_of(answer.map_err(|error| format!("an answer that does not parse: {error}"))?)
+}
+
+/// The rows with the ids of their schemas; servers leave the field out where there are none.
+fn values_of(answer: LimitScanResponse) -> Result<Vec<Bytes>, String> {
+    let unreadable = |error| format!("rows that cannot be read: {error}");
+    let Some(records) = answer.records.filter(|records| !records.is_empty()) else {
+        return Ok(Vec::new());
+    };
+    let batch = ValueBatch::new_checked(records).map_err(unreadable)?;
+    let whole =
+        |value: fluss_proto::record::Value| Bytes::from(encode_value(value.schema_id, &value.row));
+    batch.values().map(|value| value.map(whole).map_err(unreadable)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::handle::testkit::Stage;
+    use crate::row::{DataType, OwnedDatum, Schema, TableDescriptor};
+
+    fn users() -> TableDescriptor {
+        let schema = Schema::builder()
+            .column("id", DataType::BIGINT)
+            .column("name", DataType::STRING)
+            .primary_key(["id"])
+            .build()
+            .expect("a sound schema");
+        let mut table = TableDescriptor::new(schema);
+        table.bucket_count = Some(2);
+        table
+    }
+
+    #[test]
+    fn the_rows_of_each_bucket_come_as_they_are_now() {
+        let mut stage = Stage::new();
+        let admin = stage.fluss.admin();
+        stage.run(admin.create_database("shop", false)).expect("made");
+        stage.run(admin.create_table("shop.users", &users(), false)).expect("made");
+        let table = stage.run(stage.fluss.table("shop.users")).expect("opened");
+        let lookuper = table.lookuper().expect("it has a key");
+        let buckets = stage.run(table.buckets()).expect("buckets");
+        assert_eq!(stage.run(lookuper.first_rows(buckets[0], 10)), Ok(Vec::new()));
+
+        let writer = table.upserter().build().expect("a writer");
+        for id in 0..20_i64 {
+            drop(stage.run(writer.upsert(&(id, "old"))).expect("taken"));
+        }
+        for id in 0..10_i64 {
+            drop(stage.run(writer.upsert(&(id, "new"))).expect("taken"));
+        }
+        drop(stage.run(writer.delete(&(19_i64,))).expect("taken"));
+        stage.run(writer.flush()).expect("written");
+        let mut found = Vec::new();
+        for bucket in &buckets {
+            let rows = stage.run(lookuper.first_rows(*bucket, 100)).expect("rows");
+            let some = stage.run(lookuper.first_rows(*bucket, 3)).expect("rows");
+            assert_eq!(some[..], rows[..3]);
+            found.extend(rows);
+        }
+        let row = |row: OwnedRow| match row.values() {
+            [OwnedDatum::Int64(id), OwnedDatum::Str(name)] => (*id, name.clone()),
+            other => panic!("{other:?}"),
+        };
+        let mut found: Vec<(i64, String)> = found.into_iter().map(row).collect();
+        found.sort();
+        let name = |id| if id < 10 { "new" } else { "old" };
+        let expected: Vec<_> = (0..19).map(|id| (id, name(id).to_owned())).collect();
+        assert_eq!(found, expected);
+
+        let strange = BucketKey { bucket: 7, ..buckets[0] };
+        assert!(stage.run(lookuper.first_rows(strange, 1)).is_err());
+        assert!(stage.run(lookuper.first_rows(buckets[0], u32::MAX)).is_err());
+    }
+
+    #[test]
+    fn rows_that_are_cut_short_are_the_servers_fault() {
+        let answer = |records: &[u8]| LimitScanResponse {
+            records: Some(Bytes::copy_from_slice(records)),
+            ..LimitScanResponse::default()
+        };
+        assert_eq!(values_of(LimitScanResponse::default()), Ok(Vec::new()));
+        assert_eq!(values_of(answer(&[])), Ok(Vec::new()));
+        for records in [&[1][..], &[5, 0, 0, 0, 0, 1, 0, 0, 0], &[5, 0, 0, 0, 9, 0, 0, 0, 0]] {
+            assert!(values_of(answer(records)).is_err(), "{records:?}");
+        }
+        let refused = LimitScanResponse { error_code: Some(12), ..LimitScanResponse::default() };
+        let error = body_error(&refused.encode_to_vec()).expect("an error");
+        assert_eq!(error.0, ErrorCode(12));
+    }
+}
