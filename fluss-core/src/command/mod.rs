@@ -191,7 +191,12 @@ impl Commands {
         while let Some(id) = self.due.pop_first() {
             let Some(command) = self.commands.get_mut(&id) else { continue };
             let server = match command.call.target {
-                Target::AnyServer => metadata.any_tablet(cx),
+                Target::AnyServer => {
+                    let refused = |server: &ServerId| command.refused.contains_key(server);
+                    let server = metadata.any_tablet(cx);
+                    let other = || metadata.every_server().find(|server| !refused(server));
+                    if refused(&server) { other().unwrap_or(server) } else { server }
+                }
                 Target::Coordinator if metadata.cluster().coordinator.is_some() => {
                     ServerId::Coordinator
                 }
@@ -272,8 +277,8 @@ impl Commands {
             Err(RequestError::NotSent(error)) if error.is_final() => match command.state {
                 State::Sent(server) if call.target == Target::AnyServer => {
                     command.refused.insert(server, error);
-                    let again =
-                        !metadata.all_servers(|server| command.refused.contains_key(server));
+                    let refused = |server| command.refused.contains_key(&server);
+                    let again = !metadata.every_server().all(refused);
                     let errors = command.refused.values().cloned().collect();
                     let error = Error::of_servers(errors).unwrap_or(Error::Closed("client"));
                     Verdict { again, error, refresh: true }

@@ -242,11 +242,11 @@ impl Metadata {
         self.usable_tablet(cx).or_else(first)
     }
 
-    /// Whether this holds for all servers there are to ask, the bootstrap addresses among them.
-    pub(crate) fn all_servers(&self, holds: impl Fn(&ServerId) -> bool) -> bool {
+    /// All servers there are to ask: the bootstrap addresses, and the tablet servers as far as
+    /// known.
+    pub(crate) fn every_server(&self) -> impl Iterator<Item = ServerId> + '_ {
         let bootstrap = (0..self.bootstrap_count).map(ServerId::Bootstrap);
-        let tablets = self.cluster.tablets.keys().map(|id| ServerId::Tablet(*id));
-        bootstrap.chain(tablets).all(|server| holds(&server))
+        bootstrap.chain(self.cluster.tablets.keys().map(|id| ServerId::Tablet(*id)))
     }
 
     /// Why the last question had no answer, if the last one had none.

@@ -216,7 +216,8 @@ impl<'a> Run<'a> {
         if matches!(stop, Some(Stop::Interrupted)) && !self.waiting.is_empty() {
             let left = self.waiting.len();
             say(&format!(
-                "interrupted: waiting for the outcomes of {left} rows; interrupt again to end at once"
+                "interrupted: waiting for the outcomes of {left} rows; \
+                 interrupt again to end at once"
             ));
         }
         let settled = self.settle_all();
