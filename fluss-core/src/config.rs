@@ -312,6 +312,9 @@ pub struct WriterConfig {
     /// How often a fatal answer is asked for again while an earlier copy may have been appended.
     /// Default 2.
     pub fatal_confirm: u32,
+    /// Whether a row for a partition that does not exist creates it; off, such rows are not written
+    /// (code 36). Default on.
+    pub dynamic_partition_creation: bool,
     /// The window in which a bucket is left alone after the server said its storage is under full
     /// pressure. Default 3 s.
     pub max_throttle: Duration,
@@ -331,6 +334,7 @@ impl Default for WriterConfig {
             retry_backoff: BackoffConfig::new(Duration::from_millis(20), Duration::from_secs(1)),
             idle_rotate: Duration::from_secs(24 * 3600),
             fatal_confirm: 2,
+            dynamic_partition_creation: true,
             max_throttle: Duration::from_secs(3),
         }
     }

@@ -35,6 +35,9 @@ id!(/// The id a server gave to a table; a re-created table has another.
     TableId(i64));
 id!(/// The id a server gave to a partition.
     PartitionId(i64));
+id!(/// A partition that writers name: its values in a table, whether a partition with them exists
+    /// or not. Given by [`Client::writer_partition`](crate::Client::writer_partition).
+    PartitionKey(u64));
 id!(/// The id under which a server keeps a writer's sequences. Not negative.
     WriterId(i64));
 

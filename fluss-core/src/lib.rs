@@ -106,4 +106,4 @@ pub use scanner::{
 };
 pub use table_info::TableInfo;
 pub use time::Instant;
-pub use writer::{Open, Reserve, WaiterId, WriterKind};
+pub use writer::{Open, OpenIn, PartitionPlace, Reserve, WaiterId, WriterKind};

@@ -61,6 +61,11 @@ impl TableInfo {
         !self.schema().primary_key().is_empty()
     }
 
+    /// The number of its buckets, or of those of a partition that does not say otherwise.
+    pub(crate) fn buckets(&self) -> i32 {
+        self.descriptor.bucket_count.and_then(|n| i32::try_from(n).ok()).unwrap_or(1).max(1)
+    }
+
     /// A bucket of the table, from 0, if the table has no partitions.
     #[must_use]
     pub fn bucket(&self, bucket: i32) -> BucketKey {

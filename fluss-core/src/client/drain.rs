@@ -139,6 +139,12 @@ impl Client {
                 self.scanners.handle_gone(is, &error);
                 self.lookups.handle_gone(is, &error);
                 self.commands.handle_gone(is, &error);
+                self.writers.handle_partition_gone(id);
+            }
+            MetadataEvent::PartitionFailed {
+                path: Some(path), name: Some(name), error, ..
+            } => {
+                self.writers.handle_partition_failed(cx, (&path, &name), &error);
             }
             MetadataEvent::Unreachable { error } => {
                 self.commands.handle_unreachable(&error);
@@ -152,6 +158,7 @@ impl Client {
     fn on_table_gone(&mut self, cx: &mut Cx<'_>, id: TableId, error: &Error) {
         self.opened.remove(&id);
         self.writers.handle_gone(cx, |b| b.table == id, error);
+        self.writers.handle_table_gone(id, error);
         self.scanners.handle_gone(|b| b.table == id, error);
         self.lookups.handle_gone(|b| b.table == id, error);
         self.commands.handle_gone(|b| b.table == id, error);
@@ -184,7 +191,13 @@ impl Client {
                 Wish::Refresh(bucket, epoch) => self.want_leader(cx, bucket, epoch),
                 Wish::CloseConnection(conn, reason) => self.connections.close(cx, conn, reason),
                 Wish::WriterId(writer) => drop(self.nameless.insert(writer)),
+                Wish::Partition(path, name) => self.metadata.want_partition(cx, &path, &name),
+                Wish::Table(path) => self.metadata.want_table(cx, &path),
             }
+        }
+        let commands = &mut self.commands;
+        while self.writers.poll_call(cx, |call| commands.start(cx, call)) {
+            busy = true;
         }
         busy |= self.drain_nameless(cx);
         while let Some(event) = self.writers.poll_event() {
@@ -242,7 +255,12 @@ impl Client {
         }
         while let Some(event) = self.commands.poll_event() {
             busy = true;
-            self.events.push_back(event);
+            match event {
+                Event::CommandDone { command, result } if self.writers.owns_call(command) => {
+                    self.writers.handle_call(cx, command, result);
+                }
+                event => self.events.push_back(event),
+            }
         }
         busy
     }

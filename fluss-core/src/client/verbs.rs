@@ -7,12 +7,13 @@ use crate::command::Call;
 use crate::config::WriterConfig;
 use crate::error::{Error, Result};
 use crate::ids::{
-    BatchId, BucketKey, CommandId, LaneId, ScannerKey, TableId, TablePath, WriterKey,
+    BatchId, BucketKey, CommandId, LaneId, PartitionKey, ScannerKey, TableId, TablePath, WriterKey,
 };
 use crate::lookup::LookupRequest;
 use crate::scanner::{BucketProgress, ScannerOptions, TakeLimits, Taken};
+use crate::table_info::TableInfo;
 use crate::time::Instant;
-use crate::writer::{Open, Reserve, WaiterId, WriterKind};
+use crate::writer::{Open, OpenIn, PartitionPlace, Reserve, WaiterId, WriterKind};
 
 /// Commands: one request, one answer.
 impl Client {
@@ -102,6 +103,48 @@ impl Client {
         now: Instant,
     ) -> Result<Open> {
         self.step(now, |client, _| client.writers.open_batch(now, lane, bucket, reserve))
+    }
+
+    /// Tells that the table of this writer is partitioned. Its batches are opened with
+    /// [`Client::open_partition_batch`] from then on.
+    pub fn watch_partitions(&mut self, writer: WriterKey, info: &TableInfo, now: Instant) {
+        self.step(now, |client, _| client.writers.watch_partitions(writer, info));
+    }
+
+    /// A partition of the table, by its name as
+    /// [`PartitionNamer`](crate::row::partition::PartitionNamer) makes it, and the number of its
+    /// buckets: as it is, or for a partition that is not known yet, as it most likely will be. The
+    /// same name has the same key as long as the table has writers.
+    ///
+    /// # Errors
+    /// [`Error::Closed`](crate::Error::Closed) after a close of the client or the lane,
+    /// [`Error::Misuse`](crate::Error::Misuse) without a call of [`Client::watch_partitions`].
+    pub fn writer_partition(
+        &mut self,
+        lane: LaneId,
+        name: &str,
+        now: Instant,
+    ) -> Result<(PartitionKey, i32)> {
+        self.step(now, |client, _| client.writers.partition(lane, name, client.metadata.cluster()))
+    }
+
+    /// Like [`Client::open_batch`], for a partition. If it does not exist, it is created while the
+    /// batch is filled, unless
+    /// [`dynamic_partition_creation`](WriterConfig::dynamic_partition_creation) is off.
+    ///
+    /// # Errors
+    /// As [`Client::open_batch`].
+    pub fn open_partition_batch(
+        &mut self,
+        lane: LaneId,
+        at: PartitionPlace,
+        reserve: Reserve,
+        now: Instant,
+    ) -> Result<OpenIn> {
+        self.step(now, |client, cx| {
+            let cluster = client.metadata.cluster();
+            client.writers.open_partition_batch(cx, cluster, lane, at, reserve)
+        })
     }
 
     /// Reserves `extra` more bytes for an open batch. False: the budget is used up, seal what is

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use fluss_proto::record::SealedBatch;
 
 use super::hand_in::{HandIn, HandInAll};
-use super::lane::{Format, Op, Pushed, Run, Target};
+use super::lane::{Format, Op, Pushed, Run};
+use super::slots::Target;
 use super::table::{Table, TableInfo};
 use super::ticket::Ticket;
 use super::writer::{WriterCore, writer_settings};
@@ -13,6 +14,7 @@ use crate::batch::{ArrowBatchBuilder, ArrowBatchOptions, ArrowCompression};
 use crate::config::WriterConfig;
 use crate::error::{Error, Result};
 use crate::row::key::KeyEncoder;
+use crate::row::partition::PartitionNamer;
 use crate::row::{Row, hash};
 use crate::writer::{WaiterId, WriterKind};
 
@@ -44,7 +46,6 @@ impl AppendBuilder {
                 info.path
             )));
         }
-        info.check_writable()?;
         let format =
             LogFormat::new(Arc::clone(self.table.shared_info()), &self.config, &self.table)?;
         let core = WriterCore::open(self.table, WriterKind::Append, self.config, format)?;
@@ -59,7 +60,16 @@ pub struct LogFormat {
     options: ArrowBatchOptions,
     /// Encodes the bucket key; None for tables whose rows may go to any bucket.
     key: Option<KeyEncoder>,
+    /// Names the partition of a row, in partitioned tables.
+    namer: Option<PartitionNamer>,
     buckets: i32,
+}
+
+/// Buffers for the keys of rows.
+#[derive(Debug, Default)]
+pub struct LogScratch {
+    key: Vec<u8>,
+    partition: String,
 }
 
 impl LogFormat {
@@ -83,8 +93,13 @@ impl LogFormat {
             max_row_bytes: max_row_bytes.min(1 << 30),
             compression,
         };
+        let partition_key = &info.descriptor.partition_key;
+        let namer = match partition_key.is_empty() {
+            true => None,
+            false => Some(PartitionNamer::new(info.schema(), partition_key)?.for_new()),
+        };
         let buckets = info.buckets();
-        Ok(Self { info, options, key, buckets })
+        Ok(Self { info, options, key, namer, buckets })
     }
 }
 
@@ -101,7 +116,7 @@ pub(crate) fn bucket_key_encoder(info: &TableInfo) -> Result<Option<KeyEncoder>>
 
 impl Format for LogFormat {
     type Builder = ArrowBatchBuilder;
-    type Scratch = Vec<u8>;
+    type Scratch = LogScratch;
 
     fn builder(&self) -> Result<Self::Builder> {
         Ok(ArrowBatchBuilder::new(self.info.schema().clone(), self.options)?)
@@ -130,17 +145,25 @@ impl Format for LogFormat {
         row: &R,
         granted: Option<WaiterId>,
     ) -> Result<Pushed> {
-        let (key, mut batches) = run.parts()?;
-        let target = match &self.key {
-            None => Target::Any { buckets: self.buckets, first: self.info.bucket(0) },
-            Some(encoder) => {
-                key.clear();
-                encoder.encode(row, key)?;
-                let bucket = hash::bucket_of(key, self.buckets.unsigned_abs()).unwrap_or(0);
-                Target::Bucket(self.info.bucket(bucket as i32))
-            }
+        let (LogScratch { key, partition }, mut batches) = run.parts()?;
+        key.clear();
+        if let Some(encoder) = &self.key {
+            encoder.encode(row, key)?;
+        }
+        let bucket = |buckets: i32| {
+            let keyed = self.key.is_some();
+            keyed.then(|| hash::bucket_of(key, buckets.unsigned_abs()).unwrap_or(0) as i32)
         };
-        batches.push(target, 0, granted, |batch| batch.try_push(row))
+        let Some(namer) = &self.namer else {
+            let target = match bucket(self.buckets) {
+                None => Target::Any { buckets: self.buckets, first: self.info.bucket(0) },
+                Some(bucket) => Target::Bucket(self.info.bucket(bucket)),
+            };
+            return batches.push(target, 0, granted, |batch| batch.try_push(row));
+        };
+        namer.name(row, partition)?;
+        let push = |batch: &mut ArrowBatchBuilder| batch.try_push(row);
+        batches.push_to_partition(partition, bucket, 0, granted, push)
     }
 }
 

@@ -260,6 +260,8 @@ where
     fn put(&mut self, run: &mut Run<'_, F>, row: I::Item) -> Result<bool> {
         match self.writer.format().put(run, self.op, &row, None) {
             Ok(Pushed::In(at, index)) => self.ticket.push(self.taken, run.cell(at)?, index),
+            // Whoever routes rows does not give up there.
+            Ok(Pushed::Rebucketed) => return Err(Error::Closed("writer")),
             Ok(Pushed::Wait(waiter)) => {
                 self.held = Some(row);
                 self.line = Some(InLine::new(self.writer.shared(), waiter));

@@ -4,7 +4,7 @@
 //! columns. The lane's lock is taken once for a row or a run of rows; besides its owner only the
 //! driver takes it, to seal a batch whose linger is over, and never waits for it.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
@@ -13,12 +13,13 @@ use fluss_proto::record::SealedBatch;
 use super::cell::{BatchCell, Failures};
 use super::shared::{Core, SealOnDemand, Shared, Wake};
 use super::signal::lock;
+use super::slots::{Home, OpenBatch, Places, Target};
 use crate::batch::{BodyPool, Push};
 use crate::error::{Error, Result, WriteError};
-use crate::ids::{BatchId, BucketKey, LaneId};
+use crate::ids::{BatchId, LaneId};
 use crate::output::BatchOutcome;
 use crate::row::{Row, RowError};
-use crate::writer::{Open, Reserve, WaiterId};
+use crate::writer::{Open, OpenIn, Reserve, WaiterId};
 
 /// The bytes a batch reserves when it opens; it grows from there by doubling.
 const FIRST_STEP: usize = 16 << 10;
@@ -60,20 +61,6 @@ pub trait Format: Send + Sync + 'static {
         Self: Sized;
 }
 
-/// Where a row may go.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Target {
-    /// This bucket.
-    Bucket(BucketKey),
-    /// Any bucket of an unpartitioned table: one after the other, each for a batch.
-    Any {
-        /// Their number.
-        buckets: i32,
-        /// The one with number 0.
-        first: BucketKey,
-    },
-}
-
 /// What is to be done with a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Op {
@@ -85,18 +72,11 @@ pub enum Op {
     Delete,
 }
 
-struct OpenBatch<B> {
-    id: BatchId,
-    cell: Arc<BatchCell>,
-    reserved: usize,
-    builder: B,
-}
-
 /// What the lane's lock guards.
 struct Slots<F: Format> {
-    open: Vec<Slot<F>>,
-    /// The place whose batch takes rows that may go to any bucket, until it is full.
-    sticky: usize,
+    places: Places<F::Builder>,
+    /// The places of open batches.
+    by_batch: HashMap<BatchId, usize>,
     /// A builder without a batch; one is enough for a lane that fills bucket after bucket.
     spare: Option<F::Builder>,
     bodies: BodyPool,
@@ -105,14 +85,6 @@ struct Slots<F: Format> {
     /// Whom to wake when the lock is released: a waker may poll in place, and what it polls may
     /// want this lane.
     wake: Wake,
-}
-
-/// A bucket's place in a lane.
-struct Slot<F: Format> {
-    bucket: BucketKey,
-    open: Option<OpenBatch<F::Builder>>,
-    /// The cell of the batch sealed last: the batch may be sealed by the row that asks for it.
-    sealed: Option<Arc<BatchCell>>,
 }
 
 /// What the lane's lock guards: the batches, and beside them what rows are encoded in.
@@ -148,6 +120,17 @@ pub enum Pushed {
     In(usize, u32),
     /// Nowhere yet: there is no memory; the grant of this waiter must be awaited.
     Wait(WaiterId),
+    /// Nowhere yet: its partition has another number of buckets than was thought, and the lane knows
+    /// it now. Only seen where rows are routed.
+    Rebucketed,
+}
+
+/// What came of opening a batch.
+enum Opened {
+    Open,
+    Wait(WaiterId),
+    /// The partition has this number of buckets.
+    Rebucketed(i32),
 }
 
 /// The lane's lock, held for a run of rows. What the driver asked for meanwhile is done when it is
@@ -173,10 +156,10 @@ impl<F: Format> Lane<F> {
     ) -> Self {
         let memory_limit = shared.with(|core, _| core.client.config().memory_limit);
         let slots = Slots {
-            open: Vec::new(),
-            spare: None,
             // Lanes begin at different buckets, so that few rows spread too.
-            sticky: id.0 as usize,
+            places: Places::new(id.0 as usize),
+            by_batch: HashMap::new(),
+            spare: None,
             bodies: BodyPool::new(KEPT_BODIES, max_bytes.saturating_mul(2)),
             handed_in: 0,
             wake: Wake::default(),
@@ -227,8 +210,10 @@ impl<F: Format> Lane<F> {
 
     /// Seals the open batch at this place and hands it to the core.
     fn seal_at(&self, slots: &mut Slots<F>, at: usize) {
-        let Some(mut open) = slots.open[at].open.take() else { return };
-        slots.open[at].sealed = Some(Arc::clone(&open.cell));
+        let slot = &mut slots.places.slots[at];
+        let Some(mut open) = slot.open.take() else { return };
+        slot.sealed = Some(Arc::clone(&open.cell));
+        slots.by_batch.remove(&open.id);
         let rows = F::rows(&open.builder);
         if rows == 0 {
             self.shared.with_later(&mut slots.wake, |core, now| {
@@ -269,13 +254,8 @@ impl<F: Format> Lane<F> {
 
     fn seal_asked(&self, slots: &mut Slots<F>) {
         let asked = std::mem::take(&mut *lock(&self.asked_for));
-        if asked.is_empty() {
-            return;
-        }
-        // One look at the buckets for all of them: a linger often ends for many at once.
-        let asked: HashSet<BatchId> = asked.into_iter().collect();
-        for at in 0..slots.open.len() {
-            if slots.open[at].open.as_ref().is_some_and(|open| asked.contains(&open.id)) {
+        for batch in asked {
+            if let Some(at) = slots.by_batch.get(&batch).copied() {
                 self.seal_at(slots, at);
             }
         }
@@ -345,7 +325,7 @@ impl<F: Format> Run<'_, F> {
     /// Where the outcome of the row appears that was pushed last at this place.
     #[inline]
     pub(crate) fn cell(&self, at: usize) -> Result<&Arc<BatchCell>> {
-        let slot = self.guarded.as_deref().and_then(|guarded| guarded.slots.open.get(at));
+        let slot = self.guarded.as_deref().and_then(|guarded| guarded.slots.places.slots.get(at));
         slot.and_then(|slot| slot.open.as_ref().map(|open| &open.cell).or(slot.sealed.as_ref()))
             .ok_or(Error::Closed("writer"))
     }
@@ -354,12 +334,54 @@ impl<F: Format> Run<'_, F> {
     pub(crate) fn seal_all(&mut self) {
         if let Some(guarded) = self.guarded.as_deref_mut() {
             let slots = &mut guarded.slots;
-            (0..slots.open.len()).for_each(|at| self.lane.seal_at(slots, at));
+            (0..slots.places.slots.len()).for_each(|at| self.lane.seal_at(slots, at));
         }
     }
 }
 
 impl<F: Format> Batches<'_, F> {
+    /// The route to the partition with this name, and its number of buckets.
+    #[inline]
+    pub(crate) fn route(&mut self, name: &str) -> Result<(usize, i32)> {
+        match self.slots.places.route(name) {
+            Some(found) => Ok(found),
+            None => self.new_route(name),
+        }
+    }
+
+    #[cold]
+    fn new_route(&mut self, name: &str) -> Result<(usize, i32)> {
+        let Self { lane, slots } = self;
+        let ask = |core: &mut Core, now| core.client.writer_partition(lane.id, name, now);
+        let (key, buckets) = lane
+            .shared
+            .with_later(&mut slots.wake, ask)
+            .map_err(|error| lane.shared.explain(error))?;
+        slots.places.add_route(name, key, buckets);
+        slots.places.route(name).ok_or(Error::Closed("writer"))
+    }
+
+    /// Puts a row into a partition's batch. `bucket` chooses the bucket from so many; None: any.
+    #[inline]
+    pub(crate) fn push_to_partition(
+        &mut self,
+        name: &str,
+        bucket: impl Fn(i32) -> Option<i32>,
+        hint: usize,
+        mut granted: Option<WaiterId>,
+        mut push: impl FnMut(&mut F::Builder) -> std::result::Result<Push, RowError>,
+    ) -> Result<Pushed> {
+        loop {
+            let (route, buckets) = self.route(name)?;
+            let target = Target::Partition { route, bucket: bucket(buckets) };
+            match self.push(target, hint, granted.take(), &mut push)? {
+                // Its number of buckets is known now.
+                Pushed::Rebucketed => {}
+                pushed => return Ok(pushed),
+            }
+        }
+    }
+
     /// Puts a row into the open batch of its bucket, opening and sealing batches as needed.
     ///
     /// `push` is called again for the next batch when it answers [`Push::Full`]. `granted` is a
@@ -390,16 +412,22 @@ impl<F: Format> Batches<'_, F> {
         mut push: impl FnMut(&mut F::Builder) -> std::result::Result<Push, RowError>,
     ) -> Result<Pushed> {
         let Self { lane, slots } = self;
-        let mut at = slots.place(target, granted.is_some());
-        if slots.open[at].open.as_ref().is_some_and(|open| open.cell.is_done()) {
+        let mut at = slots.places.place(target, granted.is_some());
+        if slots.places.slots[at].open.as_ref().is_some_and(|open| open.cell.is_done()) {
             // It ended while it was open (close, table gone): this row is none of it.
             lane.seal_at(slots, at);
         }
         loop {
-            let Some(open) = &mut slots.open[at].open else {
+            let Some(open) = &mut slots.places.slots[at].open else {
                 match lane.open(slots, at, hint, granted.take())? {
-                    None => continue,
-                    Some(waiter) => return Ok(Pushed::Wait(waiter)),
+                    Opened::Open => continue,
+                    Opened::Wait(waiter) => return Ok(Pushed::Wait(waiter)),
+                    Opened::Rebucketed(buckets) => {
+                        if let Home::Partition(_, route) = slots.places.slots[at].home {
+                            slots.places.rebucket(route, buckets);
+                        }
+                        return Ok(Pushed::Rebucketed);
+                    }
                 }
             };
             match push(&mut open.builder) {
@@ -413,7 +441,7 @@ impl<F: Format> Batches<'_, F> {
                 }
                 Ok(Push::Full) => {
                     lane.seal_at(slots, at);
-                    at = slots.place(target, false);
+                    at = slots.places.place(target, false);
                 }
                 Err(error) => {
                     if F::rows(&open.builder) == 0 {
@@ -427,103 +455,67 @@ impl<F: Format> Batches<'_, F> {
     }
 }
 
-impl<F: Format> Slots<F> {
-    #[cold]
-    fn find(&mut self, bucket: BucketKey) -> usize {
-        // Buckets of an unpartitioned table stand at their own number: those below make room first.
-        if bucket.partition.is_none() {
-            for number in self.open.len()..=bucket.bucket as usize {
-                let bucket = BucketKey { bucket: number as i32, ..bucket };
-                self.open.push(Slot { bucket, open: None, sealed: None });
-            }
-        }
-        if let Some(at) = self.open.iter().position(|slot| slot.bucket == bucket) {
-            return at;
-        }
-        self.open.push(Slot { bucket, open: None, sealed: None });
-        self.open.len() - 1
-    }
-
-    /// The place of the batch for a row.
-    #[inline]
-    fn place(&mut self, target: Target, granted: bool) -> usize {
-        match target {
-            Target::Bucket(bucket) => {
-                let guess = bucket.bucket as usize;
-                match self.open.get(guess) {
-                    Some(slot) if slot.bucket == bucket => guess,
-                    _ => self.find(bucket),
-                }
-            }
-            Target::Any { buckets, first } => {
-                match self.open.get(self.sticky) {
-                    Some(slot) if slot.open.is_some() => {}
-                    // A grant was asked for the bucket whose turn it is.
-                    Some(_) if granted => {}
-                    _ => self.turn(buckets.unsigned_abs() as usize, first),
-                }
-                self.sticky
-            }
-        }
-    }
-
-    /// Makes the next bucket the sticky one.
-    #[cold]
-    fn turn(&mut self, buckets: usize, first: BucketKey) {
-        let next = self.sticky.wrapping_add(1) % buckets.max(1);
-        self.sticky = self.find(BucketKey { bucket: next as i32, ..first });
-    }
-}
-
 impl<F: Format> Lane<F> {
-    /// Opens a batch; Some(waiter) if there is no memory for it.
+    /// Opens a batch, or stands in line for its memory.
     fn open(
         &self,
         slots: &mut Slots<F>,
         at: usize,
         hint: usize,
         granted: Option<WaiterId>,
-    ) -> Result<Option<WaiterId>> {
+    ) -> Result<Opened> {
         let builder = match slots.spare.take() {
             Some(builder) => builder,
             None => self.format.builder()?,
         };
-        let bucket = slots.open[at].bucket;
+        let home = slots.places.slots[at].home;
         let reserve = match granted {
             Some(waiter) => Reserve::Granted(waiter),
             None => self.wish(hint),
         };
         let handed_in = slots.handed_in;
         let opened = self.shared.with_later(&mut slots.wake, |core, now| {
-            let open = core.client.open_batch(self.id, bucket, reserve, now)?;
+            let open = match home {
+                Home::Bucket(bucket) => {
+                    core.client.open_batch(self.id, bucket, reserve, now).map(OpenIn::Open)
+                }
+                Home::Partition(place, _) => {
+                    core.client.open_partition_batch(self.id, place, reserve, now)
+                }
+            }?;
             match open {
-                Open::Granted { batch: id, reserved } => {
+                OpenIn::Open(Open::Granted { batch: id, reserved }) => {
                     let cell = Arc::new(self.new_cell(handed_in));
                     core.watch_batch(id, Arc::clone(&cell));
                     let body = core.client.take_body();
-                    Ok(Ok((id, reserved, cell, body)))
+                    Ok((Opened::Open, Some((id, reserved, cell, body))))
                 }
-                Open::Wait(waiter) => {
+                OpenIn::Open(Open::Wait(waiter)) => {
                     core.watch_memory(waiter);
-                    Ok(Err(waiter))
+                    Ok((Opened::Wait(waiter), None))
+                }
+                OpenIn::Buckets(buckets) => {
+                    // The grant, if there was one, was given back.
+                    Ok((Opened::Rebucketed(buckets), None))
                 }
             }
         });
         match opened {
-            Ok(Ok((id, reserved, cell, body))) => {
+            Ok((done, Some((id, reserved, cell, body)))) => {
                 if let Some(body) = body {
                     slots.bodies.give(body);
                 }
-                slots.open[at].open =
+                slots.by_batch.insert(id, at);
+                slots.places.slots[at].open =
                     Some(OpenBatch { id, cell, reserved: reserved as usize, builder });
-                Ok(None)
+                Ok(done)
             }
-            Ok(Err(waiter)) => {
+            Ok((done, None)) => {
                 // Memory is short: what is kept for the next batch is not part of the budget, and
                 // many lanes that wait would keep a lot of it.
                 drop(builder);
                 slots.bodies.clear();
-                Ok(Some(waiter))
+                Ok(done)
             }
             Err(error) => {
                 slots.spare = Some(builder);

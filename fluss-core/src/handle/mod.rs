@@ -8,7 +8,7 @@
 //! |---|---|
 //! | [`shared`] | the client behind its lock, and who waits for what |
 //! | [`driver`] | the loop between sockets and client that all adapters share |
-//! | [`lane`] | a writer handle's open batches |
+//! | [`lane`], [`slots`] | a writer handle's open batches, and which of them a row goes to |
 //! | [`append`], [`upsert`] | the writers |
 //! | [`scan`], [`scan_builder`] | the log scanner |
 //! | [`offsets`] | where logs begin and end |
@@ -39,12 +39,15 @@ mod nonsense_tests;
 mod offsets;
 #[cfg(test)]
 mod outcome_tests;
+#[cfg(test)]
+mod partition_tests;
 mod pending;
 mod scan;
 mod scan_builder;
 mod servers;
 mod shared;
 mod signal;
+mod slots;
 mod table;
 #[cfg(test)]
 mod testkit;

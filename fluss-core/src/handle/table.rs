@@ -11,16 +11,6 @@ pub(crate) use crate::table_info::TableInfo;
 
 /// What handles want to know beyond what is public.
 impl TableInfo {
-    /// Whether rows of this table can be written so far.
-    pub(crate) fn check_writable(&self) -> Result<()> {
-        if self.descriptor.partition_key.is_empty() {
-            return Ok(());
-        }
-        let text =
-            format!("{} is partitioned; this client cannot write such tables yet", self.path);
-        Err(Error::misuse(text))
-    }
-
     /// The schema id as batches carry it.
     pub(crate) fn wire_schema_id(&self) -> Result<i16> {
         i16::try_from(self.schema_id).map_err(|_| {
@@ -29,10 +19,6 @@ impl TableInfo {
                 self.path, self.schema_id
             ))
         })
-    }
-
-    pub(crate) fn buckets(&self) -> i32 {
-        self.descriptor.bucket_count.and_then(|n| i32::try_from(n).ok()).unwrap_or(1).max(1)
     }
 
     /// The names of the partition columns, in the order of the partition key.

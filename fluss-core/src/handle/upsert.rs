@@ -5,13 +5,15 @@ use std::sync::Arc;
 use fluss_proto::record::SealedBatch;
 
 use super::hand_in::{HandIn, HandInAll};
-use super::lane::{Format, Op, Pushed, Run, Target};
+use super::lane::{Format, Op, Pushed, Run};
+use super::slots::Target;
 use super::table::{Table, TableInfo};
 use super::ticket::Ticket;
 use super::writer::{WriterCore, writer_settings};
 use crate::batch::{KvBatchBuilder, KvBatchOptions, KvFormat, KvRowEncoder, KvScratch};
 use crate::config::WriterConfig;
 use crate::error::{Error, Result};
+use crate::row::partition::PartitionNamer;
 use crate::row::{Row, hash};
 use crate::writer::{WaiterId, WriterKind};
 
@@ -45,7 +47,6 @@ impl UpsertBuilder {
     /// [`Error::Config`] for settings against the rules, [`Error::Closed`] after a close.
     pub fn build(self) -> Result<UpsertWriter> {
         let info = Arc::clone(self.table.shared_info());
-        info.check_writable()?;
         let targets = match &self.columns {
             None => None,
             Some(names) => {
@@ -67,7 +68,38 @@ pub struct RowFormat {
     info: Arc<TableInfo>,
     options: KvBatchOptions,
     encoder: KvRowEncoder,
+    partitions: Option<Namers>,
     buckets: u32,
+}
+
+/// What names the partitions of rows, in partitioned tables.
+#[derive(Debug)]
+struct Namers {
+    of_row: PartitionNamer,
+    /// From the values of the primary key alone.
+    of_key: PartitionNamer,
+}
+
+impl Namers {
+    fn new(info: &TableInfo, targets: Option<&[usize]>) -> Result<Option<Self>> {
+        let (schema, key) = (info.schema(), &info.descriptor.partition_key);
+        if key.is_empty() {
+            return Ok(None);
+        }
+        let of_row = match targets {
+            None => PartitionNamer::new(schema, key)?,
+            Some(targets) => PartitionNamer::for_values(schema, key, targets)?,
+        };
+        let of_key = PartitionNamer::for_values(schema, key, schema.primary_key())?;
+        Ok(Some(Self { of_row: of_row.for_new(), of_key }))
+    }
+}
+
+/// Buffers for a row's encoding and the name of its partition.
+#[derive(Debug, Default)]
+pub struct RowScratch {
+    kv: KvScratch,
+    partition: String,
 }
 
 impl RowFormat {
@@ -86,8 +118,9 @@ impl RowFormat {
             max_bytes: config.batch_bytes.min(max_row_bytes),
             max_row_bytes: max_row_bytes.min(1 << 30),
         };
+        let partitions = Namers::new(&info, targets)?;
         let buckets = info.buckets().unsigned_abs();
-        Ok(Self { info, options, encoder, buckets })
+        Ok(Self { info, options, encoder, partitions, buckets })
     }
 }
 
@@ -118,7 +151,7 @@ pub(crate) fn kv_encoder(info: &TableInfo, targets: Option<&[usize]>) -> Result<
 
 impl Format for RowFormat {
     type Builder = KvBatchBuilder;
-    type Scratch = KvScratch;
+    type Scratch = RowScratch;
 
     fn builder(&self) -> Result<Self::Builder> {
         Ok(KvBatchBuilder::new(self.options, Vec::new())?)
@@ -147,20 +180,29 @@ impl Format for RowFormat {
         row: &R,
         granted: Option<WaiterId>,
     ) -> Result<Pushed> {
-        let (scratch, mut batches) = run.parts()?;
+        let (RowScratch { kv, partition }, mut batches) = run.parts()?;
         match op {
-            Op::Append | Op::Upsert => self.encoder.encode(row, scratch)?,
-            Op::Delete => self.encoder.encode_delete(row, scratch)?,
+            Op::Append | Op::Upsert => self.encoder.encode(row, kv)?,
+            Op::Delete => self.encoder.encode_delete(row, kv)?,
         }
-        let bucket = hash::bucket_of(scratch.bucket_key(), self.buckets).unwrap_or(0) as i32;
-        let target = Target::Bucket(self.info.bucket(bucket));
-        let hint = scratch.key().len() + scratch.row().len();
+        let hint = kv.key().len() + kv.row().len();
         // Before it asks for memory, of which there can never be enough for it.
-        self.options.check(scratch.key(), scratch.row())?;
-        batches.push(target, hint, granted, |batch| match op {
-            Op::Append | Op::Upsert => batch.try_push_upsert(scratch.key(), scratch.row()),
-            Op::Delete => batch.try_push_delete(scratch.key()),
-        })
+        self.options.check(kv.key(), kv.row())?;
+        let push = |batch: &mut KvBatchBuilder| match op {
+            Op::Append | Op::Upsert => batch.try_push_upsert(kv.key(), kv.row()),
+            Op::Delete => batch.try_push_delete(kv.key()),
+        };
+        let bucket = |buckets: u32| hash::bucket_of(kv.bucket_key(), buckets).unwrap_or(0) as i32;
+        let Some(namers) = &self.partitions else {
+            let target = Target::Bucket(self.info.bucket(bucket(self.buckets)));
+            return batches.push(target, hint, granted, push);
+        };
+        match op {
+            Op::Append | Op::Upsert => namers.of_row.name(row, partition)?,
+            Op::Delete => namers.of_key.name(row, partition)?,
+        }
+        let bucket = |buckets: i32| Some(bucket(buckets.unsigned_abs()));
+        batches.push_to_partition(partition, bucket, hint, granted, push)
     }
 }
 

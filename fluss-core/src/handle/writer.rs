@@ -53,6 +53,13 @@ macro_rules! writer_settings {
                 self
             }
 
+            /// Whether a row for a partition that does not exist creates it. Default true; without
+            /// it such rows are not written, code 36.
+            pub fn dynamic_partition_creation(mut self, on: bool) -> Self {
+                self.config.dynamic_partition_creation = on;
+                self
+            }
+
             /// All settings at once; the methods above change single ones.
             pub fn config(mut self, config: WriterConfig) -> Self {
                 self.config = config;
@@ -91,6 +98,9 @@ impl<F: Format> WriterCore<F> {
         let max_bytes = config.batch_bytes;
         let opened = shared.with(|core, now| {
             let key = core.client.open_writer(path, kind, config, now)?;
+            if !table.info().descriptor.partition_key.is_empty() {
+                core.client.watch_partitions(key, table.info(), now);
+            }
             Ok::<_, Error>((key, core.client.open_lane(key)?))
         });
         let (key, lane) = opened.map_err(|error| shared.explain(error))?;
@@ -137,6 +147,7 @@ impl<F: Format> WriterCore<F> {
         match self.format.put(&mut run, op, row, granted)? {
             Pushed::In(at, index) => Ok(Ok(Ticket::new(Arc::clone(run.cell(at)?), index))),
             Pushed::Wait(waiter) => Ok(Err(waiter)),
+            Pushed::Rebucketed => Err(Error::Closed("writer")),
         }
     }
 

@@ -48,6 +48,8 @@ pub struct PartitionNamer {
     parts: Box<[(usize, usize)]>,
     arity: usize,
     ascending: bool,
+    /// Whether the partitions may have to be created.
+    create: bool,
 }
 
 impl PartitionNamer {
@@ -89,7 +91,14 @@ impl PartitionNamer {
         }
         let ascending = parts.is_sorted_by(|a, b| a.0 < b.0);
         let parts = parts.into_boxed_slice();
-        Ok(Self { schema: schema.clone(), parts, arity: given.len(), ascending })
+        let (schema, arity) = (schema.clone(), given.len());
+        Ok(Self { schema, parts, arity, ascending, create: false })
+    }
+
+    /// Refuses values that a partition can have, but not a new one: those that begin with `__`.
+    #[must_use]
+    pub fn for_new(self) -> Self {
+        Self { create: true, ..self }
     }
 
     /// Writes the partition's name, the values joined by `$`, into `out` in place of its content.
@@ -111,7 +120,8 @@ impl PartitionNamer {
         parts: &[(usize, usize)],
         out: &mut String,
     ) -> Result<(), RowError> {
-        let mut picker = Picker { schema: &self.schema, parts, out, position: 0 };
+        let Self { schema, create, .. } = self;
+        let mut picker = Picker { schema, create: *create, parts, out, position: 0 };
         row.write(&mut picker)?;
         if picker.position == self.arity {
             Ok(())
@@ -123,6 +133,7 @@ impl PartitionNamer {
 
 struct Picker<'a> {
     schema: &'a Schema,
+    create: bool,
     parts: &'a [(usize, usize)],
     out: &'a mut String,
     position: usize,
@@ -139,9 +150,12 @@ impl RowSink for Picker<'_> {
                 self.out.push('$');
             }
             let column = &self.schema.columns()[column];
-            push_value(datum, &column.data_type, self.out).map_err(|reason| {
-                RowError::value(&column.name, datum, &column.data_type, reason)
-            })?;
+            let start = self.out.len();
+            push_value(datum, &column.data_type, self.out)
+                .and_then(|()| check_value(&self.out[start..], self.create))
+                .map_err(|reason| {
+                    RowError::value(&column.name, datum, &column.data_type, reason)
+                })?;
             self.parts = rest;
         }
         self.position += 1;
@@ -164,6 +178,24 @@ pub fn check_value(value: &str, create: bool) -> Result<(), &'static str> {
     Ok(())
 }
 
+/// Whether two texts in names stand for the same value: for numbers with a fraction, different
+/// versions of Java write different digits.
+pub(crate) fn same_value(data_type: &DataType, a: &str, b: &str) -> bool {
+    let number = |text: &str| text.replace('_', ".");
+    a == b
+        || match data_type.kind {
+            TypeKind::Float => {
+                let bits = |text| number(text).parse::<f32>().ok().map(f32::to_bits);
+                bits(a).is_some_and(|bits_of_a| bits(b) == Some(bits_of_a))
+            }
+            TypeKind::Double => {
+                let bits = |text| number(text).parse::<f64>().ok().map(f64::to_bits);
+                bits(a).is_some_and(|bits_of_a| bits(b) == Some(bits_of_a))
+            }
+            _ => false,
+        }
+}
+
 /// Appends one value as it stands in a partition's name.
 fn push_value(
     datum: Datum<'_>,
@@ -171,7 +203,6 @@ fn push_value(
     out: &mut String,
 ) -> Result<(), &'static str> {
     use TypeKind as K;
-    let start = out.len();
     // Writing to a String cannot fail.
     match (&data_type.kind, datum) {
         (_, Datum::Null) => return Err(NULL),
@@ -209,19 +240,17 @@ fn push_value(
             push_clock(i64::from(millis), out);
             let _ = write!(out, "_{:03}", millis % 1000);
         }
-        (K::Float, Datum::Float32(value)) => {
-            push_float(f64::from(value), &value, &format!("{value:e}"), out);
-        }
-        (K::Double, Datum::Float64(value)) => push_float(value, &value, &format!("{value:e}"), out),
+        (K::Float, Datum::Float32(value)) => push_float(f64::from(value), &value, out),
+        (K::Double, Datum::Float64(value)) => push_float(value, &value, out),
         (K::Double, Datum::Float32(value)) => {
             let value = f64::from(value);
-            push_float(value, &value, &format!("{value:e}"), out);
+            push_float(value, &value, out);
         }
         (K::Timestamp(_), Datum::Timestamp(value))
         | (K::TimestampLtz(_), Datum::TimestampLtz(value)) => push_timestamp(value, out)?,
         _ => return Err(WRONG_TYPE),
     }
-    check_value(&out[start..], false)
+    Ok(())
 }
 
 /// `HH-mm-ss`
@@ -242,46 +271,82 @@ fn push_timestamp(value: Timestamp, out: &mut String) -> Result<(), &'static str
     let _ = write!(out, "{year:04}-{month:02}-{day:02}-");
     let millis = value.millis.rem_euclid(DAY_MILLIS);
     push_clock(millis, out);
-    let fraction = format!("{:03}{:06}", millis % 1000, value.nanos);
-    out.push('_');
-    out.push_str(fraction.trim_end_matches('0'));
+    let _ = write!(out, "_{:03}{:06}", millis % 1000, value.nanos);
+    out.truncate(out.trim_end_matches('0').len());
     Ok(())
+}
+
+/// A number's text, which is always short, without an allocation.
+#[derive(Default)]
+struct Digits {
+    bytes: [u8; 32],
+    len: usize,
+}
+
+impl Digits {
+    fn of(text: std::fmt::Arguments<'_>) -> Self {
+        let mut digits = Self::default();
+        // The longest has 24 characters.
+        let _ = digits.write_fmt(text);
+        digits
+    }
+
+    fn text(&self) -> &str {
+        std::str::from_utf8(&self.bytes[..self.len]).unwrap_or_default()
+    }
+}
+
+impl std::fmt::Write for Digits {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        let end = self.len + text.len();
+        let place = self.bytes.get_mut(self.len..end).ok_or(std::fmt::Error)?;
+        place.copy_from_slice(text.as_bytes());
+        self.len = end;
+        Ok(())
+    }
 }
 
 /// A number as Java's `toString` writes it, with `_` for the point: the shortest digits that read
 /// back the same but two at least, and an exponent outside 0.001 to 10,000,000.
-fn push_float(value: f64, digits: &impl std::fmt::LowerExp, shortest: &str, out: &mut String) {
+fn push_float(value: f64, digits: &impl std::fmt::LowerExp, out: &mut String) {
     if value.is_nan() {
         return out.push_str("NaN");
     }
     if value.is_infinite() {
         return out.push_str(if value > 0.0 { "Inf" } else { "-Inf" });
     }
+    let shortest = Digits::of(format_args!("{digits:e}"));
     // With one digit Java takes the nearest number of two, which matters for the smallest ones.
-    let text = if shortest.contains('.') { shortest.to_owned() } else { format!("{digits:.1e}") };
-    let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    let text = if shortest.text().contains('.') {
+        shortest
+    } else {
+        Digits::of(format_args!("{digits:.1e}"))
+    };
+    let (mantissa, exponent) = text.text().split_once('e').unwrap_or((text.text(), "0"));
     let (sign, mantissa) = match mantissa.strip_prefix('-') {
         Some(rest) => ("-", rest),
         None => ("", mantissa),
     };
     out.push_str(sign);
     let exponent: i32 = exponent.parse().unwrap_or(0);
+    let (first, rest) = mantissa.split_once('.').unwrap_or((mantissa, "0"));
     if value != 0.0 && !(-3..7).contains(&exponent) {
-        let _ = write!(out, "{}E{exponent}", mantissa.replace('.', "_"));
+        let _ = write!(out, "{first}_{rest}E{exponent}");
         return;
     }
-    let digits = mantissa.replace('.', "");
-    let digits = digits.trim_end_matches('0');
+    let rest = rest.trim_end_matches('0');
     // The number of digits before the point; in -2 to 7 here.
     let whole = exponent + 1;
     if whole <= 0 {
-        let zeros = "0".repeat(whole.unsigned_abs() as usize);
-        let _ = write!(out, "0_{zeros}{digits}");
+        let first = first.trim_end_matches('0');
+        let zeros = whole.unsigned_abs() as usize;
+        let _ = write!(out, "0_{:0<zeros$}{first}{rest}", "");
         return;
     }
-    let padded = format!("{digits:0<width$}", width = whole as usize);
-    let (before, after) = padded.split_at(whole as usize);
-    let _ = write!(out, "{before}_{}", if after.is_empty() { "0" } else { after });
+    let before = whole as usize - 1;
+    let (shown, after) = rest.split_at(before.min(rest.len()));
+    let after = if after.is_empty() { "0" } else { after };
+    let _ = write!(out, "{first}{shown:0<before$}_{after}");
 }
 
 #[cfg(test)]
@@ -292,7 +357,7 @@ mod tests {
     fn name(data_type: &str, datum: Datum<'_>) -> String {
         let data_type: DataType = data_type.parse().expect("a type");
         let mut out = String::new();
-        match push_value(datum, &data_type, &mut out) {
+        match push_value(datum, &data_type, &mut out).and_then(|()| check_value(&out, false)) {
             Ok(()) => out,
             Err(reason) => format!("refused: {reason}"),
         }

@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use fluss_proto::record::SealedBatch;
 
 use super::memory::{Memory, WaiterId};
-use crate::ids::{BatchId, BucketKey, LaneId, WriterKey};
+use crate::ids::{BatchId, BucketKey, LaneId, PartitionId, PartitionKey, WriterKey};
 use crate::time::{Duration, Instant};
 
 /// What [`Client::open_batch`](crate::Client::open_batch) answers.
@@ -46,7 +46,10 @@ pub enum Reserve {
 pub(crate) struct Batch {
     pub(crate) writer: WriterKey,
     pub(crate) lane: LaneId,
+    /// Where it goes; without the partition while it waits for its id.
     pub(crate) bucket: BucketKey,
+    /// The partition whose id it waits for.
+    pub(crate) waits: Option<Waits>,
     /// Bytes of the budget it holds.
     reserved: u64,
     /// When it was opened.
@@ -135,6 +138,7 @@ impl Accumulator {
             writer: at.writer,
             lane: at.lane,
             bucket: at.bucket,
+            waits: at.waits,
             reserved,
             opened: now,
             linger_at: now + times.linger,
@@ -167,8 +171,16 @@ impl Accumulator {
         granted
     }
 
+    /// The partition of a batch that waited for it has an id. None for a batch that does not wait.
+    pub(crate) fn bind(&mut self, id: BatchId, to: PartitionId, bucket: i32) -> Option<&Batch> {
+        let batch = self.batches.get_mut(&id)?;
+        batch.waits.take()?;
+        batch.bucket = BucketKey { partition: Some(to), bucket, ..batch.bucket };
+        Some(batch)
+    }
+
     /// Takes the sealed bytes of a batch; None if the batch is gone (expired, closed).
-    pub(crate) fn seal(&mut self, id: BatchId, sealed: SealedBatch) -> Option<BucketKey> {
+    pub(crate) fn seal(&mut self, id: BatchId, sealed: SealedBatch) -> Option<&Batch> {
         let batch = self.batches.get_mut(&id)?;
         self.linger.remove(&(batch.linger_at, id));
         let real = sealed.size() as u64;
@@ -176,7 +188,7 @@ impl Accumulator {
         self.sealed_bytes += real;
         batch.reserved = real;
         batch.sealed = Some(sealed);
-        Some(batch.bucket)
+        Some(batch)
     }
 
     /// Ends a batch, whatever its state, and releases its memory; None if it ended before.
@@ -254,6 +266,17 @@ pub(crate) struct Place {
     pub(crate) writer: WriterKey,
     pub(crate) lane: LaneId,
     pub(crate) bucket: BucketKey,
+    pub(crate) waits: Option<Waits>,
+}
+
+/// What a batch waits for whose partition has no id yet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Waits {
+    pub(crate) partition: PartitionKey,
+    /// The number of buckets its own was chosen from.
+    pub(crate) of: i32,
+    /// Whether its rows belong into that bucket and no other.
+    pub(crate) keyed: bool,
 }
 
 /// The waits of a batch, from its writer's settings.
@@ -273,7 +296,7 @@ mod tests {
 
     fn place(lane: u64) -> Place {
         let bucket = BucketKey { table: TableId(1), partition: None, bucket: 0 };
-        Place { writer: WriterKey(0), lane: LaneId(lane), bucket }
+        Place { writer: WriterKey(0), lane: LaneId(lane), bucket, waits: None }
     }
 
     fn sealed(bytes: usize) -> SealedBatch {

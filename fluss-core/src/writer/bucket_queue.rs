@@ -58,6 +58,10 @@ impl BucketQueue {
         self.entries.remove(at).map(|e| e.batch)
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = BatchId> + '_ {
         self.entries.iter().map(|e| e.batch)
     }

@@ -4,6 +4,8 @@
 //! |---|---|
 //! | [`memory`] | who may open or grow a batch now, who waits |
 //! | [`accumulator`] | when a batch must be sealed, when it has waited too long |
+//! | [`partitions`] | which partitions exist, which must be created, under which ids |
+//! | [`waiting`] | the batches whose partition has no id yet |
 //! | [`bucket_queue`] | the order of a bucket's batches that were never sent |
 //! | [`idempotence`] | what may be sent under which stamp, and what an answer proves |
 //! | [`sender`] | which buckets go into the next request to a server |
@@ -20,33 +22,34 @@ pub(crate) mod idempotence;
 pub(crate) mod inside;
 mod memory;
 mod news;
+mod partitions;
 mod requests;
 pub(crate) mod retry;
 mod sender;
 mod turns;
+mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use fluss_proto::ApiKey;
 use fluss_proto::record::SealedBatch;
-use prost::Message;
 
 pub use accumulator::{Open, Reserve};
 pub use memory::WaiterId;
+pub use waiting::{OpenIn, PartitionPlace};
 
 use accumulator::{Accumulator, Place, Times};
 use idempotence::outcome::{self, Outcome};
 use idempotence::{IdempotenceConfig, IdempotenceManager, Want};
+use partitions::Partitions;
 use sender::Sender;
 
 use crate::config::WriterConfig;
-use crate::connection::request::{Outgoing, Owner, RequestError};
+use crate::connection::request::RequestError;
 use crate::cx::Cx;
 use crate::error::{Attempt, Error, Result, WriteError};
-use crate::ids::{
-    BatchId, BucketKey, CommandId, ConnId, LaneId, ServerId, TablePath, WriterId, WriterKey,
-};
+use crate::ids::{BatchId, BucketKey, CommandId, ConnId, LaneId, ServerId, TablePath, WriterKey};
 use crate::metrics::Latency;
 use crate::output::{BatchOutcome, Counters, Event, TimerReason, Written};
 use crate::time::{Duration, Instant};
@@ -94,6 +97,7 @@ struct Writer {
 #[derive(Debug)]
 pub(crate) struct Writers {
     accumulator: Accumulator,
+    partitions: Partitions,
     writers: BTreeMap<WriterKey, Writer>,
     lanes: BTreeMap<LaneId, WriterKey>,
     /// Writers to look at in the next update: the work of a step must not grow with the writers
@@ -142,12 +146,17 @@ pub(crate) enum Wish {
     CloseConnection(ConnId, &'static str),
     /// A writer id is needed.
     WriterId(WriterKey),
+    /// The id of this partition is needed.
+    Partition(TablePath, Arc<str>),
+    /// Is the table still the same?
+    Table(TablePath),
 }
 
 impl Writers {
     pub(crate) fn new(memory_limit: u64) -> Self {
         Self {
             accumulator: Accumulator::new(memory_limit),
+            partitions: Partitions::default(),
             writers: BTreeMap::new(),
             lanes: BTreeMap::new(),
             changed: BTreeSet::new(),
@@ -238,6 +247,7 @@ impl Writers {
             .get(&key)
             .is_some_and(|w| w.lanes.is_empty() && w.unfinished.is_empty() && w.flushes.is_empty());
         if done && let Some(writer) = self.writers.remove(&key) {
+            self.partitions.writer_gone(key);
             if let Some((at, reason)) = writer.timer {
                 self.timers.remove(&(at, reason, key));
             }
@@ -269,7 +279,7 @@ impl Writers {
         let writer = self.writers.get_mut(&key).ok_or(Error::Closed("writer"))?;
         let times =
             Times { linger: writer.config.linger, delivery: writer.config.delivery_timeout };
-        let place = Place { writer: key, lane, bucket };
+        let place = Place { writer: key, lane, bucket, waits: None };
         let open = self.accumulator.open(now, place, times, reserve);
         if let Open::Granted { batch, .. } = open {
             writer.sender.queue(bucket).open(batch, lane);
@@ -287,8 +297,12 @@ impl Writers {
     }
 
     pub(crate) fn submit_batch(&mut self, batch: BatchId, sealed: SealedBatch) {
-        let Some(bucket) = self.accumulator.seal(batch, sealed) else { return };
-        let Some(key) = self.accumulator.get(batch).map(|b| b.writer) else { return };
+        let Some(entry) = self.accumulator.seal(batch, sealed) else { return };
+        let (key, bucket) = (entry.writer, entry.bucket);
+        if entry.waits.is_some() {
+            // It gets its place in a queue when its partition has an id.
+            return;
+        }
         let Some(writer) = self.changing(key) else { return };
         writer.sender.queue(bucket).seal(batch);
         writer.sender.touch(bucket);
@@ -297,9 +311,12 @@ impl Writers {
     /// Gives an opened batch up: it was never filled, or its rows could not be encoded.
     pub(crate) fn abandon_batch(&mut self, batch: BatchId) {
         let Some(ended) = self.accumulator.finish(batch) else { return };
+        self.partitions.leave(batch, ended.waits);
         if let Some(writer) = self.changing(ended.writer) {
-            writer.sender.queue(ended.bucket).remove(batch);
-            writer.sender.touch(ended.bucket);
+            if ended.waits.is_none() {
+                writer.sender.queue(ended.bucket).remove(batch);
+                writer.sender.touch(ended.bucket);
+            }
             writer.unfinished.remove(&batch);
         }
         self.check_flushes(ended.writer);
@@ -376,41 +393,6 @@ impl Writers {
         self.settle(key);
     }
 
-    /// The answer to the request for a writer id.
-    pub(crate) fn handle_writer_id(
-        &mut self,
-        cx: &mut Cx<'_>,
-        key: WriterKey,
-        result: Result<Bytes, RequestError>,
-    ) {
-        let Some(writer) = self.changing(key) else { return };
-        let result =
-            result.and_then(|body| match fluss_proto::message::InitWriterResponse::decode(body) {
-                Ok(answer) => Ok(WriterId(answer.writer_id)),
-                Err(e) => Err(RequestError::Lost(Error::misuse(format!("INIT_WRITER: {e}")))),
-            });
-        writer.sender.manager.handle_writer_id(cx, result);
-        writer.sender.touch_waiting_for_id();
-        self.settle(key);
-    }
-
-    /// The request for a writer id.
-    pub(crate) fn init_writer_request(&self, cx: &Cx<'_>, key: WriterKey) -> Option<Outgoing> {
-        let path = &self.writers.get(&key)?.path;
-        let request = fluss_proto::message::InitWriterRequest {
-            table_path: vec![fluss_proto::message::PbTablePath {
-                database_name: path.database.to_string(),
-                table_name: path.table.to_string(),
-            }],
-        };
-        Some(Outgoing {
-            api: ApiKey::InitWriter,
-            body: request.encode_to_vec().into(),
-            owner: Owner::InitWriter(key),
-            deadline: cx.now + cx.config.request_deadline,
-        })
-    }
-
     pub(crate) fn handle_timeout(&mut self, cx: &mut Cx<'_>) {
         self.now = cx.now;
         self.accumulator.handle_timeout(cx.now);
@@ -427,6 +409,7 @@ impl Writers {
             }
             self.settle(key);
         }
+        self.partitions.handle_timeout(cx.now);
         while let Some(batch) = self.accumulator.poll_expired(cx.now) {
             self.expire(batch);
         }
@@ -437,6 +420,9 @@ impl Writers {
     fn expire(&mut self, batch: BatchId) {
         let Some(entry) = self.accumulator.get(batch) else { return };
         let (key, bucket) = (entry.writer, entry.bucket);
+        if let Some(waits) = entry.waits {
+            return self.expire_waiting(batch, key, waits);
+        }
         let Some(writer) = self.changing(key) else { return };
         if writer.sender.queue(bucket).remove(batch) {
             let after = writer.config.delivery_timeout;
@@ -468,6 +454,7 @@ impl Writers {
             self.settle(key);
             self.fail_queued(key, |_| true, error);
         }
+        self.fail_waiting(error);
         left
     }
 
@@ -536,6 +523,7 @@ impl Writers {
 
     fn finish(&mut self, batch: BatchId, outcome: BatchOutcome) {
         let Some(ended) = self.accumulator.finish(batch) else { return };
+        self.partitions.leave(batch, ended.waits);
         if let Some(sealed) = ended.sealed
             && self.bodies.len() < KEPT_BODIES
         {
@@ -571,6 +559,7 @@ impl Writers {
         let linger = self.accumulator.next_linger().map(|at| (at, TimerReason::Linger));
         let delivery = self.accumulator.next_deadline().map(|at| (at, TimerReason::Delivery));
         let writers = self.timers.first().map(|(at, reason, _)| (*at, *reason));
-        [linger, delivery, writers].into_iter().flatten().min()
+        let partitions = self.partitions.next_timer().map(|at| (at, TimerReason::Retry));
+        [linger, delivery, writers, partitions].into_iter().flatten().min()
     }
 }

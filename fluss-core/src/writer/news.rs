@@ -1,16 +1,23 @@
 //! What the rest of the client tells the writers: where leaders are, who is out of reach, what is
 //! gone.
 
+use bytes::Bytes;
+use fluss_proto::ApiKey;
+use fluss_proto::message::{InitWriterRequest, InitWriterResponse, PbTablePath};
+use prost::Message;
+
 use super::{Wish, Writers};
+use crate::connection::request::{Outgoing, Owner, RequestError};
 use crate::cx::Cx;
 use crate::error::{Error, WriteError};
-use crate::ids::{BucketKey, ServerId, WriterKey};
+use crate::ids::{BucketKey, ServerId, WriterId, WriterKey};
 use crate::metadata::Cluster;
 use crate::output::BatchOutcome;
 
 impl Writers {
     /// The picture of the cluster changed: leaders may be known, or may have moved.
     pub(crate) fn handle_metadata(&mut self, cx: &mut Cx<'_>, cluster: &Cluster) {
+        self.partitions.handle_metadata(cluster);
         let keys: Vec<WriterKey> = self.writers.keys().copied().collect();
         for key in keys {
             if let Some(writer) = self.changing(key) {
@@ -18,6 +25,40 @@ impl Writers {
             }
             self.settle(key);
         }
+    }
+
+    /// The answer to the request for a writer id.
+    pub(crate) fn handle_writer_id(
+        &mut self,
+        cx: &mut Cx<'_>,
+        key: WriterKey,
+        result: Result<Bytes, RequestError>,
+    ) {
+        let Some(writer) = self.changing(key) else { return };
+        let result = result.and_then(|body| match InitWriterResponse::decode(body) {
+            Ok(answer) => Ok(WriterId(answer.writer_id)),
+            Err(e) => Err(RequestError::Lost(Error::misuse(format!("INIT_WRITER: {e}")))),
+        });
+        writer.sender.manager.handle_writer_id(cx, result);
+        writer.sender.touch_waiting_for_id();
+        self.settle(key);
+    }
+
+    /// The request for a writer id.
+    pub(crate) fn init_writer_request(&self, cx: &Cx<'_>, key: WriterKey) -> Option<Outgoing> {
+        let path = &self.writers.get(&key)?.path;
+        let request = InitWriterRequest {
+            table_path: vec![PbTablePath {
+                database_name: path.database.to_string(),
+                table_name: path.table.to_string(),
+            }],
+        };
+        Some(Outgoing {
+            api: ApiKey::InitWriter,
+            body: request.encode_to_vec().into(),
+            owner: Owner::InitWriter(key),
+            deadline: cx.now + cx.config.request_deadline,
+        })
     }
 
     /// Why nothing can be sent; told with batches that were never sent.
@@ -51,6 +92,9 @@ impl Writers {
             }
             self.settle(key);
             self.fail_queued(key, &gone, error);
+            if let Some(writer) = self.writers.get_mut(&key) {
+                writer.sender.forget(&gone);
+            }
         }
     }
 

@@ -91,6 +91,13 @@ impl Sender {
         result
     }
 
+    /// Forgets buckets that exist no more and have nothing left to send.
+    pub(crate) fn forget(&mut self, gone: impl Fn(&BucketKey) -> bool) {
+        self.queues.retain(|bucket, queue| !gone(bucket) || !queue.is_empty());
+        let queues = &self.queues;
+        self.told.retain(|bucket, _| queues.contains_key(bucket) || !gone(bucket));
+    }
+
     /// Buckets this writer has written to.
     pub(crate) fn buckets(&self) -> impl Iterator<Item = BucketKey> + '_ {
         self.queues.keys().copied()

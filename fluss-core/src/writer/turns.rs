@@ -74,6 +74,7 @@ impl Writers {
         conn_of: impl Fn(ServerId) -> Option<ConnId>,
     ) {
         self.now = cx.now;
+        self.settle_partitions(cx, cluster);
         while let Some(key) = self.changed.pop_first() {
             let Some(writer) = self.writers.get_mut(&key) else { continue };
             let mut out = Wishes::default();

@@ -85,6 +85,9 @@ const SETTINGS: &[Setting] = &[
     set("client.writer.enable-idempotence", |d, v| {
         boolean(v).map(|on| d.settings.writer.idempotence = on)
     }),
+    set("client.writer.dynamic-create-partition.enabled", |d, v| {
+        boolean(v).map(|on| d.settings.writer.dynamic_partition_creation = on)
+    }),
     set("client.writer.max-inflight-requests-per-bucket", |d, v| {
         number(&mut d.settings.writer.max_in_flight, v)
     }),

@@ -10,7 +10,7 @@ use fluss_core::ids::BucketKey;
 use super::{Job, RowOf, Told, Waits, must};
 
 /// Reads a whole table; `each` gets bucket, offset, change and row.
-fn read(
+pub(super) fn read(
     table: &Table,
     waits: &impl Waits,
     mut each: impl FnMut(BucketKey, i64, ChangeType, RowOf),

@@ -7,6 +7,7 @@
 //! lies below the log end offset it was answered with.
 
 mod check;
+pub mod partitions;
 
 use std::fmt::Debug;
 use std::time::{Duration, Instant};
@@ -113,13 +114,15 @@ pub struct Times {
     pub lookup: Duration,
 }
 
-fn schema(primary_key: bool) -> Schema {
+fn schema(primary_key: &[&str]) -> Schema {
+    const INT: DataType = DataType::INT;
     let builder = Schema::builder()
         .column("id", DataType::BIGINT.not_null())
         .column("name", DataType::STRING)
-        .column("a", DataType::INT)
+        .column("a", if primary_key.contains(&"a") { INT.not_null() } else { INT })
         .column("b", DataType::DOUBLE);
-    let builder = if primary_key { builder.primary_key(["id"]) } else { builder };
+    let keyed = !primary_key.is_empty();
+    let builder = if keyed { builder.primary_key(primary_key.to_vec()) } else { builder };
     must("a valid schema", builder.build())
 }
 
@@ -179,7 +182,7 @@ fn make(
     path: &str,
     primary_key: bool,
 ) -> Table {
-    let mut description = TableDescriptor::new(schema(primary_key));
+    let mut description = TableDescriptor::new(schema(if primary_key { &["id"] } else { &[] }));
     description.bucket_count = Some(4);
     let made = losses.make(
         cluster,

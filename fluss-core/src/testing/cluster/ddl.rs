@@ -323,19 +323,22 @@ impl FakeCluster {
         request: &DropPartitionRequest,
     ) -> Answer<DropPartitionResponse> {
         let path = path_of(&request.table_path);
-        let table = self.catalog.tables.get_mut(&path).ok_or_else(|| no_table(&path))?;
+        let table = self.catalog.tables.get(&path).ok_or_else(|| no_table(&path))?;
         let name = partition_name(table, &request.partition_spec)?;
-        let Some(id) = table.partitions.remove(&name) else {
-            return if request.ignore_if_not_exists {
-                Ok(DropPartitionResponse {})
-            } else {
-                let message = format!("partition {name} of {path} does not exist");
-                Err(Failure::new(code::PARTITION_NOT_EXISTS, message))
-            };
-        };
+        if !self.remove_partition_at(&path, &name) && !request.ignore_if_not_exists {
+            let message = format!("partition {name} of {path} does not exist");
+            return Err(Failure::new(code::PARTITION_NOT_EXISTS, message));
+        }
+        Ok(DropPartitionResponse {})
+    }
+
+    /// Drops the partition with this name; false without one.
+    pub fn remove_partition_at(&mut self, path: &TablePath, name: &str) -> bool {
+        let table = self.catalog.tables.get_mut(path);
+        let Some(id) = table.and_then(|table| table.partitions.remove(name)) else { return false };
         self.catalog.buckets.retain(|key, _| key.partition != Some(PartitionId(id)));
         self.settle_writes();
-        Ok(DropPartitionResponse {})
+        true
     }
 }
 

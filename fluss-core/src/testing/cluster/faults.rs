@@ -152,6 +152,8 @@ pub enum On {
     Handshake,
     /// Everything else.
     Other,
+    /// Requests with this API key.
+    Api(i16),
     /// Every request.
     Any,
 }
@@ -170,7 +172,7 @@ impl On {
     }
 
     fn covers(self, api: i16) -> bool {
-        self == Self::Any || self == Self::of(api)
+        self == Self::Any || self == Self::Api(api) || self == Self::of(api)
     }
 }
 
