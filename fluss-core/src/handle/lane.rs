@@ -120,8 +120,8 @@ pub enum Pushed {
     In(usize, u32),
     /// Nowhere yet: there is no memory; the grant of this waiter must be awaited.
     Wait(WaiterId),
-    /// Nowhere yet: its partition has another number of buckets than was thought, and the lane knows
-    /// it now. Only seen where rows are routed.
+    /// Nowhere yet: its partition has another number of buckets than was thought, which the lane
+    /// knows now. Only seen where rows are routed.
     Rebucketed,
 }
 

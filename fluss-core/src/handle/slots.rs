@@ -1,8 +1,8 @@
 //! A lane's places: one for each bucket it has written to, and the way from a row to its place.
 //!
-//! In a table without partitions a bucket's place is its number. In one with partitions a name leads
-//! to a route, and the route to the places of the partition's buckets. Both are found without an
-//! allocation, and rows that follow each other into one partition without a search.
+//! In a table without partitions a bucket's place is its number. In one with partitions a name
+//! leads to a route, and the route to the places of the partition's buckets. Both are found without
+//! an allocation, and rows that follow each other into one partition without a search.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -7,27 +7,23 @@
 //! only a few at a time. A refusal ends the rows that waited for it; the next ones ask again after
 //! a pause that grows.
 
+mod calls;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use bytes::Bytes;
-use fluss_proto::message::{
-    CreatePartitionRequest, CreatePartitionResponse, ListPartitionInfosRequest,
-    ListPartitionInfosResponse, PbKeyValue, PbPartitionSpec, PbTablePath,
-};
-use fluss_proto::{ApiKey, ErrorCode};
-use prost::Message;
+use fluss_proto::ErrorCode;
+use fluss_proto::message::ListPartitionInfosResponse;
 
+use self::calls::{TableEntry, create_call, list_call, listed, same_name};
 use super::accumulator::Waits;
 use crate::backoff::{Backoff, BackoffConfig};
-use crate::command::{Call, Target};
+use crate::command::Call;
 use crate::cx::Cx;
 use crate::error::Error;
 use crate::ids::{BatchId, CommandId, PartitionId, PartitionKey, TableId, TablePath, WriterKey};
 use crate::metadata::Cluster;
 use crate::output::CommandAnswer;
-use crate::row::partition::same_value;
-use crate::row::{DataType, TypeKind};
 use crate::table_info::TableInfo;
 use crate::time::{Duration, Instant};
 
@@ -73,20 +69,6 @@ struct Entry {
     misses: u32,
     /// Why it is not known yet.
     trouble: Option<Error>,
-}
-
-#[derive(Debug)]
-struct TableEntry {
-    path: TablePath,
-    columns: Vec<(String, DataType)>,
-    /// The bucket count of partitions that do not say otherwise.
-    buckets: i32,
-    writers: usize,
-    /// Partitions to look for in its list.
-    wanted: BTreeSet<PartitionKey>,
-    listing: bool,
-    /// It was dropped.
-    gone: Option<Error>,
 }
 
 /// What a call is for.
@@ -145,19 +127,7 @@ impl Partitions {
         if self.writers.insert(writer, info.id).is_some() {
             return;
         }
-        let table = self.tables.entry(info.id).or_insert_with(|| {
-            let columns = info.schema().columns();
-            let key = info.descriptor.partition_key.iter().filter_map(|index| columns.get(*index));
-            TableEntry {
-                path: info.path.clone(),
-                columns: key.map(|c| (c.name.clone(), c.data_type.clone())).collect(),
-                buckets: info.buckets(),
-                writers: 0,
-                wanted: BTreeSet::new(),
-                listing: false,
-                gone: None,
-            }
-        });
+        let table = self.tables.entry(info.id).or_insert_with(|| TableEntry::new(info));
         table.writers += 1;
     }
 
@@ -341,7 +311,7 @@ impl Partitions {
                 continue;
             };
             table.listing = true;
-            let mut call = list_call(table, (wanted.len() == 1).then_some(first));
+            let mut call = list_call(table, (wanted.len() == 1).then_some(&*first.name));
             call.limit = cx.config.command_deadline;
             return Some((Purpose::List(id, wanted), call));
         }
@@ -355,7 +325,7 @@ impl Partitions {
             let Some(table) = self.tables.get(&entry.table) else { continue };
             entry.state = State::Creating;
             self.creating += 1;
-            let mut call = create_call(table, entry);
+            let mut call = create_call(table, &entry.name);
             call.limit = cx.config.command_deadline;
             return Some((Purpose::Create(key), call));
         }
@@ -620,82 +590,4 @@ impl Entry {
         }
         !self.waiting.is_empty()
     }
-}
-
-impl TableEntry {
-    /// Whether clients may write the same value differently.
-    fn has_floats(&self) -> bool {
-        let is_float = |t: &DataType| matches!(t.kind, TypeKind::Float | TypeKind::Double);
-        self.columns.iter().any(|(_, data_type)| is_float(data_type))
-    }
-
-    fn types(&self) -> Vec<DataType> {
-        self.columns.iter().map(|(_, data_type)| data_type.clone()).collect()
-    }
-
-    fn spec(&self, name: &str) -> PbPartitionSpec {
-        let pairs = self.columns.iter().zip(name.split('$'));
-        let pair = |((key, _), value): (&(String, DataType), &str)| PbKeyValue {
-            key: key.clone(),
-            value: value.to_owned(),
-        };
-        PbPartitionSpec { partition_key_values: pairs.map(pair).collect() }
-    }
-
-    /// The name that these values make; None if one is missing.
-    fn name_of(&self, spec: &PbPartitionSpec) -> Option<String> {
-        let value = |(column, _): &(String, DataType)| {
-            let mut pairs = spec.partition_key_values.iter();
-            pairs.find(|pair| pair.key == *column).map(|pair| pair.value.as_str())
-        };
-        let values: Option<Vec<&str>> = self.columns.iter().map(value).collect();
-        Some(values?.join("$"))
-    }
-
-    fn wire_path(&self) -> PbTablePath {
-        PbTablePath {
-            database_name: self.path.database.to_string(),
-            table_name: self.path.table.to_string(),
-        }
-    }
-}
-
-/// Whether two names have the same values.
-fn same_name(types: &[DataType], a: &str, b: &str) -> bool {
-    let mut pairs = types.iter().zip(a.split('$').zip(b.split('$')));
-    pairs.all(|(data_type, (a, b))| same_value(data_type, a, b))
-}
-
-/// Asks for the list of partitions: all of them, or those with the values of `only`.
-fn list_call(table: &TableEntry, only: Option<&Entry>) -> Call {
-    let only = only.filter(|_| !table.has_floats());
-    let request = ListPartitionInfosRequest {
-        table_path: table.wire_path(),
-        partial_partition_spec: only.map(|entry| table.spec(&entry.name)),
-        include_system_partitions: None,
-    };
-    let what = format!("LIST_PARTITION_INFOS {}", table.path);
-    let body: Bytes = request.encode_to_vec().into();
-    Call::new(ApiKey::ListPartitionInfos, body, Target::AnyServer, &what)
-        .answered_by::<ListPartitionInfosResponse>()
-}
-
-fn create_call(table: &TableEntry, entry: &Entry) -> Call {
-    let request = CreatePartitionRequest {
-        table_path: table.wire_path(),
-        partition_spec: table.spec(&entry.name),
-        // The field is misnamed: no error if the partition exists.
-        ignore_if_not_exists: true,
-    };
-    let what = format!("CREATE_PARTITION {} of {}", entry.name, table.path);
-    let body: Bytes = request.encode_to_vec().into();
-    Call::new(ApiKey::CreatePartition, body, Target::Coordinator, &what)
-        .answered_by::<CreatePartitionResponse>()
-}
-
-fn listed(answer: CommandAnswer) -> Result<ListPartitionInfosResponse, Error> {
-    let CommandAnswer::Body(body) = answer else {
-        return Err(Error::misuse("LIST_PARTITION_INFOS: an answer without a body"));
-    };
-    ListPartitionInfosResponse::decode(body).map_err(|e| Error::misuse(e.to_string()))
 }

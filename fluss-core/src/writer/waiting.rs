@@ -1,8 +1,8 @@
 //! Batches for partitions: opened at once, whether the partition exists or not, and put into their
 //! bucket's queue when it has an id.
 //!
-//! A batch that waits has its memory, its linger and its delivery deadline like any other. It stands
-//! in nobody's way but that of its own partition's later batches.
+//! A batch that waits has its memory, its linger and its delivery deadline like any other. It
+//! stands in nobody's way but that of its own partition's later batches.
 
 use super::accumulator::{Open, Place, Reserve, Times, Waits};
 use super::partitions::{Decision, Question};
