@@ -110,5 +110,7 @@ fn verify(table: &Table, fluss: &Fluss, waits: &impl Waits, keyed: bool, told: &
         assert!(ack.log_end_offset.is_none_or(|end| end > offset), "{row:?}: {ack:?}");
     }
     let buckets: std::collections::BTreeSet<BucketKey> = found.values().map(|f| f.0).collect();
-    assert_eq!(buckets.len() as i32, PARTITIONS * 2, "buckets of {path} with rows");
+    // Rows without a key stay with a bucket until its batch is sealed.
+    let least = if keyed { PARTITIONS * 2 } else { PARTITIONS };
+    assert!(buckets.len() as i32 >= least, "rows are in few buckets of {path}: {buckets:?}");
 }
