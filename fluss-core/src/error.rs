@@ -75,7 +75,7 @@ pub enum Error {
         what: Arc<str>,
     },
 
-    /// None of the servers to ask first is of use; what each of them said.
+    /// None of the servers to ask is of use; what each of them said.
     #[error("no server is of use: {}", each_text(.0))]
     NoServer(Arc<[Error]>),
 
@@ -195,7 +195,8 @@ impl Error {
         }
     }
 
-    /// Whether another attempt at the same server would end alike, as far as one can tell.
+    /// Whether another attempt at the same servers would end alike, as far as one can tell; of
+    /// several, whether that is so for one that answered.
     pub(crate) fn is_final(&self) -> bool {
         match self {
             Self::Rejected { .. }
@@ -203,7 +204,7 @@ impl Error {
             | Self::Misuse(_)
             | Self::Config(_)
             | Self::Closed(_) => true,
-            Self::NoServer(errors) => errors.iter().all(Self::is_final),
+            Self::NoServer(errors) => errors.iter().any(Self::is_final),
             _ => false,
         }
     }
@@ -230,7 +231,7 @@ mod tests {
             Error::Disconnected { server: "b:2".into(), what: "refused".into(), sent: false };
         let both = Error::of_servers(vec![refused("a:1", 46), other.clone()]).expect("two");
         assert!(both.to_string().contains("a:1") && both.to_string().contains("b:2"), "{both}");
-        assert_eq!((both.code(), both.name(), both.is_final()), (None, "NO_SERVER", false));
+        assert_eq!((both.code(), both.name(), both.is_final()), (None, "NO_SERVER", true));
         let alike = Error::of_servers(vec![refused("a:1", 46), refused("b:2", 46)]).expect("two");
         assert_eq!((alike.code(), alike.is_final()), (Some(ErrorCode(46)), true));
         assert_eq!(Error::of_servers(vec![other.clone()]), Some(other));

@@ -17,6 +17,9 @@ fn options(kind: Kind) -> ClusterOptions {
             }
             ClusterOptions::default().sasl(sasl)
         }
+        Kind::Forgetful => ClusterOptions::default()
+            .set("server.writer-id.expiration-time", "10s")
+            .set("server.writer-id.expiration-check-interval", "1s"),
     }
 }
 

@@ -23,6 +23,11 @@ fn fake(kind: Kind, off: Option<Rule>) -> FakeWire {
             users: USERS.map(|(user, password)| (user.to_owned(), password.to_owned())).to_vec(),
             ..ClusterOptions::default()
         },
+        Kind::Forgetful => ClusterOptions {
+            tablet_servers: 1,
+            writer_expiry: Duration::from_secs(10),
+            ..ClusterOptions::default()
+        },
     };
     let mut cluster = FakeCluster::new(options);
     if let Some(rule) = off {
@@ -93,12 +98,14 @@ fn there_are_enough_scripts_and_they_are_long_enough() {
         ("lookups", 15),
         ("replicas", 5),
         ("rights", 5),
+        ("expiry", 2),
     ] {
         let prefix = format!("{kind}/");
         let count = recorded.iter().filter(|script| script.name.starts_with(&prefix)).count();
         assert!(count >= least, "{kind}: {count}");
     }
     let text = std::fs::read_to_string(script_file::path()).unwrap();
+    assert!(!text.contains("\n  never\n"), "something that was waited for did not come");
     // Servers say 0 by leaving the code out.
     let success = "{buckets_resp: [{bucket_id: 0, base_offset: 0}]}";
     assert!(text.contains(success), "no write with code 0");

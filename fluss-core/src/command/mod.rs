@@ -88,8 +88,8 @@ struct Command {
     deadline: Instant,
     backoff: Backoff,
     last: Option<Error>,
-    /// Servers with which nothing can be agreed on, for calls that any server can answer.
-    refused: BTreeMap<ServerId, Error>,
+    /// What became of attempts at servers, for calls that any server can answer.
+    heard: BTreeMap<ServerId, Error>,
     state: State,
 }
 
@@ -154,8 +154,8 @@ impl Commands {
         self.timers.insert((deadline, id));
         self.due.insert(id);
         let backoff = Backoff::default();
-        let (last, refused, state) = (None, BTreeMap::new(), State::Due);
-        let command = Command { call, deadline, backoff, last, refused, state };
+        let (last, heard, state) = (None, BTreeMap::new(), State::Due);
+        let command = Command { call, deadline, backoff, last, heard, state };
         self.commands.insert(id, command);
         id
     }
@@ -192,10 +192,10 @@ impl Commands {
             let Some(command) = self.commands.get_mut(&id) else { continue };
             let server = match command.call.target {
                 Target::AnyServer => {
-                    let refused = |server: &ServerId| command.refused.contains_key(server);
+                    let heard = |server: &ServerId| command.heard.contains_key(server);
                     let server = metadata.any_tablet(cx);
-                    let other = || metadata.every_server().find(|server| !refused(server));
-                    if refused(&server) { other().unwrap_or(server) } else { server }
+                    let other = || metadata.every_server().find(|server| !heard(server));
+                    if heard(&server) { other().unwrap_or(server) } else { server }
                 }
                 Target::Coordinator if metadata.cluster().coordinator.is_some() => {
                     ServerId::Coordinator
@@ -274,18 +274,13 @@ impl Commands {
                 Some((code, message)) => rejected(call, code, message.into()),
             },
             Err(RequestError::Rejected { code, message }) => rejected(call, code, message),
-            Err(RequestError::NotSent(error)) if error.is_final() => match command.state {
+            Err(RequestError::NotSent(error)) => match command.state {
                 State::Sent(server) if call.target == Target::AnyServer => {
-                    command.refused.insert(server, error);
-                    let refused = |server| command.refused.contains_key(&server);
-                    let again = !metadata.every_server().all(refused);
-                    let errors = command.refused.values().cloned().collect();
-                    let error = Error::of_servers(errors).unwrap_or(Error::Closed("client"));
-                    Verdict { again, error, refresh: true }
+                    command.heard.insert(server, error);
+                    command.verdict(metadata)
                 }
-                _ => Verdict { again: false, error, refresh: true },
+                _ => Verdict { again: !error.is_final(), error, refresh: true },
             },
-            Err(RequestError::NotSent(error)) => Verdict { again: true, error, refresh: true },
             Err(RequestError::Lost(error)) => {
                 Verdict { again: call.repeatable, error, refresh: true }
             }
@@ -328,7 +323,8 @@ impl Commands {
                     }
                     State::Due | State::Waiting(_) => Arc::clone(what),
                 };
-                let last = command.last.take().or_else(|| metadata.last_error().cloned());
+                let last = command.all_heard().or_else(|| command.last.take());
+                let last = last.or_else(|| metadata.last_error().cloned());
                 let (after, last) = (command.call.limit, last.map(Box::new));
                 let error = Error::Unavailable { what, after, last };
                 self.done(id, Err(error));
@@ -344,11 +340,14 @@ impl Commands {
     pub(crate) fn note_trouble(&mut self, server: ServerId, error: &Error) {
         for command in self.commands.values_mut().filter(|c| c.state == State::Sent(server)) {
             command.last = Some(error.clone());
+            if command.call.target == Target::AnyServer {
+                command.heard.insert(server, error.clone());
+            }
         }
     }
 
-    /// No server can be reached. Errors of all of them that another attempt will not cure (a wrong
-    /// password, no version in common) end what waits for a server to be known.
+    /// No server can be reached. An error of one of them that another attempt will not cure (a
+    /// wrong password, no version in common) ends what waits for a server to be known.
     pub(crate) fn handle_unreachable(&mut self, error: &Error) {
         if error.is_final() {
             for id in std::mem::take(&mut self.stuck) {
@@ -370,6 +369,21 @@ impl Commands {
 
     pub(crate) fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
+    }
+}
+
+impl Command {
+    /// What to do after the servers that were tried have been heard. A server of which no attempt
+    /// can make a better one ends the call only when there is no other left to try.
+    fn verdict(&self, metadata: &Metadata) -> Verdict {
+        let hopeless = self.heard.values().any(Error::is_final)
+            && metadata.every_server().all(|server| self.heard.contains_key(&server));
+        let error = self.all_heard().unwrap_or(Error::Closed("client"));
+        Verdict { again: !hopeless, error, refresh: true }
+    }
+
+    fn all_heard(&self) -> Option<Error> {
+        Error::of_servers(self.heard.values().cloned().collect())
     }
 }
 

@@ -194,3 +194,13 @@ fn a_server_that_stopped_is_waited_for_within_the_deadline() {
     let error = stage.run(lookuper.lookup(&("eu", 1_i64))).expect_err("nobody is there");
     assert!(matches!(&error, Error::Unavailable { last: Some(_), .. }), "{error}");
 }
+
+#[test]
+fn a_server_that_answers_a_lookup_with_nonsense_is_named_with_its_address() {
+    let mut stage = Stage::new();
+    let table = open(&mut stage, &users());
+    let lookuper = table.lookuper().expect("a primary-key table");
+    stage.cluster(|c| c.inject(On::Lookup, 0, Fault::GarbageBody));
+    let error = stage.run(lookuper.lookup(&("eu", 1_i64))).expect_err("nonsense").to_string();
+    assert!(stage.names_a_server(&error), "{error}");
+}

@@ -65,3 +65,16 @@ fn a_server_that_only_talks_nonsense_ends_in_an_unknown_outcome_that_names_it() 
     assert!(error.to_string().contains("a success at offset -1"), "{error}");
     assert_eq!(ids(&stage).len(), 1, "and yet it is there once");
 }
+
+#[test]
+fn a_server_that_answers_a_fetch_with_nonsense_is_named_with_its_address() {
+    let mut stage = Stage::new();
+    let table = events(&mut stage, 1);
+    let writer = table.appender().build().expect("a writer");
+    let ticket = stage.run(writer.append(&(1_i64, "a"))).expect("room");
+    stage.run(ticket).expect("written");
+    stage.cluster(|c| c.inject(On::Fetch, 0, Fault::GarbageBody));
+    let mut scanner = stage.run(table.scanner().from_earliest().bounded().build()).expect("built");
+    let error = stage.run(scanner.next_batch()).expect_err("nonsense").to_string();
+    assert!(error.contains("FETCH_LOG") && stage.names_a_server(&error), "{error}");
+}

@@ -212,6 +212,17 @@ impl Stage {
         act(&mut lock(&self.cluster))
     }
 
+    /// Whether a text names a tablet server with its address.
+    pub(super) fn names_a_server(&self, text: &str) -> bool {
+        self.cluster(|cluster| {
+            let named = |server: ServerId| {
+                let address = cluster.address(server);
+                address.is_some_and(|address| text.contains(&format!("{server} {address}")))
+            };
+            cluster.servers().any(named)
+        })
+    }
+
     /// Cuts the servers off, from the first byte on.
     pub(super) fn cut(&mut self, cut: Cut) {
         lock(&self.wire.0).0 = cut;

@@ -321,8 +321,10 @@ mod tests {
         sender.queue(bucket).seal(BatchId(0));
         sender.touch(bucket);
         assert_eq!(look(&mut sender, cx, &alive), (vec![ServerId::Tablet(1)], vec![]));
+        assert_eq!(sender.waits_for(bucket), "tablet server 1 took no request");
         sender.handle_metadata(cx, &dead);
         assert_eq!(look(&mut sender, cx, &dead), (vec![], vec![bucket]));
+        assert_eq!(sender.waits_for(bucket), "no leader of the bucket was known");
         assert!(!sender.has_ready(ServerId::Tablet(1)));
         sender.handle_metadata(cx, &alive);
         assert_eq!(look(&mut sender, cx, &alive), (vec![ServerId::Tablet(1)], vec![]));

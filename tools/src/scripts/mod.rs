@@ -16,6 +16,7 @@
 //! | code | where |
 //! |---|---|
 //! | 0, 14, 18, 19, 21, 31, 35, 57 | all over the scripts for one tablet server |
+//! | 31 | `expiry`: also from a writer that was silent for too long |
 //! | 12 | `replicas`: a follower or a former leader is asked |
 //! | 25 | `replicas`: acks −1 while followers that count as in sync are frozen or dead |
 //! | 29 | `replicas`: acks −1 when they no longer count; before that, a resend times out again |

@@ -306,7 +306,8 @@ impl<'a> Player<'a> {
             Step::Forget(writer, sequence) => {
                 let again = Step::Produce(produce(*writer, *sequence));
                 let (_, _, body) = self.symbols.request(&again);
-                let forgotten = until(wire, LOOKS, |wire| self.append(wire, &body) == Some(31));
+                let forgotten =
+                    until(wire, LONG_LOOKS, |wire| self.append(wire, &body) == Some(31));
                 if forgotten { "" } else { "never" }.to_owned()
             }
             Step::To(to, step) => {

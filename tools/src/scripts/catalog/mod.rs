@@ -1,5 +1,6 @@
 //! The scripts.
 
+mod expiry;
 mod fetches;
 mod lookups;
 mod replicas;
@@ -20,11 +21,13 @@ pub enum Kind {
     Replicated,
     /// One tablet server that asks who one is, with the authorizer on.
     Secured,
+    /// One tablet server that forgets a writer after ten seconds of silence.
+    Forgetful,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 3] = [Self::Single, Self::Replicated, Self::Secured];
+    pub const ALL: [Self; 4] = [Self::Single, Self::Replicated, Self::Secured, Self::Forgetful];
 
     /// The tablet server that has to lead bucket 0 of all tables, if it matters.
     pub(super) fn leader(self) -> Option<i32> {
@@ -47,6 +50,7 @@ pub fn groups() -> Vec<Group> {
         groups.push(Group { cluster: Kind::Replicated, scripts });
     }
     groups.push(Group { cluster: Kind::Secured, scripts: rights::scripts() });
+    groups.push(Group { cluster: Kind::Forgetful, scripts: expiry::scripts() });
     groups
 }
 
