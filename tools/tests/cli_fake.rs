@@ -221,6 +221,27 @@ fn a_scan_prints_rows_as_they_are_now_or_the_last_of_a_log() {
 }
 
 #[test]
+fn a_row_can_be_written_past_the_merge_engine() {
+    let fake = Fake::start();
+    fake.ok(&["create-database", "shop"], "");
+    let columns = ["--column=id INT", "--column=name STRING", "--primary-key=id"];
+    let engine = ["--property=table.merge-engine=first_row"];
+    fake.ok(&[&["create", "shop.first"][..], &columns[..], &engine[..]].concat(), "");
+    let write = |name: &str, more: &[&str]| {
+        let row = format!("{{\"id\":1,\"name\":\"{name}\"}}\n");
+        fake.ok(&[&["produce", "shop.first"][..], more].concat(), &row);
+        let found = &objects(&fake.ok(&["lookup", "shop.first"], "{\"id\":1}"))[0];
+        found["name"].as_str().expect("a name").to_owned()
+    };
+    assert_eq!(write("a", &[]), "a");
+    assert_eq!(write("b", &["--merge-mode=default"]), "a");
+    assert_eq!(write("c", &["--merge-mode=overwrite"]), "c");
+    assert_eq!(write("d", &[]), "c");
+    let wrong = fake.run(&["produce", "shop.first", "--merge-mode=other"], "");
+    assert_eq!(wrong.code, Some(2), "{wrong:?}");
+}
+
+#[test]
 fn only_the_columns_named_are_written() {
     let fake = Fake::with_tables();
     fake.ok(&["produce", "shop.users"], r#"{"id":1,"name":"a","score":1.5}"#);

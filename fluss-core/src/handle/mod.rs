@@ -72,5 +72,5 @@ pub use shared::Clock;
 pub use signal::{Park, Signal, Sleep};
 pub use table::Table;
 pub use ticket::{Ack, RunPart, RunTicket, Ticket};
-pub use upsert::{UpsertAll, UpsertBuilder, UpsertWriter};
+pub use upsert::{MergeMode, UpsertAll, UpsertBuilder, UpsertWriter};
 pub use writer::{FailedRows, Flush, FlushError};

@@ -17,6 +17,19 @@ use crate::row::partition::PartitionNamer;
 use crate::row::{Row, hash};
 use crate::writer::{WaiterId, WriterKind};
 
+/// How a row that is written meets the one that is there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MergeMode {
+    /// As the table's merge engine and its delete behaviour say.
+    #[default]
+    Default,
+    /// The row, or the columns written of it, takes the place of what is there, and a delete
+    /// deletes, whatever the table says; to put a state back as it was. Servers before 0.9 do not
+    /// know this mode and write as by default.
+    Overwrite,
+}
+
 /// Settings of an [`UpsertWriter`]; made by [`Table::upserter`].
 #[derive(Clone, Debug)]
 #[must_use = "nothing happens until `build`"]
@@ -24,13 +37,21 @@ pub struct UpsertBuilder {
     table: Table,
     config: WriterConfig,
     columns: Option<Vec<String>>,
+    merge_mode: MergeMode,
 }
 
 writer_settings!(UpsertBuilder);
 
 impl UpsertBuilder {
     pub(crate) fn new(table: Table) -> Self {
-        Self { table, config: WriterConfig::default(), columns: None }
+        let (config, merge_mode) = (WriterConfig::default(), MergeMode::Default);
+        Self { table, config, columns: None, merge_mode }
+    }
+
+    /// How rows meet those that are there. Default [`MergeMode::Default`].
+    pub fn merge_mode(mut self, mode: MergeMode) -> Self {
+        self.merge_mode = mode;
+        self
     }
 
     /// Writes only these columns: rows have their values, in this order, and the others stay as
@@ -55,7 +76,11 @@ impl UpsertBuilder {
             }
         };
         let wire = targets.as_ref().map(|t| t.iter().map(|i| *i as i32).collect());
-        let kind = WriterKind::Upsert { target_columns: wire, merge_mode: None };
+        let merge_mode = match self.merge_mode {
+            MergeMode::Default => None,
+            MergeMode::Overwrite => Some(1),
+        };
+        let kind = WriterKind::Upsert { target_columns: wire, merge_mode };
         let format = RowFormat::new(info, &self.config, &self.table, targets.as_deref())?;
         let core = WriterCore::open(self.table, kind, self.config, format)?;
         Ok(UpsertWriter { core })

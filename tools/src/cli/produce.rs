@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use fluss_core::row::OwnedRow;
-use fluss_core::{Ack, AppendWriter, Table, Ticket, UpsertWriter, WriteError};
+use fluss_core::{Ack, AppendWriter, MergeMode, Table, Ticket, UpsertWriter, WriteError};
 
 use super::Work;
 use super::args::Args;
@@ -31,6 +31,8 @@ const TOLD: u64 = 10;
 struct Options {
     delete: bool,
     columns: Option<Vec<String>>,
+    /// Given only where it was said.
+    merge_mode: Option<MergeMode>,
     report: bool,
     dead_letter: Option<String>,
 }
@@ -40,6 +42,7 @@ pub(crate) fn prepare(args: &Args) -> Result<Work<'_>> {
     let options = Options {
         delete: args.has("delete"),
         columns: args.list("columns")?,
+        merge_mode: merge_mode(args)?,
         report: args.has("report"),
         dead_letter: args.value("dead-letter").map(str::to_owned),
     };
@@ -47,6 +50,18 @@ pub(crate) fn prepare(args: &Args) -> Result<Work<'_>> {
         let table = session.table(path)?;
         Run::new(session, out, &table, &options)?.run()
     }))
+}
+
+fn merge_mode(args: &Args) -> Result<Option<MergeMode>> {
+    match args.value("merge-mode") {
+        None => Ok(None),
+        Some("default") => Ok(Some(MergeMode::Default)),
+        Some("overwrite") => Ok(Some(MergeMode::Overwrite)),
+        Some(other) => {
+            let text = format!("--merge-mode wants default or overwrite, not `{other}`");
+            Err(Failure::usage(text))
+        }
+    }
 }
 
 /// A writer of the kind that the table wants.
@@ -64,15 +79,17 @@ impl Writer {
         let all = || (0..schema.columns().len()).collect();
         let config = session.settings.writer.clone();
         if !info.has_primary_key() {
-            if options.delete || options.columns.is_some() {
+            if options.delete || options.columns.is_some() || options.merge_mode.is_some() {
                 let path = &info.path;
                 return Err(Failure::failed(format!(
-                    "{path} has no primary key: --delete and --columns are for tables with one"
+                    "{path} has no primary key: --delete, --columns and --merge-mode are for \
+                     tables with one"
                 )));
             }
             return Ok((Self::Append(table.appender().config(config).build()?), all()));
         }
-        let mut builder = table.upserter().config(config);
+        let mode = options.merge_mode.unwrap_or_default();
+        let mut builder = table.upserter().config(config).merge_mode(mode);
         let mut columns = all();
         if let Some(names) = &options.columns {
             columns = schema

@@ -83,6 +83,7 @@ const CREATE: &[OptionSpec] = &[
 const PRODUCE: &[OptionSpec] = &[
     switch("delete", "delete the rows with these keys"),
     value("columns", "a,b", "write only these columns: a partial update or delete"),
+    value("merge-mode", "default|overwrite", "overwrite: past the merge engine of the table"),
     switch("report", "print an outcome for each row, in input order"),
     value("dead-letter", "FILE", "where rows go that were not written, as they came"),
 ];

@@ -165,7 +165,7 @@ impl Symbols {
             timeout_ms: write.timeout_ms,
             target_columns: write.targets.clone(),
             buckets_req: write.batches.iter().map(entry).collect(),
-            agg_mode: None,
+            agg_mode: write.mode,
         }
     }
 

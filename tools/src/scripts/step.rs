@@ -95,6 +95,8 @@ pub struct Write {
     pub stranger: bool,
     /// A partition id that does not belong there.
     pub partition: Option<i64>,
+    /// The merge mode of a PUT_KV: 1 for past the merge engine.
+    pub mode: Option<i32>,
 }
 
 /// Who is asked instead of the leader of bucket 0.
@@ -285,6 +287,7 @@ fn rows(writer: Writer, sequence: i32, count: i32) -> Write {
         batches: vec![batch],
         stranger: false,
         partition: None,
+        mode: None,
     }
 }
 
@@ -330,6 +333,13 @@ impl Write {
     #[must_use]
     pub fn timeout_ms(mut self, millis: i32) -> Self {
         self.timeout_ms = millis;
+        self
+    }
+
+    /// In a merge mode.
+    #[must_use]
+    pub fn mode(mut self, mode: i32) -> Self {
+        self.mode = Some(mode);
         self
     }
 

@@ -74,7 +74,7 @@ impl FakeCluster {
             let message = format!("table {} has no schema {}", table.path, batch.schema_id);
             return Err(Failure::new(code::SCHEMA_NOT_EXIST, message));
         }
-        let merge = Merge::new(table, &kv.target_columns, self.enforces(Rule::OldValueLookup))?;
+        let merge = Merge::new(table, kv, self.enforces(Rule::OldValueLookup))?;
         let log_format = table.property("table.log.format");
         let compression = compression(table);
         let bucket = self.catalog.buckets.get_mut(&key).ok_or_else(|| unknown_bucket(key))?;
@@ -107,12 +107,13 @@ impl FakeCluster {
 }
 
 impl Merge {
-    fn new(table: &Table, targets: &[i32], old_values: bool) -> Answer<Self> {
+    fn new(table: &Table, write: &KvWrite, old_values: bool) -> Answer<Self> {
         if table.property("table.kv.format").is_some_and(|format| format != "COMPACTED") {
             return Err(failed("the fake keeps rows in the format COMPACTED only"));
         }
         let property = |name: &str| table.property(name);
         let engine = match property("table.merge-engine").as_deref() {
+            _ if write.overwrite => Engine::None,
             None => Engine::None,
             Some("FIRST_ROW") => Engine::FirstRow,
             Some("VERSIONED") => {
@@ -124,6 +125,7 @@ impl Merge {
             Some(other) => return Err(failed(format!("the fake has no merge engine {other}"))),
         };
         let deletes = match property("table.delete.behavior").as_deref() {
+            _ if write.overwrite => Deletes::Allowed,
             Some("IGNORE") => Deletes::Ignored,
             Some("DISABLE") => Deletes::Disabled,
             _ => Deletes::Allowed,
@@ -131,7 +133,7 @@ impl Merge {
         Ok(Self {
             layout: RowLayout::new(&table.schema),
             schema_id: i16::try_from(table.schema_id).unwrap_or(i16::MAX),
-            targets: targets_of(table, targets, engine)?,
+            targets: targets_of(table, &write.target_columns, engine)?,
             primary_key: table.schema.primary_key().to_vec(),
             engine,
             deletes,

@@ -71,7 +71,8 @@ impl FakeCluster {
             table: request.table_id,
             timeout_ms: request.timeout_ms,
         };
-        let columns = KvWrite { version, target_columns: request.target_columns };
+        let overwrite = request.agg_mode == Some(1);
+        let columns = KvWrite { version, target_columns: request.target_columns, overwrite };
         self.write(to, write, entries, Some(&columns));
     }
 
@@ -319,6 +320,8 @@ impl FakeCluster {
 pub(super) struct KvWrite {
     pub(super) version: i16,
     pub(super) target_columns: Vec<i32>,
+    /// Past the merge engine and the delete behaviour. Other modes than 1 are the default.
+    pub(super) overwrite: bool,
 }
 
 impl HeldBucket {

@@ -78,6 +78,25 @@ fn engines() -> Vec<Script> {
     let of = |name: &str, properties| in_table(name, &Table { properties, ..KV }, writes());
     let mut all =
         vec![of("first-row", FIRST), of("versioned", VERSIONED), of("changelog-wal", WAL)];
+    for (name, properties) in [
+        ("first-row", FIRST),
+        ("versioned", VERSIONED),
+        ("no-deletes", DISABLED),
+        ("ignored-deletes", IGNORED),
+        ("no-engine", &[][..]),
+    ] {
+        let writes = vec![
+            put(0, 0, &[A, B]).mode(1),
+            put(0, 1, &[A3]).mode(1),
+            put(0, 2, &[delete(2), delete(9)]).mode(1),
+            put(0, 3, &[A2]).mode(0),
+            put(0, 4, &[A]).mode(2),
+            put(0, 5, &[A3]).mode(1).targets(&[0, 2]),
+            put(0, 6, &[B]),
+        ];
+        let table = Table { properties, ..KV };
+        all.push(in_table(&format!("overwrite-{name}"), &table, writes));
+    }
     let equal = vec![
         put(0, 0, &[A]),
         put(0, 1, &[set(1, "same", 10)]),
