@@ -186,12 +186,9 @@ impl Run {
             let mut check = Check::new(rows, &done);
             read::from_the_servers(&mut check, &self.fake, table.info().id);
             let truth = check.finish();
-            if truth != found {
+            if let Some(complaint) = truth.differs_from(&found) {
                 findings.wrong += 1;
-                findings.complaints.push(format!(
-                    "{}: the client reads other rows than the servers hold: {truth:?}",
-                    kind.table()
-                ));
+                findings.complaints.push(format!("{}: {complaint}", kind.table()));
             }
             findings.add(found);
             findings.wrong += stopped.len() as u64;

@@ -43,6 +43,18 @@ impl Findings {
         self.complaints.extend(other.complaints.into_iter().take(room));
     }
 
+    /// How what the servers hold, which this is, differs from what was read of them. That a scan
+    /// or a lookup went wrong is told by itself.
+    pub(super) fn differs_from(&self, read: &Self) -> Option<String> {
+        let outcomes = |f: &Self| (f.acked, f.not_written, f.unknown, f.lost, f.doubled);
+        if outcomes(self) == outcomes(read) && (self.wrong == 0 || read.wrong > 0) {
+            return None;
+        }
+        let text = |f: &Self| format!("{} lost, {} doubled, {} wrong", f.lost, f.doubled, f.wrong);
+        let (truth, read) = (text(self), text(read));
+        Some(format!("the servers hold other rows ({truth}) than the client reads ({read})"))
+    }
+
     pub(super) fn is_clean(&self) -> bool {
         self.lost == 0 && self.doubled == 0 && self.wrong == 0
     }
@@ -213,5 +225,22 @@ impl Check {
             }
         }
         self.findings
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_and_client_differ_in_rows_and_not_in_how_they_were_read() {
+        let sound = Findings { acked: 3, ..Findings::default() };
+        let lost = Findings { acked: 3, lost: 1, ..Findings::default() };
+        let stuck = Findings { wrong: 1, ..lost.clone() };
+        assert_eq!(lost.differs_from(&stuck), None);
+        assert_eq!(sound.differs_from(&sound), None);
+        for (truth, read) in [(&lost, &sound), (&sound, &lost), (&stuck, &lost)] {
+            assert!(truth.differs_from(read).is_some_and(|text| text.contains("1 lost")));
+        }
     }
 }
