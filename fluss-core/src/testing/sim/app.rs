@@ -100,7 +100,8 @@ impl World {
             } else {
                 WriterKind::Append
             };
-            let opened = self.client.open_writer(table.path.clone(), kind, plan.config, self.now);
+            let path = table.path.clone();
+            let opened = self.client.open_writer(plan.client, path, kind, plan.config, self.now);
             let writer = opened.unwrap_or_else(|e| unreachable!("settings of the plan: {e}"));
             options.mutate(&mut self.client, writer);
             self.writers.push(writer);

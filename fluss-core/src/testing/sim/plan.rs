@@ -30,6 +30,8 @@ pub(super) struct WriterPlan {
     pub(super) table: usize,
     pub(super) lanes: u64,
     pub(super) config: WriterConfig,
+    /// The client that has it.
+    pub(super) client: usize,
 }
 
 /// Something that happens to the cluster or the network at a given time.
@@ -155,6 +157,13 @@ impl Plan {
             benign,
         }
     }
+
+    /// Another client has the same writers on the same tables.
+    pub(super) fn add_second_client(&mut self) {
+        let others = self.writers.iter().map(|writer| WriterPlan { client: 1, ..writer.clone() });
+        let others: Vec<WriterPlan> = others.collect();
+        self.writers.extend(others);
+    }
 }
 
 fn cluster(rng: &mut Rng, long: bool) -> ClusterOptions {
@@ -217,6 +226,7 @@ fn writers(
             table: i as usize % tables.len(),
             lanes: 1 + rng.below(3),
             config: writer(rng, benign, request_deadline),
+            client: 0,
         })
         .collect();
     // Some seeds have a writer that promises less.

@@ -71,6 +71,8 @@ things! {
     SocketFull,
     /// A frame takes long. No fault.
     SlowFrame,
+    /// Two clients write to the same buckets. No fault.
+    TwoClients,
 }
 
 /// Whatever is counted.
@@ -121,8 +123,8 @@ impl Thing {
     }
 
     fn is_fault(self) -> bool {
-        use Oddity::{MemoryWait, SlowFrame, SocketFull};
-        !matches!(self, Self::Odd(MemoryWait | SlowFrame | SocketFull))
+        use Oddity::{MemoryWait, SlowFrame, SocketFull, TwoClients};
+        !matches!(self, Self::Odd(MemoryWait | SlowFrame | SocketFull | TwoClients))
     }
 }
 

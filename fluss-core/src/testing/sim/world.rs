@@ -3,7 +3,6 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-use crate::client::Client;
 use crate::ids::{ConnId, LaneId, ServerId, WriterKey};
 use crate::output::{Action, Event};
 use crate::rng::Rng;
@@ -13,6 +12,7 @@ use crate::writer::WaiterId;
 
 use super::app::{Lane, Table};
 use super::check::Checker;
+use super::clients::Clients;
 use super::net::Link;
 use super::plan::{End, Plan, Trouble};
 use super::stats::{Oddity, Seed, Thing};
@@ -48,13 +48,16 @@ pub(super) enum Due {
     Heal,
 }
 
+/// Tells the choice of a second client from all others of a seed.
+const TWO_CLIENTS: u64 = 0x7477_6f20_636c_6965;
+
 /// All of a run.
 #[derive(Debug)]
 pub(super) struct World {
     pub(super) plan: Plan,
     pub(super) rng: Rng,
     pub(super) now: Instant,
-    pub(super) client: Client,
+    pub(super) client: Clients,
     pub(super) cluster: FakeCluster,
     pub(super) links: Vec<Link>,
     /// Link numbers by the client's and by the servers' names of connections.
@@ -100,12 +103,16 @@ impl World {
         if let Some((skip, bug)) = options.bug {
             cluster.misbehave(skip, bug);
         }
-        let client = Client::new(plan.client.clone());
+        // Drawn apart, so that the seeds with one client are what they were without the others.
+        let two = Rng::new(seed ^ TWO_CLIENTS).one_in(8);
+        if two {
+            plan.add_second_client();
+        }
+        let client = Clients::new(&plan.client, if two { 2 } else { 1 });
         let mut world = Self {
             rng,
             now: Instant::ZERO,
-            client: client
-                .unwrap_or_else(|error| unreachable!("a plan with bad settings: {error}")),
+            client,
             cluster,
             links: Vec::new(),
             near: BTreeMap::new(),
@@ -128,6 +135,9 @@ impl World {
             watch: Watch::new(options),
             plan,
         };
+        if world.client.count() > 1 {
+            world.seed.count(Oddity::TwoClients);
+        }
         world.open_writers(options);
         world.at(Instant::ZERO, Due::App);
         if let Some((at, _)) = world.plan.troubles.first() {
@@ -370,7 +380,7 @@ impl World {
     fn finish(&mut self) {
         let (over, used) = (self.over, self.client.memory_used());
         let unfinished = self.client.unfinished_batches();
-        let violations = self.client.counters().invariant_violations;
+        let violations = self.client.invariant_violations();
         self.check.rule("I5", over, || "the client never closed".into());
         self.check.rule("I22", used == 0, || format!("{used} bytes are still held"));
         self.check.rule("I5", unfinished == 0, || format!("{unfinished} batches are left"));
@@ -394,7 +404,7 @@ impl World {
         }
         self.seed.rules |= self.client.fired_rules();
         self.seed.batches = self.check.batches.len() as u64;
-        self.seed.copies = self.client.counters().copies;
+        self.seed.copies = self.client.copies();
         self.seed.micros = self.now.as_micros();
         Run {
             violation: self.check.broken,
