@@ -140,6 +140,61 @@ fn converse(cut: Cut) -> u64 {
     stage.said()
 }
 
+/// Rooms of houses by day; a prefix of their key is a day and a house.
+fn rooms() -> TableDescriptor {
+    let schema = Schema::builder()
+        .column("day", DataType::STRING.not_null())
+        .column("house", DataType::BIGINT.not_null())
+        .column("room", DataType::BIGINT.not_null())
+        .primary_key(["day", "house", "room"]);
+    let mut table = column(schema.build().expect("sound"));
+    table.partition_key = vec![0];
+    table.bucket_key = vec![1];
+    table
+}
+
+/// All calls about partitions, and lookups in them; returns how many bytes the servers said.
+fn converse_about_partitions(cut: Cut) -> u64 {
+    const PATH: &str = "shop.rooms";
+    let options = ClusterOptions { tablet_servers: 1, ..ClusterOptions::default() };
+    let mut stage = Stage::with(options);
+    stage.cut(cut);
+    let admin = stage.fluss.admin();
+    let _ = within(&mut stage, "create", COMMAND, admin.create_database("shop", true));
+    let _ = within(&mut stage, "create", COMMAND, admin.create_table(PATH, &rooms(), true));
+    let day = [("day", "2026-11-21")];
+    let made = within(&mut stage, "create", COMMAND, admin.create_partition(PATH, &day, true));
+    let opening = stage.fluss.table(PATH);
+    let opened = within(&mut stage, "open", COMMAND, opening);
+    let listed = within(&mut stage, "list", COMMAND, admin.list_partitions(PATH));
+    if let Ok(listed) = listed {
+        assert_eq!((made, listed.len()), (Ok(()), 1));
+    }
+    if let Ok(table) = opened {
+        let lookuper = table.lookuper().expect("a primary-key table");
+        let rows = lookuper.lookup_prefix(&("2026-11-21", 7i64));
+        let rows = within(&mut stage, "prefix lookup", 2 * COMMAND, rows);
+        assert!(rows.is_err() || rows == Ok(Vec::new()), "{rows:?}");
+        let row = lookuper.lookup(&("2026-11-21", 7i64, 1i64));
+        let row = within(&mut stage, "lookup", 2 * COMMAND, row);
+        assert!(row.is_err() || row == Ok(None), "{row:?}");
+    }
+    let _ = within(&mut stage, "drop", COMMAND, admin.drop_partition(PATH, &day, true));
+    let closing = stage.fluss.close(CLOSE);
+    let _ = within(&mut stage, "close", CLOSE, closing);
+    stage.said()
+}
+
+#[test]
+fn calls_about_partitions_and_prefix_lookups_outlive_no_server() {
+    let whole = converse_about_partitions(Cut::Never);
+    assert!(whole > 300, "the conversation has {whole} bytes");
+    for at in 0..whole {
+        assert!(converse_about_partitions(Cut::Silent(at)) <= at);
+        assert!(converse_about_partitions(Cut::Gone(at)) <= at);
+    }
+}
+
 #[test]
 fn a_server_that_falls_silent_after_any_byte_holds_nothing_up() {
     let whole = converse(Cut::Never);
