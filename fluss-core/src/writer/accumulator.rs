@@ -163,7 +163,8 @@ impl Accumulator {
     /// Reserves more for an open batch; false if the budget does not allow it, then the batch must
     /// be sealed as it is.
     pub(crate) fn grow(&mut self, batch: BatchId, extra: u64) -> bool {
-        let Some(entry) = self.batches.get_mut(&batch) else { return false };
+        let open = self.batches.get_mut(&batch).filter(|entry| entry.sealed.is_none());
+        let Some(entry) = open else { return false };
         let granted = self.memory.try_reserve(extra);
         if granted {
             entry.reserved += extra;
@@ -207,6 +208,8 @@ impl Accumulator {
     /// Leaves the line for memory.
     pub(crate) fn cancel_wait(&mut self, waiter: WaiterId) {
         self.memory.cancel(waiter);
+        // Whoever is first now may wish for more.
+        self.relieve();
     }
 
     pub(crate) fn poll_granted(&mut self) -> Option<WaiterId> {
@@ -287,19 +290,22 @@ pub(crate) struct Times {
 }
 
 #[cfg(test)]
+mod random_tests;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::ids::TableId;
 
-    const TIMES: Times =
+    pub(super) const TIMES: Times =
         Times { linger: Duration::from_millis(5), delivery: Duration::from_secs(1) };
 
-    fn place(lane: u64) -> Place {
+    pub(super) fn place(lane: u64) -> Place {
         let bucket = BucketKey { table: TableId(1), partition: None, bucket: 0 };
         Place { writer: WriterKey(0), lane: LaneId(lane), bucket, waits: None }
     }
 
-    fn sealed(bytes: usize) -> SealedBatch {
+    pub(super) fn sealed(bytes: usize) -> SealedBatch {
         SealedBatch::kv_v0(1, 0, 1, vec![0; bytes].into()).expect("a valid batch")
     }
 
@@ -339,6 +345,24 @@ mod tests {
         acc.finish(id);
         assert_eq!(acc.memory().used(), 0);
         assert!(acc.seal(id, sealed(50)).is_none(), "a batch that ended takes no bytes");
+    }
+
+    #[test]
+    fn a_waiter_that_what_is_under_way_will_serve_disturbs_nobody() {
+        for (missing, asked) in [(0, None), (1, Some((BatchId(1), LaneId(0))))] {
+            let mut acc = Accumulator::new(1000);
+            let first = open(&mut acc, Instant::ZERO, 500);
+            open(&mut acc, Instant::ZERO, 300);
+            let batch = sealed(400);
+            let size = batch.size() as u64;
+            acc.seal(first, batch);
+            // What is free is too little, and what is sealed just enough, or not.
+            let fill = 1000 - 300 - size;
+            assert!(fill > 0 && acc.memory.try_reserve(fill));
+            let reserve = Reserve::Now { step: 1, full: size + missing };
+            assert!(matches!(acc.open(Instant::ZERO, place(1), TIMES, reserve), Open::Wait(_)));
+            assert_eq!(acc.poll_seal(), asked);
+        }
     }
 
     #[test]
