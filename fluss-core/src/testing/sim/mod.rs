@@ -96,7 +96,7 @@
 //! | the rarest fault in | 18,845 seeds | 323 seeds |
 //! | rules broken | none | none |
 //!
-//! That was before some seeds got a second client; the others are what they were. SECOND
+//! That was before one seed of eight got a second client; the others are what they were.
 
 mod app;
 mod check;

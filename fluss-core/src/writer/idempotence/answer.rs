@@ -145,7 +145,7 @@ impl Bucket {
 
     /// Closes a copy and does what its answer demands.
     fn close(&mut self, i: usize, open: Open, read: Read, env: &mut Env<'_>) {
-        let sequence = i64::from(self.stamp(i).sequence);
+        let sequence = self.stamp(i).sequence;
         let Some(floor) = self.session.map(|s| s.floor) else { return };
         let slot = &mut self.slots[i];
         slot.open = None;
@@ -170,9 +170,6 @@ impl Bucket {
         if read.class == Class::Ambiguous {
             slot.ambiguous = true;
             slot.probe_rejected = false;
-            if i == 0 {
-                self.genuine = false;
-            }
         }
         if let Some(reason) = read.refresh {
             self.refresh(env, reason);

@@ -242,7 +242,7 @@ impl IdempotenceManager {
         };
         let serial = self.next_serial;
         self.next_serial += 1;
-        let floor_at_send = state.session.map_or(-1, |s| s.floor);
+        let floor_at_send = state.session.map_or(0, |s| s.floor);
         let probe = kind == Kind::Probe;
         state.send(i, Open { serial, conn, probe, evidence: true, floor_at_send });
         state.last_activity = cx.now;

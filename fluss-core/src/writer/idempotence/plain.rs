@@ -41,9 +41,7 @@ pub(super) fn answer(bucket: &mut Bucket, token: Token, read: Read, env: &mut En
     }
     slot.ambiguous |= read.class == Class::Ambiguous;
     let view = View {
-        ambiguous: slot.ambiguous,
-        // No stamp, so no answer can confirm what became of earlier copies.
-        confirms_left: false,
+        // No stamp, so no answer can confirm what became of earlier copies: none is asked for.
         tries_left: !matches!(read.class, Class::RejectLimited(n) if slot.held.limited >= n),
         retries_left: slot.held.resends < env.config.retries,
         ..View::default()

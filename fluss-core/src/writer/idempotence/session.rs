@@ -158,7 +158,8 @@ impl Bucket {
     /// No decision about a doomed batch may keep its caller waiting for longer than one request.
     pub(super) fn tell_late(&mut self, env: &mut Env<'_>) {
         let limit = env.config.request_deadline;
-        for slot in self.slots.iter_mut().filter(|s| s.doomed.is_some() && !s.held.told) {
+        // Whoever is that late is doomed.
+        for slot in self.slots.iter_mut().filter(|s| !s.held.told) {
             if slot.held.deadline + limit <= env.now {
                 env.tell(slot);
             }
@@ -233,8 +234,8 @@ impl Bucket {
 }
 
 impl Env<'_> {
-    pub(super) fn attempt(&self, conn: ConnId, sequence: i64, end: AttemptEnd) -> Attempt {
-        Attempt { at: self.now, conn, sequence: i32::try_from(sequence).unwrap_or(-1), end }
+    pub(super) fn attempt(&self, conn: ConnId, sequence: i32, end: AttemptEnd) -> Attempt {
+        Attempt { at: self.now, conn, sequence, end }
     }
 
     /// Completes a batch.

@@ -17,6 +17,9 @@ use crate::writer::idempotence::outcome::{Done, Outcome};
 use crate::writer::idempotence::*;
 use crate::writer::retry::RefreshReason;
 
+/// More copies than any bucket may send in a row.
+const MANY: usize = 200;
+
 /// The key of a test bucket.
 pub(super) fn bucket(number: i32) -> BucketKey {
     BucketKey { table: TableId(1), partition: None, bucket: number }
@@ -272,7 +275,10 @@ impl World {
         if self.sendable(bucket(number)) == Sendable::NeedsWriterId {
             self.call(|m, cx| m.want_writer_id(cx, bucket(number)));
         }
-        std::iter::from_fn(|| self.send(&[bucket(number)])).collect()
+        let sent: Vec<u64> =
+            std::iter::from_fn(|| self.send(&[bucket(number)])).take(MANY).collect();
+        assert!(sent.len() < MANY, "I16: the bucket sends without end");
+        sent
     }
 
     /// The server executes a request that arrived.
@@ -438,13 +444,7 @@ impl World {
             for key in &keys {
                 let (leader, epoch) = (self.replicas[key].leader, self.replicas[key].epoch);
                 self.lead(key.bucket, leader, Some(epoch));
-                while self.sendable(*key) == Sendable::NeedsWriterId {
-                    self.call(|m, cx| m.want_writer_id(cx, *key));
-                    if !self.auto_id {
-                        break;
-                    }
-                }
-                while self.send(&[*key]).is_some() {}
+                self.send_all(key.bucket);
             }
             let ids: Vec<u64> = self.requests.keys().copied().collect();
             for id in ids {
