@@ -348,6 +348,21 @@ mod tests {
     }
 
     #[test]
+    fn a_batch_whose_partition_has_an_id_now_is_bound_to_it_once() {
+        let mut acc = Accumulator::new(1000);
+        let waits = Some(Waits { partition: PartitionKey(1), of: 3, keyed: false });
+        let at = Place { waits, ..place(0) };
+        let reserve = Reserve::Now { step: 10, full: 10 };
+        let opened = acc.open(Instant::ZERO, at, TIMES, reserve);
+        let Open::Granted { batch, .. } = opened else { panic!("{opened:?}") };
+        let bound = acc.bind(batch, PartitionId(7), 2).expect("it waits");
+        let to = BucketKey { table: TableId(1), partition: Some(PartitionId(7)), bucket: 2 };
+        assert_eq!(bound.bucket, to);
+        assert!(acc.bind(batch, PartitionId(8), 1).is_none(), "it is bound already");
+        assert_eq!(acc.get(batch).map(|b| b.bucket), Some(to));
+    }
+
+    #[test]
     fn a_waiter_that_what_is_under_way_will_serve_disturbs_nobody() {
         for (missing, asked) in [(0, None), (1, Some((BatchId(1), LaneId(0))))] {
             let mut acc = Accumulator::new(1000);

@@ -1,4 +1,15 @@
 //! Decisions that wait until no copy is open: holes, unknown outcomes, lost sessions.
+//!
+//! Two of them also wait for something that may never come, for the time of one request each:
+//!
+//! - Before a session with batches in doubt is given up, the cluster is asked for a newer leader.
+//!   A cluster that tells nothing for so long is not waited for until the batches' deadlines. The
+//!   leader that was known has refused the floor and every probe, so all that could still be
+//!   learnt is whether there is another one; meanwhile the whole bucket would stand still. The
+//!   batches in doubt end as unknown, which is what they are then.
+//! - The outcome of a doomed floor may be learnt from a batch that still is in the bucket's queue.
+//!   If that one runs out of time there, nobody tells: the queue is not the manager's. The search
+//!   then ends with its own time, within the bound that every outcome has.
 
 use super::pick::{Choice, Given};
 use super::session::{Bucket, Held, Once, Slot};

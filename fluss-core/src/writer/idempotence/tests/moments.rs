@@ -5,6 +5,7 @@ use crate::error::Error;
 use crate::ids::WriterId;
 use crate::time::{Duration, Instant};
 use crate::writer::idempotence::{Answer, Sendable, Want};
+use crate::writer::retry::RefreshReason;
 
 fn world(batches: usize) -> World {
     let mut w = World::new(settings(5), 2, 1);
@@ -217,4 +218,30 @@ fn without_idempotence_storage_pressure_rests_the_bucket_for_its_square() {
     // A quarter of the full window of 3 s.
     let rest = w.now + Duration::from_millis(750);
     assert_eq!(w.sendable(bucket(0)), Sendable::At(rest));
+}
+
+#[test]
+fn a_cluster_that_tells_nothing_is_asked_once_and_waited_for_as_long_as_for_a_request() {
+    let mut w = world(3);
+    let ids = w.send_all(0);
+    w.serve(ids[0]);
+    ids[1..].iter().for_each(|id| w.execute(*id));
+    w.close_of(ids[1]);
+    w.replicas.get_mut(&bucket(0)).expect("known").expire(7);
+    w.wait();
+    // The floor is refused, then the probe of the batch behind it.
+    for _ in 0..2 {
+        let id = w.send(&[bucket(0)]).expect("a copy");
+        w.serve(id);
+    }
+    let confirms = |w: &World| {
+        let confirm =
+            |want: &&Want| matches!(want, Want::Refresh { reason: RefreshReason::Confirm, .. });
+        w.wants.iter().filter(confirm).count()
+    };
+    assert_eq!((confirms(&w), w.results().as_str()), (1, "o--"));
+    w.pass(Duration::from_secs(39));
+    assert_eq!(w.results(), "o--");
+    w.pass(Duration::from_secs(1));
+    assert_eq!((confirms(&w), w.results().as_str()), (1, "ouu"));
 }
