@@ -76,6 +76,8 @@ fn a_client_with_a_broken_rule_is_found_out() {
         (Mutation::RestampAmbiguous, "I11"),
         (Mutation::InPlaceWithoutWaiting, "I11"),
         (Mutation::NoGenerationGate, "I16"),
+        (Mutation::NoIdFailsAll, "I3"),
+        (Mutation::GoneIsNotWritten, "I3"),
     ] {
         let options = Options { mutation: Some(mutation), ..Options::default() };
         let found = broken(&options, 2000);

@@ -87,6 +87,7 @@ impl IdempotenceManager {
             Ok(_) => self.id_later(cx),
             Err(error) => {
                 self.id_later(cx);
+                self.fail_all_wrongly(cx);
                 if let Some(error) = fatal(error) {
                     self.fail_waiting(cx, &error);
                 }

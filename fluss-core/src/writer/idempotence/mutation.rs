@@ -4,10 +4,17 @@ use fluss_proto::ErrorCode;
 
 use super::pick::{Choice, Given};
 use super::session::{Bucket, Doom};
-use super::{Env, IdempotenceConfig, Kind};
+use super::{Env, IdempotenceConfig, IdempotenceManager, Kind};
+use crate::cx::Cx;
+use crate::error::Error;
+use crate::ids::BucketKey;
 use crate::writer::retry::{Class, classify};
 
 /// A way to get a rule wrong; named after the rules of the specification (`idempotence.md` §8.2).
+///
+/// Some rules have none, as no invariant can tell: without R18 the server forgets the writer first,
+/// which R11 survives; without R22 an older leader answers that it leads no more; R23 groups
+/// batches, and R24 waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mutation {
     /// R3: fresh batches are stamped whatever is unresolved.
@@ -57,6 +64,10 @@ pub(crate) enum Mutation {
     ReuseId,
     /// R19: sequences go on behind the highest one.
     PastTheLastSequence,
+    /// R20: without a writer id nothing is called written, whatever is under way.
+    NoIdFailsAll,
+    /// R21: what is open when its table is gone is called not written.
+    GoneIsNotWritten,
     /// R25: what is open when the client is closed is called not written.
     AbortIsNotWritten,
     /// R27: what waits for its own offset is forgotten.
@@ -96,6 +107,12 @@ impl IdempotenceConfig {
         if wrong { Class::RejectTransient } else { classify(code) }
     }
 
+    /// Whether batches that end from outside are called not written although they may be.
+    pub(super) fn forgets_doubt(&self, closed: bool) -> bool {
+        let wrong = if closed { Mutation::AbortIsNotWritten } else { Mutation::GoneIsNotWritten };
+        self.breaks(wrong)
+    }
+
     /// Whether a doomed batch is taken for one of which no copy can be in the log.
     pub(super) fn forgets_copies(&self, doomed: Option<Doom>) -> bool {
         match doomed {
@@ -103,6 +120,17 @@ impl IdempotenceConfig {
             Some(Doom::LastAttempt) => self.breaks(Mutation::FatalIsNotWritten),
             Some(Doom::Deadline) => self.breaks(Mutation::LateIsNotWritten),
             None => false,
+        }
+    }
+}
+
+impl IdempotenceManager {
+    /// Ends everything that is under way because of an id that was not to be had.
+    pub(super) fn fail_all_wrongly(&mut self, cx: &mut Cx<'_>) {
+        if self.config.breaks(Mutation::NoIdFailsAll) {
+            let keys: Vec<BucketKey> = self.buckets.keys().copied().collect();
+            let error = Error::Closed("writer id");
+            keys.into_iter().for_each(|key| self.end_bucket(cx, key, &error, true));
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::outcome::Outcome;
 use super::session::{Bucket, Doom, Once};
-use super::{Env, IdempotenceManager, Mutation, Want};
+use super::{Env, IdempotenceManager, Want};
 use crate::cx::Cx;
 use crate::error::{Error, WriteError};
 use crate::ids::{BucketKey, ServerId};
@@ -101,6 +101,17 @@ impl IdempotenceManager {
     /// The bucket is gone with its table or partition: all its batches are over. Those in its queue
     /// are the queue's to complete.
     pub(crate) fn handle_bucket_gone(&mut self, cx: &mut Cx<'_>, key: BucketKey, error: &Error) {
+        self.end_bucket(cx, key, error, self.config.forgets_doubt(self.closed));
+    }
+
+    /// Completes all batches of a bucket; those in doubt as such, unless `known`.
+    pub(super) fn end_bucket(
+        &mut self,
+        cx: &mut Cx<'_>,
+        key: BucketKey,
+        error: &Error,
+        known: bool,
+    ) {
         let Some(mut bucket) = self.buckets.remove(&key) else { return };
         // After an abort it is the close that ends the batches.
         self.sink.counters.fired.rule_if(21, !self.closed && !bucket.is_idle());
@@ -109,7 +120,7 @@ impl IdempotenceManager {
         }
         let mut env =
             Env { config: &self.config, sink: &mut self.sink, now: cx.now, rng: cx.rng, key };
-        bucket.end(error, &mut env);
+        bucket.end(error, known, &mut env);
     }
 
     /// Ends everything: close that ran out of time, or abort. Nothing is sent or wanted afterwards;
@@ -204,13 +215,12 @@ impl Bucket {
     }
 
     /// Completes everything with this error.
-    fn end(&mut self, error: &Error, env: &mut Env<'_>) {
+    fn end(&mut self, error: &Error, known: bool, env: &mut Env<'_>) {
         for late in std::mem::take(&mut self.late) {
             env.finish_inferred(late.held);
         }
         for slot in std::mem::take(&mut self.slots) {
             let error = error.clone();
-            let known = env.config.breaks(Mutation::AbortIsNotWritten);
             let outcome = if (slot.open.is_some() || slot.ambiguous) && !known {
                 WriteError::OutcomeUnknown(error.into())
             } else {
