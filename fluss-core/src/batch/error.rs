@@ -4,12 +4,6 @@
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BatchError {
-    /// A column has a type this batch format cannot be written with.
-    #[error("column `{column}` has a nested type, which cannot be written to an ARROW log yet")]
-    UnsupportedType {
-        /// The column's name.
-        column: String,
-    },
     /// A limit cannot work for this table.
     #[error("{what} is {value}, it must be between {min} and {max}")]
     Limit {

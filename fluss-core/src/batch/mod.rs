@@ -6,14 +6,16 @@ pub mod decode;
 mod error;
 mod kv;
 mod kv_row;
+mod log;
 mod pool;
 mod schema;
 
 pub use arrow::{ArrowBatchBuilder, ArrowBatchOptions, ArrowCompression};
-pub use decode::{ArrowDecoder, DecodeError, DecodeLimits, LogRows, RowView};
+pub use decode::{ArrowDecoder, DecodeError, DecodeLimits, LogDecoder, LogRows, RowView};
 pub use error::BatchError;
 pub use kv::{KvBatchBuilder, KvBatchOptions};
 pub use kv_row::{KvEncoderError, KvFormat, KvRowEncoder, KvScratch};
+pub use log::{LogBatchBuilder, LogFormat, UnknownLogFormat};
 pub use pool::BodyPool;
 pub use schema::{arrow_schema_of, arrow_type_of, data_type_of};
 

@@ -10,7 +10,7 @@ use super::slots::Target;
 use super::table::{Table, TableInfo};
 use super::ticket::Ticket;
 use super::writer::{WriterCore, writer_settings};
-use crate::batch::{ArrowBatchBuilder, ArrowBatchOptions, ArrowCompression};
+use crate::batch::{ArrowBatchOptions, ArrowCompression, LogBatchBuilder};
 use crate::config::WriterConfig;
 use crate::error::{Error, Result};
 use crate::row::key::KeyEncoder;
@@ -57,6 +57,7 @@ impl AppendBuilder {
 #[derive(Debug)]
 pub struct LogFormat {
     info: Arc<TableInfo>,
+    format: crate::batch::LogFormat,
     options: ArrowBatchOptions,
     /// Encodes the bucket key; None for tables whose rows may go to any bucket.
     key: Option<KeyEncoder>,
@@ -75,13 +76,9 @@ pub struct LogScratch {
 impl LogFormat {
     fn new(info: Arc<TableInfo>, config: &WriterConfig, table: &Table) -> Result<Self> {
         let properties = &info.descriptor.properties;
-        let format = properties.get("table.log.format").map_or("ARROW", String::as_str);
-        if !format.eq_ignore_ascii_case("ARROW") {
-            return Err(Error::misuse(format!(
-                "{} has the log format {format}; only ARROW can be written so far",
-                info.path
-            )));
-        }
+        let format = properties.get("table.log.format").map(String::as_str);
+        let format = crate::batch::LogFormat::of_property(format)
+            .map_err(|error| Error::misuse(format!("{}: {error}", info.path)))?;
         let compression = ArrowCompression::from_properties(properties)?;
         let key = bucket_key_encoder(&info)?;
         let max_row_bytes = table.fluss().config(|c| {
@@ -99,7 +96,7 @@ impl LogFormat {
             false => Some(PartitionNamer::new(info.schema(), partition_key)?.for_new()),
         };
         let buckets = info.buckets();
-        Ok(Self { info, options, key, namer, buckets })
+        Ok(Self { info, format, options, key, namer, buckets })
     }
 }
 
@@ -115,11 +112,11 @@ pub(crate) fn bucket_key_encoder(info: &TableInfo) -> Result<Option<KeyEncoder>>
 }
 
 impl Format for LogFormat {
-    type Builder = ArrowBatchBuilder;
+    type Builder = LogBatchBuilder;
     type Scratch = LogScratch;
 
     fn builder(&self) -> Result<Self::Builder> {
-        Ok(ArrowBatchBuilder::new(self.info.schema().clone(), self.options)?)
+        Ok(LogBatchBuilder::new(self.format, self.info.schema().clone(), self.options)?)
     }
 
     fn size(builder: &Self::Builder) -> usize {

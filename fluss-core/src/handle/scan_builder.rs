@@ -6,6 +6,7 @@ use super::offsets::{OffsetSpec, buckets, list_offsets};
 use super::pending::Pending;
 use super::scan::LogScanner;
 use super::table::Table;
+use crate::batch::LogFormat;
 use crate::error::{Error, Result};
 use crate::ids::BucketKey;
 use crate::scanner::{BatchReader, EARLIEST, ScannerOptions};
@@ -180,13 +181,9 @@ impl ScanBuilder {
 
     fn reader(&self) -> Result<BatchReader> {
         let info = self.table.info();
-        let format = info.descriptor.properties.get("table.log.format");
-        if let Some(format) = format.filter(|f| !f.eq_ignore_ascii_case("arrow")) {
-            return Err(Error::misuse(format!(
-                "{} stores its log in the format {format}; only ARROW logs can be read yet",
-                info.path
-            )));
-        }
+        let format = info.descriptor.properties.get("table.log.format").map(String::as_str);
+        let format = LogFormat::of_property(format)
+            .map_err(|error| Error::misuse(format!("{}: {error}", info.path)))?;
         let columns = match &self.columns {
             None => (0..info.schema().columns().len()).collect(),
             Some(names) if names.is_empty() => {
@@ -197,7 +194,10 @@ impl ScanBuilder {
                 .indexes_of("projection", names)
                 .map_err(|error| Error::misuse(error.to_string()))?,
         };
-        BatchReader::new(info.schema(), info.wire_schema_id()?, &columns)
+        let reader = BatchReader::new(format, info.schema(), info.wire_schema_id()?, &columns)?;
+        let kv_format = info.descriptor.properties.get("table.kv.format");
+        let indexed = kv_format.is_some_and(|format| format.eq_ignore_ascii_case("INDEXED"));
+        Ok(if indexed && info.has_primary_key() { reader.of_padded_rows() } else { reader })
     }
 
     fn check_buckets(&self, keys: &[BucketKey]) -> Result<()> {

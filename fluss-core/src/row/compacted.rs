@@ -3,9 +3,11 @@
 //! The format of values in primary-key tables and, without the null bits, of their keys. Nothing
 //! here allocates per row: the writer appends to a buffer of the caller's, the reader borrows.
 
-use super::datum::{Datum, Decimal, OwnedRow, Timestamp};
+use super::datum::{Datum, Decimal, OwnedDatum, OwnedRow, Timestamp};
 use super::decode::{DecodeReason, RowDecodeError, bytes_of, take};
 use super::error::RowError;
+use super::inner::{self, Within};
+use super::inner_read;
 use super::slot::{COMPACT_DECIMAL, Misfit, Slot, SlotKind, Stored, from_be, minimal_be};
 use super::{Row, RowLayout, RowSink};
 
@@ -94,6 +96,18 @@ impl<'a> CompactedWriter<'a> {
         }
     }
 
+    /// Kept out of the path of flat rows.
+    #[inline(never)]
+    fn put_nested(&mut self, datum: Datum<'_>) -> Result<(), RowError> {
+        let Some(inner) = self.layout.inner(self.column) else {
+            return Err(self.refuse(Misfit::Type, datum));
+        };
+        inner::write_prefixed(inner, datum, self.out)
+            .map_err(|deep| self.layout.deep(self.column, &deep))?;
+        self.column += 1;
+        Ok(())
+    }
+
     fn put_null(&mut self, slot: Slot) -> Result<(), RowError> {
         if !slot.nullable {
             return Err(self.refuse(Misfit::Null, Datum::Null));
@@ -118,6 +132,7 @@ impl RowSink for CompactedWriter<'_> {
                 self.column += 1;
                 Ok(())
             }
+            Err(Misfit::Nested) => self.put_nested(datum),
             Err(misfit) => Err(self.refuse(misfit, datum)),
         }
     }
@@ -153,7 +168,7 @@ pub(super) fn put_value(slot: Slot, datum: Datum<'_>, out: &mut Vec<u8>) -> Resu
 }
 
 #[inline]
-fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     let mut bytes = [0_u8; 10];
     let mut length = 0;
     while value >= 0x80 {
@@ -177,6 +192,8 @@ pub struct CompactedReader<'a> {
     column: usize,
     /// Where a decimal lives while its datum is borrowed.
     decimal: Decimal,
+    /// Likewise an ARRAY, MAP or ROW.
+    nested: OwnedDatum,
 }
 
 impl<'a> CompactedReader<'a> {
@@ -188,7 +205,8 @@ impl<'a> CompactedReader<'a> {
         let Some((nulls, rest)) = bytes.split_at_checked(layout.null_bytes()) else {
             return Err(RowDecodeError { column: 0, reason: DecodeReason::Truncated });
         };
-        Ok(Self { layout, nulls, rest, column: 0, decimal: Decimal::new(0, 0) })
+        let decimal = Decimal::new(0, 0);
+        Ok(Self { layout, nulls, rest, column: 0, decimal, nested: OwnedDatum::Null })
     }
 
     /// The next column's value; None after the last one.
@@ -209,9 +227,24 @@ impl<'a> CompactedReader<'a> {
         if slot.nullable && self.nulls[column / 8] & (1 << (column % 8)) != 0 {
             return Ok(Some(Datum::Null));
         }
-        read_value(slot, &mut self.rest, &mut self.decimal)
-            .map(Some)
-            .map_err(|reason| RowDecodeError { column, reason })
+        let corrupt = |reason| RowDecodeError { column, reason };
+        if let Some(inner) = self.layout.inner(column) {
+            let read = read_bytes(&mut self.rest)
+                .and_then(|bytes| inner_read::read(inner, bytes, Within::Compacted));
+            self.nested = read.map_err(corrupt)?;
+            return Ok(Some(self.nested.as_datum()));
+        }
+        read_value(slot, &mut self.rest, &mut self.decimal).map(Some).map_err(corrupt)
+    }
+
+    /// The next column's value, owned.
+    fn next_owned(&mut self) -> Result<Option<OwnedDatum>, RowDecodeError> {
+        let nested = self.layout.inner(self.column).is_some();
+        let read = self.next_datum()?;
+        if nested && read.is_some_and(|datum| !datum.is_null()) {
+            return Ok(Some(std::mem::replace(&mut self.nested, OwnedDatum::Null)));
+        }
+        Ok(read.map(OwnedDatum::from))
     }
 }
 
@@ -222,8 +255,8 @@ impl<'a> CompactedReader<'a> {
 pub fn decode(layout: &RowLayout, bytes: &[u8]) -> Result<OwnedRow, RowDecodeError> {
     let mut reader = CompactedReader::new(layout, bytes)?;
     let mut values = Vec::with_capacity(layout.arity());
-    while let Some(datum) = reader.next_datum()? {
-        values.push(datum.into());
+    while let Some(value) = reader.next_owned()? {
+        values.push(value);
     }
     Ok(OwnedRow::new(values))
 }
@@ -260,7 +293,7 @@ pub(super) fn read_value<'d, 'a: 'd>(
         }
         SlotKind::Timestamp { nanos } => Datum::Timestamp(read_timestamp(rest, nanos)?),
         SlotKind::TimestampLtz { nanos } => Datum::TimestampLtz(read_timestamp(rest, nanos)?),
-        SlotKind::Nested => return Err(DecodeReason::Unsupported),
+        SlotKind::Nested => return Err(DecodeReason::Nested),
     })
 }
 
@@ -273,7 +306,7 @@ fn read_timestamp(rest: &mut &[u8], nanos: bool) -> Result<Timestamp, DecodeReas
     }
 }
 
-fn read_bytes<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], DecodeReason> {
+pub(super) fn read_bytes<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], DecodeReason> {
     let length = usize::try_from(read_i32(rest)?).map_err(|_| DecodeReason::Length)?;
     take(rest, length)
 }

@@ -1,5 +1,7 @@
 //! One value of one column, borrowed from whoever holds it.
 
+use super::nested::{AsDatum, Entries, Items};
+
 /// A decimal number: `unscaled / 10^scale`.
 ///
 /// ```
@@ -31,7 +33,8 @@ pub struct Timestamp {
 /// One value. `Copy`, 24 bytes, nothing owned.
 ///
 /// An integer may go into any integer column that can hold it without loss, an `f32` into a DOUBLE
-/// column; everything else must match the column's type.
+/// column; everything else must match the column's type. What ARRAY, MAP and ROW borrow is told by
+/// [`Items`] and [`Entries`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Datum<'a> {
@@ -65,6 +68,12 @@ pub enum Datum<'a> {
     Timestamp(Timestamp),
     /// TIMESTAMP_LTZ, in UTC.
     TimestampLtz(Timestamp),
+    /// ARRAY: a vector, for instance, `Datum::Array(&tags)`.
+    Array(&'a dyn Items),
+    /// MAP: a vector of pairs, for instance.
+    Map(&'a dyn Entries),
+    /// ROW: another row, for instance, `Datum::Row(&row!["Ulm", 48.4])`.
+    Row(&'a dyn Items),
 }
 
 impl Decimal {
@@ -209,6 +218,18 @@ impl<'a> Datum<'a> {
     pub fn as_time(self) -> Option<i32> {
         if let Self::Time(millis) = self { Some(millis) } else { None }
     }
+
+    /// The elements of an ARRAY or the fields of a ROW.
+    #[must_use]
+    pub fn as_items(self) -> Option<&'a dyn Items> {
+        if let Self::Array(items) | Self::Row(items) = self { Some(items) } else { None }
+    }
+
+    /// The entries of a MAP.
+    #[must_use]
+    pub fn as_entries(self) -> Option<&'a dyn Entries> {
+        if let Self::Map(entries) = self { Some(entries) } else { None }
+    }
 }
 
 macro_rules! datum_from {
@@ -246,6 +267,14 @@ impl<'a, const N: usize> From<&'a [u8; N]> for Datum<'a> {
     #[inline]
     fn from(value: &'a [u8; N]) -> Self {
         Datum::Bytes(value)
+    }
+}
+
+/// An ARRAY.
+impl<'a, T: AsDatum> From<&'a Vec<T>> for Datum<'a> {
+    #[inline]
+    fn from(value: &'a Vec<T>) -> Self {
+        Datum::Array(value)
     }
 }
 
@@ -293,6 +322,12 @@ pub enum OwnedDatum {
     Timestamp(Timestamp),
     /// TIMESTAMP_LTZ, in UTC.
     TimestampLtz(Timestamp),
+    /// ARRAY: its elements.
+    Array(Vec<OwnedDatum>),
+    /// MAP: its entries in order.
+    Map(Vec<(OwnedDatum, OwnedDatum)>),
+    /// ROW: its fields in the order of the type.
+    Row(Vec<OwnedDatum>),
 }
 
 impl OwnedDatum {
@@ -315,6 +350,9 @@ impl OwnedDatum {
             Self::Time(value) => Datum::Time(*value),
             Self::Timestamp(value) => Datum::Timestamp(*value),
             Self::TimestampLtz(value) => Datum::TimestampLtz(*value),
+            Self::Array(items) => Datum::Array(items),
+            Self::Map(entries) => Datum::Map(entries),
+            Self::Row(fields) => Datum::Row(fields),
         }
     }
 }
@@ -337,8 +375,21 @@ impl From<Datum<'_>> for OwnedDatum {
             Datum::Time(value) => Self::Time(value),
             Datum::Timestamp(value) => Self::Timestamp(value),
             Datum::TimestampLtz(value) => Self::TimestampLtz(value),
+            Datum::Array(items) => Self::Array(owned(items)),
+            Datum::Map(entries) => {
+                let entry = |at| {
+                    let (key, value) = entries.entry(at);
+                    (key.into(), value.into())
+                };
+                Self::Map((0..entries.count()).map(entry).collect())
+            }
+            Datum::Row(fields) => Self::Row(owned(fields)),
         }
     }
+}
+
+fn owned(items: &dyn Items) -> Vec<OwnedDatum> {
+    (0..items.count()).map(|at| items.item(at).into()).collect()
 }
 
 /// A row read back, all its values owned.

@@ -35,9 +35,16 @@ pub enum DecodeReason {
     /// Bytes left over after the last column.
     #[error("bytes are left after the last column; the schema may be the wrong one")]
     Trailing,
+    /// An ARRAY or MAP that claims to have more elements than its bytes can hold, or fewer than
+    /// none, or a MAP of more keys than values or fewer.
+    #[error("the number of elements is impossible")]
+    Count,
+    /// Values within an ARRAY that share bytes.
+    #[error("values within the value overlap")]
+    Overlap,
     /// ARRAY, MAP or ROW.
-    #[error("ARRAY, MAP and ROW values cannot be read from this row format yet")]
-    Unsupported,
+    #[error("an ARRAY, MAP or ROW stands where a scalar belongs")]
+    Nested,
 }
 
 /// Takes `length` bytes off the front.

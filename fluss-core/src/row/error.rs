@@ -35,7 +35,7 @@ pub enum RowErrorKind {
     /// Null in a column that does not allow it.
     #[error("column `{column}`: {expected} does not allow null")]
     Null {
-        /// The column's name.
+        /// The column's name, or the path to the value within it.
         column: String,
         /// The column's type, as in SQL.
         expected: String,
@@ -81,6 +81,18 @@ impl RowError {
     ) -> Self {
         let (column, expected) = (column.to_owned(), expected.to_string());
         RowErrorKind::Value { column, value: describe(value), expected, reason }.into()
+    }
+
+    /// A value within a column that does not fit its part of the column's type.
+    #[cold]
+    pub(super) fn within(
+        path: String,
+        value: String,
+        expected: &DataType,
+        reason: &'static str,
+    ) -> Self {
+        let expected = expected.to_string();
+        RowErrorKind::Value { column: path, value, expected, reason }.into()
     }
 
     /// Null in a NOT NULL column.
@@ -129,7 +141,7 @@ impl From<fluss_proto::record::RecordError> for RowError {
 const SHOWN_BYTES: usize = 48;
 
 /// A value as a person would write it; of bytes only their number, which is what does not fit.
-fn describe(value: Datum<'_>) -> String {
+pub(super) fn describe(value: Datum<'_>) -> String {
     match value {
         Datum::Null => "null".to_owned(),
         Datum::Bool(value) => value.to_string(),
@@ -140,6 +152,9 @@ fn describe(value: Datum<'_>) -> String {
         Datum::Float32(value) => text::format_f32(value),
         Datum::Float64(value) => text::format_f64(value),
         Datum::Decimal(value) => value.to_string(),
+        Datum::Array(items) => format!("an ARRAY of {} elements", items.count()),
+        Datum::Map(entries) => format!("a MAP of {} entries", entries.count()),
+        Datum::Row(fields) => format!("a ROW of {} fields", fields.count()),
         Datum::Str(text) if text.len() > SHOWN_BYTES => {
             let end = (0..=SHOWN_BYTES).rev().find(|&i| text.is_char_boundary(i)).unwrap_or(0);
             format!("{:?}… of {} bytes", &text[..end], text.len())

@@ -3,9 +3,11 @@
 //! A fixed-length text or byte value is padded with zero bytes, which readers strip: a BINARY value
 //! that ends in zero bytes comes back without them. That is the format's own loss.
 
-use super::datum::{Datum, Decimal, OwnedRow, Timestamp};
+use super::datum::{Datum, Decimal, OwnedDatum, OwnedRow, Timestamp};
 use super::decode::{DecodeReason, RowDecodeError, bytes_of, take};
 use super::error::RowError;
+use super::inner::{self, Within};
+use super::inner_read;
 use super::slot::{COMPACT_DECIMAL, Misfit, Slot, SlotKind, Stored, from_be, minimal_be};
 use super::{Row, RowLayout, RowSink};
 
@@ -31,7 +33,7 @@ pub fn encode<R: Row + ?Sized>(
 }
 
 /// Whether values of the column carry a length of their own.
-fn is_variable(slot: Slot) -> bool {
+pub(super) fn is_variable(slot: Slot) -> bool {
     match slot.kind {
         SlotKind::Str | SlotKind::Bytes | SlotKind::Nested => true,
         SlotKind::Decimal { precision, .. } => precision > COMPACT_DECIMAL,
@@ -76,44 +78,60 @@ impl<'a> IndexedWriter<'a> {
         }
     }
 
-    fn put_value(&mut self, slot: Slot, datum: Datum<'_>) -> Result<(), Misfit> {
-        match slot.store(datum)? {
-            Stored::U8(value) => self.out.push(value),
-            Stored::I16(value) => self.out.extend_from_slice(&value.to_le_bytes()),
-            Stored::I32(value) => self.out.extend_from_slice(&value.to_le_bytes()),
-            Stored::I64(value) => self.out.extend_from_slice(&value.to_le_bytes()),
-            Stored::F32(value) => self.out.extend_from_slice(&value.to_le_bytes()),
-            Stored::F64(value) => self.out.extend_from_slice(&value.to_le_bytes()),
-            Stored::Bytes(bytes) => match slot.kind {
-                SlotKind::Char(width) | SlotKind::Binary(width) => {
-                    if width > MAX_FIXED || bytes.len() > width as usize {
-                        return Err(Misfit::FixedLength);
-                    }
-                    let end = self.out.len() + width as usize;
-                    self.out.extend_from_slice(bytes);
-                    self.out.resize(end, 0);
-                }
-                _ => self.put_variable(bytes)?,
-            },
-            Stored::Wide(unscaled) => {
-                let (bytes, start) = minimal_be(unscaled);
-                self.put_variable(&bytes[start..])?;
-            }
-            Stored::Instant(millis, nanos) => {
-                self.out.extend_from_slice(&millis.to_le_bytes());
-                self.out.extend_from_slice(&nanos.to_le_bytes());
-            }
-        }
-        Ok(())
+    /// Kept out of the path of flat rows.
+    #[inline(never)]
+    fn put_nested(&mut self, datum: Datum<'_>) -> Result<(), RowError> {
+        let Some(inner) = self.layout.inner(self.column) else {
+            return Err(self.layout.misfit(self.column, Misfit::Type, datum));
+        };
+        inner::write_measured(inner, datum, self.out, &mut self.length_at)
+            .map_err(|deep| self.layout.deep(self.column, &deep))
     }
+}
 
-    fn put_variable(&mut self, bytes: &[u8]) -> Result<(), Misfit> {
-        let length = i32::try_from(bytes.len()).map_err(|_| Misfit::FixedLength)?;
-        self.out[self.length_at..self.length_at + 4].copy_from_slice(&length.to_le_bytes());
-        self.length_at += 4;
-        self.out.extend_from_slice(bytes);
-        Ok(())
+/// Appends one value that is not null; the length of a variable one goes to `length_at`.
+pub(super) fn put_value(
+    slot: Slot,
+    datum: Datum<'_>,
+    out: &mut Vec<u8>,
+    length_at: &mut usize,
+) -> Result<(), Misfit> {
+    match slot.store(datum)? {
+        Stored::U8(value) => out.push(value),
+        Stored::I16(value) => out.extend_from_slice(&value.to_le_bytes()),
+        Stored::I32(value) => out.extend_from_slice(&value.to_le_bytes()),
+        Stored::I64(value) => out.extend_from_slice(&value.to_le_bytes()),
+        Stored::F32(value) => out.extend_from_slice(&value.to_le_bytes()),
+        Stored::F64(value) => out.extend_from_slice(&value.to_le_bytes()),
+        Stored::Bytes(bytes) => match slot.kind {
+            SlotKind::Char(width) | SlotKind::Binary(width) => {
+                if width > MAX_FIXED || bytes.len() > width as usize {
+                    return Err(Misfit::FixedLength);
+                }
+                let end = out.len() + width as usize;
+                out.extend_from_slice(bytes);
+                out.resize(end, 0);
+            }
+            _ => put_variable(bytes, out, length_at)?,
+        },
+        Stored::Wide(unscaled) => {
+            let (bytes, start) = minimal_be(unscaled);
+            put_variable(&bytes[start..], out, length_at)?;
+        }
+        Stored::Instant(millis, nanos) => {
+            out.extend_from_slice(&millis.to_le_bytes());
+            out.extend_from_slice(&nanos.to_le_bytes());
+        }
     }
+    Ok(())
+}
+
+fn put_variable(bytes: &[u8], out: &mut Vec<u8>, length_at: &mut usize) -> Result<(), Misfit> {
+    let length = i32::try_from(bytes.len()).map_err(|_| Misfit::Size)?;
+    out[*length_at..*length_at + 4].copy_from_slice(&length.to_le_bytes());
+    *length_at += 4;
+    out.extend_from_slice(bytes);
+    Ok(())
 }
 
 impl RowSink for IndexedWriter<'_> {
@@ -128,8 +146,12 @@ impl RowSink for IndexedWriter<'_> {
                 return Err(self.layout.misfit(self.column, Misfit::Null, datum));
             }
             self.out[self.start + self.column / 8] |= 1 << (self.column % 8);
-        } else if let Err(misfit) = self.put_value(slot, datum) {
-            return Err(self.layout.misfit(self.column, misfit, datum));
+        } else {
+            match put_value(slot, datum, self.out, &mut self.length_at) {
+                Ok(()) => {}
+                Err(Misfit::Nested) => self.put_nested(datum)?,
+                Err(misfit) => return Err(self.layout.misfit(self.column, misfit, datum)),
+            }
         }
         self.column += 1;
         Ok(())
@@ -146,6 +168,8 @@ pub struct IndexedReader<'a> {
     column: usize,
     /// Where a decimal lives while its datum is borrowed.
     decimal: Decimal,
+    /// Likewise an ARRAY, MAP or ROW.
+    nested: OwnedDatum,
 }
 
 impl<'a> IndexedReader<'a> {
@@ -158,7 +182,8 @@ impl<'a> IndexedReader<'a> {
         let corrupt = |reason| RowDecodeError { column: 0, reason };
         let nulls = take(&mut rest, layout.null_bytes()).map_err(corrupt)?;
         let lengths = take(&mut rest, length_bytes(layout)).map_err(corrupt)?;
-        Ok(Self { layout, nulls, lengths, rest, column: 0, decimal: Decimal::new(0, 0) })
+        let (decimal, nested) = (Decimal::new(0, 0), OwnedDatum::Null);
+        Ok(Self { layout, nulls, lengths, rest, column: 0, decimal, nested })
     }
 
     /// The next column's value; None after the last one.
@@ -177,46 +202,74 @@ impl<'a> IndexedReader<'a> {
         if slot.nullable && self.nulls[column / 8] & (1 << (column % 8)) != 0 {
             return Ok(Some(Datum::Null));
         }
-        self.read(slot).map(Some).map_err(|reason| RowDecodeError { column, reason })
+        let corrupt = |reason| RowDecodeError { column, reason };
+        let bytes = take_value(slot, &mut self.rest, &mut self.lengths).map_err(corrupt)?;
+        if let Some(inner) = self.layout.inner(column) {
+            self.nested = inner_read::read(inner, bytes, Within::Indexed).map_err(corrupt)?;
+            return Ok(Some(self.nested.as_datum()));
+        }
+        read_value(slot, bytes, &mut self.decimal).map(Some).map_err(corrupt)
     }
 
-    fn read(&mut self, slot: Slot) -> Result<Datum<'_>, DecodeReason> {
-        let rest = &mut self.rest;
-        let bytes = if is_variable(slot) {
-            let length = i32::from_le_bytes(bytes_of(&mut self.lengths)?);
-            take(rest, usize::try_from(length).map_err(|_| DecodeReason::Length)?)?
-        } else {
-            take(rest, width(slot))?
-        };
-        let mut fixed = bytes;
-        Ok(match slot.kind {
-            SlotKind::Bool => Datum::Bool(bytes[0] != 0),
-            SlotKind::I8 => Datum::Int8(i8::from_le_bytes(bytes_of(&mut fixed)?)),
-            SlotKind::I16 => Datum::Int16(i16::from_le_bytes(bytes_of(&mut fixed)?)),
-            SlotKind::I32 => Datum::Int32(i32::from_le_bytes(bytes_of(&mut fixed)?)),
-            SlotKind::I64 => Datum::Int64(i64::from_le_bytes(bytes_of(&mut fixed)?)),
-            SlotKind::F32 => Datum::Float32(f32::from_le_bytes(bytes_of(&mut fixed)?)),
-            SlotKind::F64 => Datum::Float64(f64::from_le_bytes(bytes_of(&mut fixed)?)),
-            SlotKind::Date => Datum::Date(i32::from_le_bytes(bytes_of(&mut fixed)?)),
-            SlotKind::Time => Datum::Time(i32::from_le_bytes(bytes_of(&mut fixed)?)),
-            SlotKind::Str => Datum::Str(text(bytes)?),
-            SlotKind::Char(_) => Datum::Str(text(strip(bytes))?),
-            SlotKind::Bytes => Datum::Bytes(bytes),
-            SlotKind::Binary(_) => Datum::Bytes(strip(bytes)),
-            SlotKind::Decimal { precision, scale } => {
-                let unscaled = if precision <= COMPACT_DECIMAL {
-                    i128::from(i64::from_le_bytes(bytes_of(&mut fixed)?))
-                } else {
-                    from_be(bytes).ok_or(DecodeReason::Decimal)?
-                };
-                self.decimal = Decimal { unscaled, scale };
-                Datum::Decimal(&self.decimal)
-            }
-            SlotKind::Timestamp { nanos } => Datum::Timestamp(timestamp(fixed, nanos)?),
-            SlotKind::TimestampLtz { nanos } => Datum::TimestampLtz(timestamp(fixed, nanos)?),
-            SlotKind::Nested => return Err(DecodeReason::Unsupported),
-        })
+    /// The next column's value, owned.
+    fn next_owned(&mut self) -> Result<Option<OwnedDatum>, RowDecodeError> {
+        let nested = self.layout.inner(self.column).is_some();
+        let read = self.next_datum()?;
+        if nested && read.is_some_and(|datum| !datum.is_null()) {
+            return Ok(Some(std::mem::replace(&mut self.nested, OwnedDatum::Null)));
+        }
+        Ok(read.map(OwnedDatum::from))
     }
+}
+
+/// Takes the bytes of one value off the front of `rest`, and its length off that of `lengths` if it
+/// has one.
+pub(super) fn take_value<'a>(
+    slot: Slot,
+    rest: &mut &'a [u8],
+    lengths: &mut &'a [u8],
+) -> Result<&'a [u8], DecodeReason> {
+    if !is_variable(slot) {
+        return take(rest, width(slot));
+    }
+    let length = i32::from_le_bytes(bytes_of(lengths)?);
+    take(rest, usize::try_from(length).map_err(|_| DecodeReason::Length)?)
+}
+
+/// Reads a scalar out of its bytes; a decimal is left in `decimal` and borrowed from there.
+pub(super) fn read_value<'d, 'a: 'd>(
+    slot: Slot,
+    bytes: &'a [u8],
+    decimal: &'d mut Decimal,
+) -> Result<Datum<'d>, DecodeReason> {
+    let mut fixed = bytes;
+    Ok(match slot.kind {
+        SlotKind::Bool => Datum::Bool(bytes_of::<1>(&mut fixed)? != [0]),
+        SlotKind::I8 => Datum::Int8(i8::from_le_bytes(bytes_of(&mut fixed)?)),
+        SlotKind::I16 => Datum::Int16(i16::from_le_bytes(bytes_of(&mut fixed)?)),
+        SlotKind::I32 => Datum::Int32(i32::from_le_bytes(bytes_of(&mut fixed)?)),
+        SlotKind::I64 => Datum::Int64(i64::from_le_bytes(bytes_of(&mut fixed)?)),
+        SlotKind::F32 => Datum::Float32(f32::from_le_bytes(bytes_of(&mut fixed)?)),
+        SlotKind::F64 => Datum::Float64(f64::from_le_bytes(bytes_of(&mut fixed)?)),
+        SlotKind::Date => Datum::Date(i32::from_le_bytes(bytes_of(&mut fixed)?)),
+        SlotKind::Time => Datum::Time(i32::from_le_bytes(bytes_of(&mut fixed)?)),
+        SlotKind::Str => Datum::Str(text(bytes)?),
+        SlotKind::Char(_) => Datum::Str(text(strip(bytes))?),
+        SlotKind::Bytes => Datum::Bytes(bytes),
+        SlotKind::Binary(_) => Datum::Bytes(strip(bytes)),
+        SlotKind::Decimal { precision, scale } => {
+            let unscaled = if precision <= COMPACT_DECIMAL {
+                i128::from(i64::from_le_bytes(bytes_of(&mut fixed)?))
+            } else {
+                from_be(bytes).ok_or(DecodeReason::Decimal)?
+            };
+            *decimal = Decimal { unscaled, scale };
+            Datum::Decimal(decimal)
+        }
+        SlotKind::Timestamp { nanos } => Datum::Timestamp(timestamp(fixed, nanos)?),
+        SlotKind::TimestampLtz { nanos } => Datum::TimestampLtz(timestamp(fixed, nanos)?),
+        SlotKind::Nested => return Err(DecodeReason::Nested),
+    })
 }
 
 /// Reads a whole row into values of its own.
@@ -226,8 +279,8 @@ impl<'a> IndexedReader<'a> {
 pub fn decode(layout: &RowLayout, bytes: &[u8]) -> Result<OwnedRow, RowDecodeError> {
     let mut reader = IndexedReader::new(layout, bytes)?;
     let mut values = Vec::with_capacity(layout.arity());
-    while let Some(datum) = reader.next_datum()? {
-        values.push(datum.into());
+    while let Some(value) = reader.next_owned()? {
+        values.push(value);
     }
     Ok(OwnedRow::new(values))
 }

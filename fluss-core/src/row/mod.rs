@@ -3,7 +3,8 @@
 //! A [`Row`] writes itself, column by column, into a [`RowSink`]. The sinks are the column builders
 //! of an Arrow batch, the compacted encoder of a primary-key table and the key encoder; none of
 //! them allocates per row. The `row!` macro and tuples are the two usual rows: the macro makes an
-//! array of [`Datum`] on the stack, the tuple writes each field with its own type.
+//! array of [`Datum`] on the stack, the tuple writes each field with its own type. An ARRAY, MAP or
+//! ROW within a row is borrowed from whatever holds it, see [`Items`] and [`Entries`].
 
 mod calendar;
 pub mod compacted;
@@ -13,8 +14,11 @@ mod decode;
 mod error;
 pub mod hash;
 pub mod indexed;
+mod inner;
+mod inner_read;
 mod json;
 pub mod key;
+mod nested;
 pub mod partition;
 mod schema;
 mod slot;
@@ -28,6 +32,8 @@ pub use datum::{Datum, Decimal, OwnedDatum, OwnedRow, Timestamp};
 pub use decimal::ParseDecimalError;
 pub use decode::{DecodeReason, RowDecodeError};
 pub use error::{RowError, RowErrorKind};
+pub(crate) use inner::{Deep, FIELDS, Step, Why};
+pub use nested::{AsDatum, Entries, Items};
 pub use schema::{AggFunction, Column, Schema, SchemaBuilder, SchemaError};
 pub use slot::RowLayout;
 pub use table::{TableDescriptor, TableError};

@@ -2,6 +2,7 @@
 
 use super::datum::{Datum, Decimal};
 use super::error::RowError;
+use super::inner::{Deep, Inner};
 use super::types::{DataType, TypeKind};
 
 /// The largest precision at which a decimal is stored as an `i64`.
@@ -95,6 +96,8 @@ pub(super) enum Misfit {
     TimeOfDay,
     FixedLength,
     ExactLength,
+    Size,
+    /// A column that is nested: to be written by its parts.
     Nested,
 }
 
@@ -103,13 +106,16 @@ impl Misfit {
     #[cold]
     #[inline(never)]
     pub(super) fn error(self, column: &str, data_type: &DataType, datum: Datum<'_>) -> RowError {
-        let reason = match self {
-            Self::Null => return RowError::null(column, data_type),
-            Self::Nested => {
-                let advice = "write tables with ARRAY, MAP or ROW values as Arrow batches";
-                return RowError::unsupported(column, data_type, advice);
-            }
-            Self::Type => "give a value of the column's type",
+        if self == Self::Null {
+            return RowError::null(column, data_type);
+        }
+        RowError::value(column, datum, data_type, self.reason())
+    }
+
+    pub(super) fn reason(self) -> &'static str {
+        match self {
+            Self::Null => "null is not allowed",
+            Self::Type | Self::Nested => "give a value of the column's type",
             Self::Zone => "give Datum::Timestamp for TIMESTAMP, Datum::TimestampLtz for the other",
             Self::Range => "the number is out of the type's range",
             Self::DecimalScale => "it would lose digits, round it with Decimal::rounded first",
@@ -118,8 +124,8 @@ impl Misfit {
             Self::TimeOfDay => "a time is 0 to 86399999 milliseconds of the day",
             Self::FixedLength => "it is longer than the fixed length of the type",
             Self::ExactLength => "its length is not that of the type",
-        };
-        RowError::value(column, datum, data_type, reason)
+            Self::Size => "it is larger than 2 GiB",
+        }
     }
 }
 
@@ -225,15 +231,16 @@ pub(super) fn from_be(bytes: &[u8]) -> Option<i128> {
 pub struct RowLayout {
     schema: super::Schema,
     pub(super) slots: Box<[Slot]>,
+    /// The parts of the nested columns; empty if no column is.
+    inner: Box<[Option<Inner>]>,
 }
 
 impl RowLayout {
-    /// The layout of a schema's rows. ARRAY, MAP and ROW columns are accepted; so far only nulls
-    /// can be written to them.
+    /// The layout of a schema's rows.
     #[must_use]
     pub fn new(schema: &super::Schema) -> Self {
         let slots = schema.columns().iter().map(|column| Slot::from(&column.data_type)).collect();
-        Self { schema: schema.clone(), slots }
+        Self { schema: schema.clone(), slots, inner: inner(schema, false) }
     }
 
     /// The same layout for rows whose BINARY values must have the length of their type. The binary
@@ -241,7 +248,13 @@ impl RowLayout {
     #[must_use]
     pub(crate) fn with_exact_binary(mut self) -> Self {
         self.slots.iter_mut().for_each(|slot| slot.exact = true);
+        self.inner = inner(&self.schema, true);
         self
+    }
+
+    /// The parts of a nested column, None for a scalar.
+    pub(super) fn inner(&self, column: usize) -> Option<&Inner> {
+        self.inner.get(column)?.as_ref()
     }
 
     /// The schema the rows have.
@@ -268,9 +281,22 @@ impl RowLayout {
     }
 
     #[cold]
+    pub(super) fn deep(&self, column: usize, deep: &Deep) -> RowError {
+        let column = &self.schema.columns()[column];
+        deep.error(&column.name, &column.data_type)
+    }
+
+    #[cold]
     pub(super) fn arity_error(&self, got: usize) -> RowError {
         RowError::arity(self.arity(), got)
     }
+}
+
+fn inner(schema: &super::Schema, exact: bool) -> Box<[Option<Inner>]> {
+    if schema.columns().iter().all(|column| column.data_type.kind.is_scalar()) {
+        return Box::default();
+    }
+    schema.columns().iter().map(|column| Inner::new(&column.data_type, exact)).collect()
 }
 
 #[cfg(test)]

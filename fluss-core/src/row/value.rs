@@ -1,6 +1,7 @@
 //! Ready-made rows: the `row!` macro, arrays, vectors and tuples.
 
 use super::datum::{Datum, Decimal, OwnedDatum, OwnedRow, Timestamp};
+use super::nested::AsDatum;
 use super::{Row, RowSink};
 
 /// Makes a row on the stack: an array of [`Datum`], each made by `Datum::from`.
@@ -60,6 +61,14 @@ values! {
     Timestamp => |value, sink| sink.put(Datum::Timestamp(*value));
     Datum<'_> => |value, sink| sink.put(*value);
     OwnedDatum => |value, sink| sink.put(value.as_datum());
+}
+
+/// An ARRAY.
+impl<T: AsDatum> Value for Vec<T> {
+    #[inline]
+    fn put_into<S: RowSink>(&self, sink: &mut S) -> Result<(), S::Error> {
+        sink.put(Datum::Array(self))
+    }
 }
 
 impl<const N: usize> Value for [u8; N] {

@@ -14,6 +14,7 @@
 
 mod answer;
 mod bucket;
+mod padding;
 mod plan;
 mod read;
 #[expect(clippy::module_inception, reason = "the machine of one scanner, next to that of all")]

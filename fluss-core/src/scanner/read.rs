@@ -8,8 +8,9 @@ use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow_schema::SchemaRef;
 use fluss_proto::record::{ChangeType, ChangeTypes, LogBatch};
 
+use super::padding::without_padding;
 use super::types::FetchedBatch;
-use crate::batch::{ArrowDecoder, DecodeError, LogRows, RowView, arrow_schema_of};
+use crate::batch::{DecodeError, LogDecoder, LogFormat, LogRows, RowView, arrow_schema_of};
 use crate::error::{Error, Result};
 use crate::ids::BucketKey;
 use crate::row::{Column, Schema};
@@ -88,7 +89,8 @@ impl ScanBatch {
     /// [`Error::Decode`] for values that Arrow has and the table's types have not, such as a time
     /// of day beyond midnight.
     pub fn rows(&self) -> Result<ScanRows> {
-        let rows = LogRows::new(&self.schema, &self.columns, &self.batch)?;
+        let rows =
+            LogRows::new(&self.schema, &self.columns, &self.batch, self.change_types.clone())?;
         Ok(ScanRows { rows, range: self.rows.clone() })
     }
 }
@@ -110,7 +112,7 @@ impl ScanRows {
 /// How batches of one stored schema become rows of the table as it was opened.
 #[derive(Debug)]
 struct Mapping {
-    decoder: ArrowDecoder,
+    decoder: LogDecoder,
     /// For each wanted column its place in the decoded ones; None where the stored schema had no
     /// such column yet.
     places: Vec<Option<usize>>,
@@ -119,7 +121,7 @@ struct Mapping {
 }
 
 impl Mapping {
-    fn new(decoder: ArrowDecoder, places: Vec<Option<usize>>, wanted: &SchemaRef) -> Self {
+    fn new(decoder: LogDecoder, places: Vec<Option<usize>>, wanted: &SchemaRef) -> Self {
         let same = decoder.arrow_schema() == wanted
             && places.iter().enumerate().all(|(i, place)| *place == Some(i));
         Self { decoder, places, same }
@@ -131,22 +133,35 @@ impl Mapping {
 pub(crate) struct BatchReader {
     schema: Schema,
     arrow: SchemaRef,
+    format: LogFormat,
+    /// Whether CHAR columns come with the zero bytes they were padded with.
+    padded: bool,
     mappings: BTreeMap<i16, Mapping>,
 }
 
 impl BatchReader {
-    /// A reader of these columns of the table, in this order, which is stored with `schema` and
-    /// this id unless told otherwise.
-    pub(crate) fn new(schema: &Schema, schema_id: i16, columns: &[usize]) -> Result<Self> {
+    /// A reader of these columns of the table, in this order, whose log has this format and is
+    /// stored with `schema` and this id unless told otherwise.
+    pub(crate) fn new(
+        format: LogFormat,
+        schema: &Schema,
+        schema_id: i16,
+        columns: &[usize],
+    ) -> Result<Self> {
         let wanted: Vec<Column> =
             columns.iter().filter_map(|i| schema.columns().get(*i)).cloned().collect();
         let wanted = Schema::new(wanted, vec![]);
-        let decoder = ArrowDecoder::with_projection(schema, columns)?;
+        let decoder = LogDecoder::new(format, schema, columns)?;
         let places = (0..columns.len()).map(Some).collect();
         let arrow = arrow_schema_of(&wanted);
         let mapping = Mapping::new(decoder, places, &arrow);
         let mappings = BTreeMap::from([(schema_id, mapping)]);
-        Ok(Self { arrow, schema: wanted, mappings })
+        Ok(Self { arrow, schema: wanted, format, padded: false, mappings })
+    }
+
+    /// The same for an ARROW changelog that a server made of INDEXED rows.
+    pub(crate) fn of_padded_rows(self) -> Self {
+        Self { padded: self.format == LogFormat::Arrow, ..self }
     }
 
     /// What comes out.
@@ -187,7 +202,7 @@ impl BatchReader {
             places.push(Some(found.len()));
             found.push(index);
         }
-        let decoder = ArrowDecoder::with_projection(stored, &found)?;
+        let decoder = LogDecoder::new(self.format, stored, &found)?;
         self.mappings.insert(schema_id, Mapping::new(decoder, places, &self.arrow));
         Ok(())
     }
@@ -218,19 +233,30 @@ impl BatchReader {
             .mappings
             .get(&id)
             .ok_or_else(|| Error::misuse(format!("schema {id} of the table is not known")))?;
+        let (columns, change_types) = mapping.decoder.decode(batch)?;
+        let mut columns = self.columns(mapping, columns, id, count)?;
+        if self.padded {
+            columns = without_padding(&self.schema, columns)
+                .map_err(|error| Error::misuse(format!("CHAR columns: {error}")))?;
+        }
         Ok(Some(ScanBatch {
             bucket: fetched.bucket,
             schema: self.schema.clone(),
-            columns: self.columns(mapping, batch, count)?,
-            change_types: batch.change_types().map_err(DecodeError::from)?,
+            columns,
+            change_types,
             batch: batch.clone(),
             rows,
             high_watermark: fetched.high_watermark,
         }))
     }
 
-    fn columns(&self, mapping: &Mapping, batch: &LogBatch, rows: usize) -> Result<RecordBatch> {
-        let decoded = mapping.decoder.decode(batch)?;
+    fn columns(
+        &self,
+        mapping: &Mapping,
+        decoded: RecordBatch,
+        id: i16,
+        rows: usize,
+    ) -> Result<RecordBatch> {
         if mapping.same {
             return Ok(decoded);
         }
@@ -243,10 +269,7 @@ impl BatchReader {
         let columns = mapping.places.iter().zip(self.arrow.fields()).map(column).collect();
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         RecordBatch::try_new_with_options(Arc::clone(&self.arrow), columns, &options).map_err(
-            |error| {
-                let id = batch.schema_id();
-                Error::misuse(format!("rows of schema {id} do not fit the table: {error}"))
-            },
+            |error| Error::misuse(format!("rows of schema {id} do not fit the table: {error}")),
         )
     }
 }
@@ -300,7 +323,8 @@ mod tests {
 
     #[test]
     fn rows_before_the_start_and_from_the_end_on_are_cut_off() {
-        let reader = BatchReader::new(&old_schema(), 1, &[0, 1]).expect("columns");
+        let reader =
+            BatchReader::new(LogFormat::Arrow, &old_schema(), 1, &[0, 1]).expect("columns");
         let batch = reader.read(&stored(10, 5, 12), Some(14)).expect("good").expect("rows");
         assert_eq!((batch.base_offset(), batch.num_rows(), ints(&batch, 0)), (12, 2, vec![12, 13]));
         assert_eq!((batch.bucket(), batch.timestamp()), (bucket(2), 5000));
@@ -314,7 +338,8 @@ mod tests {
 
     #[test]
     fn a_flipped_bit_anywhere_is_an_error() {
-        let reader = BatchReader::new(&old_schema(), 1, &[0, 1]).expect("columns");
+        let reader =
+            BatchReader::new(LogFormat::Arrow, &old_schema(), 1, &[0, 1]).expect("columns");
         let mut fetched = stored(0, 5, 0);
         let mut bytes = fetched.batch.bytes().to_vec();
         let last = bytes.len() - 1;
@@ -332,7 +357,9 @@ mod tests {
             column("b", 1, TypeKind::String),
             column("new", 2, TypeKind::Int),
         ];
-        let mut reader = BatchReader::new(&Schema::new(columns, vec![]), 2, &[2, 0]).expect("ok");
+        let mut reader =
+            BatchReader::new(LogFormat::Arrow, &Schema::new(columns, vec![]), 2, &[2, 0])
+                .expect("ok");
         assert!(!reader.knows(1));
         assert!(reader.read(&stored(0, 3, 0), None).is_err());
         reader.learn(1, &old_schema()).expect("compatible");
@@ -343,7 +370,7 @@ mod tests {
         assert_eq!(batch.bucket().table, TableId(7));
 
         let changed = Schema::new(vec![column("renamed", 0, TypeKind::BigInt)], vec![]);
-        let mut reader = BatchReader::new(&changed, 2, &[0]).expect("ok");
+        let mut reader = BatchReader::new(LogFormat::Arrow, &changed, 2, &[0]).expect("ok");
         let error = reader.learn(1, &old_schema()).expect_err("another type");
         assert!(error.to_string().contains("`renamed`"), "{error}");
     }

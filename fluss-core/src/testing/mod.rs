@@ -45,6 +45,7 @@
 //! * [`cluster::ClusterOptions`]: passwords, lagging metadata, slow replication.
 //! * [`loopback::Port`] and [`loopback::Relay`]: a port that misbehaves, a relay that can be aimed
 //!   elsewhere.
+//! * [`random`]: random schemas and rows of all types.
 //! * [`conformance`]: what every adapter has to pass; [`shop`]: what the examples of the README are
 //!   run against; [`sim`]: the client in virtual time, with everything going wrong.
 //!
@@ -61,5 +62,6 @@ pub mod conformance;
 mod framing;
 mod kit;
 pub mod loopback;
+pub mod random;
 pub mod shop;
 pub mod sim;

@@ -151,3 +151,12 @@ impl ChangeTypes {
         (0..self.len).map(|index| self.get(index).unwrap_or(ChangeType::Append))
     }
 }
+
+/// The change types of records that each carry their own, as in INDEXED and COMPACTED batches.
+impl FromIterator<ChangeType> for ChangeTypes {
+    fn from_iter<I: IntoIterator<Item = ChangeType>>(types: I) -> Self {
+        let codes: Vec<u8> = types.into_iter().map(ChangeType::code).collect();
+        let appends = codes.iter().all(|code| *code == ChangeType::Append.code());
+        Self { len: codes.len(), codes: (!appends).then(|| codes.into()) }
+    }
+}

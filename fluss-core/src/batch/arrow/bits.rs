@@ -79,10 +79,11 @@ impl Validity {
         self.nulls += 1;
     }
 
-    /// Forgets the value of row `rows`, if it is there, so that `rows` are left.
+    /// Forgets the values from row `rows` on, so that at most `rows` are left.
     pub(super) fn roll_back(&mut self, rows: usize) {
         if self.nulls != 0 {
-            self.nulls -= usize::from(self.bits.get(rows) == Some(false));
+            let behind = rows..self.bits.len;
+            self.nulls -= behind.filter(|at| self.bits.get(*at) == Some(false)).count();
             self.bits.truncate(rows);
         }
     }

@@ -4,7 +4,8 @@ use arrow_ipc::{Buffer, CompressionType, FieldNode};
 use bytes::Bytes;
 use fluss_proto::record::SealedBatch;
 
-use super::column::Column;
+use super::bits::Validity;
+use super::column::{Column, Values, end_of};
 use super::compress::{ArrowCompression, Compressor};
 use super::ipc::{self, MetadataWriter};
 use super::writer::RowWriter;
@@ -43,7 +44,7 @@ impl Default for ArrowBatchOptions {
 }
 
 /// Bit 0 of a batch's attributes: every record is an append.
-const APPEND_ONLY: u8 = 1;
+pub(in crate::batch) const APPEND_ONLY: u8 = 1;
 
 /// What the size of a batch is made of.
 #[derive(Clone, Copy, Debug, Default)]
@@ -54,11 +55,42 @@ struct Layout {
     row_bytes: usize,
     /// Bitmaps: one per column for nulls, one more per BOOLEAN.
     bitmaps: usize,
+    /// Columns, and columns within them.
+    nodes: usize,
     buffers: usize,
     metadata: usize,
 }
 
 impl Layout {
+    /// Counts a column, which has a value for each row unless it lies within a list.
+    fn add(&mut self, column: &Column, for_each_row: bool) {
+        let footprint = column.footprint();
+        self.nodes += 1;
+        self.buffers += footprint.buffers;
+        if for_each_row {
+            self.row_bytes += footprint.bytes;
+            self.bitmaps += 1 + footprint.bits;
+        }
+        match &column.values {
+            // The leading zero of the offsets.
+            Values::Text(_) | Values::Bytes(_) => self.base += 4,
+            Values::List { element, .. } => {
+                self.base += 4;
+                self.add(element, false);
+            }
+            Values::Map { key, value, .. } => {
+                self.base += 4;
+                // The entries of which keys and values are made, with a bitmap.
+                self.nodes += 1;
+                self.buffers += 1;
+                self.add(key, false);
+                self.add(value, false);
+            }
+            Values::Struct(fields) => fields.iter().for_each(|f| self.add(f, for_each_row)),
+            _ => {}
+        }
+    }
+
     #[inline]
     fn size(&self, rows: usize, variable: usize) -> usize {
         self.base + rows * self.row_bytes + rows.div_ceil(8) * self.bitmaps + variable
@@ -108,7 +140,7 @@ pub struct ArrowBatchBuilder {
     columns: Vec<Column>,
     layout: Layout,
     rows: usize,
-    /// Bytes of all strings and byte arrays of the finished rows.
+    /// Bytes of all strings, byte arrays and elements of the finished rows.
     variable: usize,
     /// The size of the batch if it were sealed now.
     size: usize,
@@ -123,14 +155,11 @@ impl ArrowBatchBuilder {
     /// A builder for rows of this schema.
     ///
     /// # Errors
-    /// A column has a nested type, there is no column, a limit cannot hold a single row or exceeds
+    /// There is no column, a limit cannot hold a single row or exceeds
     /// 1 GiB, or the compression level does not exist.
     pub fn new(schema: Schema, options: ArrowBatchOptions) -> Result<Self, BatchError> {
-        let mut columns = Vec::with_capacity(schema.columns().len());
-        for column in schema.columns() {
-            let unsupported = || BatchError::UnsupportedType { column: column.name.clone() };
-            columns.push(Column::new(&column.data_type).ok_or_else(unsupported)?);
-        }
+        let columns: Vec<Column> =
+            schema.columns().iter().map(|column| Column::new(&column.data_type)).collect();
         if columns.is_empty() {
             return Err(BatchError::NoColumns);
         }
@@ -147,15 +176,7 @@ impl ArrowBatchBuilder {
         };
         let mut metadata = MetadataWriter::new(codec);
         let layout = layout(&columns, &mut metadata, codec.is_some());
-        let smallest = layout.size(1, 0);
-        for (what, value, min) in [
-            ("max_bytes", options.max_bytes, 1),
-            ("max_row_bytes", options.max_row_bytes, smallest.max(options.max_bytes)),
-        ] {
-            if value < min || value > MAX_BYTES {
-                return Err(limit(what, value, min, MAX_BYTES));
-            }
-        }
+        check_limits(&options, layout.size(1, 0))?;
         Ok(Self {
             schema,
             options,
@@ -249,7 +270,8 @@ impl ArrowBatchBuilder {
     }
 
     /// The size of the batch, header included, if it were sealed now: never less than the sealed
-    /// size, and without compression at most a few bytes per column more.
+    /// size, and without compression at most a few bytes per column more, and for each element of
+    /// an ARRAY or MAP at most a byte for each of its parts.
     #[inline]
     #[must_use]
     pub fn size_in_bytes(&self) -> usize {
@@ -323,28 +345,75 @@ impl ArrowBatchBuilder {
         head: usize,
         body: &mut Vec<u8>,
     ) -> Result<(Vec<FieldNode>, Vec<Buffer>), BatchError> {
-        let mut nodes = Vec::with_capacity(self.columns.len());
-        let mut buffers = Vec::with_capacity(self.layout.buffers);
-        let ones = bitmap_of_ones(&mut self.ones, self.rows);
-        for column in &self.columns {
-            nodes.push(FieldNode::new(self.rows as i64, column.validity.nulls() as i64));
-            let (values, data) = column.buffers();
-            // Java readers expect the bitmap even when nothing is null.
-            let validity = column.validity.bitmap().unwrap_or(ones);
-            for buffer in [Some(validity), Some(values), data].into_iter().flatten() {
-                let start = body.len();
-                self.compressor.append(buffer, body)?;
-                let offset = (start - head) as i64;
-                buffers.push(Buffer::new(offset, (body.len() - start) as i64));
-                body.resize(body.len().next_multiple_of(ipc::ALIGNMENT), 0);
+        let mut parts = Parts {
+            nodes: Vec::with_capacity(self.layout.nodes),
+            buffers: Vec::with_capacity(self.layout.buffers),
+            compressor: &mut self.compressor,
+            ones: &mut self.ones,
+            head,
+            body,
+        };
+        self.columns.iter().try_for_each(|column| parts.column(column, self.rows))?;
+        Ok((parts.nodes, parts.buffers))
+    }
+}
+
+/// Nodes and buffers in the making.
+struct Parts<'a> {
+    nodes: Vec<FieldNode>,
+    buffers: Vec<Buffer>,
+    compressor: &'a mut Compressor,
+    ones: &'a mut Vec<u8>,
+    head: usize,
+    body: &'a mut Vec<u8>,
+}
+
+impl Parts<'_> {
+    /// Writes a column of this many values, and behind it those within it.
+    fn column(&mut self, column: &Column, length: usize) -> Result<(), BatchError> {
+        self.node(length, &column.validity)?;
+        let (values, data) = column.buffers();
+        values.into_iter().chain(data).try_for_each(|buffer| self.buffer(buffer))?;
+        match &column.values {
+            Values::List { offsets, element } => self.column(element, end_of(offsets)),
+            Values::Map { offsets, key, value } => {
+                let entries = end_of(offsets);
+                self.node(entries, &Validity::default())?;
+                self.column(key, entries)?;
+                self.column(value, entries)
             }
+            Values::Struct(fields) => {
+                fields.iter().try_for_each(|field| self.column(field, length))
+            }
+            _ => Ok(()),
         }
-        Ok((nodes, buffers))
+    }
+
+    fn node(&mut self, length: usize, validity: &Validity) -> Result<(), BatchError> {
+        self.nodes.push(FieldNode::new(length as i64, validity.nulls() as i64));
+        if let Some(bitmap) = validity.bitmap() {
+            return self.buffer(bitmap);
+        }
+        // Java readers expect the bitmap even when nothing is null.
+        let mut ones = std::mem::take(self.ones);
+        bitmap_of_ones(&mut ones, length);
+        let written = self.buffer(&ones);
+        *self.ones = ones;
+        written
+    }
+
+    fn buffer(&mut self, buffer: &[u8]) -> Result<(), BatchError> {
+        let start = self.body.len();
+        self.compressor.append(buffer, self.body)?;
+        let offset = (start - self.head) as i64;
+        self.buffers.push(Buffer::new(offset, (self.body.len() - start) as i64));
+        self.body.resize(self.body.len().next_multiple_of(ipc::ALIGNMENT), 0);
+        Ok(())
     }
 }
 
 /// The bitmap of a column without nulls.
-fn bitmap_of_ones(ones: &mut Vec<u8>, rows: usize) -> &[u8] {
+fn bitmap_of_ones(ones: &mut Vec<u8>, rows: usize) {
     ones.clear();
     ones.resize(rows.div_ceil(8), 0xff);
     if !rows.is_multiple_of(8)
@@ -352,23 +421,31 @@ fn bitmap_of_ones(ones: &mut Vec<u8>, rows: usize) -> &[u8] {
     {
         *last = (1 << (rows & 7)) - 1;
     }
-    ones
 }
 
 fn layout(columns: &[Column], metadata: &mut MetadataWriter, compressed: bool) -> Layout {
     let mut layout = Layout::default();
-    for column in columns {
-        let footprint = column.footprint();
-        layout.row_bytes += footprint.bytes;
-        layout.bitmaps += 1 + footprint.bits;
-        layout.buffers += footprint.buffers;
-        // The leading zero of the offsets.
-        layout.base += if footprint.buffers == 3 { 4 } else { 0 };
-    }
-    layout.metadata = metadata.length(columns.len(), layout.buffers);
+    columns.iter().for_each(|column| layout.add(column, true));
+    layout.metadata = metadata.length(layout.nodes, layout.buffers);
     let per_buffer = ipc::ALIGNMENT - 1 + if compressed { 8 } else { 0 };
     layout.base += HEADER_BYTES + ipc::head_length(layout.metadata) + per_buffer * layout.buffers;
     layout
+}
+
+/// Checks the limits of a batch whose smallest row takes this many bytes, header included.
+pub(in crate::batch) fn check_limits(
+    options: &ArrowBatchOptions,
+    smallest: usize,
+) -> Result<(), BatchError> {
+    for (what, value, min) in [
+        ("max_bytes", options.max_bytes, 1),
+        ("max_row_bytes", options.max_row_bytes, smallest.max(options.max_bytes)),
+    ] {
+        if value < min || value > MAX_BYTES {
+            return Err(limit(what, value, min, MAX_BYTES));
+        }
+    }
+    Ok(())
 }
 
 fn limit(what: &'static str, value: usize, min: usize, max: usize) -> BatchError {

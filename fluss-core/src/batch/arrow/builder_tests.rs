@@ -249,8 +249,6 @@ fn impossible_options_are_refused_with_the_limits() {
     let wide = schema(&[(TypeKind::Binary(u32::MAX >> 1), true)]);
     assert!(matches!(new(wide, defaults), BatchError::Limit { what: "max_row_bytes", .. }));
     assert_eq!(new(schema(&[]), defaults), BatchError::NoColumns);
-    let nested = schema(&[(TypeKind::Row(vec![]), true)]);
-    assert_eq!(new(nested, defaults), BatchError::UnsupportedType { column: "c0".into() });
 }
 
 #[test]

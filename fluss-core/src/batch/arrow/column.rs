@@ -7,15 +7,19 @@ use arrow_buffer::ToByteSlice;
 
 use super::bits::{Bits, Validity};
 use super::convert::{self, Unit, WRONG_TYPE};
-use crate::row::{DataType, Datum, TypeKind};
+use crate::row::{DataType, Datum, Deep, TypeKind};
 
 /// Why a column does not take a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
+#[derive(Debug)]
+pub(in crate::batch) enum Refusal {
     /// Null in a NOT NULL column.
     Null,
     /// Anything else.
     Value(&'static str),
+    /// A value within a nested one.
+    Deep(Box<Deep>),
+    /// It takes more bytes than are allowed.
+    TooLarge,
 }
 
 impl From<&'static str> for Refusal {
@@ -26,7 +30,7 @@ impl From<&'static str> for Refusal {
 
 /// One column.
 #[derive(Debug)]
-pub(super) struct Column {
+pub(in crate::batch) struct Column {
     pub(super) values: Values,
     pub(super) validity: Validity,
     nullable: bool,
@@ -42,23 +46,43 @@ pub(super) enum Values {
     Int64(Vec<i64>),
     Float32(Vec<f32>),
     Float64(Vec<f64>),
-    Decimal { unscaled: Vec<i128>, precision: u8, scale: u8 },
+    Decimal {
+        unscaled: Vec<i128>,
+        precision: u8,
+        scale: u8,
+    },
     Text(Variable),
     Bytes(Variable),
-    Fixed { bytes: Vec<u8>, width: usize },
+    Fixed {
+        bytes: Vec<u8>,
+        width: usize,
+    },
     Date(Vec<i32>),
     Time32(Vec<i32>, Unit),
     Time64(Vec<i64>, Unit),
     Timestamp(Vec<i64>, Unit),
     TimestampLtz(Vec<i64>, Unit),
+    /// ARRAY: where each one's elements end, behind a leading zero, and all elements.
+    List {
+        offsets: Vec<i32>,
+        element: Box<Column>,
+    },
+    /// MAP: likewise, with all keys and all values.
+    Map {
+        offsets: Vec<i32>,
+        key: Box<Column>,
+        value: Box<Column>,
+    },
+    /// ROW: a column for each field.
+    Struct(Box<[Column]>),
 }
 
 /// Values of varying length, one behind the other.
 #[derive(Debug)]
 pub(super) struct Variable {
     /// Where each value ends, behind a leading zero.
-    offsets: Vec<i32>,
-    data: Vec<u8>,
+    pub(super) offsets: Vec<i32>,
+    pub(super) data: Vec<u8>,
 }
 
 impl Variable {
@@ -75,9 +99,7 @@ impl Variable {
 
     fn truncate(&mut self, rows: usize) {
         self.offsets.truncate(rows + 1);
-        // An offset was made from a length, so it is not negative.
-        let end = self.offsets.last().map_or(0, |&end| end as usize);
-        self.data.truncate(end);
+        self.data.truncate(end_of(&self.offsets));
     }
 }
 
@@ -93,8 +115,8 @@ pub(super) struct Footprint {
 }
 
 impl Column {
-    /// The column of this type, or None for a type that has no column yet.
-    pub(super) fn new(data_type: &DataType) -> Option<Self> {
+    /// The column of this type.
+    pub(in crate::batch) fn new(data_type: &DataType) -> Self {
         let values = match data_type.kind {
             TypeKind::Boolean => Values::Bool(Bits::default()),
             TypeKind::TinyInt => Values::Int8(Vec::new()),
@@ -108,9 +130,7 @@ impl Column {
             }
             TypeKind::Char(_) | TypeKind::String => Values::Text(Variable::new()),
             TypeKind::Bytes => Values::Bytes(Variable::new()),
-            TypeKind::Binary(length) => {
-                Values::Fixed { bytes: Vec::new(), width: usize::try_from(length).ok()? }
-            }
+            TypeKind::Binary(length) => Values::Fixed { bytes: Vec::new(), width: length as usize },
             TypeKind::Date => Values::Date(Vec::new()),
             TypeKind::Time(precision @ 0..=3) => {
                 Values::Time32(Vec::new(), Unit::of_precision(precision))
@@ -122,9 +142,20 @@ impl Column {
             TypeKind::TimestampLtz(precision) => {
                 Values::TimestampLtz(Vec::new(), Unit::of_precision(precision))
             }
-            TypeKind::Array(_) | TypeKind::Map(..) | TypeKind::Row(_) => return None,
+            TypeKind::Array(ref element) => {
+                Values::List { offsets: vec![0], element: Box::new(Self::new(element)) }
+            }
+            TypeKind::Map(ref key, ref value) => {
+                let mut key = Self::new(key);
+                key.nullable = false;
+                let (key, value) = (Box::new(key), Box::new(Self::new(value)));
+                Values::Map { offsets: vec![0], key, value }
+            }
+            TypeKind::Row(ref fields) => {
+                Values::Struct(fields.iter().map(|field| Self::new(&field.data_type)).collect())
+            }
         };
-        Some(Self { values, validity: Validity::default(), nullable: data_type.nullable })
+        Self { values, validity: Validity::default(), nullable: data_type.nullable }
     }
 
     pub(super) fn footprint(&self) -> Footprint {
@@ -143,6 +174,8 @@ impl Column {
             Values::Decimal { .. } => (16, 0, 2),
             Values::Fixed { width, .. } => (*width, 0, 2),
             Values::Text(_) | Values::Bytes(_) => (4, 0, 3),
+            Values::List { .. } | Values::Map { .. } => (4, 0, 2),
+            Values::Struct(_) => (0, 0, 1),
         };
         Footprint { bytes, bits, buffers }
     }
@@ -191,10 +224,16 @@ impl Column {
         Ok(())
     }
 
-    fn put_null(&mut self, row: usize) -> Result<(), Refusal> {
+    pub(super) fn put_null(&mut self, row: usize) -> Result<(), Refusal> {
         if !self.nullable {
             return Err(Refusal::Null);
         }
+        self.put_absent(row);
+        Ok(())
+    }
+
+    /// Takes the place of a value that is not there: null, or a field of a ROW that is null.
+    pub(super) fn put_absent(&mut self, row: usize) {
         match &mut self.values {
             Values::Bool(values) => values.push(false),
             Values::Int8(values) => values.push(0),
@@ -211,12 +250,15 @@ impl Column {
             Values::Decimal { unscaled, .. } => unscaled.push(0),
             Values::Text(values) | Values::Bytes(values) => values.push(&[]),
             Values::Fixed { bytes, width } => bytes.resize(bytes.len() + *width, 0),
+            Values::List { offsets, .. } | Values::Map { offsets, .. } => {
+                offsets.push(end_of(offsets) as i32);
+            }
+            Values::Struct(fields) => fields.iter_mut().for_each(|field| field.put_absent(row)),
         }
         self.validity.push_null(row);
-        Ok(())
     }
 
-    /// Forgets everything behind the first `rows` rows; at most one row is behind them.
+    /// Forgets everything behind the first `rows` rows.
     pub(super) fn roll_back(&mut self, rows: usize) {
         self.validity.roll_back(rows);
         self.truncate(rows);
@@ -245,12 +287,22 @@ impl Column {
             Values::Decimal { unscaled, .. } => unscaled.truncate(rows),
             Values::Text(values) | Values::Bytes(values) => values.truncate(rows),
             Values::Fixed { bytes, width } => bytes.truncate(rows * *width),
+            Values::List { offsets, element } => {
+                offsets.truncate(rows + 1);
+                element.roll_back(end_of(offsets));
+            }
+            Values::Map { offsets, key, value } => {
+                offsets.truncate(rows + 1);
+                key.roll_back(end_of(offsets));
+                value.roll_back(end_of(offsets));
+            }
+            Values::Struct(fields) => fields.iter_mut().for_each(|field| field.roll_back(rows)),
         }
     }
 
-    /// The value buffers in the order of the Arrow layout, behind the validity bitmap. Arrow is
-    /// little-endian, and so is every machine arrow runs on.
-    pub(super) fn buffers(&self) -> (&[u8], Option<&[u8]>) {
+    /// The value buffers in the order of the Arrow layout, behind the validity bitmap and before
+    /// those of nested columns. Arrow is little-endian, and so is every machine arrow runs on.
+    pub(super) fn buffers(&self) -> (Option<&[u8]>, Option<&[u8]>) {
         let only = match &self.values {
             Values::Bool(values) => values.as_bytes(),
             Values::Int8(values) => values.to_byte_slice(),
@@ -267,9 +319,16 @@ impl Column {
             Values::Decimal { unscaled, .. } => unscaled.to_byte_slice(),
             Values::Fixed { bytes, .. } => bytes,
             Values::Text(values) | Values::Bytes(values) => {
-                return (values.offsets.to_byte_slice(), Some(&values.data));
+                return (Some(values.offsets.to_byte_slice()), Some(&values.data));
             }
+            Values::List { offsets, .. } | Values::Map { offsets, .. } => offsets.to_byte_slice(),
+            Values::Struct(_) => return (None, None),
         };
-        (only, None)
+        (Some(only), None)
     }
+}
+
+/// Where the last value of a list ends; an offset was made from a length, so it is not negative.
+pub(super) fn end_of(offsets: &[i32]) -> usize {
+    offsets.last().map_or(0, |&end| end as usize)
 }

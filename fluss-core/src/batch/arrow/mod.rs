@@ -2,11 +2,13 @@
 
 mod bits;
 mod builder;
-mod column;
+pub(super) mod column;
 mod compress;
 pub(super) mod convert;
 mod ipc;
+pub(super) mod nested;
 mod writer;
 
+pub(super) use builder::{APPEND_ONLY, check_limits};
 pub use builder::{ArrowBatchBuilder, ArrowBatchOptions};
 pub use compress::ArrowCompression;

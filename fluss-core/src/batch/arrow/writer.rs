@@ -1,6 +1,7 @@
 //! The sink a row writes itself into: one cursor over the columns of an open batch.
 
 use super::column::{Column, Refusal, Values};
+use super::nested::Room;
 use crate::row::{Datum, RowError, RowSink, Schema};
 
 /// Takes the values of one row, each into its column.
@@ -47,6 +48,16 @@ impl<'a> RowWriter<'a> {
         column.put(row, datum)
     }
 
+    /// A value within which there are others; they are accounted for as they are copied.
+    #[inline(never)]
+    fn put_nested(&mut self, datum: Datum<'_>) -> Result<(), RowError> {
+        let column = self.column()?;
+        let mut room = Room::new(self.variable, self.limit);
+        let put = column.put_deep(self.row, datum, &mut room);
+        self.variable = room.used();
+        put.map_err(|refusal| self.refuse(refusal, datum))
+    }
+
     /// The column a value goes to, or the error that there is none.
     #[inline]
     fn column(&mut self) -> Result<&'a mut Column, RowError> {
@@ -69,6 +80,8 @@ impl<'a> RowWriter<'a> {
         let error = match refusal {
             Refusal::Null => RowError::null(&column.name, &column.data_type),
             Refusal::Value(why) => RowError::value(&column.name, datum, &column.data_type, why),
+            Refusal::Deep(deep) => deep.error(&column.name, &column.data_type),
+            Refusal::TooLarge => RowError::too_large(self.variable, self.limit),
         };
         self.fail(error)
     }
@@ -121,6 +134,7 @@ impl RowSink for RowWriter<'_> {
             Datum::Float64(value) => self.put_f64(value),
             Datum::Str(value) => self.put_str(value),
             Datum::Bytes(value) => self.put_bytes(value),
+            Datum::Array(_) | Datum::Map(_) | Datum::Row(_) => self.put_nested(datum),
             other => {
                 let column = self.column()?;
                 Self::put_any(column, self.row, other)

@@ -7,6 +7,8 @@ mod array;
 mod error;
 mod inflate;
 mod message;
+mod nested;
+mod records;
 mod rows;
 
 use std::sync::Arc;
@@ -17,6 +19,7 @@ use bytes::Bytes;
 use fluss_proto::record::LogBatch;
 
 pub use error::DecodeError;
+pub use records::LogDecoder;
 pub use rows::{LogRows, RowView, ValueError};
 
 use self::message::{Counts, Message};
@@ -135,7 +138,7 @@ impl ArrowDecoder {
     /// outside the day.
     pub fn decode_rows(&self, batch: &LogBatch) -> Result<LogRows, DecodeError> {
         let columns = self.decode(batch)?;
-        LogRows::new(&self.schema, &columns, batch)
+        LogRows::new(&self.schema, &columns, batch, batch.change_types()?)
     }
 
     fn decode_message(&self, bytes: &Bytes, rows: usize) -> Result<RecordBatch, DecodeError> {

@@ -2,15 +2,16 @@
 
 use arrow_array::cast::AsArray;
 use arrow_array::{
-    Array, BinaryArray, BooleanArray, FixedSizeBinaryArray, RecordBatch, StringArray,
+    Array, ArrayRef, BinaryArray, BooleanArray, FixedSizeBinaryArray, RecordBatch, StringArray,
 };
 use arrow_buffer::{ArrowNativeType, NullBuffer, ScalarBuffer};
 use fluss_proto::record::{ChangeType, ChangeTypes, LogBatch};
 
 use super::DecodeError;
+use super::nested::{self, MAX_NESTED_BYTES};
 use crate::batch::arrow::convert::Unit;
 use crate::batch::arrow_type_of;
-use crate::row::{Datum, Decimal, Row, RowSink, Schema, Timestamp, TypeKind};
+use crate::row::{Datum, Decimal, OwnedDatum, Row, RowSink, Schema, Timestamp, TypeKind};
 
 /// Milliseconds of a day.
 const DAY_MILLIS: i64 = 86_400_000;
@@ -29,7 +30,7 @@ pub struct LogRows {
 
 /// A column with its type resolved once per batch instead of once per value.
 #[derive(Clone, Debug)]
-enum Values {
+pub(super) enum Values {
     Bool(BooleanArray),
     Int8(ScalarBuffer<i8>),
     Int16(ScalarBuffer<i16>),
@@ -47,8 +48,8 @@ enum Values {
     Time64(ScalarBuffer<i64>, Unit),
     Timestamp(ScalarBuffer<i64>, Unit),
     TimestampLtz(ScalarBuffer<i64>, Unit),
-    /// ARRAY, MAP or ROW: to be read from the record batch.
-    Nested,
+    /// ARRAY, MAP or ROW, taken out of the columns once per batch.
+    Nested(Vec<OwnedDatum>),
 }
 
 /// Why a value of a row cannot be had.
@@ -71,12 +72,6 @@ pub enum ValueError {
         /// The names there are.
         columns: String,
     },
-    /// The column is an ARRAY, MAP or ROW.
-    #[error("column `{column}` is nested: read it from the Arrow record batch")]
-    Nested {
-        /// The column's name.
-        column: String,
-    },
 }
 
 impl LogRows {
@@ -85,11 +80,20 @@ impl LogRows {
         schema: &Schema,
         columns: &RecordBatch,
         batch: &LogBatch,
+        change_types: ChangeTypes,
     ) -> Result<Self, DecodeError> {
+        let nested = schema.columns().iter().zip(columns.columns());
+        let nested = nested.filter(|(column, _)| !column.data_type.kind.is_scalar());
+        let count: usize = nested.map(|(_, array)| nested::count(array)).sum();
+        let needed = count.saturating_mul(size_of::<OwnedDatum>());
+        if needed > MAX_NESTED_BYTES {
+            let (needed, limit) = (needed as u64, MAX_NESTED_BYTES as u64);
+            return Err(DecodeError::TooLarge { needed, limit });
+        }
         let mut values = Vec::with_capacity(columns.num_columns());
         let mut nulls = Vec::with_capacity(columns.num_columns());
         for (column, array) in schema.columns().iter().zip(columns.columns()) {
-            let read = Values::of(&column.data_type.kind, array.as_ref());
+            let read = Values::of(&column.data_type.kind, array);
             values.push(read.map_err(|what| DecodeError::column(&column.name, what))?);
             nulls.push(array.nulls().cloned());
         }
@@ -100,7 +104,7 @@ impl LogRows {
             rows: columns.num_rows(),
             base_offset: batch.base_offset(),
             timestamp: batch.commit_timestamp(),
-            change_types: batch.change_types()?,
+            change_types,
         })
     }
 
@@ -151,7 +155,7 @@ impl<'a> RowView<'a> {
     /// The value of a column.
     ///
     /// # Errors
-    /// There is no such column, or it is an ARRAY, MAP or ROW.
+    /// There is no such column.
     #[inline]
     pub fn value(&self, column: usize) -> Result<Datum<'a>, ValueError> {
         let Some(values) = self.rows.columns.get(column) else {
@@ -161,9 +165,7 @@ impl<'a> RowView<'a> {
         if self.rows.nulls[column].as_ref().is_some_and(|nulls| nulls.is_null(self.index)) {
             return Ok(Datum::Null);
         }
-        values.get(self.index).ok_or_else(|| ValueError::Nested {
-            column: self.rows.schema.columns()[column].name.clone(),
-        })
+        Ok(values.get(self.index))
     }
 
     /// The value of the column with this name. Looking the name up costs a comparison per column:
@@ -209,8 +211,7 @@ impl<'a> RowView<'a> {
     }
 }
 
-/// A row read from one table can be written to another. A nested value is written as null, since
-/// rows cannot hold it yet; the sink refuses it for a column that is nested.
+/// A row read from one table can be written to another.
 impl Row for RowView<'_> {
     fn arity(&self) -> usize {
         self.rows.columns.len()
@@ -222,7 +223,7 @@ impl Row for RowView<'_> {
 }
 
 impl Values {
-    fn of(kind: &TypeKind, array: &dyn Array) -> Result<Self, String> {
+    pub(super) fn of(kind: &TypeKind, array: &ArrayRef) -> Result<Self, String> {
         if array.data_type() != &arrow_type_of(kind) {
             return Err(format!("its array has the type {}", array.data_type()));
         }
@@ -262,13 +263,15 @@ impl Values {
                 let unit = Unit::of_precision(*precision);
                 Self::TimestampLtz(timestamps(array, unit)?, unit)
             }
-            TypeKind::Array(_) | TypeKind::Map(..) | TypeKind::Row(_) => Self::Nested,
+            TypeKind::Array(_) | TypeKind::Map(..) | TypeKind::Row(_) => {
+                Self::Nested(nested::values(kind, array)?)
+            }
         })
     }
 
     #[inline]
-    fn get(&self, row: usize) -> Option<Datum<'_>> {
-        Some(match self {
+    pub(super) fn get(&self, row: usize) -> Datum<'_> {
+        match self {
             Self::Bool(values) => Datum::Bool(values.value(row)),
             Self::Int8(values) => Datum::Int8(values[row]),
             Self::Int16(values) => Datum::Int16(values[row]),
@@ -287,13 +290,13 @@ impl Values {
             Self::TimestampLtz(values, unit) => {
                 Datum::TimestampLtz(timestamp_of(values[row], *unit))
             }
-            Self::Nested => return None,
-        })
+            Self::Nested(values) => values[row].as_datum(),
+        }
     }
 }
 
 /// The values of an array of fixed width, whatever its logical type.
-fn scalars<T: ArrowNativeType>(array: &dyn Array) -> ScalarBuffer<T> {
+fn scalars<T: ArrowNativeType>(array: &ArrayRef) -> ScalarBuffer<T> {
     let data = array.to_data();
     ScalarBuffer::new(data.buffers()[0].clone(), data.offset(), data.len())
 }
@@ -310,7 +313,7 @@ fn per_second(unit: Unit) -> i64 {
 
 /// Checks that every time that is not null lies within a day.
 fn within_day(
-    array: &dyn Array,
+    array: &ArrayRef,
     values: impl Iterator<Item = i64>,
     unit: Unit,
 ) -> Result<(), String> {
@@ -324,7 +327,7 @@ fn within_day(
 }
 
 /// Timestamps whose milliseconds fit 64 bits, which only seconds can fail to do.
-fn timestamps(array: &dyn Array, unit: Unit) -> Result<ScalarBuffer<i64>, String> {
+fn timestamps(array: &ArrayRef, unit: Unit) -> Result<ScalarBuffer<i64>, String> {
     let values: ScalarBuffer<i64> = scalars(array);
     if unit == Unit::Second {
         for (row, value) in values.iter().enumerate() {

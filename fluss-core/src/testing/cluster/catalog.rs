@@ -5,6 +5,7 @@ use fluss_proto::message::PbAclInfo;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::decode::RowFormat;
 use super::kv::Kv;
 use super::log::Log;
 use crate::ids::{BucketKey, TablePath};
@@ -50,6 +51,12 @@ impl Table {
     /// The value of a `table.*` property in upper case, since values are matched without case.
     pub(super) fn property(&self, name: &str) -> Option<String> {
         self.descriptor["properties"][name].as_str().map(str::to_uppercase)
+    }
+
+    /// How rows of a primary-key table are sent and kept.
+    pub(super) fn kv_format(&self) -> RowFormat {
+        let named = self.property("table.kv.format");
+        named.and_then(|name| RowFormat::by_name(&name)).unwrap_or(RowFormat::Compacted)
     }
 }
 

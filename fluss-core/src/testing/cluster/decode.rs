@@ -6,10 +6,10 @@ use fluss_proto::record::{ChangeType, LogBatch, LogRecords};
 use std::io::Read;
 
 use crate::row::{
-    Decimal, OwnedDatum, OwnedRow, RowLayout, Schema, Timestamp, TypeKind, compacted,
+    Decimal, OwnedDatum, OwnedRow, RowLayout, Schema, Timestamp, TypeKind, compacted, indexed,
 };
 
-/// Reads an Arrow message of scalar columns; an error says what is wrong.
+/// Reads an Arrow message; an error says what is wrong.
 pub(super) fn arrow_rows(schema: &Schema, message: &[u8]) -> Result<Vec<OwnedRow>, String> {
     let size = message.get(4..8).and_then(|size| size.try_into().ok()).map(u32::from_le_bytes);
     let size = size.ok_or("no Arrow prefix")? as usize;
@@ -19,31 +19,99 @@ pub(super) fn arrow_rows(schema: &Schema, message: &[u8]) -> Result<Vec<OwnedRow
     let batch = metadata.header_as_record_batch().ok_or("no record batch")?;
     let rows = usize::try_from(batch.length()).map_err(|error| error.to_string())?;
     let mut values: Vec<Vec<OwnedDatum>> = vec![Vec::new(); rows];
-    let mut next = 0;
+    let mut arrow = Arrow { batch, body, next: 0 };
     for column in schema.columns() {
-        let kind = &column.data_type.kind;
-        let count = match kind {
-            TypeKind::Char(_) | TypeKind::String | TypeKind::Bytes => 3,
-            TypeKind::Array(_) | TypeKind::Map(..) | TypeKind::Row(_) => {
-                return Err(format!("column {} is nested", column.name));
-            }
-            _ => 2,
-        };
-        let buffers: Result<Vec<Vec<u8>>, String> =
-            (next..next + count).map(|at| inflated(&batch, body, at)).collect();
-        let buffers = buffers?;
-        next += count;
-        for (at, row) in values.iter_mut().enumerate() {
-            let valid = buffers[0].is_empty() || bit(&buffers[0], at).ok_or("validity is cut")?;
-            let value = if valid { value(kind, &buffers, at) } else { Some(OwnedDatum::Null) };
-            row.push(value.ok_or_else(|| format!("column {} is cut at row {at}", column.name))?);
-        }
+        let read = arrow.column(&column.data_type.kind, rows);
+        let read = read.map_err(|error| format!("column {}: {error}", column.name))?;
+        values.iter_mut().zip(read).for_each(|(row, value)| row.push(value));
     }
     Ok(values.into_iter().map(OwnedRow::new).collect())
 }
 
-/// Reads the records of a COMPACTED log batch.
-pub(super) fn compacted_rows(
+/// The buffers of a message, taken one behind the other.
+struct Arrow<'a> {
+    batch: RecordBatch<'a>,
+    body: &'a [u8],
+    next: usize,
+}
+
+impl Arrow<'_> {
+    fn buffer(&mut self) -> Result<Vec<u8>, String> {
+        self.next += 1;
+        inflated(&self.batch, self.body, self.next - 1)
+    }
+
+    /// This many values of a type, with whatever is inside them.
+    fn column(&mut self, kind: &TypeKind, count: usize) -> Result<Vec<OwnedDatum>, String> {
+        let validity = self.buffer()?;
+        let mut values = match kind {
+            TypeKind::Array(element) => {
+                let ends = self.ends(count)?;
+                let elements = self.column(&element.kind, total(&ends))?;
+                dealt(elements, &ends).into_iter().map(OwnedDatum::Array).collect()
+            }
+            TypeKind::Map(key, value) => {
+                let ends = self.ends(count)?;
+                // The bitmap of the pairs, none of which is null.
+                self.buffer()?;
+                let keys = self.column(&key.kind, total(&ends))?;
+                let entries = keys.into_iter().zip(self.column(&value.kind, total(&ends))?);
+                dealt(entries.collect(), &ends).into_iter().map(OwnedDatum::Map).collect()
+            }
+            TypeKind::Row(fields) => {
+                let mut rows = vec![Vec::with_capacity(fields.len()); count];
+                for field in fields {
+                    let column = self.column(&field.data_type.kind, count)?;
+                    rows.iter_mut().zip(column).for_each(|(row, value)| row.push(value));
+                }
+                rows.into_iter().map(OwnedDatum::Row).collect()
+            }
+            scalar => {
+                let more = matches!(scalar, TypeKind::Char(_) | TypeKind::String | TypeKind::Bytes);
+                let mut buffers = vec![Vec::new(), self.buffer()?];
+                if more {
+                    buffers.push(self.buffer()?);
+                }
+                // What stands in the place of a null may be no value at all.
+                let null = |at| bit(&validity, at) == Some(false);
+                let read = (0..count).map(|at| match null(at) {
+                    true => Ok(OwnedDatum::Null),
+                    false => value(scalar, &buffers, at).ok_or(format!("cut at value {at}")),
+                });
+                read.collect::<Result<Vec<_>, String>>()?
+            }
+        };
+        for (at, value) in values.iter_mut().enumerate() {
+            if !validity.is_empty() && !bit(&validity, at).ok_or("its validity is cut")? {
+                *value = OwnedDatum::Null;
+            }
+        }
+        Ok(values)
+    }
+
+    /// Where each of this many lists ends.
+    fn ends(&mut self, count: usize) -> Result<Vec<usize>, String> {
+        let offsets = self.buffer()?;
+        let end = |at| fixed(&offsets, at + 1).map(u32::from_le_bytes).map(|end| end as usize);
+        let ends: Option<Vec<usize>> = (0..count).map(end).collect();
+        ends.filter(|ends| ends.is_sorted()).ok_or_else(|| "its offsets are broken".into())
+    }
+}
+
+fn total(ends: &[usize]) -> usize {
+    ends.last().copied().unwrap_or(0)
+}
+
+fn dealt<T>(items: Vec<T>, ends: &[usize]) -> Vec<Vec<T>> {
+    let mut items = items.into_iter();
+    let starts = std::iter::once(&0).chain(ends);
+    let list = |(start, end): (&usize, &usize)| items.by_ref().take(end - start).collect();
+    starts.zip(ends).map(list).collect()
+}
+
+/// Reads the records of an INDEXED or COMPACTED log batch.
+pub(super) fn record_rows(
+    format: RowFormat,
     schema: &Schema,
     batch: &LogBatch,
 ) -> Result<Vec<(ChangeType, OwnedRow)>, String> {
@@ -51,10 +119,45 @@ pub(super) fn compacted_rows(
     let records: LogRecords = batch.records();
     let decode = |record: Result<fluss_proto::record::LogRecord, _>| {
         let record = record.map_err(|error: fluss_proto::record::RecordError| error.to_string())?;
-        let row = compacted::decode(&layout, &record.row).map_err(|error| error.to_string())?;
+        let row = format.decode(&layout, &record.row)?;
         Ok((record.change_type, row))
     };
     records.map(decode).collect()
+}
+
+/// How rows are encoded, in a KV store or in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RowFormat {
+    Compacted,
+    Indexed,
+}
+
+impl RowFormat {
+    /// The format with this name, as servers read it from a table's properties.
+    pub(super) fn by_name(name: &str) -> Option<Self> {
+        match name {
+            "COMPACTED" => Some(Self::Compacted),
+            "INDEXED" => Some(Self::Indexed),
+            _ => None,
+        }
+    }
+
+    pub(super) fn decode(self, layout: &RowLayout, bytes: &[u8]) -> Result<OwnedRow, String> {
+        let row = match self {
+            Self::Compacted => compacted::decode(layout, bytes),
+            Self::Indexed => indexed::decode(layout, bytes),
+        };
+        row.map_err(|error| error.to_string())
+    }
+
+    pub(super) fn encode(self, layout: &RowLayout, row: &OwnedRow) -> Result<Vec<u8>, String> {
+        let mut bytes = Vec::new();
+        let encoded = match self {
+            Self::Compacted => compacted::encode(layout, row, &mut bytes),
+            Self::Indexed => indexed::encode(layout, row, &mut bytes),
+        };
+        encoded.map(|()| bytes).map_err(|error| error.to_string())
+    }
 }
 
 fn inflated(batch: &RecordBatch<'_>, body: &[u8], at: usize) -> Result<Vec<u8>, String> {

@@ -8,13 +8,14 @@ use fluss_proto::record::{ChangeType, LogBatchParts, Stamp, push_log_record};
 use super::api::code;
 use super::batch::{KvBatch, KvRecord, LogBatch};
 use super::catalog::Table;
+use super::decode::RowFormat;
 use super::kv::{Kv, Row};
 use super::log::Place;
 use super::write::{KvWrite, WriteRequest, unknown_bucket};
 use super::{Answer, Failure, FakeCluster, Release, Rule};
 use crate::batch::{ArrowBatchBuilder, ArrowBatchOptions, ArrowCompression, Push};
 use crate::ids::BucketKey;
-use crate::row::{OwnedDatum, OwnedRow, RowLayout, compacted};
+use crate::row::{OwnedDatum, OwnedRow, RowLayout};
 
 /// Larger than any batch a request can bring, so that a changelog batch is never split.
 const MAX_CHANGELOG: usize = 1 << 29;
@@ -23,6 +24,7 @@ const MAX_CHANGELOG: usize = 1 << 29;
 #[derive(Debug)]
 struct Merge {
     layout: RowLayout,
+    kv_format: RowFormat,
     schema_id: i16,
     /// Columns that a partial update sets; none for a full row.
     targets: Option<Vec<usize>>,
@@ -84,9 +86,9 @@ impl FakeCluster {
         let mut undo = Vec::with_capacity(batch.records.len());
         let merged = merge.apply(rows, &batch, &mut undo);
         let result = merged
-            .and_then(|changes| match log_format.as_deref() {
-                Some("COMPACTED") => merge.compacted_changelog(&batch, &changes),
-                _ => merge.arrow_changelog(&batch, &changes, compression),
+            .and_then(|changes| match log_format.as_deref().and_then(RowFormat::by_name) {
+                Some(format) => merge.record_changelog(&batch, &changes, format),
+                None => merge.arrow_changelog(&batch, &changes, compression),
             })
             .and_then(|bytes| LogBatch::split(&mut Bytes::from(bytes), Release::V0_9, false))
             .and_then(|changelog| changelog.ok_or_else(|| failed("an empty changelog")))
@@ -108,9 +110,6 @@ impl FakeCluster {
 
 impl Merge {
     fn new(table: &Table, write: &KvWrite, old_values: bool) -> Answer<Self> {
-        if table.property("table.kv.format").is_some_and(|format| format != "COMPACTED") {
-            return Err(failed("the fake keeps rows in the format COMPACTED only"));
-        }
         let property = |name: &str| table.property(name);
         let engine = match property("table.merge-engine").as_deref() {
             _ if write.overwrite => Engine::None,
@@ -132,6 +131,7 @@ impl Merge {
         };
         Ok(Self {
             layout: RowLayout::new(&table.schema),
+            kv_format: table.kv_format(),
             schema_id: i16::try_from(table.schema_id).unwrap_or(i16::MAX),
             targets: targets_of(table, &write.target_columns, engine)?,
             primary_key: table.schema.primary_key().to_vec(),
@@ -256,13 +256,12 @@ impl Merge {
     }
 
     fn row(&self, row: &Row) -> Answer<OwnedRow> {
-        compacted::decode(&self.layout, &row.bytes).map_err(|error| failed(error.to_string()))
+        self.kv_format.decode(&self.layout, &row.bytes).map_err(failed)
     }
 
     fn encode(&self, values: Vec<OwnedDatum>) -> Answer<Row> {
-        let mut bytes = Vec::new();
-        compacted::encode(&self.layout, &OwnedRow::new(values), &mut bytes)
-            .map_err(|error| failed(error.to_string()))?;
+        let row = OwnedRow::new(values);
+        let bytes = self.kv_format.encode(&self.layout, &row).map_err(failed)?;
         Ok(Row { schema_id: self.schema_id, bytes: bytes.into() })
     }
 
@@ -295,12 +294,26 @@ impl Merge {
         self.changelog(batch, sealed.record_count(), &types, sealed.payload())
     }
 
-    fn compacted_changelog(&self, batch: &KvBatch, changes: &[Change]) -> Answer<Vec<u8>> {
+    fn record_changelog(
+        &self,
+        batch: &KvBatch,
+        changes: &[Change],
+        format: RowFormat,
+    ) -> Answer<Vec<u8>> {
+        // As the published server: it wants a row there that it can cut into fields.
+        if (self.kv_format, format) == (RowFormat::Indexed, RowFormat::Indexed) {
+            return Err(failed("the log needs an indexed row"));
+        }
         let mut body = Vec::new();
         for (change, row) in changes {
-            self.row(row)?;
-            push_log_record(&mut body, *change, &row.bytes)
-                .map_err(|error| failed(error.to_string()))?;
+            let values = self.row(row)?;
+            let pushed = if self.kv_format == format {
+                push_log_record(&mut body, *change, &row.bytes)
+            } else {
+                let row = format.encode(&self.layout, &values).map_err(failed)?;
+                push_log_record(&mut body, *change, &row)
+            };
+            pushed.map_err(|error| failed(error.to_string()))?;
         }
         self.changelog(batch, u32::try_from(changes.len()).unwrap_or(u32::MAX), &[], &body)
     }

@@ -4,9 +4,9 @@ use bytes::Bytes;
 use fluss_proto::record::{ChangeType, Check, LogBatch};
 
 use super::FakeCluster;
-use super::decode::{arrow_rows, compacted_rows};
+use super::decode::{RowFormat, arrow_rows, record_rows};
 use crate::ids::{BucketKey, ServerId, TableId};
-use crate::row::{OwnedRow, RowLayout, Schema, compacted};
+use crate::row::{OwnedRow, RowLayout, Schema};
 
 /// What one bucket has seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,7 +116,7 @@ impl FakeCluster {
     /// All rows of a bucket's log, decoded, those above the high watermark included.
     ///
     /// # Errors
-    /// What cannot be decoded: a nested column, the log format INDEXED, a batch that is broken.
+    /// What cannot be decoded: a batch that is broken.
     pub fn rows(&self, key: BucketKey) -> Result<Vec<LogRow>, String> {
         let table = self.catalog.table_by_id(key.table.0).ok_or("no such table")?;
         let format = table.property("table.log.format");
@@ -127,8 +127,11 @@ impl FakeCluster {
             let decoded = match format.as_deref() {
                 _ if batch.record_count() == 0 => Vec::new(),
                 None | Some("ARROW") => arrow_log_rows(&table.schema, &batch)?,
-                Some("COMPACTED") => compacted_rows(&table.schema, &batch)?,
-                Some(other) => return Err(format!("log format {other} is not decoded here")),
+                Some(name) => {
+                    let format = RowFormat::by_name(name);
+                    let format = format.ok_or_else(|| format!("there is no log format {name}"))?;
+                    record_rows(format, &table.schema, &batch)?
+                }
             };
             let offsets = batch.base_offset()..;
             rows.extend(offsets.zip(decoded).map(|(offset, (change, values))| LogRow {
@@ -147,9 +150,8 @@ impl FakeCluster {
     pub fn live_rows(&self, key: BucketKey) -> Result<Vec<OwnedRow>, String> {
         let table = self.catalog.table_by_id(key.table.0).ok_or("no such table")?;
         let layout = RowLayout::new(&table.schema);
-        let decode = |(_, value): (Bytes, Bytes)| {
-            compacted::decode(&layout, &value[2..]).map_err(|error| error.to_string())
-        };
+        let format = table.kv_format();
+        let decode = |(_, value): (Bytes, Bytes)| format.decode(&layout, &value[2..]);
         self.kv_rows(key).map(decode).collect()
     }
 

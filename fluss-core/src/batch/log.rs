@@ -1,0 +1,201 @@
+//! The formats of logs, and the open batch of a table that has any of them.
+
+use bytes::Bytes;
+use fluss_proto::record::{ChangeType, LOG_V0, SealedBatch, open_log_record};
+
+use super::arrow::APPEND_ONLY;
+use super::{ArrowBatchBuilder, ArrowBatchOptions, BatchError, Push};
+use crate::row::{Row, RowError, RowLayout, Schema, compacted, indexed};
+
+/// The format of a log, the table's property `table.log.format`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// ARROW, the default: columns.
+    #[default]
+    Arrow,
+    /// INDEXED: rows whose fields can be reached one by one.
+    Indexed,
+    /// COMPACTED: rows as small as they get.
+    Compacted,
+}
+
+/// A table's `table.log.format` that is none of the three.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the log format {0} is unknown: it is ARROW, INDEXED or COMPACTED")]
+pub struct UnknownLogFormat(String);
+
+impl LogFormat {
+    /// The format that a table's properties name, in any case of letters; ARROW if none.
+    ///
+    /// # Errors
+    /// A name that is none of the three.
+    pub fn of_property(value: Option<&str>) -> Result<Self, UnknownLogFormat> {
+        match value {
+            None => Ok(Self::Arrow),
+            Some(name) if name.eq_ignore_ascii_case("ARROW") => Ok(Self::Arrow),
+            Some(name) if name.eq_ignore_ascii_case("INDEXED") => Ok(Self::Indexed),
+            Some(name) if name.eq_ignore_ascii_case("COMPACTED") => Ok(Self::Compacted),
+            Some(name) => Err(UnknownLogFormat(name.chars().take(64).collect())),
+        }
+    }
+}
+
+/// An open batch of a log table. It outlives its batches: [`seal`](Self::seal) leaves it empty.
+#[derive(Debug)]
+pub struct LogBatchBuilder(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    Arrow(Box<ArrowBatchBuilder>),
+    Rows(RowBatch),
+}
+
+/// Rows of an INDEXED or COMPACTED log, as they will be sent.
+#[derive(Debug)]
+struct RowBatch {
+    layout: RowLayout,
+    indexed: bool,
+    max_bytes: usize,
+    max_row_bytes: usize,
+    records: Vec<u8>,
+    count: u32,
+}
+
+impl LogBatchBuilder {
+    /// A builder for rows of this schema. The compression of the options counts for ARROW only.
+    ///
+    /// # Errors
+    /// As for [`ArrowBatchBuilder::new`].
+    pub fn new(
+        format: LogFormat,
+        schema: Schema,
+        options: ArrowBatchOptions,
+    ) -> Result<Self, BatchError> {
+        if format == LogFormat::Arrow {
+            let builder = ArrowBatchBuilder::new(schema, options)?;
+            return Ok(Self(Kind::Arrow(Box::new(builder))));
+        }
+        if schema.columns().is_empty() {
+            return Err(BatchError::NoColumns);
+        }
+        super::arrow::check_limits(&options, LOG_V0.header_size + 1)?;
+        Ok(Self(Kind::Rows(RowBatch {
+            // Readers of logs see columns, where a BINARY has the length of its type.
+            layout: RowLayout::new(&schema).with_exact_binary(),
+            indexed: format == LogFormat::Indexed,
+            max_bytes: options.max_bytes,
+            max_row_bytes: options.max_row_bytes,
+            records: Vec::new(),
+            count: 0,
+        })))
+    }
+
+    /// Takes a row, as a whole or not at all; see [`ArrowBatchBuilder::try_push`].
+    ///
+    /// # Errors
+    /// A value does not fit its column, or the row has the wrong number of values, or it alone
+    /// exceeds `max_row_bytes`. The batch is as it was before.
+    #[inline]
+    pub fn try_push<R: Row + ?Sized>(&mut self, row: &R) -> Result<Push, RowError> {
+        match &mut self.0 {
+            Kind::Arrow(builder) => builder.try_push(row),
+            Kind::Rows(batch) => batch.try_push(row),
+        }
+    }
+
+    /// The number of rows.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match &self.0 {
+            Kind::Arrow(builder) => builder.len(),
+            Kind::Rows(batch) => batch.count as usize,
+        }
+    }
+
+    /// Whether there is no row yet.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The size of the batch, header included, if it were sealed now; with compression an upper
+    /// bound.
+    #[inline]
+    #[must_use]
+    pub fn size_in_bytes(&self) -> usize {
+        match &self.0 {
+            Kind::Arrow(builder) => builder.size_in_bytes(),
+            Kind::Rows(batch) => LOG_V0.header_size + batch.records.len(),
+        }
+    }
+
+    /// Forgets all rows and keeps the memory.
+    pub fn clear(&mut self) {
+        match &mut self.0 {
+            Kind::Arrow(builder) => builder.clear(),
+            Kind::Rows(batch) => {
+                batch.records.clear();
+                batch.count = 0;
+            }
+        }
+    }
+
+    /// Turns the rows into a batch and leaves the builder empty. The memory of `body` is used, for
+    /// this batch or for the next; its content is dropped.
+    ///
+    /// # Errors
+    /// The batch has no rows, or the compressor failed; then the rows are still there.
+    pub fn seal(&mut self, schema_id: i16, body: Vec<u8>) -> Result<SealedBatch, BatchError> {
+        match &mut self.0 {
+            Kind::Arrow(builder) => builder.seal(schema_id, body),
+            Kind::Rows(batch) => batch.seal(schema_id, body),
+        }
+    }
+}
+
+impl RowBatch {
+    fn try_push<R: Row + ?Sized>(&mut self, row: &R) -> Result<Push, RowError> {
+        let start = self.records.len();
+        let open = open_log_record(&mut self.records, ChangeType::Append);
+        let encoded = if self.indexed {
+            indexed::encode(&self.layout, row, &mut self.records)
+        } else {
+            compacted::encode(&self.layout, row, &mut self.records)
+        };
+        if let Err(error) = encoded {
+            open.abandon(&mut self.records);
+            return Err(error);
+        }
+        let bytes = open.finish(&mut self.records)?;
+        if LOG_V0.header_size + self.records.len() > self.max_bytes {
+            let alone = LOG_V0.header_size + bytes;
+            if alone > self.max_row_bytes || self.count > 0 {
+                self.records.truncate(start);
+            }
+            if alone > self.max_row_bytes {
+                return Err(RowError::too_large(alone, self.max_row_bytes));
+            }
+            if self.count > 0 {
+                return Ok(Push::Full);
+            }
+        }
+        let index = self.count;
+        // A record has at least five bytes and a batch at most 2^30.
+        self.count += 1;
+        Ok(Push::Pushed(index))
+    }
+
+    fn seal(&mut self, schema_id: i16, mut next: Vec<u8>) -> Result<SealedBatch, BatchError> {
+        if self.count == 0 {
+            return Err(BatchError::Empty);
+        }
+        next.clear();
+        let records = Bytes::from(std::mem::replace(&mut self.records, next));
+        let count = std::mem::take(&mut self.count);
+        Ok(SealedBatch::log_v0(schema_id, APPEND_ONLY, count, count - 1, records)?)
+    }
+}
+
+#[cfg(test)]
+#[path = "log_tests.rs"]
+mod tests;
