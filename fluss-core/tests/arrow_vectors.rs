@@ -7,6 +7,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::Int32Type;
 use bytes::Bytes;
 use fluss_core::batch::{ArrowDecoder, DecodeError, DecodeLimits, LogRows};
+use fluss_core::row;
 use fluss_core::row::{Column, Datum, Decimal, Field, Schema, Timestamp, TypeKind};
 use fluss_proto::record::{ChangeType, Check, LogBatch, RecordError};
 
@@ -215,8 +216,16 @@ fn all_types_come_back_as_rows() {
     }
     let zero = rows.row(2).and_then(|row| row.value(5).ok()?.as_f64()).unwrap();
     assert!(zero.is_sign_negative());
-    assert!(rows.row(0).unwrap().value_of("c_arr").is_err(), "nested values are no datums");
-    assert_eq!(rows.row(1).unwrap().value_of("c_arr"), Ok(Datum::Null));
+    let map = vec![(0, None), (1, Some("1"))];
+    let (full, empty) = (row![123, "Test"], row![None::<i32>, "x"]);
+    for (name, first, third) in [
+        ("c_arr", Datum::Array(&[Some(1), None, Some(3)]), Datum::Array(&[None::<i32>; 0])),
+        ("c_map", Datum::Map(&map), Datum::Map(&[(0, ""); 0])),
+        ("c_row", Datum::Row(&full), Datum::Row(&empty)),
+    ] {
+        let found = rows.iter().map(|row| row.value_of(name).unwrap()).collect::<Vec<_>>();
+        assert_eq!(found, [first, Datum::Null, third], "{name}");
+    }
 }
 
 #[test]
