@@ -489,3 +489,63 @@ fn measurements_count_what_they_did() {
     assert_eq!(fake.run(&["perf", "produce", "shop.events"], "").code, Some(2));
     assert_eq!(fake.run(&["perf", "sleep", "shop.events", "--rows=1"], "").code, Some(2));
 }
+
+#[test]
+fn nested_rows_travel_in_every_format() {
+    let fake = Fake::start();
+    fake.ok(&["create-database", "shop"], "");
+    let column = "--column=lines ARRAY<ROW<name STRING, prices MAP<STRING, DECIMAL(5, 2)>>>";
+    let rows = [
+        concat!(
+            r#"{"id":1,"lines":[{"name":"tea","prices":[["EUR","1.50"],["CHF",null]]},"#,
+            r#"null,{"name":null,"prices":[]}],"code":"x"}"#
+        ),
+        r#"{"id":2,"lines":[],"code":"padded"}"#,
+        r#"{"id":3,"lines":null,"code":null}"#,
+    ];
+    let input = rows.map(|row| format!("{row}\n")).concat();
+    let key = ["--primary-key=id"];
+    let (log, kv) = ("--property=table.log.format", "--property=table.kv.format");
+    for (at, (more, properties)) in [
+        (&[][..], vec![format!("{log}=ARROW")]),
+        (&[], vec![format!("{log}=indexed")]),
+        (&[], vec![format!("{log}=compacted")]),
+        (&key, vec![format!("{log}=ARROW")]),
+        (&key, vec![format!("{log}=COMPACTED")]),
+        (&key, vec![format!("{kv}=INDEXED")]),
+        (&key, vec![format!("{kv}=INDEXED"), format!("{log}=COMPACTED")]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let table = format!("shop.t{at}");
+        let mut arguments = vec!["create", &table, "--column=id BIGINT NOT NULL", column];
+        arguments.extend(["--column=code CHAR(6)", "--buckets=1"]);
+        arguments.extend(more);
+        arguments.extend(properties.iter().map(String::as_str));
+        fake.ok(&arguments, "");
+        fake.ok(&["produce", &table], &input);
+        let consumed = fake.ok(&["consume", &table], "");
+        let found: Vec<&str> = consumed
+            .lines()
+            .filter_map(|line| line.split_once(",\"row\":")?.1.strip_suffix('}'))
+            .collect();
+        assert_eq!(found, rows, "{properties:?}");
+        if !more.is_empty() {
+            let keys = "{\"id\":1}\n{\"id\":2}\n{\"id\":3}\n";
+            let looked_up = fake.ok(&["lookup", &table], keys);
+            assert_eq!(looked_up.lines().collect::<Vec<_>>(), rows, "{properties:?}");
+            let deleted = fake.ok(&["produce", &table, "--delete"], "{\"id\":1}\n");
+            assert_eq!(deleted, "");
+            let consumed = fake.ok(&["consume", &table], "");
+            let last = consumed.lines().last().expect("a record");
+            assert!(last.contains("\"change\":\"-D\""), "{last}");
+            assert!(last.contains(rows[0]), "{last}");
+        }
+    }
+    let refused =
+        fake.run(&["produce", "shop.t0"], r#"{"id":4,"lines":[{"prices":[["EUR",1000]]}]}"#);
+    assert_eq!(refused.code, Some(1));
+    let path = "`lines[0].prices[0].value`";
+    assert!(refused.stderr.contains(path), "{refused:?}");
+}

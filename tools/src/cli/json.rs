@@ -107,6 +107,41 @@ pub(crate) fn push_value(out: &mut String, datum: Datum<'_>, kind: &TypeKind) {
         Datum::Time(millis) => push_plain(out, &text::format_time(millis)),
         Datum::Timestamp(value) => push_plain(out, &text::format_timestamp(value)),
         Datum::TimestampLtz(value) => push_plain(out, &text::format_timestamp_ltz(value)),
+        nested => push_nested(out, nested, kind),
+    }
+}
+
+/// Appends an ARRAY as an array, a MAP as an array of pairs, and a ROW as an object.
+fn push_nested(out: &mut String, datum: Datum<'_>, kind: &TypeKind) {
+    match (datum, kind) {
+        (Datum::Array(items), TypeKind::Array(element)) => {
+            for at in 0..items.count() {
+                out.push(if at == 0 { '[' } else { ',' });
+                push_value(out, items.item(at), &element.kind);
+            }
+            out.push_str(if items.count() == 0 { "[]" } else { "]" });
+        }
+        (Datum::Map(entries), TypeKind::Map(key_type, value_type)) => {
+            out.push('[');
+            for at in 0..entries.count() {
+                let (key, value) = entries.entry(at);
+                out.push_str(if at == 0 { "[" } else { ",[" });
+                push_value(out, key, &key_type.kind);
+                out.push(',');
+                push_value(out, value, &value_type.kind);
+                out.push(']');
+            }
+            out.push(']');
+        }
+        (Datum::Row(values), TypeKind::Row(fields)) => {
+            for (at, field) in fields.iter().enumerate().take(values.count()) {
+                out.push(if at == 0 { '{' } else { ',' });
+                push_text(out, &field.name);
+                out.push(':');
+                push_value(out, values.item(at), &field.data_type.kind);
+            }
+            out.push_str(if fields.is_empty() { "{}" } else { "}" });
+        }
         // `Datum` may grow; what this command line cannot write yet must not look like a value.
         _ => out.push_str("null"),
     }

@@ -2,11 +2,14 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use fluss_core::row::text::{self, TextError};
-use fluss_core::row::{Column, Decimal, OwnedDatum, OwnedRow, Schema, Timestamp, TypeKind};
+use fluss_core::row::{
+    Column, DataType, Decimal, Field, OwnedDatum, OwnedRow, Schema, Timestamp, TypeKind,
+};
 use serde_json::value::RawValue;
 
 use super::failure::Problem;
@@ -47,7 +50,10 @@ impl RowReader {
         let mut values = vec![OwnedDatum::Null; self.columns.len()];
         for (name, value) in fields {
             match self.positions.get(&*name) {
-                Some(index) => values[*index] = read_value(&self.columns[*index], value.get())?,
+                Some(index) => {
+                    let Column { name, data_type, .. } = &self.columns[*index];
+                    values[*index] = read_value(&Place::Column(name), data_type, value.get())?;
+                }
                 None if self.lenient => {}
                 None => return Err(self.unknown(&name)),
             }
@@ -120,23 +126,42 @@ pub(crate) fn is_blank(line: &[u8]) -> bool {
     line.iter().all(u8::is_ascii_whitespace)
 }
 
-fn read_value(column: &Column, raw: &str) -> Result<OwnedDatum, Problem> {
+/// Where a value stands in its row, as errors name it: `lines[2].price`.
+enum Place<'a> {
+    Column(&'a str),
+    Element(&'a Place<'a>, usize),
+    Key(&'a Place<'a>, usize),
+    Value(&'a Place<'a>, usize),
+    Field(&'a Place<'a>, &'a str),
+}
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Column(name) => f.write_str(name),
+            Self::Element(list, at) => write!(f, "{list}[{at}]"),
+            Self::Key(map, at) => write!(f, "{map}[{at}].key"),
+            Self::Value(map, at) => write!(f, "{map}[{at}].value"),
+            Self::Field(row, name) => write!(f, "{row}.{name}"),
+        }
+    }
+}
+
+fn read_value(place: &Place<'_>, data_type: &DataType, raw: &str) -> Result<OwnedDatum, Problem> {
     if raw == "null" {
         return Ok(OwnedDatum::Null);
     }
     let misfit = |expected: &str| {
-        let (name, data_type) = (&column.name, &column.data_type);
         let found = shorten(raw);
         Problem::does_not_fit(format!(
-            "column `{name}`: {found} does not fit {data_type}: give {expected}"
+            "column `{place}`: {found} does not fit {data_type}: give {expected}"
         ))
     };
     let number = || is_number(raw).then_some(raw);
     let string =
         || raw.starts_with('"').then(|| serde_json::from_str::<String>(raw).ok()).flatten();
-    let bad =
-        |error: TextError| Problem::does_not_fit(format!("column `{}`: {error}", column.name));
-    Ok(match &column.data_type.kind {
+    let bad = |error: TextError| Problem::does_not_fit(format!("column `{place}`: {error}"));
+    Ok(match &data_type.kind {
         TypeKind::Boolean => match raw {
             "true" => OwnedDatum::Bool(true),
             "false" => OwnedDatum::Bool(false),
@@ -180,7 +205,11 @@ fn read_value(column: &Column, raw: &str) -> Result<OwnedDatum, Problem> {
             check_fraction(point, digits).map_err(|limit| misfit(&limit))?;
             value
         }
-        _ => return Err(misfit("null, as nested values cannot be written yet")),
+        TypeKind::Array(_) | TypeKind::Map(..) | TypeKind::Row(_) => {
+            let expected = "an array, an array of [key, value] pairs for MAP, an object for ROW";
+            read_nested(place, data_type, raw).unwrap_or_else(|| Err(misfit(expected)))?
+        }
+        _ => return Err(misfit("null, this command line does not know the type")),
     })
 }
 
@@ -214,6 +243,69 @@ fn check_fraction(point: Timestamp, digits: u8) -> Result<(), String> {
         (_, 0) => Err("whole seconds".to_owned()),
         (_, 1) => Err("at most 1 decimal place of a second".to_owned()),
         _ => Err(format!("at most {digits} decimal places of a second")),
+    }
+}
+
+/// A nested value; None if it has not the shape of its type.
+fn read_nested(
+    place: &Place<'_>,
+    data_type: &DataType,
+    raw: &str,
+) -> Option<Result<OwnedDatum, Problem>> {
+    Some(match &data_type.kind {
+        TypeKind::Array(element) => {
+            let items: Vec<&RawValue> = serde_json::from_str(raw).ok()?;
+            let item = |(at, item): (usize, &&RawValue)| {
+                read_value(&Place::Element(place, at), element, item.get())
+            };
+            let items: Result<_, _> = items.iter().enumerate().map(item).collect();
+            items.map(OwnedDatum::Array)
+        }
+        TypeKind::Map(key, value) => {
+            let entries: Vec<(&RawValue, &RawValue)> = serde_json::from_str(raw).ok()?;
+            let entry = |(at, entry): (usize, &(&RawValue, &RawValue))| {
+                let read_key = read_value(&Place::Key(place, at), key, entry.0.get())?;
+                Ok((read_key, read_value(&Place::Value(place, at), value, entry.1.get())?))
+            };
+            let entries: Result<_, _> = entries.iter().enumerate().map(entry).collect();
+            entries.map(OwnedDatum::Map)
+        }
+        TypeKind::Row(fields) => {
+            let given: BTreeMap<_, _> = serde_json::from_str(raw).ok()?;
+            let names = FieldNames { object: raw.as_bytes(), at: 0, depth: 0 };
+            if names.count() != given.len() {
+                let text = format!("column `{place}`: a field is there twice: give it once");
+                return Some(Err(Problem::does_not_fit(text)));
+            }
+            read_fields(place, fields, given)
+        }
+        _ => return None,
+    })
+}
+
+/// The fields of a ROW; a missing one is null.
+fn read_fields(
+    place: &Place<'_>,
+    fields: &[Field],
+    mut given: BTreeMap<Cow<'_, str>, &RawValue>,
+) -> Result<OwnedDatum, Problem> {
+    let mut values = Vec::with_capacity(fields.len());
+    for field in fields {
+        values.push(match given.remove(field.name.as_str()) {
+            Some(raw) => {
+                read_value(&Place::Field(place, &field.name), &field.data_type, raw.get())?
+            }
+            None => OwnedDatum::Null,
+        });
+    }
+    match given.first_key_value() {
+        None => Ok(OwnedDatum::Row(values)),
+        Some((name, _)) => {
+            let names: Vec<&str> = fields.iter().map(|field| field.name.as_str()).collect();
+            let names = names.join(", ");
+            let text = format!("column `{place}`: `{name}` is no field of the ROW: {names} are");
+            Err(Problem::does_not_fit(text))
+        }
     }
 }
 
@@ -293,6 +385,45 @@ mod tests {
         let mut out = String::new();
         RowWriter::new(&schema()).push_owned(&mut out, &row);
         assert_eq!(out, line);
+    }
+
+    #[test]
+    fn nested_values_come_back_byte_for_byte() {
+        let order: DataType = "ROW<at TIMESTAMP(3), lines ARRAY<ROW<n INT, tags ARRAY<STRING>>>, \
+                               notes MAP<STRING, ARRAY<DECIMAL(5, 2)>>>"
+            .parse()
+            .expect("a type");
+        let schema = Schema::builder().column("o", order).build().expect("a schema");
+        let reader = RowReader::new(&schema, &[0], false);
+        for line in [
+            concat!(
+                r#"{"o":{"at":"2026-11-20T10:00:00","lines":[{"n":1,"tags":["a",null]},null,"#,
+                r#"{"n":null,"tags":[]}],"notes":[["x",["1.00","-2.50"]],["y",null]]}}"#
+            ),
+            r#"{"o":{"at":null,"lines":[],"notes":[]}}"#,
+            r#"{"o":null}"#,
+        ] {
+            let row = reader.read(line.as_bytes()).expect("a sound row");
+            let mut out = String::new();
+            RowWriter::new(&schema).push_owned(&mut out, &row);
+            assert_eq!(out, line);
+        }
+        for (line, expected) in [
+            (r#"{"o":{"lines":[{"n":1},{"n":"x"}]}}"#, "column `o.lines[1].n`: \"x\" does not fit"),
+            (r#"{"o":{"notes":[["x",["1.00",7e]]]}}"#, "the line is no JSON object"),
+            (r#"{"o":{"notes":[["x"]]}}"#, "column `o.notes`: [[\"x\"]] does not fit MAP<"),
+            (r#"{"o":{"notes":[[5,null]]}}"#, "column `o.notes[0].key`: 5 does not fit STRING"),
+            (r#"{"o":{"notes":[["x",[true]]]}}"#, "column `o.notes[0].value[0]`: true does not"),
+            (r#"{"o":{"nope":1}}"#, "column `o`: `nope` is no field of the ROW: at, lines, notes"),
+            (r#"{"o":[]}"#, "an object for ROW"),
+            (
+                r#"{"o":{"lines":[{"n":1,"tags":[],"n":2}]}}"#,
+                "`o.lines[0]`: a field is there twice",
+            ),
+        ] {
+            let problem = reader.read(line.as_bytes()).expect_err(line);
+            assert!(problem.message.contains(expected), "{line}: {}", problem.message);
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -148,6 +149,14 @@ impl RealCluster {
     #[must_use]
     pub fn tablet_servers(&self) -> Vec<String> {
         self.layout.tablets.iter().map(|ports| address(ports.client)).collect()
+    }
+
+    /// A command that runs Java with the server's class path; to be given what it should run.
+    #[must_use]
+    pub fn java(&self) -> Command {
+        let mut command = Command::new(&self.java.program);
+        command.arg("-cp").arg(&self.java.class_path);
+        command
     }
 
     /// The directory of configuration (`conf`), logs (`logs`) and data.
