@@ -159,7 +159,7 @@ impl Format for LogFormat {
             return batches.push(target, 0, granted, |batch| batch.try_push(row));
         };
         namer.name(row, partition)?;
-        let push = |batch: &mut ArrowBatchBuilder| batch.try_push(row);
+        let push = |batch: &mut LogBatchBuilder| batch.try_push(row);
         batches.push_to_partition(partition, bucket, 0, granted, push)
     }
 }
