@@ -4,6 +4,7 @@
 pub mod arrow;
 pub mod decode;
 mod error;
+mod input;
 mod kv;
 mod kv_row;
 mod log;
@@ -13,6 +14,7 @@ mod schema;
 pub use arrow::{ArrowBatchBuilder, ArrowBatchOptions, ArrowCompression};
 pub use decode::{ArrowDecoder, DecodeError, DecodeLimits, LogDecoder, LogRows, RowView};
 pub use error::BatchError;
+pub use input::{ArrowRow, ArrowRowIter, ArrowRows, ColumnsError};
 pub use kv::{KvBatchBuilder, KvBatchOptions};
 pub use kv_row::{KvEncoderError, KvFormat, KvRowEncoder, KvScratch};
 pub use log::{LogBatchBuilder, LogFormat, UnknownLogFormat};

@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use arrow_array::RecordBatch;
+
 use super::append::AppendBuilder;
 use super::fluss::Fluss;
 use super::lookup::Lookuper;
 use super::upsert::UpsertBuilder;
+use crate::batch::ArrowRows;
 use crate::error::{Error, Result};
 pub(crate) use crate::table_info::TableInfo;
 
@@ -65,6 +68,48 @@ impl Table {
     /// A writer that upserts and deletes rows; for primary-key tables.
     pub fn upserter(&self) -> UpsertBuilder {
         UpsertBuilder::new(self.clone())
+    }
+
+    /// The rows of an Arrow record batch, to be appended or upserted: its columns are found by
+    /// their names and widened where nothing is lost; see [`ArrowRows`]. Nothing is sent yet.
+    ///
+    /// ```no_run
+    /// # use fluss_core::{Result, Table};
+    /// # async fn f(table: &Table, batch: arrow_array::RecordBatch) -> Result<()> {
+    /// let rows = table.rows_of(&batch)?;
+    /// let ticket = table.appender().build()?.append_all(&rows).await?;
+    /// for part in ticket.await {
+    ///     println!("rows {:?} of the batch: {:?}", part.rows, part.outcome);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] names the column that is missing, unknown, there twice, or of a type that
+    /// does not fit. A value that does not fit its column fails its row alone, in the ticket.
+    pub fn rows_of(&self, batch: &RecordBatch) -> Result<ArrowRows> {
+        ArrowRows::new(self.info.schema(), batch).map_err(|e| self.misfit(&e))
+    }
+
+    /// Like [`rows_of`](Self::rows_of) for rows of some columns, in the order of `names`: the key
+    /// columns for deletes and lookups, the columns of a partial upsert.
+    ///
+    /// # Errors
+    /// As `rows_of`, and [`Error::Misuse`] for a name that the table does not have.
+    pub fn rows_of_columns<N: AsRef<str>>(
+        &self,
+        names: &[N],
+        batch: &RecordBatch,
+    ) -> Result<ArrowRows> {
+        let schema = self.info.schema();
+        let targets = schema.indexes_of("columns to write", names);
+        let targets = targets.map_err(|e| self.misfit(&e))?;
+        ArrowRows::of_columns(schema, &targets, batch).map_err(|e| self.misfit(&e))
+    }
+
+    fn misfit(&self, error: &dyn std::fmt::Display) -> Error {
+        Error::misuse(format!("{}: {error}", self.info.path))
     }
 
     /// Reads rows by key; for primary-key tables.

@@ -1,0 +1,212 @@
+//! Arrow record batches as rows to write: columns found by name, types widened, values read where
+//! they lie.
+//!
+//! Checked once for a batch: that the columns are those of the table, and that each array's type
+//! holds nothing but values a column of that type may take. What depends on the value (a length, a
+//! range, a null) is checked row by row by whoever encodes the row, so that one bad row fails alone.
+
+mod column;
+
+use arrow_array::{Array, RecordBatch};
+use arrow_buffer::NullBuffer;
+
+use crate::row::{Datum, Row, RowSink, Schema};
+use column::Source;
+
+/// Why a record batch cannot be written to a table.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ColumnsError {
+    /// A column of the table is not in the batch.
+    #[error(
+        "the batch has no column `{column}`; it has: {given}. Add it, filled with nulls where the \
+         table allows them"
+    )]
+    Missing {
+        /// The table's column.
+        column: String,
+        /// The columns of the batch.
+        given: String,
+    },
+    /// A column of the batch is not in the table.
+    #[error("the table has no column `{column}`; it has: {expected}")]
+    Unknown {
+        /// The column of the batch.
+        column: String,
+        /// The columns to write.
+        expected: String,
+    },
+    /// The batch has several columns of one name.
+    #[error("the batch has the column `{column}` more than once")]
+    Doubled {
+        /// The name.
+        column: String,
+    },
+    /// Values of the array's type do not fit the column.
+    #[error("column `{column}` of type {expected} does not take an Arrow array of type {got}")]
+    Type {
+        /// The column's name.
+        column: String,
+        /// The column's type, as in SQL.
+        expected: String,
+        /// The array's type.
+        got: String,
+    },
+    /// A value that no row can hold.
+    #[error("column `{column}`, row {row}: {reason}")]
+    Value {
+        /// The column's name.
+        column: String,
+        /// The row, from 0.
+        row: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// The rows of an Arrow record batch, in the column order of a table. Each row is a view: nothing
+/// is copied but decimals and nested values, which are laid out once for the batch.
+///
+/// Made by [`Table::rows_of`](crate::Table::rows_of); [`iter`](Self::iter) yields what every writer
+/// takes.
+///
+/// The columns of the batch are found by their names, whatever their order. Taken are arrays of the
+/// column's own type, narrower integers and floats, unsigned integers that fit, decimals of any
+/// width, strings and bytes with large offsets or as views, dates and times in any unit, and
+/// dictionaries of all these.
+#[derive(Clone, Debug)]
+pub struct ArrowRows {
+    columns: Vec<(Source, Option<NullBuffer>)>,
+    rows: usize,
+}
+
+impl ArrowRows {
+    /// The rows of `batch` as rows of all columns of `schema`.
+    ///
+    /// # Errors
+    /// A column is missing, unknown or doubled, or its type or a value does not fit; the first one
+    /// found.
+    pub fn new(schema: &Schema, batch: &RecordBatch) -> Result<Self, ColumnsError> {
+        let all: Vec<usize> = (0..schema.columns().len()).collect();
+        Self::of_columns(schema, &all, batch)
+    }
+
+    /// The rows of `batch` as rows of some columns of `schema`, in the order of `targets`: for
+    /// keys, and for writers of some columns. An index beyond the schema is passed over.
+    ///
+    /// # Errors
+    /// As for [`new`](Self::new).
+    pub fn of_columns(
+        schema: &Schema,
+        targets: &[usize],
+        batch: &RecordBatch,
+    ) -> Result<Self, ColumnsError> {
+        let wanted = || targets.iter().filter_map(|&index| schema.columns().get(index));
+        let arrow = batch.schema_ref();
+        for (index, field) in arrow.fields().iter().enumerate() {
+            let name = field.name();
+            if !wanted().any(|column| column.name == *name) {
+                let expected = wanted().map(|c| c.name.as_str()).collect::<Vec<_>>().join(", ");
+                return Err(ColumnsError::Unknown { column: name.clone(), expected });
+            }
+            if arrow.fields()[..index].iter().any(|earlier| earlier.name() == name) {
+                return Err(ColumnsError::Doubled { column: name.clone() });
+            }
+        }
+        let mut columns = Vec::with_capacity(targets.len());
+        for column in wanted() {
+            let Some((index, _)) = arrow.column_with_name(&column.name) else {
+                let names: Vec<_> = arrow.fields().iter().map(|f| f.name().as_str()).collect();
+                let given = names.join(", ");
+                return Err(ColumnsError::Missing { column: column.name.clone(), given });
+            };
+            let array = batch.column(index);
+            let source = Source::new(&column.data_type.kind, array)
+                .map_err(|misfit| misfit.at(&column.name, &column.data_type, array.data_type()))?;
+            // A dictionary has nulls among its values as well.
+            columns.push((source, array.logical_nulls()));
+        }
+        Ok(Self { columns, rows: batch.num_rows() })
+    }
+
+    /// The number of rows.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.rows
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rows == 0
+    }
+
+    /// The rows from the first to the last.
+    pub fn iter(&self) -> ArrowRowIter<'_> {
+        ArrowRowIter { rows: self, next: 0 }
+    }
+}
+
+impl<'a> IntoIterator for &'a ArrowRows {
+    type Item = ArrowRow<'a>;
+    type IntoIter = ArrowRowIter<'a>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+/// The rows of a batch, one after the other.
+#[derive(Clone, Debug)]
+pub struct ArrowRowIter<'a> {
+    rows: &'a ArrowRows,
+    next: usize,
+}
+
+impl<'a> Iterator for ArrowRowIter<'a> {
+    type Item = ArrowRow<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        let index = self.next;
+        if index == self.rows.rows {
+            return None;
+        }
+        self.next += 1;
+        Some(ArrowRow { rows: self.rows, index })
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = self.rows.rows - self.next;
+        (left, Some(left))
+    }
+}
+
+impl ExactSizeIterator for ArrowRowIter<'_> {}
+
+/// One row of a batch.
+#[derive(Clone, Copy, Debug)]
+pub struct ArrowRow<'a> {
+    rows: &'a ArrowRows,
+    index: usize,
+}
+
+impl Row for ArrowRow<'_> {
+    fn arity(&self) -> usize {
+        self.rows.columns.len()
+    }
+
+    #[inline]
+    fn write<S: RowSink>(&self, sink: &mut S) -> Result<(), S::Error> {
+        for (source, nulls) in &self.rows.columns {
+            match nulls {
+                Some(nulls) if nulls.is_null(self.index) => sink.put(Datum::Null)?,
+                _ => source.put(self.index, sink)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;
