@@ -11,7 +11,7 @@ usage: fluss-versus [--rows N] [--rounds N] [--bootstrap HOST:PORT] [--only VARI
        fluss-versus --main-job [--rows N] [--rounds N]
 
 Without --bootstrap both sides write to an acknowledging server of this program, and CPU time per
-row counts; with it, to that cluster, and wall time counts. VARIANT: append, append-all, upsert.
+row counts; with it, to that cluster, and wall time counts. VARIANT: append, append-all, batches, upsert.
 With --main-job: on a real cluster that is started for it, with default settings, on all runtimes.
 Ends with 1 if a bound is missed or a count is wrong.";
 
@@ -61,9 +61,12 @@ fn cases(options: &Options) -> Vec<Case> {
     let mut cases = Vec::new();
     let on_cluster = options.bootstrap.is_some();
     for codec in [Codec::None, Codec::Zstd] {
-        for (variant, bound) in
-            [(Variant::Append, 4.0), (Variant::AppendAll, 8.0), (Variant::Upsert, 4.0)]
-        {
+        for (variant, bound) in [
+            (Variant::Append, 4.0),
+            (Variant::AppendAll, 8.0),
+            (Variant::Batches, 2.0),
+            (Variant::Upsert, 4.0),
+        ] {
             // A batch of upserts is not compressed, and the cluster's tables are as by default.
             if codec == Codec::Zstd && (variant == Variant::Upsert || on_cluster) {
                 continue;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use arrow_array::RecordBatch;
 use fluss_tokio::config::{Config, WriterConfig};
 use fluss_tokio::{AppendWriter, Fluss, Table, Ticket, UpsertWriter, row};
 
@@ -12,11 +13,12 @@ use tokio::runtime::{Builder, Runtime};
 use crate::Failure;
 use crate::client::Stopwatch;
 use crate::plan::{self, Cost, Plan, Settings, Side, Variant};
-use crate::rows::{Rows, Values};
+use crate::rows::{Rows, Values, record_batch};
 
 enum Writer {
     Append(AppendWriter),
     AppendAll(AppendWriter),
+    Batches(AppendWriter, RecordBatch),
     Upsert(UpsertWriter),
 }
 
@@ -31,6 +33,10 @@ impl Writer {
         Ok(match plan.variant {
             Variant::Append => Self::Append(table.appender().config(config).build()?),
             Variant::AppendAll => Self::AppendAll(table.appender().config(config).build()?),
+            Variant::Batches => {
+                let batch = record_batch!(Rows::new(), arrow_array, arrow_schema)?;
+                Self::Batches(table.appender().config(config).build()?, batch)
+            }
             Variant::Upsert => Self::Upsert(table.upserter().config(config).build()?),
         })
     }
@@ -39,6 +45,7 @@ impl Writer {
         match self {
             Self::Append(writer) => Self::Append(writer.clone()),
             Self::AppendAll(writer) => Self::AppendAll(writer.clone()),
+            Self::Batches(writer, batch) => Self::Batches(writer.clone(), batch.clone()),
             Self::Upsert(writer) => Self::Upsert(writer.clone()),
         }
     }
@@ -64,6 +71,18 @@ impl Writer {
                 let ticket = writer.append_all((from..to).map(values)).wait()?;
                 writer.flush().wait()?;
                 for part in ticket.wait() {
+                    part.outcome?;
+                }
+            }
+            Self::Batches(writer, batch) => {
+                let mut tickets = Vec::new();
+                for first in (from..to).step_by(batch.num_rows()) {
+                    let count = batch.num_rows().min((to - first) as usize);
+                    let rows = writer.table().rows_of(&batch.slice(0, count))?;
+                    tickets.push(writer.append_all(&rows).wait()?);
+                }
+                writer.flush().wait()?;
+                for part in tickets.into_iter().flat_map(|ticket| ticket.wait()) {
                     part.outcome?;
                 }
             }

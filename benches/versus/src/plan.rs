@@ -16,6 +16,8 @@ pub const IN_FLIGHT: usize = 5;
 pub const MEMORY: usize = 64 << 20;
 /// One row in so many keeps its ticket and is asked for its outcome.
 pub const SAMPLE: u64 = 4096;
+/// Rows of an Arrow record batch.
+pub const ARROW_ROWS: usize = 8192;
 /// Rows written and acknowledged before the measurement, so that leaders are known.
 pub const WARM_UP: u64 = 100;
 /// Buckets of the tables.
@@ -69,6 +71,8 @@ words! {
         Append = "append",
         /// Many rows in one call; fluss-rs has no such call and appends row by row.
         AppendAll = "append-all",
+        /// Arrow record batches into a log table.
+        Batches = "batches",
         /// Row by row into a primary-key table.
         Upsert = "upsert",
     }

@@ -28,3 +28,28 @@ impl Rows {
         Values { id: index as i64, name, a: index as i32, b: index as f64 * 0.5 }
     }
 }
+
+/// An Arrow record batch of the first rows, with the Arrow release of these crates. It is made
+/// before the clock starts and handed in again and again.
+macro_rules! record_batch {
+    ($rows:expr, $array:ident, $schema:ident) => {{
+        use std::sync::Arc;
+        use $array::{ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray};
+        let rows = $rows;
+        let values = || (0..$crate::plan::ARROW_ROWS as u64).map(|index| rows.row(index));
+        let columns: [(&str, ArrayRef); 4] = [
+            ("id", Arc::new(Int64Array::from_iter_values(values().map(|v| v.id)))),
+            ("name", Arc::new(StringArray::from_iter_values(values().map(|v| v.name)))),
+            ("a", Arc::new(Int32Array::from_iter_values(values().map(|v| v.a)))),
+            ("b", Arc::new(Float64Array::from_iter_values(values().map(|v| v.b)))),
+        ];
+        let field = |(name, array): &(&str, ArrayRef)| {
+            $schema::Field::new(*name, array.data_type().clone(), true)
+        };
+        let fields: Vec<_> = columns.iter().map(field).collect();
+        let arrays = columns.into_iter().map(|(_, array)| array).collect();
+        RecordBatch::try_new(Arc::new($schema::Schema::new(fields)), arrays)
+    }};
+}
+
+pub(crate) use record_batch;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use arrow_array_59::RecordBatch;
 use fluss::client::{FlussConnection, WriteResultFuture};
 use fluss::config::Config;
 use fluss::metadata::TablePath;
@@ -12,10 +13,11 @@ use fluss::row::GenericRow;
 use crate::Failure;
 use crate::client::Stopwatch;
 use crate::plan::{self, Cost, Plan, Settings, Variant};
-use crate::rows::{Rows, Values};
+use crate::rows::{Rows, Values, record_batch};
 
 enum Writer {
     Append(fluss::client::AppendWriter),
+    Batches(fluss::client::AppendWriter, RecordBatch),
     Upsert(fluss::client::UpsertWriter),
 }
 
@@ -23,14 +25,14 @@ impl Writer {
     #[inline]
     fn write(&self, row: &GenericRow<'_>) -> Result<WriteResultFuture, fluss::error::Error> {
         match self {
-            Self::Append(writer) => writer.append(row),
+            Self::Append(writer) | Self::Batches(writer, _) => writer.append(row),
             Self::Upsert(writer) => writer.upsert(row),
         }
     }
 
     async fn flush(&self) -> Result<(), fluss::error::Error> {
         match self {
-            Self::Append(writer) => writer.flush().await,
+            Self::Append(writer) | Self::Batches(writer, _) => writer.flush().await,
             Self::Upsert(writer) => writer.flush().await,
         }
     }
@@ -65,6 +67,13 @@ fn write(
     to: u64,
 ) -> Result<Vec<WriteResultFuture>, Failure> {
     let mut kept = Vec::new();
+    if let Writer::Batches(writer, batch) = writer {
+        for first in (from..to).step_by(batch.num_rows()) {
+            let count = batch.num_rows().min((to - first) as usize);
+            kept.push(writer.append_arrow_batch(batch.slice(0, count))?);
+        }
+        return Ok(kept);
+    }
     // One row is reused, which spares fluss-rs an allocation per row.
     let mut row = GenericRow::new(4);
     for index in from..to {
@@ -100,6 +109,10 @@ pub fn run(plan: &Plan) -> Result<Cost, Failure> {
     for _ in 0..plan.threads {
         writers.push(match plan.variant {
             Variant::Upsert => Writer::Upsert(table.new_upsert()?.create_writer()?),
+            Variant::Batches => {
+                let batch = record_batch!(Rows::new(), arrow_array_59, arrow_schema_59)?;
+                Writer::Batches(table.new_append()?.create_writer()?, batch)
+            }
             _ => Writer::Append(table.new_append()?.create_writer()?),
         });
     }

@@ -120,3 +120,7 @@ impl Table {
         Lookuper::new(self.clone())
     }
 }
+
+#[cfg(test)]
+#[path = "table_tests.rs"]
+mod tests;
