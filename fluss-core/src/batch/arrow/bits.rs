@@ -70,6 +70,13 @@ impl Validity {
         }
     }
 
+    /// Notes that the next values, so many, are not null.
+    pub(super) fn push_valid_many(&mut self, count: usize) {
+        if self.nulls != 0 {
+            (0..count).for_each(|_| self.bits.push(true));
+        }
+    }
+
     /// Notes that the value of row `row` is null.
     pub(super) fn push_null(&mut self, row: usize) {
         if self.nulls == 0 {

@@ -1,5 +1,7 @@
 //! An open batch of an ARROW log: takes rows, then becomes a body.
 
+use std::ops::Range;
+
 use arrow_ipc::{Buffer, CompressionType, FieldNode};
 use bytes::Bytes;
 use fluss_proto::record::SealedBatch;
@@ -9,7 +11,7 @@ use super::column::{Column, Values, end_of};
 use super::compress::{ArrowCompression, Compressor};
 use super::ipc::{self, MetadataWriter};
 use super::writer::RowWriter;
-use crate::batch::{BatchError, Push};
+use crate::batch::{ArrowRows, BatchError, Push};
 use crate::row::{Row, RowError, Schema};
 
 /// The header of a V0 log batch.
@@ -20,6 +22,10 @@ const MAX_BYTES: usize = 1 << 30;
 
 /// No batch takes more rows than this, however small they are.
 const MAX_ROWS: usize = 1 << 24;
+
+/// Rows taken from a record batch at once: enough for long copies, few enough that a bad row among
+/// them costs little.
+const MAX_EXTEND: usize = 1024;
 
 /// Limits and compression of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -221,6 +227,61 @@ impl ArrowBatchBuilder {
                 Err(error)
             }
         }
+    }
+
+    /// Takes rows of a record batch from index `from` on, column by column; how many it took.
+    ///
+    /// Fewer than there are, as many as fit and a bounded number at most. None if not even one fits
+    /// below `max_bytes`, or if one of the next rows does not fit its columns: [`try_push`] tells
+    /// which, and why.
+    ///
+    /// [`try_push`]: Self::try_push
+    pub fn extend(&mut self, rows: &ArrowRows, from: usize) -> usize {
+        if self.half_written {
+            self.roll_back();
+        }
+        if rows.columns().len() != self.columns.len() {
+            return 0;
+        }
+        let left = rows.len().saturating_sub(from);
+        let mut count = left.min(MAX_EXTEND).min(MAX_ROWS.saturating_sub(self.rows));
+        while count > 0 {
+            let Some(variable) = self.variable_bytes(rows, from..from + count) else { return 0 };
+            let size = self.layout.size(self.rows + count, self.variable + variable);
+            if size <= self.options.max_bytes {
+                return self.extend_by(rows, from..from + count, variable, size);
+            }
+            count /= 2;
+        }
+        0
+    }
+
+    fn variable_bytes(&self, rows: &ArrowRows, range: Range<usize>) -> Option<usize> {
+        let columns = self.columns.iter().zip(rows.columns());
+        columns
+            .map(|(to, (from, nulls))| to.variable_bytes(from, nulls.as_ref(), range.clone()))
+            .sum()
+    }
+
+    fn extend_by(
+        &mut self,
+        rows: &ArrowRows,
+        range: Range<usize>,
+        variable: usize,
+        size: usize,
+    ) -> usize {
+        self.half_written = true;
+        for (to, (from, nulls)) in self.columns.iter_mut().zip(rows.columns()) {
+            if to.extend(self.rows, from, nulls.as_ref(), range.clone()).is_err() {
+                self.roll_back();
+                return 0;
+            }
+        }
+        self.half_written = false;
+        self.variable += variable;
+        self.size = size;
+        self.rows += range.len();
+        range.len()
     }
 
     /// Decides about a row that makes the batch larger than it should be.

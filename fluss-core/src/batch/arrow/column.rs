@@ -158,6 +158,11 @@ impl Column {
         Self { values, validity: Validity::default(), nullable: data_type.nullable }
     }
 
+    /// Whether each value has its place in this column alone.
+    pub(super) fn is_flat(&self) -> bool {
+        true
+    }
+
     pub(super) fn footprint(&self) -> Footprint {
         let (bytes, bits, buffers) = match &self.values {
             Values::Bool(_) => (0, 1, 2),

@@ -5,6 +5,7 @@ mod builder;
 pub(super) mod column;
 mod compress;
 pub(super) mod convert;
+mod extend;
 mod ipc;
 pub(super) mod nested;
 mod writer;

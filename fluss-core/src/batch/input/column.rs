@@ -20,7 +20,7 @@ const DAY_MILLIS: i64 = 86_400_000;
 
 /// Where the values of a column are.
 #[derive(Clone, Debug)]
-pub(super) enum Source {
+pub(in crate::batch) enum Source {
     /// Nothing but nulls.
     Null,
     Bool(BooleanArray),
@@ -251,7 +251,8 @@ impl Source {
         }
     }
 
-    fn datum(&self, row: usize) -> Datum<'_> {
+    /// The value of a row that is not null there.
+    pub(in crate::batch) fn datum(&self, row: usize) -> Datum<'_> {
         match self {
             Self::Null => Datum::Null,
             Self::Bool(values) => Datum::Bool(values.value(row)),

@@ -11,7 +11,7 @@ use arrow_array::{Array, RecordBatch};
 use arrow_buffer::NullBuffer;
 
 use crate::row::{Datum, Row, RowSink, Schema};
-use column::Source;
+pub(super) use column::Source;
 
 /// Why a record batch cannot be written to a table.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -139,6 +139,17 @@ impl ArrowRows {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.rows == 0
+    }
+
+    /// The columns in the table's order, each with its nulls.
+    pub(super) fn columns(&self) -> &[(Source, Option<NullBuffer>)] {
+        &self.columns
+    }
+
+    /// The row at this index.
+    #[must_use]
+    pub fn row(&self, index: usize) -> Option<ArrowRow<'_>> {
+        (index < self.rows).then_some(ArrowRow { rows: self, index })
     }
 
     /// The rows from the first to the last.
