@@ -78,8 +78,7 @@ impl Writer {
                 let mut tickets = Vec::new();
                 for first in (from..to).step_by(batch.num_rows()) {
                     let count = batch.num_rows().min((to - first) as usize);
-                    let rows = writer.table().rows_of(&batch.slice(0, count))?;
-                    tickets.push(writer.append_all(&rows).wait()?);
+                    tickets.push(writer.append_batch(&batch.slice(0, count)).wait()?);
                 }
                 writer.flush().wait()?;
                 for part in tickets.into_iter().flat_map(|ticket| ticket.wait()) {

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use arrow_array::RecordBatch;
 use fluss_proto::record::SealedBatch;
 
 use super::hand_in::{HandIn, HandInAll};
+use super::hand_in_batch::AppendBatch;
 use super::lane::{Format, Op, Pushed, Run};
 use super::slots::Target;
 use super::table::{Table, TableInfo};
@@ -100,6 +102,18 @@ impl LogFormat {
     }
 }
 
+impl LogFormat {
+    /// Where rows without a key go.
+    fn any_bucket(&self) -> Target {
+        Target::Any { buckets: self.buckets, first: self.info.bucket(0) }
+    }
+
+    /// Where all rows of this table may go, if they need not be looked at for that.
+    pub(super) fn target_of_all(&self) -> Option<Target> {
+        (self.key.is_none() && self.namer.is_none()).then(|| self.any_bucket())
+    }
+}
+
 /// The encoder of the columns that place a row in a bucket.
 pub(crate) fn bucket_key_encoder(info: &TableInfo) -> Result<Option<KeyEncoder>> {
     let columns = info.descriptor.effective_bucket_key();
@@ -153,7 +167,7 @@ impl Format for LogFormat {
         };
         let Some(namer) = &self.namer else {
             let target = match bucket(self.buckets) {
-                None => Target::Any { buckets: self.buckets, first: self.info.bucket(0) },
+                None => self.any_bucket(),
                 Some(bucket) => Target::Bucket(self.info.bucket(bucket)),
             };
             return batches.push(target, 0, granted, |batch| batch.try_push(row));
@@ -210,6 +224,29 @@ impl AppendWriter {
         I::Item: Row,
     {
         HandInAll::new(&self.core, Op::Append, rows.into_iter())
+    }
+
+    /// Hands an Arrow record batch in, with one ticket for all its rows: columns are found by their
+    /// names and widened where nothing is lost (see [`ArrowRows`](crate::batch::ArrowRows)). Rows
+    /// that may go to any bucket are copied column by column.
+    ///
+    /// ```no_run
+    /// # async fn f(writer: &fluss_core::AppendWriter, batch: arrow_array::RecordBatch) {
+    /// match writer.append_batch(&batch).await {
+    ///     Ok(ticket) => {
+    ///         for part in ticket.await {
+    ///             println!("rows {:?} of the batch: {:?}", part.rows, part.outcome);
+    ///         }
+    ///     }
+    ///     Err(early) => println!("{early}"),
+    /// }
+    /// # }
+    /// ```
+    ///
+    /// A value that does not fit its column fails its row alone, in the ticket; a column that is
+    /// missing, unknown, there twice or of another type fails the call, and no row is handed in.
+    pub fn append_batch(&self, batch: &RecordBatch) -> AppendBatch<'_> {
+        AppendBatch::new(&self.core, self.core.table().rows_of(batch))
     }
 
     /// Seals what is open and waits until all rows handed in before, through this handle or its

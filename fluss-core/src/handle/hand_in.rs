@@ -18,22 +18,27 @@ use crate::writer::WaiterId;
 /// seal in between.
 const RUN: usize = 64;
 /// Rows per poll, so that a long run does not keep an executor's thread for itself.
-const ROWS_PER_POLL: u64 = 64 * RUN as u64;
+pub(super) const ROWS_PER_POLL: u64 = 64 * RUN as u64;
 
 /// A place in the line for memory; dropping it gives the place, or the granted bytes, back.
-struct InLine {
+pub(super) struct InLine {
     shared: Arc<Shared>,
-    waiter: WaiterId,
+    pub(super) waiter: WaiterId,
     /// The grant was used.
     used: bool,
 }
 
 impl InLine {
-    fn new(shared: &Arc<Shared>, waiter: WaiterId) -> Self {
+    pub(super) fn new(shared: &Arc<Shared>, waiter: WaiterId) -> Self {
         Self { shared: Arc::clone(shared), waiter, used: false }
     }
 
-    fn poll_granted(&self, cx: &mut Context<'_>) -> Poll<()> {
+    /// The grant is part of a batch now.
+    pub(super) fn use_up(mut self) {
+        self.used = true;
+    }
+
+    pub(super) fn poll_granted(&self, cx: &mut Context<'_>) -> Poll<()> {
         let granted = self.shared.with(|core, _| core.poll_memory(self.waiter, cx.waker()));
         if granted { Poll::Ready(()) } else { Poll::Pending }
     }
@@ -66,8 +71,8 @@ fn poll_put<F: Format, R: Row + ?Sized>(
         let place = line.take();
         let granted = place.as_ref().map(|place| place.waiter);
         let put = writer.put(op, row, granted)?;
-        if let Some(mut place) = place {
-            place.used = true;
+        if let Some(place) = place {
+            place.use_up();
         }
         match put {
             Ok(ticket) => return Poll::Ready(Ok(ticket)),
@@ -172,7 +177,7 @@ impl From<Interrupted> for Error {
 }
 
 /// Whether no further row will be taken either.
-fn ends_runs(error: &Error) -> bool {
+pub(super) fn ends_runs(error: &Error) -> bool {
     matches!(error, Error::Closed(_) | Error::Forked { .. })
 }
 
@@ -259,7 +264,7 @@ where
     /// Puts a row; false if it must wait for memory.
     fn put(&mut self, run: &mut Run<'_, F>, row: I::Item) -> Result<bool> {
         match self.writer.format().put(run, self.op, &row, None) {
-            Ok(Pushed::In(at, index)) => self.ticket.push(self.taken, run.cell(at)?, index),
+            Ok(Pushed::In(at, index)) => self.ticket.push(self.taken, 1, run.cell(at)?, index),
             // Whoever routes rows does not give up there.
             Ok(Pushed::Rebucketed) => return Err(Error::Closed("writer")),
             Ok(Pushed::Wait(waiter)) => {
@@ -283,7 +288,7 @@ where
             }
             Poll::Ready(Ok(ticket)) => {
                 let (cell, index) = ticket.into_parts();
-                self.ticket.push(self.taken, &cell, index);
+                self.ticket.push(self.taken, 1, &cell, index);
             }
             Poll::Ready(Err(error)) if ends_runs(&error) => return Poll::Ready(Err(error)),
             Poll::Ready(Err(error)) => self.ticket.refuse(self.taken, error),

@@ -26,6 +26,7 @@ mod fluss;
 #[cfg(test)]
 mod fork_tests;
 mod hand_in;
+mod hand_in_batch;
 mod lane;
 mod limit_scan;
 mod lookup;
@@ -62,6 +63,7 @@ pub use append::{AppendAll, AppendBuilder, AppendWriter};
 pub use driver::{Driver, Net, Socket};
 pub use fluss::Fluss;
 pub use hand_in::{HandIn, HandInAll, Interrupted};
+pub use hand_in_batch::AppendBatch;
 pub use lookup::{Found, Lookup, Lookuper};
 pub use offsets::{BucketOffset, OffsetSpec};
 pub use pending::Pending;

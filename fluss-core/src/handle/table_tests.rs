@@ -1,11 +1,12 @@
 use std::sync::Arc;
 
-use arrow_array::{Int32Array, LargeStringArray, RecordBatch, StringArray};
+use arrow_array::{ArrayRef, Int32Array, Int64Array, LargeStringArray, RecordBatch, StringArray};
 use arrow_schema::{DataType as ArrowType, Field, Schema as ArrowSchema};
 
-use super::super::testkit::Stage;
+use super::super::testkit::{Stage, events};
 use crate::row::{DataType, OwnedDatum, Schema, TableDescriptor};
-use crate::{Table, row};
+use crate::testing::cluster::ClusterOptions;
+use crate::{RunPart, Table, row};
 
 /// `id BIGINT NOT NULL, name STRING`, with the key `id` if asked for.
 fn open(stage: &mut Stage, key: bool) -> Table {
@@ -37,8 +38,7 @@ fn a_record_batch_is_appended_and_its_one_bad_row_fails_alone() {
     let mut stage = Stage::new();
     let table = open(&mut stage, false);
     let writer = table.appender().build().expect("a writer");
-    let rows = table.rows_of(&batch()).expect("columns that fit");
-    let ticket = stage.run(writer.append_all(&rows)).expect("handed in");
+    let ticket = stage.run(writer.append_batch(&batch())).expect("handed in");
     stage.run(writer.flush()).expect("what was taken is written");
     let parts = stage.run(ticket);
     let told: Vec<_> = parts.iter().map(|p| (p.rows.clone(), p.outcome.is_ok())).collect();
@@ -84,6 +84,63 @@ fn a_record_batch_that_does_not_fit_is_refused_with_table_and_column() {
     let expected = "shop.rows: column `id` of type BIGINT NOT NULL does not take an Arrow array of \
                     type Utf8";
     assert_eq!(refused, expected);
+    let writer = table.appender().build().expect("a writer");
+    let early = stage.run(writer.append_batch(&wrong)).expect_err("text is no number");
+    assert_eq!((early.handed_in, early.error.to_string().as_str()), (0, expected));
     let nobody = table.rows_of_columns(&["nobody"], &wrong).expect_err("no such column");
     assert!(nobody.to_string().contains("`nobody`"), "{nobody}");
+}
+
+#[test]
+fn a_record_batch_of_four_times_the_budget_goes_in_piece_by_piece_in_order() {
+    let limit = 32 << 10;
+    let mut stage = Stage::configured(ClusterOptions::default(), |c| c.memory_limit(limit));
+    let writer = events(&mut stage, 1).appender().build().expect("a writer");
+    let count = 6_000;
+    let ids = Int64Array::from_iter_values(0..count);
+    let text = StringArray::from_iter_values((0..count).map(|id| format!("text {id:06}")));
+    let columns: [(&str, ArrayRef); 2] = [("id", Arc::new(ids)), ("text", Arc::new(text))];
+    let batch = RecordBatch::try_from_iter(columns).expect("equal lengths");
+    assert!(batch.get_array_memory_size() as u64 > 4 * limit);
+    let ticket = stage.run(writer.append_batch(&batch)).expect("handed in");
+    stage.run(writer.flush()).expect("written");
+    let mut next = 0;
+    for part in stage.run(ticket) {
+        let ack = part.outcome.expect("written");
+        assert_eq!((part.rows.start, ack.offset), (next, Some(next as i64)));
+        next = part.rows.end;
+    }
+    assert_eq!(next, count as u64);
+    assert_eq!(stage.fluss.memory_used(), 0);
+}
+
+#[test]
+fn a_record_batch_of_a_table_with_a_bucket_key_is_dealt_out_row_by_row() {
+    let mut stage = Stage::new();
+    let schema = Schema::builder().column("id", DataType::BIGINT).build().expect("a sound schema");
+    let mut table = TableDescriptor::new(schema);
+    table.bucket_key = vec![0];
+    table.bucket_count = Some(3);
+    let admin = stage.fluss.admin();
+    stage.run(admin.create_database("shop", true)).expect("a database");
+    stage.run(admin.create_table("shop.keyed", &table, false)).expect("a table");
+    let opening = stage.fluss.table("shop.keyed");
+    let writer = stage.run(opening).expect("it is there").appender().build().expect("a writer");
+    let ids: Vec<i64> = (0..100).collect();
+    let array: ArrayRef = Arc::new(Int64Array::from(ids.clone()));
+    let batch = RecordBatch::try_from_iter([("id", array)]).expect("a batch");
+    let by_column = stage.run(writer.append_batch(&batch)).expect("handed in");
+    let by_row = stage.run(writer.append_all(ids.iter().map(|id| row![*id]))).expect("handed in");
+    stage.run(writer.flush()).expect("written");
+    let buckets = |parts: Vec<RunPart>| -> Vec<i32> {
+        let of = |part: RunPart| {
+            let bucket = part.outcome.expect("written").bucket;
+            part.rows.map(move |_| bucket)
+        };
+        parts.into_iter().flat_map(of).collect()
+    };
+    let (one, other) = (stage.run(by_column), stage.run(by_row));
+    let buckets_of_batch = buckets(one);
+    assert_eq!(buckets_of_batch, buckets(other));
+    assert_eq!(buckets_of_batch.len(), 100);
 }

@@ -130,18 +130,21 @@ pub struct RunTicket {
 }
 
 impl RunTicket {
-    /// Notes where the next row went.
-    pub(crate) fn push(&mut self, row: u64, cell: &Arc<BatchCell>, index: u32) {
-        if let Some(Part::Batch { rows, cell: last, index: first }) = self.parts.last_mut()
-            && Arc::ptr_eq(last, cell)
+    /// Notes where the next rows went: `count` of them from `row` on, the last one at index `last`
+    /// of its batch, those before it in front of it.
+    pub(crate) fn push(&mut self, row: u64, count: u32, cell: &Arc<BatchCell>, last: u32) {
+        let index = last + 1 - count;
+        let end = row + u64::from(count);
+        if let Some(Part::Batch { rows, cell: same, index: first }) = self.parts.last_mut()
+            && Arc::ptr_eq(same, cell)
             && rows.end == row
             && u64::from(*first) + (rows.end - rows.start) == u64::from(index)
         {
-            rows.end = row + 1;
+            rows.end = end;
             return;
         }
         let cell = Arc::clone(cell);
-        self.parts.push(Part::Batch { rows: row..row + 1, cell, index });
+        self.parts.push(Part::Batch { rows: row..end, cell, index });
     }
 
     pub(crate) fn refuse(&mut self, row: u64, error: Error) {
