@@ -2,6 +2,7 @@
 //! rows.
 
 pub mod arrow;
+mod collect;
 pub mod decode;
 mod error;
 mod input;
@@ -12,6 +13,7 @@ mod pool;
 mod schema;
 
 pub use arrow::{ArrowBatchBuilder, ArrowBatchOptions, ArrowCompression};
+pub use collect::record_batch;
 pub use decode::{ArrowDecoder, DecodeError, DecodeLimits, LogDecoder, LogRows, RowView};
 pub use error::BatchError;
 pub use input::{ArrowRow, ArrowRowIter, ArrowRows, ColumnsError};
