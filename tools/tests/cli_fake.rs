@@ -193,6 +193,38 @@ fn rows_of_a_primary_key_table_change_and_are_looked_up() {
 }
 
 #[test]
+fn rows_in_record_batches_have_the_outcomes_and_contents_of_rows_one_by_one() {
+    let fake = Fake::with_tables();
+    let strict = ["create", "shop.strict", "--column=id BIGINT NOT NULL", "--column=name STRING"];
+    fake.ok(&strict, "");
+    fake.ok(&["create", "shop.twin", strict[2], strict[3]], "");
+    let mut input: String =
+        (0..10).map(|n| format!("{{\"id\":{n},\"name\":\"n{n}\"}}\n")).collect();
+    input.push_str("{\"name\":\"no id\"}\nnonsense\n{\"id\":13}\n");
+    let by_row = fake.run(&["produce", "shop.strict", "--report"], &input);
+    let by_batch = fake.run(&["produce", "shop.twin", "--report", "--arrow=4"], &input);
+    assert_eq!((by_row.code, by_batch.code), (Some(1), Some(1)));
+    assert_eq!(by_batch.stdout, by_row.stdout);
+    assert_eq!(by_row.stdout.matches("\"ok\"").count(), 11, "{by_row:?}");
+    let contents = |table: &str| {
+        let records = objects(&fake.ok(&["consume", table], ""));
+        records.into_iter().map(|record| record["row"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(contents("shop.twin"), contents("shop.strict"));
+
+    let users = "{\"id\":1,\"name\":\"a\"}\n{\"id\":2}\n{\"id\":1,\"name\":\"b\"}\n";
+    fake.ok(&["produce", "shop.users", "--arrow=2"], users);
+    fake.ok(&["produce", "shop.users", "--arrow=9", "--delete"], "{\"id\":2,\"more\":0}\n");
+    fake.ok(
+        &["produce", "shop.users", "--arrow=9", "--columns=score,id"],
+        "{\"id\":1,\"score\":3}",
+    );
+    let left = objects(&fake.ok(&["scan", "shop.users"], ""));
+    assert_eq!(left, [serde_json::json!({"id": 1, "name": "b", "score": 3.0})]);
+    assert_eq!(fake.run(&["produce", "shop.users", "--arrow=0"], "").code, Some(2));
+}
+
+#[test]
 fn a_scan_prints_rows_as_they_are_now_or_the_last_of_a_log() {
     let fake = Fake::with_tables();
     let rows: String = (0..50).map(|n| format!("{{\"id\":{n},\"name\":\"n{n}\"}}\n")).collect();
@@ -466,10 +498,14 @@ fn a_password_opens_the_door() {
 #[test]
 fn measurements_count_what_they_did() {
     let fake = Fake::with_tables();
+    let columns = ["--column=id BIGINT", "--column=name STRING", "--column=score DOUBLE"];
+    fake.ok(&[&["create", "shop.twin"], &columns[..]].concat(), "");
     for (table, more) in [
         ("shop.events", &["--threads=2", "--warmup=100"][..]),
         ("shop.events", &["--bulk=64"]),
         ("shop.users", &["--keys=300"]),
+        ("shop.twin", &["--arrow=64", "--threads=2", "--warmup=100"]),
+        ("shop.users", &["--keys=300", "--arrow=64"]),
     ] {
         let arguments = [&["perf", "produce", table, "--rows=2000"], more].concat();
         let measured = &objects(&fake.ok(&arguments, ""))[0];
@@ -487,6 +523,8 @@ fn measurements_count_what_they_did() {
     let measured = &objects(&fake.ok(&lookup, ""))[0];
     assert_eq!((&measured["errors"], &measured["bytes"]), (&0.into(), &(600 * 32).into()));
     assert_eq!(fake.run(&["perf", "produce", "shop.events"], "").code, Some(2));
+    let both = ["perf", "produce", "shop.events", "--rows=1", "--bulk=1", "--arrow=1"];
+    assert_eq!(fake.run(&both, "").code, Some(2));
     assert_eq!(fake.run(&["perf", "sleep", "shop.events", "--rows=1"], "").code, Some(2));
 }
 

@@ -173,6 +173,14 @@ impl Args {
             .transpose()
     }
 
+    /// A number that is not zero.
+    pub(crate) fn positive(&self, name: &str) -> Result<Option<u64>> {
+        match self.number(name)? {
+            Some(0) => Err(Failure::usage(format!("--{name} must be at least 1"))),
+            number => Ok(number),
+        }
+    }
+
     /// Names separated by commas.
     pub(crate) fn list(&self, name: &str) -> Result<Option<Vec<String>>> {
         let Some(text) = self.value(name) else { return Ok(None) };

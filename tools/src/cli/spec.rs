@@ -84,6 +84,7 @@ const PRODUCE: &[OptionSpec] = &[
     switch("delete", "delete the rows with these keys"),
     value("columns", "a,b", "write only these columns: a partial update or delete"),
     value("merge-mode", "default|overwrite", "overwrite: past the merge engine of the table"),
+    value("arrow", "N", "send Arrow record batches of N rows"),
     switch("report", "print an outcome for each row, in input order"),
     value("dead-letter", "FILE", "where rows go that were not written, as they came"),
 ];
@@ -103,6 +104,7 @@ const PERF: &[OptionSpec] = &[
     value("rows", "N", "how many rows, or keys to look up; required"),
     value("threads", "N", "threads with a writer or lookup handle each; default 1"),
     value("bulk", "N", "hand in runs of N rows in one call; default: one by one"),
+    value("arrow", "N", "hand in Arrow record batches of N rows, made outside the clock"),
     value("keys", "N", "keys 0 to N-1 in turn; default: all different"),
     value("in-flight", "N", "keys outstanding per thread of a lookup; default 1"),
     value("string-bytes", "N", "length of strings and bytes; default 16"),

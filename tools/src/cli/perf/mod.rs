@@ -20,6 +20,8 @@ pub(crate) struct Options {
     threads: u64,
     /// Rows handed in by one call; None hands them in one by one.
     bulk: Option<u64>,
+    /// Rows of the Arrow record batches that are handed in instead of rows.
+    arrow: Option<u64>,
     /// Keys in use; None makes all keys different.
     keys: Option<u64>,
     in_flight: usize,
@@ -50,19 +52,18 @@ pub(crate) fn prepare(args: &Args) -> Result<Work<'_>> {
 
 impl Options {
     fn read(args: &Args) -> Result<Self> {
-        let positive = |name: &'static str| -> Result<Option<u64>> {
-            match args.number(name)? {
-                Some(0) => Err(Failure::usage(format!("--{name} must be at least 1"))),
-                number => Ok(number),
-            }
-        };
+        let positive = |name: &'static str| args.positive(name);
         let rows =
             positive("rows")?.ok_or_else(|| Failure::usage("`fluss perf` needs --rows N"))?;
+        if args.has("bulk") && args.has("arrow") {
+            return Err(Failure::usage("--bulk and --arrow exclude each other"));
+        }
         let in_flight = positive("in-flight")?.unwrap_or(1);
         Ok(Self {
             rows,
             threads: positive("threads")?.unwrap_or(1).min(rows),
             bulk: positive("bulk")?,
+            arrow: positive("arrow")?,
             keys: positive("keys")?,
             in_flight: usize::try_from(in_flight).unwrap_or(usize::MAX),
             string_bytes: args.number("string-bytes")?.unwrap_or(16),
@@ -90,6 +91,7 @@ mod tests {
             rows: 10,
             threads: 3,
             bulk: None,
+            arrow: None,
             keys: None,
             in_flight: 1,
             string_bytes: 16,

@@ -140,6 +140,7 @@ mod tests {
             rows: 1,
             threads: 1,
             bulk: None,
+            arrow: None,
             keys,
             in_flight: 1,
             string_bytes: 20,

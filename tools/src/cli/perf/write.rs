@@ -5,7 +5,9 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fluss_core::row::OwnedRow;
+use arrow_array::RecordBatch;
+use fluss_core::batch::record_batch;
+use fluss_core::row::{OwnedRow, Schema};
 use fluss_core::{AppendWriter, Flush, RunTicket, Table, Ticket, UpsertWriter};
 
 use super::super::failure::{Failure, Result};
@@ -56,6 +58,15 @@ impl Writer {
         }
     }
 
+    fn put_batch(&self, batch: &RecordBatch) -> fluss_core::Result<RunTicket> {
+        match self {
+            Self::Append(writer) => Ok(writer.append_batch(batch).wait()?),
+            Self::Upsert(writer) => {
+                Ok(writer.upsert_all(&writer.table().rows_of(batch)?).wait()?)
+            }
+        }
+    }
+
     fn flush(&self) -> Flush {
         match self {
             Self::Append(writer) => writer.flush(),
@@ -63,16 +74,20 @@ impl Writer {
         }
     }
 
-    /// Hands rows in and waits until all have an outcome; answers how many did not make it.
+    /// Hands rows in.
     fn write(
         &self,
-        rows: &[OwnedRow],
+        pool: &Pool,
         bulk: Option<u64>,
         sample: &mut dyn FnMut(Sample),
     ) -> fluss_core::Result<()> {
+        for batch in &pool.batches {
+            let now = Instant::now();
+            sample((now, Claim::Run(self.put_batch(batch)?)));
+        }
         match bulk.map(|bulk| usize::try_from(bulk).unwrap_or(usize::MAX)) {
             None => {
-                for (index, row) in (0..).zip(rows) {
+                for (index, row) in (0..).zip(&pool.rows) {
                     if index % SAMPLE == 0 {
                         let now = Instant::now();
                         sample((now, Claim::Row(self.put(row)?)));
@@ -83,7 +98,7 @@ impl Writer {
                 }
             }
             Some(bulk) => {
-                for run in rows.chunks(bulk) {
+                for run in pool.rows.chunks(bulk) {
                     let now = Instant::now();
                     sample((now, Claim::Run(self.put_all(run)?)));
                 }
@@ -124,34 +139,64 @@ fn is_refused(part: &fluss_core::RunPart) -> bool {
     matches!(error.cause(), Error::Row(_))
 }
 
-/// A thread's rows from the pool; made again where there are more than the pool holds.
-fn pool(maker: &RowMaker, numbers: Range<u64>) -> (Vec<OwnedRow>, Range<u64>) {
-    let end = numbers.end.min(numbers.start.saturating_add(POOL));
-    ((numbers.start..end).map(|number| maker.row(number)).collect(), end..numbers.end)
+/// What a thread hands in next: rows, or the same as record batches.
+struct Pool {
+    rows: Vec<OwnedRow>,
+    batches: Vec<RecordBatch>,
+    bytes: u64,
+}
+
+/// Makes rows.
+#[derive(Clone)]
+struct Source {
+    maker: RowMaker,
+    schema: Schema,
+    /// Rows of a record batch; None: rows stay rows.
+    arrow: Option<usize>,
+}
+
+impl Source {
+    /// The next rows of these, and what is left of them where there are more than a pool holds.
+    fn pool(&self, numbers: Range<u64>) -> Result<(Pool, Range<u64>)> {
+        let end = numbers.end.min(numbers.start.saturating_add(POOL));
+        let rows: Vec<_> = (numbers.start..end).map(|number| self.maker.row(number)).collect();
+        let bytes = rows.iter().map(row_bytes).sum();
+        let rest = end..numbers.end;
+        let Some(arrow) = self.arrow else {
+            return Ok((Pool { rows, batches: Vec::new(), bytes }, rest));
+        };
+        let batches = rows.chunks(arrow).map(|rows| record_batch(&self.schema, rows));
+        let batches = batches.collect::<fluss_core::Result<_>>()?;
+        Ok((Pool { rows: Vec::new(), batches, bytes }, rest))
+    }
 }
 
 pub(super) fn run(session: &Session, table: &Table, options: &Options) -> Result<Measured> {
     let schema = table.info().schema();
     let all: Vec<usize> = (0..schema.columns().len()).collect();
-    let maker = RowMaker::new(schema, &all, schema.primary_key(), options)?;
+    let source = Source {
+        maker: RowMaker::new(schema, &all, schema.primary_key(), options)?,
+        schema: schema.clone(),
+        arrow: options.arrow.map(|rows| usize::try_from(rows).unwrap_or(usize::MAX)),
+    };
     let writer = Writer::open(session, table)?;
     let mut ignored = |_: Sample| {};
     let mut first = 0;
     while first < options.warmup {
-        let (rows, rest) = pool(&maker, first..options.warmup);
-        writer.write(&rows, options.bulk, &mut ignored)?;
+        let (pool, rest) = source.pool(first..options.warmup)?;
+        writer.write(&pool, options.bulk, &mut ignored)?;
         first = rest.start;
     }
     if writer.settle() > 0 {
         return Err(Failure::failed("rows of the warm-up were not written"));
     }
     let shares = (0..options.threads).map(|t| options.share(t, options.warmup, options.rows));
-    let pools: Vec<_> = shares.map(|share| pool(&maker, share)).collect();
+    let pools: Vec<_> = shares.map(|share| source.pool(share)).collect::<Result<_>>()?;
     let meter = Meter::start();
-    let threads = pools.into_iter().map(|(rows, rest)| {
+    let threads = pools.into_iter().map(|(pool, rest)| {
         // A clone is a lane of its own.
-        let (writer, maker, bulk) = (writer.clone(), maker.clone(), options.bulk);
-        thread::spawn(move || one_thread(&writer, &maker, rows, rest, bulk))
+        let (writer, source, bulk) = (writer.clone(), source.clone(), options.bulk);
+        thread::spawn(move || one_thread(&writer, &source, pool, rest, bulk))
     });
     let threads: Vec<_> = threads.collect();
     let (mut bytes, mut latencies, mut refused) = (0, Vec::new(), 0);
@@ -173,8 +218,8 @@ struct Ended {
 
 fn one_thread(
     writer: &Writer,
-    maker: &RowMaker,
-    mut rows: Vec<OwnedRow>,
+    source: &Source,
+    mut pool: Pool,
     mut rest: Range<u64>,
     bulk: Option<u64>,
 ) -> Result<Ended> {
@@ -186,12 +231,12 @@ fn one_thread(
             // The collector lives until the sender is dropped.
             let _ = sender.send(sample);
         };
-        writer.write(&rows, bulk, &mut sample)?;
-        bytes += rows.iter().map(row_bytes).sum::<u64>();
+        writer.write(&pool, bulk, &mut sample)?;
+        bytes += pool.bytes;
         if rest.is_empty() {
             break;
         }
-        (rows, rest) = pool(maker, rest);
+        (pool, rest) = source.pool(rest)?;
     }
     drop(sender);
     // Seals what this lane has open; the collector may wait for it.

@@ -1,13 +1,18 @@
 //! `fluss produce`: rows from standard input to a table.
 
+mod claim;
+mod writer;
+
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Write as _};
+use std::rc::Rc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fluss_core::row::OwnedRow;
-use fluss_core::{Ack, AppendWriter, MergeMode, Table, Ticket, UpsertWriter, WriteError};
+use fluss_core::{Ack, MergeMode, Table};
 
 use super::Work;
 use super::args::Args;
@@ -18,6 +23,8 @@ use super::partition::Partitions;
 use super::progress::Progress;
 use super::row_in::RowReader;
 use super::session::Session;
+use claim::{Batch, Claim, Outcome};
+use writer::Writer;
 
 /// Rows without an outcome at which reading pauses.
 const MAX_WAITING: usize = 1_000_000;
@@ -33,6 +40,8 @@ struct Options {
     columns: Option<Vec<String>>,
     /// Given only where it was said.
     merge_mode: Option<MergeMode>,
+    /// Rows of an Arrow record batch; None sends row by row.
+    arrow: Option<usize>,
     report: bool,
     dead_letter: Option<String>,
 }
@@ -43,6 +52,7 @@ pub(crate) fn prepare(args: &Args) -> Result<Work<'_>> {
         delete: args.has("delete"),
         columns: args.list("columns")?,
         merge_mode: merge_mode(args)?,
+        arrow: args.positive("arrow")?.map(|n| usize::try_from(n).unwrap_or(usize::MAX)),
         report: args.has("report"),
         dead_letter: args.value("dead-letter").map(str::to_owned),
     };
@@ -64,97 +74,12 @@ fn merge_mode(args: &Args) -> Result<Option<MergeMode>> {
     }
 }
 
-/// A writer of the kind that the table wants.
-enum Writer {
-    Append(AppendWriter),
-    Upsert(UpsertWriter),
-    Delete(UpsertWriter),
-}
-
-impl Writer {
-    /// The writer, and the columns that its rows consist of.
-    fn open(session: &Session, table: &Table, options: &Options) -> Result<(Self, Vec<usize>)> {
-        let info = table.info();
-        let schema = info.schema();
-        let all = || (0..schema.columns().len()).collect();
-        let config = session.settings.writer.clone();
-        if !info.has_primary_key() {
-            if options.delete || options.columns.is_some() || options.merge_mode.is_some() {
-                let path = &info.path;
-                return Err(Failure::failed(format!(
-                    "{path} has no primary key: --delete, --columns and --merge-mode are for \
-                     tables with one"
-                )));
-            }
-            return Ok((Self::Append(table.appender().config(config).build()?), all()));
-        }
-        let mode = options.merge_mode.unwrap_or_default();
-        let mut builder = table.upserter().config(config).merge_mode(mode);
-        let mut columns = all();
-        if let Some(names) = &options.columns {
-            columns = schema
-                .indexes_of("columns to write", names)
-                .map_err(|e| Failure::failed(format!("{}: {e}", info.path)))?;
-            builder = builder.columns(names.clone());
-        }
-        let writer = builder.build()?;
-        Ok(match options.delete {
-            true => (Self::Delete(writer), schema.primary_key().to_vec()),
-            false => (Self::Upsert(writer), columns),
-        })
-    }
-
-    /// Hands a row in; waits for memory.
-    fn put(&self, session: &Session, row: &OwnedRow) -> Result<fluss_core::Result<Ticket>> {
-        match self {
-            Self::Append(writer) => session.wait(writer.append(row)),
-            Self::Upsert(writer) => session.wait(writer.upsert(row)),
-            Self::Delete(writer) => session.wait(writer.delete(row)),
-        }
-    }
-
-    /// Sends what is open.
-    fn seal(&self) {
-        // The outcomes are told by the tickets; dropping the wait cancels nothing.
-        drop(match self {
-            Self::Append(writer) => writer.flush(),
-            Self::Upsert(writer) | Self::Delete(writer) => writer.flush(),
-        });
-    }
-
-    fn is_append(&self) -> bool {
-        matches!(self, Self::Append(_))
-    }
-}
-
 /// A row whose outcome was not told yet.
 struct Waiting {
     row: u64,
     /// As it came, for the dead-letter file.
     line: Option<Vec<u8>>,
     claim: Claim,
-}
-
-enum Claim {
-    Sent(Ticket),
-    Refused(Problem),
-}
-
-enum Outcome {
-    Written(Ack),
-    NotWritten(Problem),
-    Unknown(Problem),
-}
-
-impl From<std::result::Result<Ack, WriteError>> for Outcome {
-    fn from(outcome: std::result::Result<Ack, WriteError>) -> Self {
-        match outcome {
-            Ok(ack) => Self::Written(ack),
-            Err(error @ WriteError::NotWritten(_)) => Self::NotWritten((&error).into()),
-            // Anything else that may come is no proof that the row is not there.
-            Err(error) => Self::Unknown((&error).into()),
-        }
-    }
 }
 
 #[derive(Debug, Default)]
@@ -179,6 +104,8 @@ struct Run<'a> {
     reader: RowReader,
     writer: Writer,
     partitions: Partitions,
+    /// The record batch that is being filled, and since when.
+    batch: Option<(Rc<RefCell<Batch>>, Instant)>,
     dead_letter: Option<BufWriter<File>>,
     waiting: VecDeque<Waiting>,
     /// Bytes of the lines kept for the dead-letter file.
@@ -199,8 +126,8 @@ impl<'a> Run<'a> {
         table: &Table,
         options: &'a Options,
     ) -> Result<Self> {
-        let (writer, columns) = Writer::open(session, table, options)?;
-        let reader = RowReader::new(table.info().schema(), &columns, options.delete);
+        let writer = Writer::open(session, table, options)?;
+        let reader = RowReader::new(table.info().schema(), writer.columns(), options.delete);
         let dead_letter = options.dead_letter.as_deref().map(open_dead_letter).transpose()?;
         Ok(Self {
             session,
@@ -209,6 +136,7 @@ impl<'a> Run<'a> {
             reader,
             writer,
             partitions: Partitions::new(table),
+            batch: None,
             dead_letter,
             waiting: VecDeque::new(),
             kept: 0,
@@ -229,6 +157,7 @@ impl<'a> Run<'a> {
                 Err(stop) => break Some(stop),
             }
         };
+        self.hand_in_batch();
         self.writer.seal();
         if matches!(stop, Some(Stop::Interrupted)) && !self.waiting.is_empty() {
             let left = self.waiting.len();
@@ -275,6 +204,10 @@ impl<'a> Run<'a> {
             std::thread::sleep(TICK);
             return Ok(true);
         }
+        let linger = self.session.settings.writer.linger;
+        if self.batch.as_ref().is_some_and(|(_, since)| since.elapsed() >= linger) {
+            self.hand_in_batch();
+        }
         match lines.next(TICK).map_err(Stop::Failed)? {
             Next::Quiet => Ok(true),
             Next::End => Ok(false),
@@ -290,9 +223,9 @@ impl<'a> Run<'a> {
     fn take(&mut self, line: Line) -> Result<(), Stop> {
         let claim = match self.reader.read(&line.bytes) {
             Err(problem) => Claim::Refused(problem),
+            Ok(row) if self.options.arrow.is_some() => self.gather(row),
             Ok(row) => match self.writer.put(self.session, &row) {
-                Ok(Ok(ticket)) => Claim::Sent(ticket),
-                Ok(Err(error)) => Claim::Refused((&error).into()),
+                Ok(handed_in) => Claim::of(handed_in),
                 // It waited for memory and was not handed in.
                 Err(_) => return Err(Stop::Interrupted),
             },
@@ -304,6 +237,24 @@ impl<'a> Run<'a> {
         self.waiting.push_back(Waiting { row: line.row, line: bytes, claim });
         self.note_open();
         Ok(())
+    }
+
+    /// Puts a row into the record batch, and hands that in when it is full.
+    fn gather(&mut self, row: OwnedRow) -> Claim {
+        let open = || (Rc::new(RefCell::new(Batch::Open(Vec::new()))), Instant::now());
+        let (batch, _) = self.batch.get_or_insert_with(open);
+        let index = batch.borrow_mut().push(row);
+        let claim = Claim::Run(Rc::clone(batch), index);
+        if self.options.arrow.is_some_and(|rows| index + 1 >= rows) {
+            self.hand_in_batch();
+        }
+        claim
+    }
+
+    fn hand_in_batch(&mut self) {
+        if let Some((batch, _)) = self.batch.take() {
+            batch.borrow_mut().hand_in(&self.writer);
+        }
     }
 
     fn settle_all(&mut self) -> Result<()> {
@@ -326,21 +277,22 @@ impl<'a> Run<'a> {
         loop {
             self.note_open();
             let Some(first) = self.waiting.pop_front() else { break };
-            let outcome = match first.claim {
-                Claim::Refused(problem) => Outcome::NotWritten(problem),
-                Claim::Sent(ticket) => match ticket.outcome() {
-                    Some(outcome) => outcome.into(),
-                    None if wait => {
-                        if told && self.output_open {
-                            result = result.and(self.flush_output());
-                        }
-                        ticket.wait().into()
+            let outcome = match first.claim.settle(false) {
+                Ok(outcome) => outcome,
+                Err(claim) if !wait => {
+                    self.waiting.push_front(Waiting { claim, ..first });
+                    break;
+                }
+                Err(claim) => {
+                    if told && self.output_open {
+                        result = result.and(self.flush_output());
                     }
-                    None => {
-                        self.waiting.push_front(Waiting { claim: Claim::Sent(ticket), ..first });
-                        break;
+                    match claim.settle(true) {
+                        Ok(outcome) => outcome,
+                        // It was waited for, so it is there.
+                        Err(_) => break,
                     }
-                },
+                }
             };
             told = true;
             self.kept -= first.line.as_ref().map_or(0, Vec::len);
