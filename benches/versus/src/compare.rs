@@ -11,7 +11,8 @@ usage: fluss-versus [--rows N] [--rounds N] [--bootstrap HOST:PORT] [--only VARI
        fluss-versus --main-job [--rows N] [--rounds N]
 
 Without --bootstrap both sides write to an acknowledging server of this program, and CPU time per
-row counts; with it, to that cluster, and wall time counts. VARIANT: append, append-all, batches, upsert.
+row counts; with it, to that cluster, and wall time counts.
+VARIANT: append, append-all, batches, upsert.
 With --main-job: on a real cluster that is started for it, with default settings, on all runtimes.
 Ends with 1 if a bound is missed or a count is wrong.";
 

@@ -3,7 +3,7 @@
 //!
 //! Checked once for a batch: that the columns are those of the table, and that each array's type
 //! holds nothing but values a column of that type may take. What depends on the value (a length, a
-//! range, a null) is checked row by row by whoever encodes the row, so that one bad row fails alone.
+//! range, a null) is checked row by row by whoever encodes the row: one bad row fails alone.
 
 mod column;
 
