@@ -8,12 +8,13 @@
 //! ```
 
 use fluss_core::batch::{
-    ArrowBatchOptions, ArrowCompression, DecodeLimits, LogBatchBuilder, LogDecoder, LogFormat, Push,
+    ArrowBatchOptions, ArrowCompression, ArrowRows, DecodeLimits, LogBatchBuilder, LogDecoder,
+    LogFormat, Push, record_batch,
 };
 use fluss_core::rng::Rng;
 use fluss_core::row::{
-    DataType, Datum, OwnedDatum, OwnedRow, RowDecodeError, RowLayout, Schema, TypeKind, compacted,
-    indexed,
+    DataType, Datum, OwnedDatum, OwnedRow, Row, RowDecodeError, RowLayout, RowSink, Schema,
+    TypeKind, compacted, indexed,
 };
 use fluss_core::testing::random::{self, Shape, same};
 use fluss_proto::record::{Check, LogBatch, SealedBatch, Stamp};
@@ -271,4 +272,36 @@ fn damaged_log_batches_never_lead_to_a_panic() {
         }
     }
     assert!(refused > runs() / 20, "only {refused} damaged batches were noticed");
+}
+
+/// Collects what a row puts.
+#[derive(Default)]
+struct Collected(Vec<OwnedDatum>);
+
+impl RowSink for Collected {
+    type Error = ();
+
+    fn put(&mut self, datum: Datum<'_>) -> Result<(), ()> {
+        self.0.push(datum.into());
+        Ok(())
+    }
+}
+
+#[test]
+fn rows_come_back_out_of_the_record_batch_that_was_made_of_them() {
+    for seed in 0..runs() / ROWS {
+        let told = Seed(seed);
+        let mut rng = Rng::new(told.0);
+        let (schema, rows) = schema_and_rows(&mut rng);
+        let batch = record_batch(&schema, &rows).expect("rows that fit");
+        let from = rng.below(ROWS) as usize;
+        let back = ArrowRows::new(&schema, &batch.slice(from, rows.len() - from));
+        let back = back.expect("columns of the schema");
+        assert_eq!(back.len(), rows.len() - from);
+        for (found, row) in back.iter().zip(&rows[from..]) {
+            let mut values = Collected::default();
+            found.write(&mut values).expect("it takes everything");
+            assert_same(|column| values.0[column].clone(), row, "through columns");
+        }
+    }
 }

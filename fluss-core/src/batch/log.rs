@@ -4,7 +4,7 @@ use bytes::Bytes;
 use fluss_proto::record::{ChangeType, LOG_V0, SealedBatch, open_log_record};
 
 use super::arrow::APPEND_ONLY;
-use super::{ArrowBatchBuilder, ArrowBatchOptions, BatchError, Push};
+use super::{ArrowBatchBuilder, ArrowBatchOptions, ArrowRows, BatchError, Push};
 use crate::row::{Row, RowError, RowLayout, Schema, compacted, indexed};
 
 /// The format of a log, the table's property `table.log.format`.
@@ -100,6 +100,15 @@ impl LogBatchBuilder {
         match &mut self.0 {
             Kind::Arrow(builder) => builder.try_push(row),
             Kind::Rows(batch) => batch.try_push(row),
+        }
+    }
+
+    /// Takes rows of a record batch from `from` on; see [`ArrowBatchBuilder::extend`]. None where
+    /// rows stay rows.
+    pub fn extend(&mut self, rows: &ArrowRows, from: usize) -> usize {
+        match &mut self.0 {
+            Kind::Arrow(builder) => builder.extend(rows, from),
+            Kind::Rows(_) => 0,
         }
     }
 

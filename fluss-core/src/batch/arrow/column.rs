@@ -160,7 +160,7 @@ impl Column {
 
     /// Whether each value has its place in this column alone.
     pub(super) fn is_flat(&self) -> bool {
-        true
+        !matches!(self.values, Values::List { .. } | Values::Map { .. } | Values::Struct(_))
     }
 
     pub(super) fn footprint(&self) -> Footprint {

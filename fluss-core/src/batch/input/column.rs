@@ -13,7 +13,8 @@ use arrow_buffer::{ArrowNativeType, ScalarBuffer};
 use arrow_schema::{DataType as ArrowType, TimeUnit};
 
 use super::ColumnsError;
-use crate::row::{DataType, Datum, Decimal, RowSink, Timestamp, TypeKind};
+use super::nested;
+use crate::row::{DataType, Datum, Decimal, OwnedDatum, RowSink, Timestamp, TypeKind};
 
 /// Milliseconds of a day.
 const DAY_MILLIS: i64 = 86_400_000;
@@ -48,10 +49,12 @@ pub(in crate::batch) enum Source {
     TimestampLtz(ScalarBuffer<i64>, TimeUnit),
     /// Keys into the values of a dictionary.
     Dictionary(Vec<u32>, Box<Source>),
+    /// ARRAY, MAP or ROW.
+    Nested(Vec<OwnedDatum>),
 }
 
 /// Why an array is no source for a column.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Misfit {
     Type,
     Value(usize, String),
@@ -106,7 +109,10 @@ impl Source {
             TypeKind::Date => Self::date(array),
             TypeKind::Time(_) => Self::time(array),
             TypeKind::Timestamp(_) | TypeKind::TimestampLtz(_) => Self::timestamp(kind, array),
-            _ => Err(Misfit::Type),
+            TypeKind::Array(_) | TypeKind::Map(..) | TypeKind::Row(_) => {
+                nested::values(kind, array).map(Self::Nested)
+            }
+            TypeKind::Boolean => Err(Misfit::Type),
         }
     }
 
@@ -278,6 +284,7 @@ impl Source {
             Self::Timestamp(values, unit) => Datum::Timestamp(moment(values[row], *unit)),
             Self::TimestampLtz(values, unit) => Datum::TimestampLtz(moment(values[row], *unit)),
             Self::Dictionary(keys, values) => values.datum(keys[row] as usize),
+            Self::Nested(values) => values[row].as_datum(),
         }
     }
 }

@@ -6,6 +6,7 @@
 //! range, a null) is checked row by row by whoever encodes the row: one bad row fails alone.
 
 mod column;
+mod nested;
 
 use arrow_array::{Array, RecordBatch};
 use arrow_buffer::NullBuffer;
@@ -72,8 +73,9 @@ pub enum ColumnsError {
 ///
 /// The columns of the batch are found by their names, whatever their order. Taken are arrays of the
 /// column's own type, narrower integers and floats, unsigned integers that fit, decimals of any
-/// width, strings and bytes with large offsets or as views, dates and times in any unit, and
-/// dictionaries of all these.
+/// width, strings and bytes with large offsets or as views, dates and times in any unit,
+/// dictionaries of all these, and lists, maps and structs of them; the fields of a struct are found
+/// by their names too.
 #[derive(Clone, Debug)]
 pub struct ArrowRows {
     columns: Vec<(Source, Option<NullBuffer>)>,
