@@ -185,6 +185,16 @@ impl Format for LogFormat {
 /// one handle reach a bucket in that order.
 ///
 /// Dropping the last clone seals what is open; the client goes on delivering it.
+///
+/// # Partitions
+/// In a partitioned table a row goes to the partition of its values, told in
+/// [`Ack::partition`](super::Ack::partition). A partition that does not exist is created, once
+/// however many rows wait for it; they wait in batches, which count against the memory budget and
+/// have their delivery timeout, and hold up no rows of other partitions. A creation that the server
+/// refuses ends them as not written, with its code. So does, with code 36, a missing partition when
+/// [`dynamic_partition_creation`](AppendBuilder::dynamic_partition_creation) is off. When a
+/// partition is dropped, rows on their way there end as not written, or with an unknown outcome
+/// where a copy may have been appended before; the next ones create it again.
 #[derive(Clone, Debug)]
 pub struct AppendWriter {
     core: WriterCore<LogFormat>,

@@ -316,3 +316,31 @@ fn what_waits_for_a_partition_is_not_written_when_the_table_goes_or_the_client_e
         assert!(matches!(error, WriteError::NotWritten(_)), "{ending}: {error}");
     }
 }
+
+/// Writes two rows into each of so many partitions, then once more into each.
+fn many(count: i32) {
+    let mut stage = Stage::new();
+    let table = by_day(&mut stage, false, 1);
+    let writer = table.appender().build().expect("a writer");
+    for round in 0..2_i64 {
+        let rows = (0..2 * count).map(|row| row!["many", row % count, i64::from(row) + round]);
+        let run = stage.run(writer.append_all(rows)).expect("they fit");
+        let parts = stage.run(run);
+        let written: u64 = parts.iter().map(|part| part.rows.end - part.rows.start).sum();
+        assert_eq!(written, 2 * count as u64);
+        for part in parts {
+            part.outcome.expect("written");
+        }
+        assert_eq!(stage.fluss.memory_used(), 0);
+    }
+    assert_eq!(requests(&stage, CREATE_PARTITION), count as u64);
+    let rows = stage.cluster(|cluster| cluster.rows_appended());
+    assert_eq!(rows, 4 * count as u64);
+    // Lists are for all names that wait at once, and metadata is asked for a hundred at a time.
+    assert!(requests(&stage, LIST_PARTITIONS) <= 2 + count as u64 / 50);
+}
+
+#[test]
+fn ten_thousand_partitions_work() {
+    many(10_000);
+}

@@ -138,7 +138,7 @@ impl<B> Places<B> {
             Target::Bucket(bucket) => {
                 let guess = bucket.bucket as usize;
                 match self.slots.get(guess) {
-                    Some(slot) if slot.home == Home::Bucket(bucket) => guess,
+                    Some(Slot { home: Home::Bucket(found), .. }) if *found == bucket => guess,
                     _ => self.find(bucket),
                 }
             }

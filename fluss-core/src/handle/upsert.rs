@@ -238,6 +238,8 @@ impl Format for RowFormat {
 /// one handle reach a bucket in that order.
 ///
 /// Dropping the last clone seals what is open; the client goes on delivering it.
+///
+/// Of partitioned tables the same is true as for [`AppendWriter`](super::AppendWriter).
 #[derive(Clone, Debug)]
 pub struct UpsertWriter {
     core: WriterCore<RowFormat>,

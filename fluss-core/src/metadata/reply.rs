@@ -62,11 +62,9 @@ impl Metadata {
         targets: Vec<Target>,
         response: MetadataResponse,
     ) {
-        let mut cluster = Cluster::clone(&self.cluster);
-        let delta = parse::apply(&mut cluster, response);
-        if delta.changed {
-            self.cluster = Arc::new(cluster);
-        }
+        // Copied only while somebody holds the old picture: an answer must not cost as much as all
+        // that is known.
+        let delta = parse::apply(Arc::make_mut(&mut self.cluster), response);
         self.report(cx, server, &delta);
         if !delta.has_tablets {
             let error = Error::Disconnected {

@@ -462,11 +462,14 @@ impl Partitions {
     /// rows may wait.
     fn failed(&mut self, cx: &mut Cx<'_>, key: PartitionKey, error: Error) {
         let Some(entry) = self.entries.get_mut(&key) else { return };
-        if matches!(error, Error::Rejected { .. }) {
-            entry.trouble = None;
-            self.decisions.push_back(Decision::Refuse(key, error));
-        } else {
-            entry.trouble = Some(error);
+        match error {
+            Error::Unavailable { .. } | Error::Disconnected { .. } | Error::Peer { .. } => {
+                entry.trouble = Some(error);
+            }
+            error => {
+                entry.trouble = None;
+                self.decisions.push_back(Decision::Refuse(key, error));
+            }
         }
         self.pause(cx, key);
     }

@@ -51,6 +51,9 @@ macro_rules! conformance {
             misuse: the_wrong_kind_of_writer_says_which_is_right
             misuse: a_row_that_does_not_fit_is_refused_alone
             misuse: settings_that_contradict_each_other_are_named
+            partition: rows_of_two_threads_create_their_partitions
+            partition: keyed_rows_are_found_in_their_partitions
+            partition: a_dropped_partition_ends_its_own_rows_only
             peers: a_web_server_is_no_fluss_server
             peers: a_frame_of_two_gibibytes_is_refused
             peers: a_frame_of_negative_length_is_refused
@@ -102,6 +105,7 @@ mod tests {
             ("lookup", include_str!("lookup.rs")),
             ("memory", include_str!("memory.rs")),
             ("misuse", include_str!("misuse.rs")),
+            ("partition", include_str!("partition.rs")),
             ("peers", include_str!("peers.rs")),
             ("scan", include_str!("scan.rs")),
             ("trouble", include_str!("trouble.rs")),

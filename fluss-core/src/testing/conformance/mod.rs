@@ -15,6 +15,7 @@ mod list;
 pub mod lookup;
 pub mod memory;
 pub mod misuse;
+pub mod partition;
 pub mod peers;
 pub mod scan;
 mod stage;
