@@ -1,7 +1,7 @@
 //! Fake clusters that only acknowledge.
 
 use fluss_core::ids::{ServerId, TablePath};
-use fluss_core::row::TableDescriptor;
+use fluss_core::row::{DataType, Schema, TableDescriptor};
 use fluss_core::testing::cluster::{ClusterOptions, FakeCluster};
 use fluss_core::testing::loopback::{Loopback, LoopbackOptions};
 use fluss_core::{ApiKey, Instant};
@@ -12,9 +12,15 @@ use prost::Message;
 pub const LOG: &str = "fluss.log";
 /// The primary-key table of [`cluster`].
 pub const KEYED: &str = "fluss.keyed";
+/// The partitioned log table of [`cluster`]: a BIGINT, and the partition columns STRING, INT, DOUBLE.
+pub const DAYS: &str = "fluss.days";
 
 /// A cluster of one tablet server that acknowledges writes and keeps nothing, with a log table
-/// and a primary-key table of [`schema`](crate::schema), uncompressed, with this many buckets.
+/// and a primary-key table of [`schema`](crate::schema), uncompressed, with this many buckets, and a
+/// partitioned log table.
+///
+/// # Panics
+/// If the fake cluster refuses one of them.
 #[must_use]
 pub fn cluster(buckets: u32) -> FakeCluster {
     let options = ClusterOptions { tablet_servers: 1, ack_only: true, ..Default::default() };
@@ -26,6 +32,15 @@ pub fn cluster(buckets: u32) -> FakeCluster {
         descriptor.properties.extend([codec]);
         create(&mut cluster, path, &descriptor);
     }
+    let days = Schema::builder()
+        .column("id", DataType::BIGINT)
+        .column("dt", DataType::STRING.not_null())
+        .column("region", DataType::INT.not_null())
+        .column("fraction", DataType::DOUBLE.not_null());
+    let mut days = TableDescriptor::new(days.build().expect("a schema"));
+    days.partition_key = vec![1, 2, 3];
+    days.bucket_count = Some(buckets);
+    create(&mut cluster, DAYS, &days);
     cluster
 }
 

@@ -132,6 +132,26 @@ fn an_upserted_row_costs_no_allocation() {
 }
 
 #[test]
+fn a_row_of_a_partition_costs_no_allocation() {
+    let world = World::new();
+    let table = world.fluss.table(fake::DAYS).wait().expect("the partitioned table");
+    let writer = table.appender().linger(LINGER).build().expect("a writer");
+    // In turn, so that none is the partition of the row before.
+    let put = |index: u64| {
+        let region = (index % 3) as i32;
+        drop(writer.append(&row![index as i64, "2026-11-21", region, 0.125]).wait()?);
+        Ok::<_, fluss_tokio::Error>(())
+    };
+    let rows = |from: u64, to: u64| {
+        (from..to).for_each(|index| put(index).expect("memory for the row"));
+    };
+    rows(0, 3 * BEFORE);
+    let info = measure(|| rows(3 * BEFORE, 3 * BEFORE + MEASURED));
+    assert_eq!(info.count_total, 0, "{info:?} for {MEASURED} rows");
+    writer.flush().wait().expect("all rows acknowledged");
+}
+
+#[test]
 fn over_many_batches_only_a_few_rows_of_each_allocate() {
     let world = World::new();
     let writer = world.appender();

@@ -1,12 +1,12 @@
 //! Random applications on a random cluster: whatever is done to futures, handles, servers and time,
 //! every row has one outcome and the logs agree with it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::task::Poll;
 
 use super::super::testkit::Stage;
 use crate::error::WriteError;
-use crate::ids::{BucketKey, ServerId};
+use crate::ids::{BucketKey, PartitionId, ServerId};
 use crate::rng::Rng;
 use crate::row::{DataType, OwnedDatum, Schema, TableDescriptor};
 use crate::testing::cluster::{Bug, ClusterOptions, Fault, Faults, On};
@@ -39,7 +39,18 @@ struct App {
     tickets: Vec<(i64, u64, Ticket)>,
     runs: Vec<(i64, i64, RunTicket)>,
     known: BTreeMap<i64, Known>,
+    /// Partitions that were dropped, with what was in them.
+    gone: BTreeSet<PartitionId>,
 }
+
+/// The value of the partition column, where there is one.
+fn region_of(id: i64) -> i8 {
+    // Runs of rows and single rows, in a few partitions.
+    (id / 7 % 3) as i8 + (id % 16 / 15 * 10) as i8
+}
+
+/// A row of the application.
+type RowOf = (i64, String, i8);
 
 fn faults(seed: u64, n: u64) -> Faults {
     let time = Duration::from_millis(700);
@@ -76,11 +87,13 @@ impl App {
         let schema = Schema::builder()
             .column("id", DataType::BIGINT)
             .column("text", DataType::STRING)
+            .column("region", DataType::TINYINT.not_null())
             .build()
             .expect("a sound schema");
         let mut table = TableDescriptor::new(schema);
         table.bucket_count = Some(BUCKETS as u32);
         table.bucket_key = if rng.one_in(2) { vec![0] } else { Vec::new() };
+        table.partition_key = if rng.one_in(2) { vec![2] } else { Vec::new() };
         let admin = stage.fluss.admin();
         stage.run(admin.create_database("shop", true)).expect("a database");
         stage.run(admin.create_table("shop.events", &table, false)).expect("a table");
@@ -97,6 +110,7 @@ impl App {
             tickets: Vec::new(),
             runs: Vec::new(),
             known: BTreeMap::new(),
+            gone: BTreeSet::new(),
         };
         app.open_writer();
         let often = 4 + app.rng.below(40);
@@ -121,10 +135,10 @@ impl App {
         self.writers.swap_remove(at)
     }
 
-    fn row(&mut self) -> (i64, String) {
+    fn row(&mut self) -> RowOf {
         let id = self.next;
         self.next += 1;
-        (id, "x".repeat(self.rng.below(120) as usize))
+        (id, "x".repeat(self.rng.below(120) as usize), region_of(id))
     }
 
     fn step(&mut self) {
@@ -200,7 +214,7 @@ impl App {
         let rows: Vec<_> = (0..count).map(|_| self.row()).collect();
         let lazy = self.rng.one_in(2);
         // Of known length and not: they are read in different ways.
-        let rows: Box<dyn Iterator<Item = (i64, String)>> = match lazy {
+        let rows: Box<dyn Iterator<Item = RowOf>> = match lazy {
             true => Box::new(rows.into_iter().filter(|_| true)),
             false => Box::new(rows.into_iter()),
         };
@@ -251,9 +265,16 @@ impl App {
 
     fn disturb(&mut self) {
         let server = ServerId::Tablet(self.rng.below(3) as i32);
-        let bucket = self.rng.below(BUCKETS as u64) as i32;
-        let bucket = self.bucket(bucket);
+        let buckets = self.buckets();
+        if buckets.is_empty() {
+            return;
+        }
+        let bucket = buckets[self.rng.below(buckets.len() as u64) as usize];
         let what = self.rng.below(6);
+        if what == 0 && self.rng.one_in(4) {
+            self.gone.extend(bucket.partition.filter(|id| self.drop_partition(*id)));
+            return;
+        }
         let clean = self.rng.one_in(2);
         self.stage.cluster(|c| match what {
             0 => drop(c.move_leader(bucket, None)),
@@ -265,8 +286,17 @@ impl App {
         });
     }
 
-    fn bucket(&self, bucket: i32) -> BucketKey {
-        BucketKey { table: self.table.info().id, partition: None, bucket }
+    fn buckets(&self) -> Vec<BucketKey> {
+        let table = self.table.info().id;
+        self.stage.cluster(|c| c.buckets(table).collect())
+    }
+
+    fn drop_partition(&self, id: PartitionId) -> bool {
+        let path = &self.table.info().path;
+        self.stage.cluster(|c| {
+            let name = c.partition_name(id);
+            name.is_some_and(|name| c.remove_partition_at(path, &name))
+        })
     }
 
     fn finish(mut self) {
@@ -313,22 +343,31 @@ impl App {
         let seed = self.seed;
         // What still travels arrives.
         self.stage.pass(Duration::from_secs(5));
-        let mut found: BTreeMap<i64, Vec<(i32, i64)>> = BTreeMap::new();
-        for bucket in 0..BUCKETS {
-            let key = self.bucket(bucket);
+        let mut found: BTreeMap<i64, Vec<(BucketKey, i64)>> = BTreeMap::new();
+        let names = |id| self.stage.cluster(|c| c.partition_name(id));
+        for key in self.buckets() {
             for row in self.stage.cluster(|c| c.rows(key)).expect("rows that decode") {
                 let Some(OwnedDatum::Int64(id)) = row.values.values().first().cloned() else {
                     panic!("seed {seed}: a row without its id")
                 };
-                found.entry(id).or_default().push((bucket, row.offset));
+                let partition = key.partition.map(names);
+                let right = partition.is_none_or(|p| p == Some(region_of(id).to_string()));
+                assert!(right, "seed {seed}: row {id} lies in {key}");
+                found.entry(id).or_default().push((key, row.offset));
             }
         }
         for (id, known) in &self.known {
             let places = found.remove(id).unwrap_or_default();
             let right = match known {
+                Known::Outcome(Ok(ack))
+                    if ack.partition.is_some_and(|p| self.gone.contains(&p)) =>
+                {
+                    places.is_empty()
+                }
                 Known::Outcome(Ok(ack)) => {
                     places.len() == 1
-                        && places[0].0 == ack.bucket
+                        && (places[0].0.partition, places[0].0.bucket)
+                            == (ack.partition, ack.bucket)
                         && ack.offset.is_none_or(|offset| offset == places[0].1)
                 }
                 Known::Outcome(Err(WriteError::NotWritten(_))) | Known::Never => places.is_empty(),

@@ -120,7 +120,15 @@ impl Sender {
 
     /// Tells the manager the leaders as metadata has them.
     pub(crate) fn handle_metadata(&mut self, cx: &mut Cx<'_>, cluster: &Cluster) {
-        let buckets: Vec<BucketKey> = self.queues.keys().copied().collect();
+        // One with nothing to send is told when it has something: an answer must not cost a look at
+        // each of ten thousand partitions.
+        let busy = |(bucket, queue): &(&BucketKey, &BucketQueue)| {
+            !queue.is_empty()
+                || !self.manager.is_idle(**bucket)
+                || self.in_line.contains_key(*bucket)
+        };
+        let buckets: Vec<BucketKey> =
+            self.queues.iter().filter(busy).map(|(bucket, _)| *bucket).collect();
         for bucket in buckets {
             if let Some(server) = cluster.leader(bucket) {
                 let epoch = cluster.bucket(bucket).and_then(|b| b.epoch);

@@ -332,6 +332,12 @@ impl FakeCluster {
         Ok(DropPartitionResponse {})
     }
 
+    /// The name of a partition: its values, joined with `$`.
+    #[must_use]
+    pub fn partition_name(&self, id: PartitionId) -> Option<String> {
+        self.catalog.partition(id.0).map(|(_, name)| name.to_owned())
+    }
+
     /// Drops the partition with this name; false without one.
     pub fn remove_partition_at(&mut self, path: &TablePath, name: &str) -> bool {
         let table = self.catalog.tables.get_mut(path);

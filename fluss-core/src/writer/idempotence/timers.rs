@@ -74,6 +74,11 @@ impl IdempotenceManager {
         }
     }
 
+    /// Whether no batch of this bucket is under way, and no answer outstanding.
+    pub(crate) fn is_idle(&self, key: BucketKey) -> bool {
+        self.buckets.get(&key).is_none_or(Bucket::is_idle)
+    }
+
     /// Takes the leader of a bucket that has batches as metadata has it, also when it did not
     /// change: before the first `pick`, then after each look. False: older than what is known, to
     /// be ignored.
