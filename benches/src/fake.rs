@@ -12,12 +12,12 @@ use prost::Message;
 pub const LOG: &str = "fluss.log";
 /// The primary-key table of [`cluster`].
 pub const KEYED: &str = "fluss.keyed";
-/// The partitioned log table of [`cluster`]: a BIGINT, and the partition columns STRING, INT, DOUBLE.
+/// The partitioned log table of [`cluster`]: a BIGINT; by STRING, INT and DOUBLE.
 pub const DAYS: &str = "fluss.days";
 
 /// A cluster of one tablet server that acknowledges writes and keeps nothing, with a log table
-/// and a primary-key table of [`schema`](crate::schema), uncompressed, with this many buckets, and a
-/// partitioned log table.
+/// and a primary-key table of [`schema`](crate::schema), uncompressed, with this many buckets, and
+/// a partitioned log table.
 ///
 /// # Panics
 /// If the fake cluster refuses one of them.

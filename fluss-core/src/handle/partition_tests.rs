@@ -340,7 +340,9 @@ fn many(count: i32) {
     assert!(requests(&stage, LIST_PARTITIONS) <= 2 + count as u64 / 50);
 }
 
+/// `FLUSS_PARTITIONS` asks for another number, to see how time and memory grow.
 #[test]
 fn ten_thousand_partitions_work() {
-    many(10_000);
+    let asked = std::env::var("FLUSS_PARTITIONS").ok().and_then(|text| text.parse().ok());
+    many(asked.unwrap_or(10_000));
 }
