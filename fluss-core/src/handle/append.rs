@@ -12,7 +12,7 @@ use super::slots::Target;
 use super::table::{Table, TableInfo};
 use super::ticket::Ticket;
 use super::writer::{WriterCore, writer_settings};
-use crate::batch::{ArrowBatchOptions, ArrowCompression, LogBatchBuilder};
+use crate::batch::{ArrowBatchOptions, ArrowCompression, LogBatchBuilder, LogFormat};
 use crate::config::WriterConfig;
 use crate::error::{Error, Result};
 use crate::row::key::KeyEncoder;
@@ -49,7 +49,7 @@ impl AppendBuilder {
             )));
         }
         let format =
-            LogFormat::new(Arc::clone(self.table.shared_info()), &self.config, &self.table)?;
+            AppendFormat::new(Arc::clone(self.table.shared_info()), &self.config, &self.table)?;
         let core = WriterCore::open(self.table, WriterKind::Append, self.config, format)?;
         Ok(AppendWriter { core })
     }
@@ -57,9 +57,9 @@ impl AppendBuilder {
 
 /// How rows of a log table become batches.
 #[derive(Debug)]
-pub struct LogFormat {
+pub struct AppendFormat {
     info: Arc<TableInfo>,
-    format: crate::batch::LogFormat,
+    format: LogFormat,
     options: ArrowBatchOptions,
     /// Encodes the bucket key; None for tables whose rows may go to any bucket.
     key: Option<KeyEncoder>,
@@ -75,11 +75,11 @@ pub struct LogScratch {
     partition: String,
 }
 
-impl LogFormat {
+impl AppendFormat {
     fn new(info: Arc<TableInfo>, config: &WriterConfig, table: &Table) -> Result<Self> {
         let properties = &info.descriptor.properties;
         let format = properties.get("table.log.format").map(String::as_str);
-        let format = crate::batch::LogFormat::of_property(format)
+        let format = LogFormat::of_property(format)
             .map_err(|error| Error::misuse(format!("{}: {error}", info.path)))?;
         let compression = ArrowCompression::from_properties(properties)?;
         let key = bucket_key_encoder(&info)?;
@@ -102,7 +102,7 @@ impl LogFormat {
     }
 }
 
-impl LogFormat {
+impl AppendFormat {
     /// Where rows without a key go.
     fn any_bucket(&self) -> Target {
         Target::Any { buckets: self.buckets, first: self.info.bucket(0) }
@@ -125,7 +125,7 @@ pub(crate) fn bucket_key_encoder(info: &TableInfo) -> Result<Option<KeyEncoder>>
     Ok(Some(KeyEncoder::new(info.schema(), &columns)?))
 }
 
-impl Format for LogFormat {
+impl Format for AppendFormat {
     type Builder = LogBatchBuilder;
     type Scratch = LogScratch;
 
@@ -197,11 +197,11 @@ impl Format for LogFormat {
 /// where a copy may have been appended before; the next ones create it again.
 #[derive(Clone, Debug)]
 pub struct AppendWriter {
-    core: WriterCore<LogFormat>,
+    core: WriterCore<AppendFormat>,
 }
 
 /// Rows being appended; see [`HandInAll`].
-pub type AppendAll<'a, I> = HandInAll<'a, LogFormat, I>;
+pub type AppendAll<'a, I> = HandInAll<'a, AppendFormat, I>;
 
 impl AppendWriter {
     /// Hands a row in: encodes it into an open batch. Waits for memory only, never for a server.
@@ -210,7 +210,7 @@ impl AppendWriter {
     ///
     /// # Errors
     /// [`Error::Row`] for a row that does not fit the table, [`Error::Closed`] after a close.
-    pub fn append<'a, R: Row + ?Sized>(&'a self, row: &'a R) -> HandIn<'a, LogFormat, R> {
+    pub fn append<'a, R: Row + ?Sized>(&'a self, row: &'a R) -> HandIn<'a, AppendFormat, R> {
         HandIn::new(&self.core, Op::Append, row)
     }
 

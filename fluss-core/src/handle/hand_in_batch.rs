@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::append::LogFormat;
+use super::append::AppendFormat;
 use super::hand_in::{InLine, Interrupted, ROWS_PER_POLL, ends_runs};
 use super::lane::{Format, Op, Pushed, Run};
 use super::ticket::RunTicket;
@@ -20,7 +20,7 @@ use crate::writer::WaiterId;
 /// Dropped before its end, it has handed in the first [`AppendBatch::handed_in`] rows.
 #[must_use = "the rows are handed in when this is awaited or waited for"]
 pub struct AppendBatch<'a> {
-    writer: &'a WriterCore<LogFormat>,
+    writer: &'a WriterCore<AppendFormat>,
     /// Err: the batch does not fit the table.
     rows: Result<ArrowRows>,
     line: Option<InLine>,
@@ -35,7 +35,7 @@ impl std::fmt::Debug for AppendBatch<'_> {
 }
 
 impl<'a> AppendBatch<'a> {
-    pub(super) fn new(writer: &'a WriterCore<LogFormat>, rows: Result<ArrowRows>) -> Self {
+    pub(super) fn new(writer: &'a WriterCore<AppendFormat>, rows: Result<ArrowRows>) -> Self {
         Self { writer, rows, line: None, ticket: RunTicket::default(), taken: 0 }
     }
 
@@ -98,7 +98,7 @@ impl<'a> AppendBatch<'a> {
     }
 }
 
-impl LogFormat {
+impl AppendFormat {
     /// Puts rows of a record batch from `from` on, at least one; how many, and where
     /// the last one is.
     fn put_many(

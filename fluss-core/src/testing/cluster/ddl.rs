@@ -314,8 +314,11 @@ impl FakeCluster {
         let Some(table) = self.catalog.tables.get_mut(path) else { return };
         self.catalog.next_partition_id += 1;
         table.partitions.insert(name, id);
-        let table = table.clone();
-        self.insert_buckets(&table, Some(id));
+        // A copy without the partitions, which may be many.
+        let partitions = std::mem::take(&mut table.partitions);
+        let bare = table.clone();
+        table.partitions = partitions;
+        self.insert_buckets(&bare, Some(id));
     }
 
     pub(super) fn drop_partition(
