@@ -58,8 +58,10 @@ pub struct Config {
     pub metadata_max_age: Duration,
     /// Budget for rows handed in and without an outcome yet, in bytes. Default 64 MiB.
     pub memory_limit: u64,
-    /// Limit of a command as a whole (opening a table, creating one, a lookup), with its retries.
-    /// Default 60 s.
+    /// Limit of one question to the servers (opening a table, creating one, a lookup), with its
+    /// retries. Default 60 s. A call that has to ask several things one after the other has this
+    /// long for each: a lookup in a partition for the partition, the row and, once after a change
+    /// of the schema, the schema; a scanner until it is built for partitions and offsets.
     pub command_deadline: Duration,
     /// Lookup requests on their way to one server at once; keys that come meanwhile gather for the
     /// next one. At least 1. Default 4.

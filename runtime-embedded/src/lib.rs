@@ -76,7 +76,7 @@ use reactor::Reactor;
 ///
 /// # Errors
 /// [`Error::Config`] for addresses that cannot be read; otherwise why no server could be reached
-/// within [`Config::connect_timeout`].
+/// within one [`Config::connect_timeout`] for each bootstrap address, and a second.
 pub fn connect(bootstrap: &str) -> Result<Fluss> {
     start(Config::new(bootstrap)?.seed(random_seed()))
 }

@@ -8,10 +8,14 @@ use std::process::{Command, ExitCode};
 
 use common::{TABLE, bootstrap, cluster, rows};
 #[cfg(any(target_os = "linux", target_os = "android"))]
-use fluss_tools::cluster::{ClusterOptions, RealCluster, real_cluster_or_skip};
+use fluss_tools::cluster::{
+    ClusterError, ClusterOptions, RealCluster, TableLosses, real_cluster_or_skip,
+};
 
 /// Set for the child: the bootstrap address.
 const ADDRESS: &str = "FLUSS_FOREIGN_LOOP";
+/// Set for the child: the table.
+const NAME: &str = "FLUSS_FOREIGN_LOOP_TABLE";
 const ROWS: i32 = 500;
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -22,7 +26,7 @@ mod child {
     use fluss_embedded::{Config, EmbeddedDriver, Turn, row};
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-    use super::{ROWS, TABLE};
+    use super::{NAME, ROWS};
 
     fn threads() -> usize {
         fs::read_dir("/proc/self/task").expect("the process's threads").count()
@@ -47,11 +51,12 @@ mod child {
     }
 
     pub(super) fn run(address: &str) {
+        let name = std::env::var(NAME).expect("the name of a table");
         assert_eq!(threads(), 1, "before anything was done");
         let config = Config::new(address).expect("an address");
         let (fluss, mut driver) = fluss_embedded::connect_with(config).expect("a client");
         driver.block_on(fluss.ready()).expect("turns").expect("a server");
-        let table = driver.block_on(fluss.table(TABLE)).expect("turns").expect("the table");
+        let table = driver.block_on(fluss.table(&name)).expect("turns").expect("the table");
         let writer = table.appender().build().expect("a writer");
         let mut tickets = Vec::new();
         for i in 0..ROWS {
@@ -93,7 +98,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let (fake, table) = cluster();
-    drive(&bootstrap(&fake));
+    drive(&bootstrap(&fake), TABLE);
     assert_eq!(rows(&fake, table), u64::from(ROWS.unsigned_abs()));
     if real_cluster_or_skip("a foreign poll loop drives a client of a real cluster") {
         real();
@@ -104,9 +109,10 @@ fn main() -> ExitCode {
 
 /// Runs the loop against this cluster, in a process of its own.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn drive(bootstrap: &str) {
+fn drive(bootstrap: &str, table: &str) {
     let program = std::env::current_exe().expect("this program");
-    let status = Command::new(program).env(ADDRESS, bootstrap).status().expect("a child");
+    let mut child = Command::new(program);
+    let status = child.env(ADDRESS, bootstrap).env(NAME, table).status().expect("a child");
     assert!(status.success(), "{status}");
 }
 
@@ -115,9 +121,17 @@ fn real() {
     let cluster = RealCluster::start(ClusterOptions::default()).expect("a cluster");
     let bootstrap = cluster.bootstrap().join(",");
     let fluss = fluss_embedded::connect(&bootstrap).expect("a connection");
-    fluss.admin().create_table(TABLE, &common::table(), false).wait().expect("a new table");
-    drive(&bootstrap);
-    let table = fluss.table(TABLE).wait().expect("it is there");
+    let create = |name: &str| {
+        let path = format!("fluss.{name}");
+        fluss.admin().create_table(&path, &common::table(), false).wait().expect("a new table");
+        Ok::<_, ClusterError>(())
+    };
+    let led = |name: &str, (): &()| cluster.has_leaders("fluss", name, None);
+    let losses = TableLosses::new();
+    let (name, ()) = losses.make(&cluster, "events", create, led).expect("a table with leaders");
+    let path = format!("fluss.{name}");
+    drive(&bootstrap, &path);
+    let table = fluss.table(&path).wait().expect("it is there");
     let mut scanner = table.scanner().bounded().build().wait().expect("a scanner");
     let batches = scanner.blocking_iter().map(|batch| batch.expect("readable").num_rows());
     assert_eq!(batches.sum::<usize>(), usize::try_from(ROWS).expect("not negative"));
@@ -125,7 +139,7 @@ fn real() {
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 fn main() -> ExitCode {
-    let _ = (ADDRESS, ROWS, TABLE, bootstrap, cluster, rows, common::table, Command::new);
+    let _ = (ADDRESS, NAME, ROWS, TABLE, bootstrap, cluster, rows, common::table, Command::new);
     println!("not run: this system has no descriptor for a foreign loop");
     ExitCode::SUCCESS
 }

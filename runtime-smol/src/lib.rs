@@ -41,7 +41,7 @@ pub use net::{Driver, SmolNet};
 ///
 /// # Errors
 /// [`Error::Config`] for addresses that cannot be read; otherwise why no server could be reached
-/// within [`Config::connect_timeout`].
+/// within one [`Config::connect_timeout`] for each bootstrap address, and a second.
 pub async fn connect(bootstrap: &str) -> Result<Fluss> {
     let config = Config::new(bootstrap)?.seed(random_seed());
     start(config).await

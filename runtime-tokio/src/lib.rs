@@ -40,7 +40,7 @@ pub use net::{Driver, TokioNet};
 ///
 /// # Errors
 /// [`Error::Config`] for addresses that cannot be read; otherwise why no server could be reached
-/// within [`Config::connect_timeout`].
+/// within one [`Config::connect_timeout`] for each bootstrap address, and a second.
 ///
 /// # Panics
 /// Outside a tokio runtime with I/O and time enabled.

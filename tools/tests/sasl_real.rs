@@ -6,7 +6,11 @@ use std::time::{Duration, Instant};
 use fluss_embedded::config::Config;
 use fluss_embedded::row::{DataType, Schema, TableDescriptor};
 use fluss_embedded::{Error, Fluss, Result, row};
-use fluss_tools::cluster::{ClusterOptions, RealCluster, Sasl, real_cluster_or_skip};
+use fluss_tools::cluster::{
+    ClusterError, ClusterOptions, RealCluster, Sasl, TableLosses, real_cluster_or_skip,
+};
+
+static LOSSES: TableLosses = TableLosses::new();
 
 /// Within which everybody has to be let in or told off; far above what it takes.
 const LIMIT: Duration = Duration::from_secs(8);
@@ -32,7 +36,8 @@ fn told_off(start: Start<'_>, config: Config) -> Error {
 }
 
 /// All three cases on one runtime, which keeps a table of its own.
-fn meets_the_listener(bootstrap: &str, table: &str, start: Start<'_>) {
+fn meets_the_listener(cluster: &RealCluster, name: &str, start: Start<'_>) {
+    let bootstrap = &cluster.bootstrap().join(",");
     let error = told_off(start, config(bootstrap).credentials("root", "guess"));
     let text = error.to_string();
     assert_eq!(error.code().map(|code| code.0), Some(46), "{text}");
@@ -45,8 +50,14 @@ fn meets_the_listener(bootstrap: &str, table: &str, start: Start<'_>) {
     let columns = Schema::builder().column("id", DataType::BIGINT);
     let mut descriptor = TableDescriptor::new(columns.build().expect("a schema"));
     descriptor.bucket_count = Some(1);
-    fluss.admin().create_table(table, &descriptor, false).wait().expect("root may do it");
-    let opened = fluss.table(table).wait().expect("it is there");
+    let create = |name: &str| {
+        let path = format!("fluss.{name}");
+        fluss.admin().create_table(&path, &descriptor, false).wait().expect("root may do it");
+        Ok::<_, ClusterError>(())
+    };
+    let led = |name: &str, (): &()| cluster.has_leaders("fluss", name, None);
+    let (name, ()) = LOSSES.make(cluster, name, create, led).expect("a table with leaders");
+    let opened = fluss.table(&format!("fluss.{name}")).wait().expect("it is there");
     let writer = opened.appender().linger(Duration::ZERO).build().expect("a writer");
     for id in 0..10_i64 {
         let ack = writer.append(&row![id]).wait().expect("it fits").wait().expect("written");
@@ -79,13 +90,9 @@ fn a_real_listener_lets_the_right_password_in_and_tells_the_others_why() {
     let bootstrap = cluster.bootstrap().join(",");
 
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    meets_the_listener(&bootstrap, "fluss.tokio", &|config| {
-        runtime.block_on(fluss_tokio::start(config))
-    });
-    meets_the_listener(&bootstrap, "fluss.smol", &|config| {
-        smol::block_on(fluss_smol::start(config))
-    });
-    meets_the_listener(&bootstrap, "fluss.embedded", &fluss_embedded::start);
+    meets_the_listener(&cluster, "tokio", &|config| runtime.block_on(fluss_tokio::start(config)));
+    meets_the_listener(&cluster, "smol", &|config| smol::block_on(fluss_smol::start(config)));
+    meets_the_listener(&cluster, "embedded", &fluss_embedded::start);
 
     let (code, text) = ping(&bootstrap, &["--user=root", "--password=rootpw"]);
     assert_eq!(code, Some(0), "{text}");

@@ -47,7 +47,9 @@ macro_rules! writer_settings {
                 self
             }
 
-            /// From append to outcome, at most. Default 120 s, at most 24 h.
+            /// From append to the last attempt. Default 120 s, at most 24 h. The outcome is there
+            /// one [`Config::request_deadline`](crate::config::Config::request_deadline) and a
+            /// second later at the latest.
             pub fn delivery_timeout(mut self, limit: crate::time::Duration) -> Self {
                 self.config.delivery_timeout = limit;
                 self

@@ -25,6 +25,8 @@ the rules of exactly-once writing. Each seed is one run and can be replayed.
 Exit codes: 0 no rule was broken, 1 one was, or rules and faults came up too rarely, 2 wrong usage.
 ";
 
+/// Lines of the trace that are printed of a seed that breaks a rule; `--trace` prints all.
+const TRACE_LINES: usize = 50;
 /// Seeds a thread takes at a time.
 const CHUNK: u64 = 64;
 
@@ -125,6 +127,11 @@ fn run_all(arguments: &Arguments) -> ExitCode {
     if let Some((seed, violation)) = broken {
         println!("seed {seed}: {} is broken: {}", violation.invariant, violation.text);
         println!("replay: {}", replay_command(seed, profile));
+        let again = run(seed, &Options { profile, trace: true, ..Options::default() });
+        println!("the last of what happened:");
+        for line in &again.trace[again.trace.len().saturating_sub(TRACE_LINES)..] {
+            println!("{line}");
+        }
         return ExitCode::FAILURE;
     }
     let shortcomings = totals.shortcomings();

@@ -134,7 +134,6 @@ const SETTINGS: &[Setting] = &[
     note("client.writer.buffer.wait-timeout", "rows wait for memory as long as it takes"),
     note("client.writer.dynamic-batch-size.enabled", "batches always grow only as far as needed"),
     note("client.writer.bucket.no-key-assigner", "rows without a key always go bucket by bucket"),
-    note("client.writer.dynamic-create-partition.enabled", "partitions are made by the user"),
     note("client.scanner.log.check-crc", "checksums are always verified where there are any"),
     note("client.scanner.log.max-poll-records", "records come batch by batch"),
     note("client.scanner.log.read-preference", NO_REMOTE),

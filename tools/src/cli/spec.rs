@@ -97,7 +97,7 @@ const CONSUME: &[OptionSpec] = &[
     COLUMNS,
     value("count", "N", "end after so many records over all buckets"),
     switch("follow", "go on until interrupted"),
-    switch("arrow", "read by the Arrow path; so far there is no other, and the output is the same"),
+    switch("arrow", "accepted; rows come as Arrow columns anyway, and the output is the same"),
 ];
 
 const PERF: &[OptionSpec] = &[

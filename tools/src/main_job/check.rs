@@ -88,13 +88,14 @@ pub(super) fn lookups(table: &Table, waits: &impl Waits, job: Job) {
     let lookuper = must("a lookuper", table.lookuper());
     let step = (job.rows / job.lookups.max(1)).max(1) as usize;
     // An odd step meets keys that were written once and keys that were written twice.
-    for id in (0..job.rows).step_by(step | 1) {
+    for id in (0..job.rows).step_by(step.saturating_sub(1) | 1) {
         let row = must("a lookup", waits.lookup(&lookuper, id));
         let row = row.unwrap_or_else(|| panic!("key {id} is not found"));
         let version = i32::from(id % 10 == 0);
         let expected = RowOf { id, version };
         let value = |column: usize| row.datum(column);
         assert_eq!(value(0).and_then(|d| d.as_i64()), Some(id));
+        assert_eq!(value(1).and_then(|d| d.as_str()), Some(&*expected.name()), "key {id}");
         assert_eq!(value(2).and_then(|d| d.as_i32()), Some(version), "key {id}");
         assert_eq!(value(3).and_then(|d| d.as_f64()), Some(expected.b()), "key {id}");
     }

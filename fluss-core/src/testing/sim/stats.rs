@@ -85,7 +85,10 @@ pub enum Thing {
 }
 
 /// The faults of the servers that plans contain. `ExpireWriters` is not among them: writers are
-/// forgotten by time, when no copy of them can be left, as the rules assume.
+/// forgotten by time, when no copy of them can be left, as the rules assume. Nor are answers that
+/// contradict their request (a bucket twice, missing or not asked for, an offset below zero): no
+/// server gives them by chance, each costs its connection, and the tests of nonsense take them one
+/// by one.
 const FAULTS: [FaultKind; 20] = [
     FaultKind::CutRequest,
     FaultKind::LoseAnswer,

@@ -15,7 +15,10 @@ fn all(first: u64, count: u64, profile: Profile) -> Totals {
         let run = run(seed, &options);
         totals.add(&run.seed);
         if let Some(violation) = run.violation {
-            panic!("seed {seed}: {violation:?}\n{}", replay_command(seed, profile));
+            let trace = super::run(seed, &Options { trace: true, ..options.clone() }).trace;
+            let last = trace[trace.len().saturating_sub(50)..].join("\n");
+            let replay = replay_command(seed, profile);
+            panic!("seed {seed}: {violation:?}\n{replay}\nthe last of what happened:\n{last}");
         }
     }
     totals

@@ -169,12 +169,14 @@ impl<'a> Run<'a> {
         let settled = self.settle_all();
         self.progress.end();
         let Tally { written, not_written, unknown } = self.tally;
-        if let Some(stop) = &stop {
-            let why = match stop {
-                Stop::Interrupted => "interrupted",
-                Stop::OutputClosed => "standard output was closed",
-                Stop::Failed(_) => "an error ended the input",
-            };
+        let why = match &stop {
+            Some(Stop::Interrupted) => Some("interrupted"),
+            Some(Stop::Failed(_)) => Some("an error ended the input"),
+            Some(Stop::OutputClosed) => Some("standard output was closed"),
+            // The input may be at its end before anybody sees that nobody reads the report.
+            None => (!self.output_open).then_some("standard output was closed"),
+        };
+        if let Some(why) = why {
             say(&format!("{why}: stopped after row {}", self.last_row));
         }
         self.session.summary(&format!(
