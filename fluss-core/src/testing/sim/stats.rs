@@ -306,7 +306,8 @@ impl Totals {
         least("buckets a seed".into(), self.average(self.buckets), 3.0);
         least("faults a seed".into(), self.average(self.sums.faults), 4.0);
         least("share of seeds with 2 faults".into(), self.average(self.troubled), 0.9);
-        let bound = (self.seeds as f64 / 1000.0).floor();
+        // Each at all, in few seeds; in many, one seed in a thousand.
+        let bound = (self.seeds as f64 / 1000.0).floor().max(1.0);
         for rule in RULES {
             least(format!("seeds with rule R{rule}"), self.rules[rule as usize] as f64, bound);
         }
