@@ -27,6 +27,9 @@ const MAX_ROWS: usize = 1 << 24;
 /// them costs little.
 const MAX_EXTEND: usize = 1024;
 
+/// The size to which a batch may grow at once, however small it is.
+const FIRST_EXTEND: usize = 16 << 10;
+
 /// Limits and compression of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ArrowBatchOptions {
@@ -231,57 +234,61 @@ impl ArrowBatchBuilder {
 
     /// Takes rows of a record batch from index `from` on, column by column; how many it took.
     ///
-    /// Fewer than there are, as many as fit and a bounded number at most. None if not even one fits
-    /// below `max_bytes`, or if one of the next rows does not fit its columns: [`try_push`] tells
-    /// which, and why.
+    /// Fewer than there are, as many as fit and a bounded number at most: whoever accounts for the
+    /// memory of a batch sees it double at worst. None if not even the next one fits below
+    /// `max_bytes`, or if it does not fit its columns: [`try_push`] tells which, and why.
     ///
     /// [`try_push`]: Self::try_push
     pub fn extend(&mut self, rows: &ArrowRows, from: usize) -> usize {
         if self.half_written {
             self.roll_back();
         }
-        if rows.columns().len() != self.columns.len() {
+        let flat = self.columns.iter().all(Column::is_flat);
+        if !flat || rows.columns().len() != self.columns.len() {
             return 0;
         }
         let left = rows.len().saturating_sub(from);
+        let limit = self.options.max_bytes.min(self.size.saturating_mul(2).max(FIRST_EXTEND));
         let mut count = left.min(MAX_EXTEND).min(MAX_ROWS.saturating_sub(self.rows));
         while count > 0 {
-            let Some(variable) = self.variable_bytes(rows, from..from + count) else { return 0 };
+            let range = from..from + count;
+            let variable = self.variable_bytes(rows, range.clone());
             let size = self.layout.size(self.rows + count, self.variable + variable);
-            if size <= self.options.max_bytes {
-                return self.extend_by(rows, from..from + count, variable, size);
+            if size <= limit && self.extend_by(rows, range, variable, size) {
+                return count;
             }
             count /= 2;
         }
         0
     }
 
-    fn variable_bytes(&self, rows: &ArrowRows, range: Range<usize>) -> Option<usize> {
+    fn variable_bytes(&self, rows: &ArrowRows, range: Range<usize>) -> usize {
         let columns = self.columns.iter().zip(rows.columns());
         columns
             .map(|(to, (from, nulls))| to.variable_bytes(from, nulls.as_ref(), range.clone()))
             .sum()
     }
 
+    /// Takes all these rows, or none and says false, as one of them does not fit its columns.
     fn extend_by(
         &mut self,
         rows: &ArrowRows,
         range: Range<usize>,
         variable: usize,
         size: usize,
-    ) -> usize {
+    ) -> bool {
         self.half_written = true;
         for (to, (from, nulls)) in self.columns.iter_mut().zip(rows.columns()) {
             if to.extend(self.rows, from, nulls.as_ref(), range.clone()).is_err() {
                 self.roll_back();
-                return 0;
+                return false;
             }
         }
         self.half_written = false;
         self.variable += variable;
         self.size = size;
         self.rows += range.len();
-        range.len()
+        true
     }
 
     /// Decides about a row that makes the batch larger than it should be.

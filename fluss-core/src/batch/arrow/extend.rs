@@ -2,7 +2,8 @@
 //!
 //! A run of values without nulls in a column of its own type is one copy. Everything else goes
 //! value by value; what does not fit makes the whole run fail, and whoever asked takes the columns
-//! back and hands the rows in one by one, so that the row to blame is found.
+//! back and tries a shorter one, down to the row to blame. Columns of nested types take rows one by
+//! one.
 
 use std::ops::Range;
 
@@ -15,20 +16,19 @@ use crate::batch::input::Source;
 use crate::row::Datum;
 
 impl Column {
-    /// The bytes that these values add to those of fixed width, or None for columns of which rows
-    /// are to be handed in one by one.
+    /// The bytes that these values add to those of fixed width, in a column that is not nested.
     pub(super) fn variable_bytes(
         &self,
         source: &Source,
         nulls: Option<&NullBuffer>,
         rows: Range<usize>,
-    ) -> Option<usize> {
+    ) -> usize {
         match (&self.values, source) {
             (Values::Text(_), Source::Text(array)) if !has_null(nulls, &rows) => {
-                Some(span(array, rows).len())
+                span(array, rows).len()
             }
             (Values::Bytes(_), Source::Bytes(array)) if !has_null(nulls, &rows) => {
-                Some(span(array, rows).len())
+                span(array, rows).len()
             }
             (Values::Text(_) | Values::Bytes(_), _) => {
                 let length = |row| match source.datum(row) {
@@ -37,9 +37,9 @@ impl Column {
                     _ => 0,
                 };
                 let valid = |row: &usize| nulls.is_none_or(|nulls| nulls.is_valid(*row));
-                Some(rows.filter(valid).map(length).sum())
+                rows.filter(valid).map(length).sum()
             }
-            _ => self.is_flat().then_some(0),
+            _ => 0,
         }
     }
 

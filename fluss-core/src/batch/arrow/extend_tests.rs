@@ -95,7 +95,47 @@ fn rows_taken_by_column_make_the_same_batches_as_rows_taken_one_by_one() {
 }
 
 #[test]
-fn a_bad_row_keeps_the_rows_around_it_out_of_a_run_and_is_left_to_be_found() {
+fn a_run_at_most_doubles_a_batch_so_that_its_memory_can_be_accounted_for() {
+    let rows =
+        ArrowRows::new(&schema(), &batch(&mut Rng::new(1), 4_000)).expect("columns that fit");
+    let (mut builder, mut next) = (builder(1 << 20), 0);
+    while next < rows.len() {
+        let before = builder.size_in_bytes();
+        let taken = builder.extend(&rows, next);
+        assert!(taken > 0, "{next}");
+        let limit = (2 * before).max(16 << 10);
+        let after = builder.size_in_bytes();
+        assert!(after <= limit, "{before} bytes became {after}");
+        next += taken;
+    }
+}
+
+#[test]
+fn a_bad_row_far_ahead_keeps_few_rows_out_of_a_run() {
+    let ids: Int64Array = (0..1_000).map(|id| (id != 900).then_some(id)).collect();
+    let text: ArrayRef = Arc::new(StringArray::from(vec!["a"; 1_000]));
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        ("id", Arc::new(ids)),
+        ("name", Arc::clone(&text)),
+        ("n", Arc::new(Int16Array::from(vec![1; 1_000]))),
+        ("on", Arc::new(BooleanArray::from(vec![true; 1_000]))),
+        ("note", text),
+    ];
+    let columns = columns.into_iter().map(|(name, array)| (name, array, true));
+    let batch = RecordBatch::try_from_iter_with_nullable(columns).expect("equal lengths");
+    let rows = ArrowRows::new(&schema(), &batch).expect("columns that fit");
+    let (mut builder, mut runs) = (builder(1 << 20), 0);
+    while builder.len() < 900 {
+        let before = builder.len();
+        assert!(builder.extend(&rows, before) > 0, "row {before} is a good one");
+        runs += 1;
+    }
+    assert!(runs < 20, "{runs} runs for 900 rows");
+    assert_eq!(builder.extend(&rows, 900), 0);
+}
+
+#[test]
+fn a_bad_row_is_left_to_be_found() {
     let ids = Int64Array::from(vec![Some(1), None, Some(3)]);
     let text: ArrayRef = Arc::new(StringArray::from(vec!["a"; 3]));
     let columns: Vec<(&str, ArrayRef)> = vec![
@@ -110,11 +150,10 @@ fn a_bad_row_keeps_the_rows_around_it_out_of_a_run_and_is_left_to_be_found() {
     );
     let rows = ArrowRows::new(&schema(), &batch.expect("equal lengths")).expect("columns that fit");
     let mut builder = builder(1 << 20);
-    assert_eq!(builder.extend(&rows, 0), 0);
-    assert!(builder.is_empty());
+    assert_eq!(builder.extend(&rows, 0), 1);
     let row = |index| rows.row(index).expect("a row");
-    assert_eq!(builder.try_push(&row(0)), Ok(Push::Pushed(0)));
     assert_eq!(builder.extend(&rows, 1), 0);
+    assert_eq!(builder.len(), 1);
     let error = builder.try_push(&row(1)).expect_err("null in a NOT NULL column").to_string();
     assert!(error.contains("`id`"), "{error}");
     assert_eq!(builder.extend(&rows, 2), 1);

@@ -1,5 +1,7 @@
 //! ARRAY, MAP and ROW columns of a record batch, as values: each is laid out once for the batch.
 
+use std::ops::Range;
+
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef};
 use arrow_schema::DataType as ArrowType;
@@ -12,28 +14,27 @@ pub(super) fn values(kind: &TypeKind, array: &ArrayRef) -> Result<Vec<OwnedDatum
     match (kind, array.data_type()) {
         (TypeKind::Array(element), ArrowType::List(_)) => {
             let list = array.as_list::<i32>();
-            let items = each(&element.kind, list.values())?;
-            let ends = list.value_offsets().iter().map(|&offset| offset as usize);
-            Ok(deal(ends, &items, OwnedDatum::Array))
+            let ends = list.value_offsets().iter().map(|&offset| offset as usize).collect();
+            lists(&element.kind, list.values(), ends)
         }
         (TypeKind::Array(element), ArrowType::LargeList(_)) => {
             let list = array.as_list::<i64>();
-            let items = each(&element.kind, list.values())?;
-            let ends = list.value_offsets().iter().map(|&offset| offset as usize);
-            Ok(deal(ends, &items, OwnedDatum::Array))
+            let ends = list.value_offsets().iter().map(|&offset| offset as usize).collect();
+            lists(&element.kind, list.values(), ends)
         }
         (TypeKind::Array(element), ArrowType::FixedSizeList(..)) => {
             let list = array.as_fixed_size_list();
-            let items = each(&element.kind, list.values())?;
-            let ends = (0..=list.len()).map(|row| list.value_offset_at(row));
-            Ok(deal(ends, &items, OwnedDatum::Array))
+            let ends = (0..=list.len()).map(|row| list.value_offset_at(row)).collect();
+            lists(&element.kind, list.values(), ends)
         }
         (TypeKind::Map(key, value), ArrowType::Map(..)) => {
             let map = array.as_map();
-            let keys = each(&key.kind, map.keys())?.into_iter();
-            let entries: Vec<_> = keys.zip(each(&value.kind, map.values())?).collect();
-            let ends = map.value_offsets().iter().map(|&offset| offset as usize);
-            Ok(deal(ends, &entries, OwnedDatum::Map))
+            let mut ends: Vec<_> = map.value_offsets().iter().map(|&end| end as usize).collect();
+            let used = used(&mut ends);
+            let values = map.values().slice(used.start, used.len());
+            let keys = each(&key.kind, &map.keys().slice(used.start, used.len()))?.into_iter();
+            let entries: Vec<_> = keys.zip(each(&value.kind, &values)?).collect();
+            Ok(deal(&ends, &entries, OwnedDatum::Map))
         }
         (TypeKind::Row(fields), ArrowType::Struct(_)) => rows(fields, array),
         _ => Err(Misfit::Type),
@@ -66,20 +67,32 @@ fn each(kind: &TypeKind, array: &ArrayRef) -> Result<Vec<OwnedDatum>, Misfit> {
     Ok((0..array.len()).map(value).collect())
 }
 
-/// Deals items out to the lists they belong to. Arrow has checked that the ends do not decrease and
-/// lie within the items.
+/// Lists that end at these places of `values`.
+fn lists(
+    element: &TypeKind,
+    values: &ArrayRef,
+    mut ends: Vec<usize>,
+) -> Result<Vec<OwnedDatum>, Misfit> {
+    let used = used(&mut ends);
+    let items = each(element, &values.slice(used.start, used.len()))?;
+    Ok(deal(&ends, &items, OwnedDatum::Array))
+}
+
+/// Which items the lists have that end at these places, which are counted from the first of them
+/// then: a slice of a batch has the items of the whole one behind it. Arrow has checked that the
+/// ends do not decrease and lie within the items.
+fn used(ends: &mut [usize]) -> Range<usize> {
+    let start = ends.first().copied().unwrap_or(0);
+    ends.iter_mut().for_each(|end| *end -= start);
+    start..start + ends.last().copied().unwrap_or(0)
+}
+
+/// Deals items out to the lists they belong to.
 fn deal<T: Clone>(
-    ends: impl Iterator<Item = usize>,
+    ends: &[usize],
     items: &[T],
     list: impl Fn(Vec<T>) -> OwnedDatum,
 ) -> Vec<OwnedDatum> {
-    let mut start = None;
-    let mut lists = Vec::new();
-    for end in ends {
-        if let Some(start) = start {
-            lists.push(list(items.get(start..end).unwrap_or_default().to_vec()));
-        }
-        start = Some(end);
-    }
-    lists
+    let bounds = ends.iter().zip(ends.iter().skip(1));
+    bounds.map(|(&start, &end)| list(items[start..end].to_vec())).collect()
 }

@@ -1,10 +1,10 @@
 use std::sync::Arc;
 
-use arrow_array::types::{Int8Type, Int32Type};
+use arrow_array::types::{Int8Type, Int32Type, Time64MicrosecondType};
 use arrow_array::{
     ArrayRef, BinaryViewArray, Date64Array, Decimal64Array, DictionaryArray, Float32Array,
-    Int8Array, Int16Array, Int32Array, Int64Array, LargeStringArray, NullArray, RecordBatch,
-    StringArray, StringViewArray, Time64MicrosecondArray, TimestampNanosecondArray,
+    Int8Array, Int16Array, Int32Array, Int64Array, LargeStringArray, ListArray, NullArray,
+    RecordBatch, StringArray, StringViewArray, Time64MicrosecondArray, TimestampNanosecondArray,
     TimestampSecondArray, UInt8Array, UInt32Array, UInt64Array,
 };
 
@@ -180,4 +180,19 @@ fn a_slice_of_a_batch_yields_its_own_rows() {
     rows.iter().for_each(|row| row.write(&mut all).unwrap());
     let text = |text: &str| OwnedDatum::Str(text.into());
     assert_eq!(all.0, [OwnedDatum::Null, text("b"), OwnedDatum::Int64(3), text("c")]);
+}
+
+#[test]
+fn a_slice_of_lists_looks_at_no_element_of_the_rest() {
+    // The first list has a time that no row could hold.
+    let lists = [vec![Some(1)], vec![Some(2_000), None], vec![], vec![Some(3_000)]];
+    let lists = lists.map(Some);
+    let whole: ArrayRef =
+        Arc::new(ListArray::from_iter_primitive::<Time64MicrosecondType, _, _>(lists));
+    let element = DataType { kind: TypeKind::Time(3), nullable: true };
+    let kind = TypeKind::Array(Box::new(element));
+    assert!(one(kind.clone(), Arc::clone(&whole)).is_err());
+    let list = OwnedDatum::Array;
+    let expected = [list(vec![OwnedDatum::Time(2), OwnedDatum::Null]), list(vec![])];
+    assert_eq!(one(kind, whole.slice(1, 2)).unwrap(), expected);
 }
