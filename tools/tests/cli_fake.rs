@@ -1,5 +1,8 @@
 //! The `fluss` binary against a fake cluster behind real ports.
 
+#[path = "cli_fake/kept.rs"]
+mod kept;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Command, Stdio};
 

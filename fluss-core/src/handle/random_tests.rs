@@ -2,7 +2,10 @@
 //! every row has one outcome and the logs agree with it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::task::Poll;
+
+use arrow_array::{ArrayRef, Int8Array, Int64Array, RecordBatch, StringArray};
 
 use super::super::testkit::Stage;
 use crate::error::WriteError;
@@ -11,7 +14,7 @@ use crate::rng::Rng;
 use crate::row::{DataType, OwnedDatum, Schema, TableDescriptor};
 use crate::testing::cluster::{Bug, ClusterOptions, Fault, Faults, On};
 use crate::time::Duration;
-use crate::{Ack, AppendWriter, RunTicket, Table, Ticket};
+use crate::{Ack, AppendWriter, Interrupted, RunTicket, Table, Ticket};
 
 const SEEDS: u64 = 320;
 const BUCKETS: i32 = 3;
@@ -144,6 +147,7 @@ impl App {
     fn step(&mut self) {
         match self.rng.below(12) {
             0..=1 => self.append(),
+            2..=3 if self.rng.one_in(2) => self.append_batch(),
             2..=3 => self.append_all(),
             4..=5 => self.try_append(),
             6 => {
@@ -218,7 +222,33 @@ impl App {
             true => Box::new(rows.into_iter().filter(|_| true)),
             false => Box::new(rows.into_iter()),
         };
-        let mut handing = writer.append_all(rows);
+        self.follow(first, writer.append_all(rows), |handing| handing.handed_in());
+        self.writers.push((number, writer));
+    }
+
+    fn append_batch(&mut self) {
+        let (number, writer) = self.writer();
+        let first = self.next;
+        let rows: Vec<_> = (0..self.rng.below(300)).map(|_| self.row()).collect();
+        let ids = Int64Array::from_iter_values(rows.iter().map(|row| row.0));
+        let texts = StringArray::from_iter_values(rows.iter().map(|row| &row.1));
+        // Some rows do not fit.
+        let regions: Int8Array = rows.iter().map(|row| (row.0 % 29 > 0).then_some(row.2)).collect();
+        let columns: [(&str, ArrayRef, bool); 3] = [
+            ("region", Arc::new(regions), true),
+            ("id", Arc::new(ids), false),
+            ("text", Arc::new(texts), false),
+        ];
+        let batch = RecordBatch::try_from_iter_with_nullable(columns).expect("equal lengths");
+        self.follow(first, writer.append_batch(&batch), |handing| handing.handed_in());
+        self.writers.push((number, writer));
+    }
+
+    /// Polls a run that begins with row `first` some times, then drops it.
+    fn follow<F>(&mut self, first: i64, mut handing: F, handed_in: impl Fn(&F) -> u64)
+    where
+        F: Future<Output = Result<RunTicket, Interrupted>> + Unpin,
+    {
         let mut ticket = None;
         for _ in 0..self.rng.below(6) {
             if let Poll::Ready(done) = self.stage.poll(&mut handing) {
@@ -227,7 +257,7 @@ impl App {
             }
             self.stage.settle();
         }
-        let taken = handing.handed_in() as i64;
+        let taken = handed_in(&handing) as i64;
         drop(handing);
         for id in first..self.next {
             match (&ticket, id < first + taken) {
@@ -237,7 +267,6 @@ impl App {
             }
         }
         self.runs.extend(ticket.map(|ticket| (first, taken, ticket)));
-        self.writers.push((number, writer));
     }
 
     fn flush(&mut self) {

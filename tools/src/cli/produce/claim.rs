@@ -109,7 +109,10 @@ impl Batch {
         }
         match self {
             Self::Done(parts, rest) => {
-                let told = parts.iter().find_map(|part| of_row(part, index as u64));
+                // There may be as many parts as rows, and they are in the order of the rows.
+                let row = index as u64;
+                let at = parts.partition_point(|part| part.rows.end <= row);
+                let told = parts.get(at).and_then(|part| of_row(part, row));
                 told.or_else(|| rest.clone().map(Outcome::NotWritten))
             }
             Self::Rows(claims) => {

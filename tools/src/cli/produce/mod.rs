@@ -202,13 +202,15 @@ impl<'a> Run<'a> {
         }
         let (rows, bytes) = (self.tally.written, self.bytes);
         self.progress.tick(rows, bytes, || self.session.fluss.memory_used());
-        if self.waiting.len() + CHUNK_LINES > MAX_WAITING || self.kept > MAX_KEPT {
+        let full = self.waiting.len() + CHUNK_LINES > MAX_WAITING || self.kept > MAX_KEPT;
+        let linger = self.session.settings.writer.linger;
+        // No row of a record batch gets an outcome, which makes room, before it is handed in.
+        if self.batch.as_ref().is_some_and(|(_, since)| full || since.elapsed() >= linger) {
+            self.hand_in_batch();
+        }
+        if full {
             std::thread::sleep(TICK);
             return Ok(true);
-        }
-        let linger = self.session.settings.writer.linger;
-        if self.batch.as_ref().is_some_and(|(_, since)| since.elapsed() >= linger) {
-            self.hand_in_batch();
         }
         match lines.next(TICK).map_err(Stop::Failed)? {
             Next::Quiet => Ok(true),

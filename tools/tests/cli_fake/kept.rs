@@ -1,0 +1,21 @@
+//! Lines that are kept until their rows have outcomes.
+
+use super::Fake;
+
+#[test]
+fn a_record_batch_is_handed_in_when_the_rows_behind_it_are_too_many_to_keep() {
+    let fake = Fake::with_tables();
+    let name = format!("fluss-dead-letter-many-{}", std::process::id());
+    let file = std::env::temp_dir().join(name);
+    let path = file.to_str().expect("UTF-8");
+    // No line behind the first row can be let go of before that one has an outcome, and it waits
+    // for another to fill its batch.
+    let settings = ["--arrow=2", "--config=client.writer.batch-timeout=2s", "--dead-letter", path];
+    let bad = format!("{}\n", "x".repeat(1 << 20)).repeat(70);
+    let arguments = [&["produce", "shop.events"][..], &settings[..]].concat();
+    let ran = fake.run(&arguments, &format!("{{\"id\":1}}\n{bad}"));
+    let dead = std::fs::metadata(&file).expect("the file is there").len();
+    std::fs::remove_file(&file).expect("it can be removed");
+    assert_eq!((ran.code, dead), (Some(1), bad.len() as u64), "{}", ran.stderr);
+    assert!(ran.stderr.contains("1 rows written, 70 not written"), "{}", ran.stderr);
+}
