@@ -254,7 +254,8 @@ impl AppendWriter {
     /// ```
     ///
     /// A value that does not fit its column fails its row alone, in the ticket; a column that is
-    /// missing, unknown, there twice or of another type fails the call, and no row is handed in.
+    /// missing, unknown, there twice or of another type fails the call, and no row is handed in. So
+    /// does a value that no row can hold, see [`Table::rows_of`].
     pub fn append_batch(&self, batch: &RecordBatch) -> AppendBatch<'_> {
         AppendBatch::new(&self.core, self.core.table().rows_of(batch))
     }

@@ -87,7 +87,9 @@ impl Table {
     ///
     /// # Errors
     /// [`Error::Misuse`] names the column that is missing, unknown, there twice, or of a type that
-    /// does not fit. A value that does not fit its column fails its row alone, in the ticket.
+    /// does not fit, or the first value that no row can hold: a time outside the day or finer than
+    /// milliseconds, a date with a time of day, a timestamp beyond 64 bits of milliseconds. Any
+    /// other value that does not fit its column fails its row alone, in the ticket.
     pub fn rows_of(&self, batch: &RecordBatch) -> Result<ArrowRows> {
         ArrowRows::new(self.info.schema(), batch).map_err(|e| self.misfit(&e))
     }

@@ -42,6 +42,9 @@ pub enum DecodeReason {
     /// Values within an ARRAY that share bytes.
     #[error("values within the value overlap")]
     Overlap,
+    /// An ARRAY, MAP or ROW of more values than there may be memory for, which is 256 MiB.
+    #[error("the value has so many values within it that they would take more than 256 MiB")]
+    TooLarge,
     /// ARRAY, MAP or ROW.
     #[error("an ARRAY, MAP or ROW stands where a scalar belongs")]
     Nested,

@@ -13,21 +13,33 @@ use super::slot::{COMPACT_DECIMAL, Slot, SlotKind, from_be};
 
 type Read<T> = Result<T, DecodeReason>;
 
+/// The values that a nested one may hold at every depth together: 256 MiB of them. A null takes a
+/// bit in the bytes and as much memory as any value outside them.
+const MAX_VALUES: usize = (256 << 20) / size_of::<OwnedDatum>();
+
 /// Reads a nested value that takes all these bytes.
 pub(super) fn read(inner: &Inner, bytes: &[u8], within: Within) -> Read<OwnedDatum> {
-    Reader { within, left: bytes.len() }.value(inner, bytes)
+    Reader { within, left: bytes.len(), room: MAX_VALUES }.value(inner, bytes)
 }
 
 struct Reader {
     within: Within,
     /// Bytes that may still be read.
     left: usize,
+    /// Values that may still be made of them.
+    room: usize,
 }
 
 impl Reader {
     fn charge(&mut self, bytes: usize) -> Read<()> {
         self.left = self.left.checked_sub(bytes).ok_or(DecodeReason::Overlap)?;
         Ok(())
+    }
+
+    /// Room for so many values.
+    fn values(&mut self, count: usize) -> Read<Vec<OwnedDatum>> {
+        self.room = self.room.checked_sub(count).ok_or(DecodeReason::TooLarge)?;
+        Ok(Vec::with_capacity(count))
     }
 
     fn value(&mut self, inner: &Inner, bytes: &[u8]) -> Read<OwnedDatum> {
@@ -71,7 +83,7 @@ impl Reader {
             return Err(DecodeReason::Count);
         }
         self.charge(head + count * width)?;
-        let mut items = Vec::with_capacity(count);
+        let mut items = self.values(count)?;
         for at in 0..count {
             let null = bytes[4 + at / 8] & (1 << (at % 8)) != 0;
             if part.slot.nullable && null {
@@ -144,7 +156,7 @@ impl Reader {
         let mut rest = bytes;
         let nulls = take(&mut rest, parts.len().div_ceil(8))?;
         self.charge(nulls.len())?;
-        let mut fields = Vec::with_capacity(parts.len());
+        let mut fields = self.values(parts.len())?;
         for (at, part) in parts.iter().enumerate() {
             let before = rest.len();
             fields.push(match &part.inner {
@@ -171,7 +183,7 @@ impl Reader {
         let variable = parts.iter().filter(|part| indexed::is_variable(part.slot)).count();
         let mut lengths = take(&mut rest, 4 * variable)?;
         self.charge(nulls.len() + lengths.len())?;
-        let mut fields = Vec::with_capacity(parts.len());
+        let mut fields = self.values(parts.len())?;
         for (at, part) in parts.iter().enumerate() {
             if is_null(part.slot, nulls, at) {
                 fields.push(OwnedDatum::Null);

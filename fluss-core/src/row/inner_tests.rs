@@ -162,3 +162,20 @@ fn values_that_share_bytes_do_not_multiply() {
     let error = compacted::decode(&layout, &row).expect_err("64 to the 16th values");
     assert_eq!(error.reason, DecodeReason::Overlap);
 }
+
+#[test]
+fn a_value_of_more_values_than_memory_is_allowed_for_is_refused() {
+    let allowed = (256 << 20) / size_of::<OwnedDatum>();
+    let bytes = |count: usize| {
+        let length = array_head(count) + count;
+        let mut bytes = vec![0];
+        compacted::put_varint(&mut bytes, length as u64);
+        bytes.extend_from_slice(&(count as i32).to_le_bytes());
+        bytes.resize(bytes.len() + length - 4, 0);
+        bytes
+    };
+    let layout = layout(&["ARRAY<BOOLEAN>"]);
+    let read = |count| compacted::decode(&layout, &bytes(count)).map(drop).map_err(|e| e.reason);
+    assert_eq!(read(1_000), Ok(()));
+    assert_eq!(read(allowed + 1), Err(DecodeReason::TooLarge));
+}

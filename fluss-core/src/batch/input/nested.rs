@@ -31,9 +31,11 @@ pub(super) fn values(kind: &TypeKind, array: &ArrayRef) -> Result<Vec<OwnedDatum
             let map = array.as_map();
             let mut ends: Vec<_> = map.value_offsets().iter().map(|&end| end as usize).collect();
             let used = used(&mut ends);
-            let values = map.values().slice(used.start, used.len());
-            let keys = each(&key.kind, &map.keys().slice(used.start, used.len()))?.into_iter();
-            let entries: Vec<_> = keys.zip(each(&value.kind, &values)?).collect();
+            let part = |array: &ArrayRef, kind| {
+                each(kind, &array.slice(used.start, used.len())).map_err(|e| in_list(e, &ends))
+            };
+            let keys = part(map.keys(), &key.kind)?.into_iter();
+            let entries: Vec<_> = keys.zip(part(map.values(), &value.kind)?).collect();
             Ok(deal(&ends, &entries, OwnedDatum::Map))
         }
         (TypeKind::Row(fields), ArrowType::Struct(_)) => rows(fields, array),
@@ -74,7 +76,8 @@ fn lists(
     mut ends: Vec<usize>,
 ) -> Result<Vec<OwnedDatum>, Misfit> {
     let used = used(&mut ends);
-    let items = each(element, &values.slice(used.start, used.len()))?;
+    let items = each(element, &values.slice(used.start, used.len()));
+    let items = items.map_err(|misfit| in_list(misfit, &ends))?;
     Ok(deal(&ends, &items, OwnedDatum::Array))
 }
 
@@ -85,6 +88,17 @@ fn used(ends: &mut [usize]) -> Range<usize> {
     let start = ends.first().copied().unwrap_or(0);
     ends.iter_mut().for_each(|end| *end -= start);
     start..start + ends.last().copied().unwrap_or(0)
+}
+
+/// Names the list, which has this end and the one before it, instead of the item.
+fn in_list(misfit: Misfit, ends: &[usize]) -> Misfit {
+    match misfit {
+        Misfit::Value(item, reason) => {
+            let list = ends.partition_point(|end| *end <= item).saturating_sub(1);
+            Misfit::Value(list, reason)
+        }
+        Misfit::Type => Misfit::Type,
+    }
 }
 
 /// Deals items out to the lists they belong to.

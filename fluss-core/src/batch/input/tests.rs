@@ -196,3 +196,16 @@ fn a_slice_of_lists_looks_at_no_element_of_the_rest() {
     let expected = [list(vec![OwnedDatum::Time(2), OwnedDatum::Null]), list(vec![])];
     assert_eq!(one(kind, whole.slice(1, 2)).unwrap(), expected);
 }
+
+#[test]
+fn a_bad_element_is_told_with_the_row_of_its_list() {
+    let times = [vec![Some(1_000), Some(2_000)], vec![], vec![Some(3_000), None, Some(1)]];
+    let whole: ArrayRef =
+        Arc::new(ListArray::from_iter_primitive::<Time64MicrosecondType, _, _>(times.map(Some)));
+    let element = DataType { kind: TypeKind::Time(3), nullable: true };
+    let kind = TypeKind::Array(Box::new(element));
+    for (array, row) in [(Arc::clone(&whole), 2), (whole.slice(1, 2), 1)] {
+        let error = one(kind.clone(), array).unwrap_err();
+        assert!(matches!(error, ColumnsError::Value { row: told, .. } if told == row), "{error}");
+    }
+}
