@@ -8,6 +8,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::require::tally;
 use super::{ClusterError, RealCluster};
 
 /// Losses that are always accepted.
@@ -18,7 +19,8 @@ const TABLES_PER_LOSS: usize = 10;
 const NAMES: usize = 4;
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Counts the tables made in a test run and those that the server lost.
+/// Counts the tables made in a test run and those that the server lost. A run of several programs
+/// adds them up in the file that `FLUSS_REAL_CLUSTER_TALLY` names, as `.ci/run` does.
 ///
 /// A run fails once more than 5 tables, and more than one in ten of those made, got lost. It can
 /// be a `static`.
@@ -146,10 +148,20 @@ impl TableLosses {
         &self,
         cluster: &RealCluster,
         name: &str,
-        create: impl FnMut(&str) -> Result<T, E>,
+        mut create: impl FnMut(&str) -> Result<T, E>,
         has_leaders: impl FnMut(&str, &T) -> Result<bool, E>,
     ) -> Result<(String, T), TableError<E>> {
-        self.make_with(|| cluster.restart_coordinator(), name, create, has_leaders)
+        // Whoever runs several test binaries counts over all of them.
+        let create = |name: &str| {
+            let table = create(name)?;
+            tally("table made\n");
+            Ok(table)
+        };
+        let restart = || {
+            tally("table lost\n");
+            cluster.restart_coordinator()
+        };
+        self.make_with(restart, name, create, has_leaders)
     }
 
     pub(super) fn make_with<T, E>(

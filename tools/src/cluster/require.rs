@@ -40,6 +40,15 @@ pub fn real_cluster_or_skip(test: &str) -> bool {
         }
         Decision::Fail(message) => panic!("{message}"),
     };
+    tally(&line);
+    line.starts_with("ran")
+}
+
+/// Adds a line to the tally of a run, if it keeps one.
+///
+/// # Panics
+/// If it cannot be written: a run that counts must not count too little.
+pub(super) fn tally(line: &str) {
     if let Some(path) = env::var_os("FLUSS_REAL_CLUSTER_TALLY").filter(|path| !path.is_empty()) {
         let mut options = OpenOptions::new();
         let written = options.create(true).append(true).open(&path);
@@ -47,7 +56,6 @@ pub fn real_cluster_or_skip(test: &str) -> bool {
             panic!("FLUSS_REAL_CLUSTER_TALLY: cannot write {}: {error}", path.display());
         }
     }
-    line.starts_with("ran")
 }
 
 #[derive(Debug, PartialEq, Eq)]
