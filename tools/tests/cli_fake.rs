@@ -383,22 +383,6 @@ fn produce_stops_when_nobody_reads_its_report_any_more() {
     assert_eq!(fake.ok(&["consume", "shop.events"], "").lines().count(), 1);
 }
 
-#[test]
-fn produce_says_that_nobody_read_its_report_also_when_the_input_ended_first() {
-    let fake = Fake::with_tables();
-    let mut child = fake.command(&["produce", "shop.events", "--report"]).spawn().expect("starts");
-    drop(child.stdout.take());
-    let mut stdin = child.stdin.take().expect("a pipe");
-    let rows: String = (0..20).map(|id| format!("{{\"id\":{id}}}\n")).collect();
-    stdin.write_all(rows.as_bytes()).expect("the binary reads");
-    drop(stdin);
-    let output = child.wait_with_output().expect("it ends");
-    let stderr = String::from_utf8(output.stderr).expect("UTF-8");
-    assert_eq!(output.status.code(), Some(1), "{stderr}");
-    assert!(stderr.contains("standard output was closed: stopped after row 20"), "{stderr}");
-    assert_eq!(fake.ok(&["consume", "shop.events"], "").lines().count(), 20);
-}
-
 #[cfg(unix)]
 #[test]
 fn an_interrupted_follower_ends_cleanly_with_130() {

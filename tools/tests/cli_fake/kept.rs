@@ -1,4 +1,6 @@
-//! Lines that are kept until their rows have outcomes.
+//! What `produce` keeps until rows have outcomes, and says when nobody reads them.
+
+use std::io::Write as _;
 
 use super::Fake;
 
@@ -18,4 +20,20 @@ fn a_record_batch_is_handed_in_when_the_rows_behind_it_are_too_many_to_keep() {
     std::fs::remove_file(&file).expect("it can be removed");
     assert_eq!((ran.code, dead), (Some(1), bad.len() as u64), "{}", ran.stderr);
     assert!(ran.stderr.contains("1 rows written, 70 not written"), "{}", ran.stderr);
+}
+
+#[test]
+fn produce_says_that_nobody_read_its_report_also_when_the_input_ended_first() {
+    let fake = Fake::with_tables();
+    let mut child = fake.command(&["produce", "shop.events", "--report"]).spawn().expect("starts");
+    drop(child.stdout.take());
+    let mut stdin = child.stdin.take().expect("a pipe");
+    let rows: String = (0..20).map(|id| format!("{{\"id\":{id}}}\n")).collect();
+    stdin.write_all(rows.as_bytes()).expect("the binary reads");
+    drop(stdin);
+    let output = child.wait_with_output().expect("it ends");
+    let stderr = String::from_utf8(output.stderr).expect("UTF-8");
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("standard output was closed: stopped after row 20"), "{stderr}");
+    assert_eq!(fake.ok(&["consume", "shop.events"], "").lines().count(), 20);
 }
