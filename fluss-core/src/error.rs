@@ -3,10 +3,14 @@
 //! | family | meaning | state afterwards |
 //! |---|---|---|
 //! | [`Error::Misuse`], [`Error::Config`] | the caller broke the contract | unchanged |
+//! | [`Error::Row`] | a row does not fit its table | that row is over, unsent; others go on |
+//! | [`Error::Batch`] | rows cannot be put into a batch | those rows are over, unsent |
 //! | [`Error::Rejected`] | a server answered with an error code | that request is over |
 //! | [`Error::Unsupported`] | nothing can be agreed on with a server | that request is over |
 //! | [`Error::NoServer`] | none of the servers is of use | that request is over |
 //! | [`Error::Peer`] | a server sent bytes that make no sense | the connection is replaced |
+//! | [`Error::Disconnected`] | a connection was not made or was lost | that request is over |
+//! | [`Error::Decode`], [`Error::Scan`] | fetched bytes make no sense, or a bucket cannot go on | that bucket stops |
 //! | [`Error::Unavailable`] | a deadline passed or nobody could be reached | that request is over |
 //! | [`Error::Full`] | the memory budget is used up (`try_` calls only) | unchanged |
 //! | [`Error::Closed`] | the client or the handle was closed | – |

@@ -20,8 +20,10 @@ use crate::row::TableDescriptor;
 /// Makes, lists and drops things; made by [`Fluss::admin`]. Cheap to clone.
 ///
 /// Every call ends within [`Config::command_deadline`](crate::config::Config::command_deadline),
-/// with [`Error::Rejected`] and the server's code if a server refuses. Changes are repeated after a
-/// lost connection only if the call ignores that they are done already.
+/// with [`Error::Rejected`] and the server's code if a server refuses, and with
+/// [`Error::Unavailable`] and the last reason if none answered until then. Changes are repeated after
+/// a lost connection only if the call ignores that they are done already; else one that may have
+/// reached the server ends with [`Error::Disconnected`].
 ///
 /// ```no_run
 /// # use fluss_core::row::{DataType, Schema, TableDescriptor};
@@ -138,7 +140,10 @@ fn spec(values: Vec<(String, String)>) -> PbPartitionSpec {
 
 /// Databases.
 impl Admin {
-    /// Makes a database. Code 6 if it exists and that is not to be ignored.
+    /// Makes a database.
+    ///
+    /// # Errors
+    /// [`Error::Rejected`] with code 6 if it exists and that is not to be ignored.
     pub fn create_database(&self, name: &str, ignore_if_exists: bool) -> Pending<()> {
         let request = pb::CreateDatabaseRequest {
             database_name: name.to_owned(),
@@ -149,8 +154,11 @@ impl Admin {
         self.change(ApiKey::CreateDatabase, request, what, ignore_if_exists)
     }
 
-    /// Drops a database. Code 4 if there is none and that is not to be ignored; code 5 if it holds
-    /// tables and they are not to be dropped too (`cascade`).
+    /// Drops a database.
+    ///
+    /// # Errors
+    /// [`Error::Rejected`] with code 4 if there is none and that is not to be ignored, with code 5 if
+    /// it holds tables and they are not to be dropped too (`cascade`).
     pub fn drop_database(&self, name: &str, ignore_if_absent: bool, cascade: bool) -> Pending<()> {
         let request = pb::DropDatabaseRequest {
             database_name: name.to_owned(),
@@ -162,6 +170,9 @@ impl Admin {
     }
 
     /// The names of all databases this user may see, sorted.
+    ///
+    /// # Errors
+    /// Those of every call of [`Admin`].
     pub fn list_databases(&self) -> Pending<Vec<String>> {
         self.ask(
             ApiKey::ListDatabases,
@@ -172,6 +183,9 @@ impl Admin {
     }
 
     /// Whether there is a database of this name that this user may see.
+    ///
+    /// # Errors
+    /// Those of every call of [`Admin`].
     pub fn database_exists(&self, name: &str) -> Pending<bool> {
         self.ask(
             ApiKey::DatabaseExists,
@@ -184,10 +198,11 @@ impl Admin {
 
 /// Tables.
 impl Admin {
-    /// Makes the table `database.table`. Code 8 if it exists and that is not to be ignored.
+    /// Makes the table `database.table`.
     ///
     /// # Errors
-    /// [`Error::Misuse`] for a description no server accepts.
+    /// [`Error::Misuse`] for a description no server accepts; [`Error::Rejected`] with code 8 if the
+    /// table exists and that is not to be ignored, with code 4 if the database does not.
     pub fn create_table(
         &self,
         path: &str,
@@ -211,7 +226,11 @@ impl Admin {
         self.change(ApiKey::CreateTable, request, what, ignore_if_exists)
     }
 
-    /// Drops the table `database.table`. Code 7 if there is none and that is not to be ignored.
+    /// Drops the table `database.table`.
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] for a text that is no table path; [`Error::Rejected`] with code 7 if there is
+    /// no such table and that is not to be ignored.
     pub fn drop_table(&self, path: &str, ignore_if_absent: bool) -> Pending<()> {
         let path = match parse_path(path) {
             Ok(path) => path,
@@ -223,6 +242,9 @@ impl Admin {
     }
 
     /// The names of a database's tables that this user may see, sorted.
+    ///
+    /// # Errors
+    /// [`Error::Rejected`] with code 4 if there is no such database.
     pub fn list_tables(&self, database: &str) -> Pending<Vec<String>> {
         self.ask(
             ApiKey::ListTables,
@@ -233,6 +255,9 @@ impl Admin {
     }
 
     /// Whether there is a table `database.table` that this user may see.
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] for a text that is no table path.
     pub fn table_exists(&self, path: &str) -> Pending<bool> {
         let path = match parse_path(path) {
             Ok(path) => path,
@@ -246,7 +271,11 @@ impl Admin {
         )
     }
 
-    /// What the table `database.table` is now. Code 7 if there is none.
+    /// What the table `database.table` is now.
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] for a text that is no table path; [`Error::Rejected`] with code 7 if there is
+    /// no such table.
     pub fn table_info(&self, path: &str) -> Pending<TableInfo> {
         let (path, fluss) = (parse_path(path), self.fluss.clone());
         Pending::new(&self.fluss, async move { fluss.table_info(&path?).await })
@@ -282,17 +311,21 @@ impl Admin {
         })
     }
 
-    /// The partitions of the table `database.table`. Code 37 for a table without.
+    /// The partitions of the table `database.table`.
+    ///
+    /// # Errors
+    /// [`Error::Rejected`] with code 37 for a table that is not partitioned, with code 7 if there is
+    /// no such table.
     pub fn list_partitions(&self, path: &str) -> Pending<Vec<PartitionInfo>> {
         let (path, fluss) = (parse_path(path), self.fluss.clone());
         Pending::new(&self.fluss, async move { fluss.list_partitions(&path?, Vec::new()).await })
     }
 
-    /// Makes a partition; `values` are the partition columns with their values. Code 42 if it
-    /// exists and that is not to be ignored.
+    /// Makes a partition; `values` are the partition columns with their values.
     ///
     /// # Errors
-    /// [`Error::Misuse`] for a column that is no partition column, or lacking.
+    /// [`Error::Misuse`] for a column that is no partition column, or lacking; [`Error::Rejected`]
+    /// with code 42 if the partition exists and that is not to be ignored.
     pub fn create_partition(
         &self,
         path: &str,
@@ -310,10 +343,11 @@ impl Admin {
         })
     }
 
-    /// Drops a partition. Code 36 if there is none and that is not to be ignored.
+    /// Drops a partition.
     ///
     /// # Errors
-    /// As [`Admin::create_partition`].
+    /// [`Error::Misuse`] as [`Admin::create_partition`]; [`Error::Rejected`] with code 36 if there is
+    /// no such partition and that is not to be ignored.
     pub fn drop_partition(
         &self,
         path: &str,

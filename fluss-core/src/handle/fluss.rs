@@ -65,6 +65,11 @@ impl Fluss {
     /// Asks any server for the cluster, so that a wrong address, a wrong password or a server that
     /// is no Fluss server shows at once. Ends within one [`Config::connect_timeout`] for
     /// each bootstrap address, and a second.
+    ///
+    /// # Errors
+    /// What the last address answered, or that it did not: [`Error::Unavailable`] with the reason,
+    /// [`Error::Rejected`] for a wrong password, [`Error::Unsupported`] for a server without a
+    /// version in common; [`Error::NoServer`] where each of several answered and none is of use.
     pub fn ready(&self) -> Pending<()> {
         let fluss = self.clone();
         Pending::new(self, async move {
@@ -126,6 +131,10 @@ impl Fluss {
 
     /// Takes no more rows, delivers what was handed in, and ends what is left after `timeout` with
     /// a true outcome. Answers how many batches were left then. All handles are closed afterwards.
+    /// Dropping the future does not take the close back.
+    ///
+    /// # Errors
+    /// [`Error::Forked`] in the child of a fork. Closing again is no error.
     pub fn close(&self, timeout: Duration) -> Pending<usize> {
         let fluss = self.clone();
         Pending::new(self, async move {

@@ -42,6 +42,9 @@ pub struct BucketOffset {
 
 impl Table {
     /// All buckets of the table; of a partitioned one, those of the partitions it has now.
+    ///
+    /// # Errors
+    /// Those of [`Admin::list_partitions`](super::Admin::list_partitions); none for other tables.
     pub fn buckets(&self) -> Pending<Vec<BucketKey>> {
         let table = self.clone();
         Pending::new(self.fluss(), async move { buckets(table.fluss(), table.info()).await })

@@ -115,6 +115,9 @@ impl LogScanner {
     }
 
     /// All batches of a bounded scan, or without end; blocks this thread.
+    ///
+    /// # Errors
+    /// Each item may be an error of [`next_batch`](Self::next_batch).
     pub fn blocking_iter(&mut self) -> impl Iterator<Item = Result<ScanBatch>> + '_ {
         std::iter::from_fn(|| self.next_batch().wait().transpose())
     }

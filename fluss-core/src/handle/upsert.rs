@@ -250,13 +250,19 @@ pub type UpsertAll<'a, I> = HandInAll<'a, RowFormat, I>;
 
 impl UpsertWriter {
     /// Hands a row in that is inserted, or replaces the row with its key. The outcome tells the end
-    /// of its batch in the changelog, as servers tell no more. See
-    /// [`AppendWriter::append`](super::AppendWriter::append) for waits and errors.
+    /// of its batch in the changelog, as servers tell no more. It waits, and may be dropped, as
+    /// [`AppendWriter::append`](super::AppendWriter::append).
+    ///
+    /// # Errors
+    /// [`Error::Row`] for a row that does not fit the table, [`Error::Closed`] after a close.
     pub fn upsert<'a, R: Row + ?Sized>(&'a self, row: &'a R) -> HandIn<'a, RowFormat, R> {
         HandIn::new(&self.core, Op::Upsert, row)
     }
 
     /// Deletes the row with this key: the values of the primary key's columns, in key order.
+    ///
+    /// # Errors
+    /// As [`upsert`](Self::upsert).
     pub fn delete<'a, R: Row + ?Sized>(&'a self, key: &'a R) -> HandIn<'a, RowFormat, R> {
         HandIn::new(&self.core, Op::Delete, key)
     }
@@ -279,6 +285,9 @@ impl UpsertWriter {
 
     /// Upserts many rows, with one ticket for all; see
     /// [`AppendWriter::append_all`](super::AppendWriter::append_all).
+    ///
+    /// # Errors
+    /// [`Error::Closed`] after a close. A row that does not fit the table fails in the ticket.
     pub fn upsert_all<I>(&self, rows: I) -> UpsertAll<'_, I::IntoIter>
     where
         I: IntoIterator,
@@ -288,6 +297,9 @@ impl UpsertWriter {
     }
 
     /// Deletes the rows with these keys, with one ticket for all.
+    ///
+    /// # Errors
+    /// As [`upsert_all`](Self::upsert_all).
     pub fn delete_all<I>(&self, keys: I) -> UpsertAll<'_, I::IntoIter>
     where
         I: IntoIterator,
@@ -298,6 +310,9 @@ impl UpsertWriter {
 
     /// Seals what is open and waits until all rows handed in before have an outcome; see
     /// [`AppendWriter::flush`](super::AppendWriter::flush).
+    ///
+    /// # Errors
+    /// [`FlushError`](super::FlushError) names the rows without an `Ok` since the last flush.
     pub fn flush(&self) -> super::Flush {
         self.core.flush()
     }
