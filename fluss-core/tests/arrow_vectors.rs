@@ -328,3 +328,25 @@ fn no_single_damaged_byte_leads_to_a_panic() {
     }
     assert!(refused > 1_000, "only {refused} damaged batches were noticed");
 }
+
+#[test]
+fn every_vector_that_the_crate_of_the_protocol_leaves_to_this_one_is_named_by_a_test() {
+    let read = |path: &str| {
+        let path = format!("{}/{path}", env!("CARGO_MANIFEST_DIR"));
+        std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+    };
+    let tests = ["arrow_vectors", "row_vectors", "statistics"];
+    let tests: String = tests.iter().map(|name| read(&format!("tests/{name}.rs"))).collect();
+    let table = read("../fluss-proto/tests/vectors.rs");
+    let (_, table) = table.split_once("const CHECKED_IN_CORE").expect("the second table");
+    let (table, _) = table.split_once("];").expect("its end");
+    let names: Vec<&str> = table.split('"').skip(1).step_by(2).collect();
+    assert!(names.len() > 30, "{names:?}");
+    for name in names {
+        let stem = name.rsplit('/').next().and_then(|name| name.strip_suffix(".hex"));
+        let stem = stem.expect("a name of a file");
+        // In the tables of tests without folder and ending, else with both.
+        let quoted = [format!("\"{stem}\""), format!("/{stem}\""), format!("{stem}.hex")];
+        assert!(quoted.iter().any(|name| tests.contains(name)), "{name} has no test");
+    }
+}

@@ -52,8 +52,8 @@ const CHECKED_HERE: &[&str] = &[
     "hostile/value_record_len_negative.hex",
 ];
 
-/// Files whose content needs a decoder of Arrow messages, rows or statistics.
-const WAITS_FOR_DECODERS: &[&str] = &[
+/// Files whose content needs Arrow messages, rows or statistics: `fluss-core` has their tests.
+const CHECKED_IN_CORE: &[&str] = &[
     "fixtures/encoded_key.hex",
     "fixtures/statistics_block.hex",
     "fixtures/statistics_block_17col.hex",
@@ -94,7 +94,7 @@ fn root() -> PathBuf {
 }
 
 fn load(name: &str) -> Bytes {
-    assert!(CHECKED_HERE.contains(&name) || WAITS_FOR_DECODERS.contains(&name), "{name}: unlisted");
+    assert!(CHECKED_HERE.contains(&name) || CHECKED_IN_CORE.contains(&name), "{name}: unlisted");
     let text = std::fs::read_to_string(root().join(name))
         .unwrap_or_else(|error| panic!("{name}: {error}"));
     let text = text.trim();
@@ -134,9 +134,9 @@ fn every_vector_file_is_in_a_table_and_every_entry_is_a_file() {
         }
     }
     let listed: BTreeSet<String> =
-        CHECKED_HERE.iter().chain(WAITS_FOR_DECODERS).map(|name| (*name).to_owned()).collect();
+        CHECKED_HERE.iter().chain(CHECKED_IN_CORE).map(|name| (*name).to_owned()).collect();
     assert_eq!(files, listed);
-    for table in [CHECKED_HERE, WAITS_FOR_DECODERS] {
+    for table in [CHECKED_HERE, CHECKED_IN_CORE] {
         assert!(table.is_sorted_by(|left, right| left < right), "sorted, without duplicates");
     }
 }
@@ -146,8 +146,8 @@ fn every_entry_of_the_first_table_is_named_by_a_test() {
     let source = include_str!("vectors.rs");
     for name in CHECKED_HERE {
         let uses = source.matches(&format!("\"{name}\"")).count();
-        let waits = usize::from(WAITS_FOR_DECODERS.contains(name));
-        assert!(uses > 1 + waits, "{name} is listed but not tested");
+        let elsewhere = usize::from(CHECKED_IN_CORE.contains(name));
+        assert!(uses > 1 + elsewhere, "{name} is listed but not tested");
     }
 }
 
@@ -460,7 +460,7 @@ fn hostile_value_batches_end_in_an_error_without_allocating_by_the_claimed_count
 #[test]
 fn hostile_content_passes_this_layer_with_sound_boundaries() {
     // Their headers are fine; whoever decodes the content must find the fault.
-    for name in WAITS_FOR_DECODERS.iter().filter(|name| name.starts_with("hostile/")) {
+    for name in CHECKED_IN_CORE.iter().filter(|name| name.starts_with("hostile/")) {
         let rows = name.contains("indexed");
         assert_eq!(drain(load(name), rows, Check::Crc), Ok(()), "{name}");
     }

@@ -1,5 +1,7 @@
 //! The formats of logs, and the open batch of a table that has any of them.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use fluss_proto::record::{ChangeType, LOG_V0, SealedBatch, open_log_record};
 
@@ -38,6 +40,30 @@ impl LogFormat {
             Some(name) => Err(UnknownLogFormat(name.chars().take(64).collect())),
         }
     }
+}
+
+/// The columns of a log table that its batches have statistics of, in order; none where they have
+/// no statistics at all.
+///
+/// The property `table.statistics.columns` names them, or is `*` for each column whose type has
+/// statistics. Its presence is what tells that the server takes batches of version 1: servers
+/// before 1.0, which do not, refuse the property. Names of no column, and of columns whose types
+/// have no statistics, count for nothing.
+#[must_use]
+pub fn statistics_columns(
+    schema: &Schema,
+    properties: &BTreeMap<String, String>,
+) -> Option<Vec<usize>> {
+    let names = properties.get("table.statistics.columns")?;
+    let has = |at: &usize| {
+        let column = schema.columns().get(*at);
+        column.is_some_and(|column| super::arrow::has_statistics(&column.data_type.kind))
+    };
+    if names.trim() == "*" {
+        return Some((0..schema.columns().len()).filter(has).collect());
+    }
+    let names = names.split(',').map(str::trim).filter(|name| !name.is_empty());
+    Some(names.filter_map(|name| schema.index_of(name)).filter(has).collect())
 }
 
 /// An open batch of a log table. It outlives its batches: [`seal`](Self::seal) leaves it empty.
@@ -88,6 +114,18 @@ impl LogBatchBuilder {
             records: Vec::new(),
             count: 0,
         })))
+    }
+
+    /// Makes batches of version 1 with statistics of these columns; see
+    /// [`ArrowBatchBuilder::with_statistics`]. The formats of rows have none and stay as they are.
+    ///
+    /// # Errors
+    /// As for [`ArrowBatchBuilder::with_statistics`].
+    pub fn with_statistics(self, columns: &[usize]) -> Result<Self, BatchError> {
+        Ok(match self.0 {
+            Kind::Arrow(builder) => Self(Kind::Arrow(Box::new(builder.with_statistics(columns)?))),
+            rows => Self(rows),
+        })
     }
 
     /// Takes a row, as a whole or not at all; see [`ArrowBatchBuilder::try_push`].

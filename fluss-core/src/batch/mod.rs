@@ -19,7 +19,7 @@ pub use error::BatchError;
 pub use input::{ArrowRow, ArrowRowIter, ArrowRows, ColumnsError};
 pub use kv::{KvBatchBuilder, KvBatchOptions};
 pub use kv_row::{KvEncoderError, KvFormat, KvRowEncoder, KvScratch};
-pub use log::{LogBatchBuilder, LogFormat, UnknownLogFormat};
+pub use log::{LogBatchBuilder, LogFormat, UnknownLogFormat, statistics_columns};
 pub use pool::BodyPool;
 pub use schema::{arrow_schema_of, arrow_type_of, data_type_of};
 

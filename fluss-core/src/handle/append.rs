@@ -12,7 +12,9 @@ use super::slots::Target;
 use super::table::{Table, TableInfo};
 use super::ticket::Ticket;
 use super::writer::{WriterCore, writer_settings};
-use crate::batch::{ArrowBatchOptions, ArrowCompression, LogBatchBuilder, LogFormat};
+use crate::batch::{
+    ArrowBatchOptions, ArrowCompression, LogBatchBuilder, LogFormat, statistics_columns,
+};
 use crate::config::WriterConfig;
 use crate::error::{Error, Result};
 use crate::row::key::KeyEncoder;
@@ -61,6 +63,8 @@ pub struct AppendFormat {
     info: Arc<TableInfo>,
     format: LogFormat,
     options: ArrowBatchOptions,
+    /// The columns that batches have statistics of, where they have any.
+    statistics: Option<Vec<usize>>,
     /// Encodes the bucket key; None for tables whose rows may go to any bucket.
     key: Option<KeyEncoder>,
     /// Names the partition of a row, in partitioned tables.
@@ -82,6 +86,7 @@ impl AppendFormat {
         let format = LogFormat::of_property(format)
             .map_err(|error| Error::misuse(format!("{}: {error}", info.path)))?;
         let compression = ArrowCompression::from_properties(properties)?;
+        let statistics = statistics_columns(info.schema(), properties);
         let key = bucket_key_encoder(&info)?;
         let max_row_bytes = table.fluss().config(|c| {
             let limit = c.max_request_bytes as u64;
@@ -98,7 +103,7 @@ impl AppendFormat {
             false => Some(PartitionNamer::new(info.schema(), partition_key)?.for_new()),
         };
         let buckets = info.buckets();
-        Ok(Self { info, format, options, key, namer, buckets })
+        Ok(Self { info, format, options, statistics, key, namer, buckets })
     }
 }
 
@@ -130,7 +135,12 @@ impl Format for AppendFormat {
     type Scratch = LogScratch;
 
     fn builder(&self) -> Result<Self::Builder> {
-        Ok(LogBatchBuilder::new(self.format, self.info.schema().clone(), self.options)?)
+        let schema = self.info.schema().clone();
+        let builder = LogBatchBuilder::new(self.format, schema, self.options)?;
+        Ok(match &self.statistics {
+            Some(columns) => builder.with_statistics(columns)?,
+            None => builder,
+        })
     }
 
     fn size(builder: &Self::Builder) -> usize {

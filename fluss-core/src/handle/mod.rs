@@ -49,6 +49,8 @@ mod servers;
 mod shared;
 mod signal;
 mod slots;
+#[cfg(test)]
+mod statistics_tests;
 mod table;
 #[cfg(test)]
 mod testkit;

@@ -36,6 +36,7 @@ pub(crate) use inner::{Deep, FIELDS, Step, Why};
 pub use nested::{AsDatum, Entries, Items};
 pub use schema::{AggFunction, Column, Schema, SchemaBuilder, SchemaError};
 pub use slot::RowLayout;
+pub(crate) use slot::minimal_be;
 pub use table::{TableDescriptor, TableError};
 pub use type_text::ParseTypeError;
 pub use types::{DataType, Field, TypeError, TypeKind};

@@ -209,7 +209,7 @@ fn store_other<'a>(kind: SlotKind, datum: Datum<'_>) -> Result<Stored<'a>, Misfi
 
 /// The shortest big-endian two's complement of a number, at the end of the 16 bytes; the second
 /// part of the result says where it starts.
-pub(super) fn minimal_be(value: i128) -> ([u8; 16], usize) {
+pub(crate) fn minimal_be(value: i128) -> ([u8; 16], usize) {
     let bytes = value.to_be_bytes();
     let spare = if value < 0 { value.leading_ones() } else { value.leading_zeros() };
     // One bit of the sign must stay.

@@ -39,7 +39,7 @@ impl Bits {
         &self.bytes
     }
 
-    fn get(&self, index: usize) -> Option<bool> {
+    pub(super) fn get(&self, index: usize) -> Option<bool> {
         let byte = self.bytes.get(index / 8).filter(|_| index < self.len)?;
         Some(byte & (1 << (index & 7)) != 0)
     }

@@ -4,18 +4,22 @@ use std::ops::Range;
 
 use arrow_ipc::{Buffer, CompressionType, FieldNode};
 use bytes::Bytes;
-use fluss_proto::record::SealedBatch;
+use fluss_proto::record::{LogFields, SealedBatch};
 
 use super::bits::Validity;
 use super::column::{Column, Values, end_of};
 use super::compress::{ArrowCompression, Compressor};
 use super::ipc::{self, MetadataWriter};
+use super::statistics::Statistics;
 use super::writer::RowWriter;
 use crate::batch::{ArrowRows, BatchError, Push};
 use crate::row::{Row, RowError, Schema};
 
 /// The header of a V0 log batch.
 const HEADER_BYTES: usize = 48;
+
+/// What a header of version 1 has more.
+const STATISTICS_LENGTH_BYTES: usize = 4;
 
 /// No batch and no row may exceed this, so that two of them still have 32-bit offsets.
 const MAX_BYTES: usize = 1 << 30;
@@ -158,6 +162,8 @@ pub struct ArrowBatchBuilder {
     compressor: Compressor,
     metadata: MetadataWriter,
     ones: Vec<u8>,
+    /// Batches of version 1, with these statistics; none for version 0.
+    statistics: Option<Statistics>,
 }
 
 impl ArrowBatchBuilder {
@@ -198,7 +204,26 @@ impl ArrowBatchBuilder {
             compressor: Compressor::new(options.compression)?,
             metadata,
             ones: Vec::new(),
+            statistics: None,
         })
+    }
+
+    /// Makes batches of version 1 with statistics of the columns at these positions, as far as
+    /// their types have any: see [`statistics_columns`](crate::batch::statistics_columns), which
+    /// reads from a table's properties whether it takes such batches. The published server 0.9.1
+    /// refuses them with code 14.
+    ///
+    /// Statistics are made when a batch is sealed. Texts longer than 128 bytes are no bounds.
+    ///
+    /// # Errors
+    /// The limits of the options cannot hold a row beside the statistics.
+    pub fn with_statistics(mut self, columns: &[usize]) -> Result<Self, BatchError> {
+        let statistics = Statistics::new(&self.schema, columns);
+        self.layout.base += STATISTICS_LENGTH_BYTES + statistics.max_bytes();
+        self.statistics = Some(statistics);
+        check_limits(&self.options, self.layout.size(1, 0))?;
+        self.clear();
+        Ok(self)
     }
 
     /// Takes a row, as a whole or not at all.
@@ -391,19 +416,30 @@ impl ArrowBatchBuilder {
         }
         body.clear();
         body.reserve(self.body_capacity());
-        let head = ipc::head_length(self.layout.metadata);
+        if let Some(statistics) = &self.statistics {
+            statistics.write(&self.columns, self.rows, &mut body);
+        }
+        let start = body.len();
+        let head = start + ipc::head_length(self.layout.metadata);
         body.resize(head, 0);
         let (nodes, buffers) = self.write_buffers(head, &mut body)?;
         // All lengths are those of buffers in memory, below the limits of the options.
         let body_length = (body.len() - head) as i64;
         let metadata = self.metadata.build(self.rows as i64, body_length, &nodes, &buffers);
-        if !ipc::write_head(&mut body[..head], metadata) {
+        if !ipc::write_head(&mut body[start..head], metadata) {
             let (got, expected) = (metadata.len(), self.layout.metadata);
             return Err(BatchError::Metadata { got, expected });
         }
         let rows = self.rows as u32;
-        let payload = Bytes::from(body);
-        let sealed = SealedBatch::log_v0(schema_id, APPEND_ONLY, rows, rows - 1, payload)?;
+        let fields = LogFields {
+            schema_id,
+            attributes: APPEND_ONLY,
+            record_count: rows,
+            last_offset_delta: rows - 1,
+            // Far below the limits of the options.
+            statistics_length: self.statistics.is_some().then_some(start as u32),
+        };
+        let sealed = SealedBatch::log(fields, Bytes::from(body))?;
         self.clear();
         Ok(sealed)
     }
@@ -475,7 +511,9 @@ impl Parts<'_> {
         self.compressor.append(buffer, self.body)?;
         let offset = (start - self.head) as i64;
         self.buffers.push(Buffer::new(offset, (self.body.len() - start) as i64));
-        self.body.resize(self.body.len().next_multiple_of(ipc::ALIGNMENT), 0);
+        // Statistics may stand in front of the message, at whatever length.
+        let length = (self.body.len() - self.head).next_multiple_of(ipc::ALIGNMENT);
+        self.body.resize(self.head + length, 0);
         Ok(())
     }
 }

@@ -8,8 +8,10 @@ pub(super) mod convert;
 mod extend;
 mod ipc;
 pub(super) mod nested;
+mod statistics;
 mod writer;
 
 pub(super) use builder::{APPEND_ONLY, check_limits};
 pub use builder::{ArrowBatchBuilder, ArrowBatchOptions};
 pub use compress::ArrowCompression;
+pub(super) use statistics::has_statistics;

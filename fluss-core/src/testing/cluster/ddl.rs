@@ -13,7 +13,7 @@ use super::api::code;
 use super::catalog::{Bucket, Database, Leader, Table};
 use super::kv::Kv;
 use super::log::Log;
-use super::{Answer, Failure, FakeCluster};
+use super::{Answer, Failure, FakeCluster, Release};
 use crate::ids::{BucketKey, PartitionId, ServerId, TableId, TablePath};
 use crate::row::Schema;
 
@@ -197,6 +197,7 @@ impl FakeCluster {
             let message = format!("{name:?} is not a table option");
             return Err(Failure::new(code::INVALID_CONFIG, message));
         }
+        self.check_statistics(properties, schema)?;
         let factor = properties["table.replication.factor"].as_str().map(str::to_owned);
         let factor = factor.map_or(Ok(self.options.replication), |text| text.parse());
         let factor = factor.ok().filter(|&n| n > 0).ok_or_else(|| {
@@ -221,6 +222,26 @@ impl FakeCluster {
             }
         }
         Ok(factor)
+    }
+
+    /// Servers before 1.0 know nothing of statistics; the others keep them for log tables.
+    fn check_statistics(&self, properties: &Value, schema: &Schema) -> Answer<()> {
+        const NAME: &str = "table.statistics.columns";
+        if properties[NAME].is_null() {
+            return Ok(());
+        }
+        let message = if self.options.release < Release::V1_0 {
+            format!(
+                "'{NAME}' is not a recognized Fluss table property in the current cluster \
+                 version. You may be using an older Fluss cluster that does not support this \
+                 property."
+            )
+        } else if !schema.primary_key().is_empty() {
+            format!("'{NAME}' is for log tables only")
+        } else {
+            return Ok(());
+        };
+        Err(Failure::new(code::INVALID_CONFIG, message))
     }
 
     fn tablets(&self) -> impl Iterator<Item = i32> + '_ {
