@@ -36,7 +36,8 @@ impl Java {
     fn start(cluster: &RealCluster) -> Self {
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/java/RowInterop.java");
         let mut child = cluster
-            .java()
+            .java_client()
+            .expect("the jars of the Java client")
             .args(["--add-opens=java.base/java.nio=ALL-UNNAMED", source])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -38,11 +38,41 @@ pub(super) fn java() -> Result<PathBuf, Unavailable> {
     if status.success() { Ok(program) } else { Err(no_java(status.to_string())) }
 }
 
+/// What can be fetched, each into a directory of its own: both jars hold classes of the same
+/// names, the client's with everything that it needs.
+#[derive(Clone, Copy, Debug)]
+enum Artifact {
+    Server,
+    Client,
+}
+
+impl Artifact {
+    /// The property of the `pom.xml`.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Server => "fluss-server",
+            Self::Client => "fluss-client",
+        }
+    }
+
+    /// The directory for the jars that the embedded `pom.xml` names. Another `pom.xml` gets another
+    /// directory; the directory appears complete or not at all.
+    fn cache(self) -> PathBuf {
+        let mut hasher = DefaultHasher::new();
+        POM.hash(&mut hasher);
+        let name = match self {
+            Self::Server => "server-jars",
+            Self::Client => "client-jars",
+        };
+        cache_root().join(format!("{name}-{:016x}", hasher.finish()))
+    }
+}
+
 /// Whether jars are there or can be fetched.
 pub(super) fn check() -> Result<(), Unavailable> {
     match env::var_os(SERVER_JARS) {
         Some(dir) => foreign_jars(Path::new(&dir)).map(drop),
-        None if cache().is_dir() => Ok(()),
+        None if Artifact::Server.cache().is_dir() => Ok(()),
         None => maven().map(drop),
     }
 }
@@ -53,7 +83,7 @@ pub(super) fn class_path(
     options: &ClusterOptions,
 ) -> Result<OsString, ClusterError> {
     let Some(dir) = env::var_os(SERVER_JARS) else {
-        return Ok(all_in(&fetched(guard, options)?));
+        return Ok(all_in(&fetched(guard, options, Artifact::Server)?));
     };
     let dir = PathBuf::from(dir);
     let mut path = all_in(&dir);
@@ -61,7 +91,7 @@ pub(super) fn class_path(
         // Without a binding the server says nothing at all. The published jars have one; the
         // server of that directory comes too, but later in the path, where it is never read.
         path.push(":");
-        let jars = fetched(guard, options)?;
+        let jars = fetched(guard, options, Artifact::Server)?;
         for name in jar_names(&jars).map_err(|error| ClusterError::path("read", &jars, &error))? {
             if name.starts_with("log4j-") || name.starts_with("slf4j-") {
                 path.push(jars.join(name));
@@ -70,6 +100,15 @@ pub(super) fn class_path(
         }
     }
     Ok(path)
+}
+
+/// The class path of the published Java client, fetched through Maven if need be. A directory of
+/// other server jars does not change it.
+pub(super) fn client_class_path(
+    guard: &Guard,
+    options: &ClusterOptions,
+) -> Result<OsString, ClusterError> {
+    Ok(all_in(&fetched(guard, options, Artifact::Client)?))
 }
 
 struct ForeignJars {
@@ -111,14 +150,6 @@ fn maven() -> Result<PathBuf, Unavailable> {
         .ok_or(Unavailable::NoMaven)
 }
 
-/// The directory for the jars that the embedded `pom.xml` names. Another `pom.xml` gets another
-/// directory; the directory appears complete or not at all.
-fn cache() -> PathBuf {
-    let mut hasher = DefaultHasher::new();
-    POM.hash(&mut hasher);
-    cache_root().join(format!("server-jars-{:016x}", hasher.finish()))
-}
-
 fn cache_root() -> PathBuf {
     let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     set(CACHE)
@@ -127,14 +158,19 @@ fn cache_root() -> PathBuf {
         .unwrap_or_else(|| env::temp_dir().join("fluss-cluster"))
 }
 
-fn fetched(guard: &Guard, options: &ClusterOptions) -> Result<PathBuf, ClusterError> {
-    let target = cache();
+fn fetched(
+    guard: &Guard,
+    options: &ClusterOptions,
+    artifact: Artifact,
+) -> Result<PathBuf, ClusterError> {
+    let target = artifact.cache();
     if target.is_dir() {
         return Ok(target);
     }
     let maven = maven()?;
     let work = target.with_extension(format!("part-{}", std::process::id()));
-    let result = fetch(&maven, &work, &target, |command| run(guard, options, command));
+    let run = |command: &mut Command| run(guard, options, command);
+    let result = fetch(&maven, &work, &target, artifact, run);
     // Left over where the fetch failed or where another process was faster.
     let _ = fs::remove_dir_all(&work);
     result.map(|()| target)
@@ -144,6 +180,7 @@ fn fetch(
     maven: &Path,
     work: &Path,
     target: &Path,
+    artifact: Artifact,
     run: impl Fn(&mut Command) -> Result<ExitStatus, ClusterError>,
 ) -> Result<(), ClusterError> {
     fs::create_dir_all(work).map_err(|error| ClusterError::path("create", work, &error))?;
@@ -158,6 +195,7 @@ fn fetch(
     command
         .args([OsStr::new("-q"), OsStr::new("-B"), OsStr::new("-f"), pom.as_os_str()])
         .args(["dependency:copy-dependencies", "-DincludeScope=runtime"])
+        .arg(format!("-Dfluss.artifact={}", artifact.name()))
         .arg(output_directory)
         .stdin(Stdio::null())
         .stdout(output)

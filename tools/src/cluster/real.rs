@@ -159,6 +159,17 @@ impl RealCluster {
         command
     }
 
+    /// The same with the jars of the published Java client, which are fetched through Maven the
+    /// first time. It needs `--add-opens=java.base/java.nio=ALL-UNNAMED`.
+    ///
+    /// # Errors
+    /// [`ClusterError::Maven`] and what else keeps jars from being fetched.
+    pub fn java_client(&self) -> Result<Command, ClusterError> {
+        let mut command = Command::new(&self.java.program);
+        command.arg("-cp").arg(jars::client_class_path(&self.guard, &self.options)?);
+        Ok(command)
+    }
+
     /// The directory of configuration (`conf`), logs (`logs`) and data.
     #[must_use]
     pub fn dir(&self) -> &Path {
