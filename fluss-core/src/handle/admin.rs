@@ -21,9 +21,9 @@ use crate::row::TableDescriptor;
 ///
 /// Every call ends within [`Config::command_deadline`](crate::config::Config::command_deadline),
 /// with [`Error::Rejected`] and the server's code if a server refuses, and with
-/// [`Error::Unavailable`] and the last reason if none answered until then. Changes are repeated after
-/// a lost connection only if the call ignores that they are done already; else one that may have
-/// reached the server ends with [`Error::Disconnected`].
+/// [`Error::Unavailable`] and the last reason if none answered until then. Changes are repeated
+/// after a lost connection only if the call ignores that they are done already; else one that may
+/// have reached the server ends with [`Error::Disconnected`].
 ///
 /// ```no_run
 /// # use fluss_core::row::{DataType, Schema, TableDescriptor};
@@ -157,8 +157,8 @@ impl Admin {
     /// Drops a database.
     ///
     /// # Errors
-    /// [`Error::Rejected`] with code 4 if there is none and that is not to be ignored, with code 5 if
-    /// it holds tables and they are not to be dropped too (`cascade`).
+    /// [`Error::Rejected`] with code 4 if there is none and that is not to be ignored, with code 5
+    /// if it holds tables and they are not to be dropped too (`cascade`).
     pub fn drop_database(&self, name: &str, ignore_if_absent: bool, cascade: bool) -> Pending<()> {
         let request = pb::DropDatabaseRequest {
             database_name: name.to_owned(),
@@ -201,8 +201,8 @@ impl Admin {
     /// Makes the table `database.table`.
     ///
     /// # Errors
-    /// [`Error::Misuse`] for a description no server accepts; [`Error::Rejected`] with code 8 if the
-    /// table exists and that is not to be ignored, with code 4 if the database does not.
+    /// [`Error::Misuse`] for a description no server accepts; [`Error::Rejected`] with code 8 if
+    /// the table exists and that is not to be ignored, with code 4 if the database does not.
     pub fn create_table(
         &self,
         path: &str,
@@ -229,8 +229,8 @@ impl Admin {
     /// Drops the table `database.table`.
     ///
     /// # Errors
-    /// [`Error::Misuse`] for a text that is no table path; [`Error::Rejected`] with code 7 if there is
-    /// no such table and that is not to be ignored.
+    /// [`Error::Misuse`] for a text that is no table path; [`Error::Rejected`] with code 7 if there
+    /// is no such table and that is not to be ignored.
     pub fn drop_table(&self, path: &str, ignore_if_absent: bool) -> Pending<()> {
         let path = match parse_path(path) {
             Ok(path) => path,
@@ -274,8 +274,8 @@ impl Admin {
     /// What the table `database.table` is now.
     ///
     /// # Errors
-    /// [`Error::Misuse`] for a text that is no table path; [`Error::Rejected`] with code 7 if there is
-    /// no such table.
+    /// [`Error::Misuse`] for a text that is no table path; [`Error::Rejected`] with code 7 if there
+    /// is no such table.
     pub fn table_info(&self, path: &str) -> Pending<TableInfo> {
         let (path, fluss) = (parse_path(path), self.fluss.clone());
         Pending::new(&self.fluss, async move { fluss.table_info(&path?).await })
@@ -314,8 +314,8 @@ impl Admin {
     /// The partitions of the table `database.table`.
     ///
     /// # Errors
-    /// [`Error::Rejected`] with code 37 for a table that is not partitioned, with code 7 if there is
-    /// no such table.
+    /// [`Error::Rejected`] with code 37 for a table that is not partitioned, with code 7 if there
+    /// is no such table.
     pub fn list_partitions(&self, path: &str) -> Pending<Vec<PartitionInfo>> {
         let (path, fluss) = (parse_path(path), self.fluss.clone());
         Pending::new(&self.fluss, async move { fluss.list_partitions(&path?, Vec::new()).await })
@@ -346,8 +346,8 @@ impl Admin {
     /// Drops a partition.
     ///
     /// # Errors
-    /// [`Error::Misuse`] as [`Admin::create_partition`]; [`Error::Rejected`] with code 36 if there is
-    /// no such partition and that is not to be ignored.
+    /// [`Error::Misuse`] as [`Admin::create_partition`]; [`Error::Rejected`] with code 36 if there
+    /// is no such partition and that is not to be ignored.
     pub fn drop_partition(
         &self,
         path: &str,

@@ -41,7 +41,8 @@ impl Admin {
     /// The coordinator and the tablet servers that are alive.
     ///
     /// # Errors
-    /// [`Error::Peer`](crate::Error::Peer) for a server listed at a port that cannot be; see also [`Admin`].
+    /// [`Error::Peer`](crate::Error::Peer) for a server listed at a port that cannot be; see also
+    /// [`Admin`].
     pub fn servers(&self) -> Pending<Vec<ServerInfo>> {
         let fluss = self.fluss.clone();
         Pending::new(&self.fluss, async move { fluss.list_servers().await })

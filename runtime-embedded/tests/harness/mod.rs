@@ -73,6 +73,10 @@ pub(crate) struct Attended;
 impl Harness for Attended {
     const BLOCKING_ALONE: bool = true;
 
+    fn notice(text: &str) {
+        notice(text);
+    }
+
     fn new() -> Self {
         Self
     }
@@ -103,6 +107,10 @@ pub(crate) struct Turned;
 impl Harness for Turned {
     const BLOCKING_ALONE: bool = true;
 
+    fn notice(text: &str) {
+        notice(text);
+    }
+
     fn new() -> Self {
         Self
     }
@@ -125,4 +133,8 @@ impl Harness for Turned {
     ) -> Pin<Box<dyn Future<Output = T>>> {
         aside(body)
     }
+}
+
+fn notice(text: &str) {
+    let _ = std::io::Write::write_all(&mut std::io::stderr(), text.as_bytes());
 }

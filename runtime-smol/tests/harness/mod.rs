@@ -13,6 +13,10 @@ pub(crate) struct Global;
 impl Harness for Global {
     const BLOCKING_ALONE: bool = true;
 
+    fn notice(text: &str) {
+        notice(text);
+    }
+
     fn new() -> Self {
         Self
     }
@@ -47,6 +51,10 @@ pub(crate) struct OneThread(LocalExecutor<'static>);
 impl Harness for OneThread {
     const BLOCKING_ALONE: bool = false;
 
+    fn notice(text: &str) {
+        notice(text);
+    }
+
     fn new() -> Self {
         Self(LocalExecutor::new())
     }
@@ -73,4 +81,8 @@ impl Harness for OneThread {
     ) -> Pin<Box<dyn Future<Output = T>>> {
         Box::pin(smol::unblock(body))
     }
+}
+
+fn notice(text: &str) {
+    let _ = std::io::Write::write_all(&mut std::io::stderr(), text.as_bytes());
 }

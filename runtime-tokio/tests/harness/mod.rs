@@ -27,6 +27,10 @@ pub(crate) struct CurrentThread(Runtime);
 impl Harness for CurrentThread {
     const BLOCKING_ALONE: bool = false;
 
+    fn notice(text: &str) {
+        notice(text);
+    }
+
     fn new() -> Self {
         Self(Builder::new_current_thread().enable_all().build().expect("a runtime"))
     }
@@ -57,6 +61,10 @@ pub(crate) struct MultiThread(Runtime);
 impl Harness for MultiThread {
     const BLOCKING_ALONE: bool = true;
 
+    fn notice(text: &str) {
+        notice(text);
+    }
+
     fn new() -> Self {
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build();
         Self(runtime.expect("a runtime"))
@@ -80,4 +88,8 @@ impl Harness for MultiThread {
     ) -> Pin<Box<dyn Future<Output = T>>> {
         aside(&self.0, body)
     }
+}
+
+fn notice(text: &str) {
+    let _ = std::io::Write::write_all(&mut std::io::stderr(), text.as_bytes());
 }

@@ -51,6 +51,9 @@ pub trait Harness: 'static {
     /// What the adapter reports.
     fn start_stoppable(&self, config: Config) -> Result<(Fluss, Stop)>;
 
+    /// Tells that a case was not run, past what shows the output of failed tests only.
+    fn notice(text: &str);
+
     /// Runs a future to its end on this thread.
     fn block_on<F: Future>(&self, future: F) -> F::Output;
 

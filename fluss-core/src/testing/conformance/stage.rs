@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
@@ -64,9 +63,7 @@ impl<H: Harness> Stage<H> {
             make_tables(&mut cluster);
             let fake = match Loopback::start(cluster, loopback) {
                 Err(error) if loopback.ipv6 => {
-                    // Past the harness, which shows what a test prints only where it fails.
-                    let notice = format!("NOT RUN: this machine has no IPv6 ({error})\n");
-                    let _ = std::io::stderr().write_all(notice.as_bytes());
+                    H::notice(&format!("NOT RUN: this machine has no IPv6 ({error})\n"));
                     return;
                 }
                 started => started.expect("loopback ports"),
