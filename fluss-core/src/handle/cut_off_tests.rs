@@ -1,6 +1,7 @@
 //! A server that falls silent, or goes away, after each byte of a whole conversation: everything
 //! that was asked for ends in its time, and every row's outcome is true.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 
 use super::testkit::{Cut, Stage};
@@ -12,13 +13,44 @@ use crate::time::Duration;
 use crate::{Ack, OffsetSpec, Table, Ticket};
 
 /// Limit of a command, with a second for its last wait.
-const COMMAND: Duration = Duration::from_secs(61);
+pub(super) const COMMAND: Duration = Duration::from_secs(61);
 /// Delivery timeout, request deadline, and a second.
-const WRITE: Duration = Duration::from_secs(120 + 40 + 1);
-const CLOSE: Duration = Duration::from_secs(10);
+pub(super) const WRITE: Duration = Duration::from_secs(120 + 40 + 1);
+pub(super) const CLOSE: Duration = Duration::from_secs(10);
+
+/// What was said in a conversation.
+pub(super) struct Heard {
+    /// Bytes that the servers said.
+    pub(super) bytes: u64,
+    /// The numbers of the APIs that they were asked by.
+    pub(super) apis: BTreeSet<i16>,
+}
+
+/// Ends a conversation.
+pub(super) fn end(mut stage: Stage) -> Heard {
+    let closing = stage.fluss.close(CLOSE);
+    let _ = within(&mut stage, "close", CLOSE, closing);
+    let apis = stage.cluster(|cluster| cluster.requests().keys().copied().collect());
+    Heard { bytes: stage.said(), apis }
+}
+
+/// Cuts the servers off after each byte of a conversation, both ways.
+pub(super) fn cut_everywhere(converse: fn(Cut) -> Heard) {
+    let whole = converse(Cut::Never).bytes;
+    assert!(whole > 300, "the conversation has {whole} bytes");
+    for at in 0..whole {
+        assert!(converse(Cut::Silent(at)).bytes <= at);
+        assert!(converse(Cut::Gone(at)).bytes <= at);
+    }
+}
 
 /// Runs a future that has to end in time.
-fn within<F: Future>(stage: &mut Stage, what: &str, limit: Duration, future: F) -> F::Output {
+pub(super) fn within<F: Future>(
+    stage: &mut Stage,
+    what: &str,
+    limit: Duration,
+    future: F,
+) -> F::Output {
     let start = stage.now();
     let output = stage.run(future);
     let took = stage.now().saturating_since(start);
@@ -26,7 +58,7 @@ fn within<F: Future>(stage: &mut Stage, what: &str, limit: Duration, future: F) 
     output
 }
 
-fn column(builder: Schema) -> TableDescriptor {
+pub(super) fn column(builder: Schema) -> TableDescriptor {
     let mut table = TableDescriptor::new(builder);
     table.bucket_count = Some(1);
     table
@@ -43,13 +75,13 @@ fn tables() -> [(&'static str, TableDescriptor); 2] {
 }
 
 /// Ids in a log, and the outcomes of the rows handed in.
-struct Rows {
-    bucket: BucketKey,
-    outcomes: Vec<(i64, Result<Ack, WriteError>)>,
+pub(super) struct Rows {
+    pub(super) bucket: BucketKey,
+    pub(super) outcomes: Vec<(i64, Result<Ack, WriteError>)>,
 }
 
 impl Rows {
-    fn check(&self, stage: &Stage) {
+    pub(super) fn check(&self, stage: &Stage) {
         let rows = stage.cluster(|c| c.rows(self.bucket)).expect("rows of the table");
         let is = |row: &LogRow, id: i64| row.values.values()[0] == OwnedDatum::Int64(id);
         for (id, outcome) in &self.outcomes {
@@ -64,7 +96,10 @@ impl Rows {
     }
 }
 
-fn outcomes(stage: &mut Stage, tickets: Vec<(i64, Ticket)>) -> Vec<(i64, Result<Ack, WriteError>)> {
+pub(super) fn outcomes(
+    stage: &mut Stage,
+    tickets: Vec<(i64, Ticket)>,
+) -> Vec<(i64, Result<Ack, WriteError>)> {
     let start = stage.now();
     let ended = tickets.into_iter().map(|(id, ticket)| (id, stage.run(ticket))).collect();
     assert!(stage.now().saturating_since(start) <= WRITE, "tickets");
@@ -112,8 +147,8 @@ fn read(stage: &mut Stage, events: &Table, users: &Table) {
     assert!(stage.poll(&mut next).is_ready(), "a fetch outlives its client");
 }
 
-/// All of it; returns how many bytes the servers said.
-fn converse(cut: Cut) -> u64 {
+/// Logging in, making tables, writing, reading.
+pub(super) fn converse(cut: Cut) -> Heard {
     let users = vec![("ada".to_owned(), "secret".to_owned())];
     let options = ClusterOptions { users, tablet_servers: 1, ..ClusterOptions::default() };
     let mut stage = Stage::configured(options, |config| config.credentials("ada", "secret"));
@@ -135,13 +170,11 @@ fn converse(cut: Cut) -> u64 {
         read(&mut stage, events, users);
         written.iter().for_each(|rows| rows.check(&stage));
     }
-    let closing = stage.fluss.close(CLOSE);
-    let _ = within(&mut stage, "close", CLOSE, closing);
-    stage.said()
+    end(stage)
 }
 
 /// Rooms of houses by day; a prefix of their key is a day and a house.
-fn rooms() -> TableDescriptor {
+pub(super) fn rooms() -> TableDescriptor {
     let schema = Schema::builder()
         .column("day", DataType::STRING.not_null())
         .column("house", DataType::BIGINT.not_null())
@@ -153,8 +186,8 @@ fn rooms() -> TableDescriptor {
     table
 }
 
-/// All calls about partitions, and lookups in them; returns how many bytes the servers said.
-fn converse_about_partitions(cut: Cut) -> u64 {
+/// All calls about partitions, and lookups in them.
+pub(super) fn converse_about_partitions(cut: Cut) -> Heard {
     const PATH: &str = "shop.rooms";
     let options = ClusterOptions { tablet_servers: 1, ..ClusterOptions::default() };
     let mut stage = Stage::with(options);
@@ -180,30 +213,15 @@ fn converse_about_partitions(cut: Cut) -> u64 {
         assert!(row.is_err() || row == Ok(None), "{row:?}");
     }
     let _ = within(&mut stage, "drop", COMMAND, admin.drop_partition(PATH, &day, true));
-    let closing = stage.fluss.close(CLOSE);
-    let _ = within(&mut stage, "close", CLOSE, closing);
-    stage.said()
+    end(stage)
 }
 
 #[test]
 fn calls_about_partitions_and_prefix_lookups_outlive_no_server() {
-    let whole = converse_about_partitions(Cut::Never);
-    assert!(whole > 300, "the conversation has {whole} bytes");
-    for at in 0..whole {
-        assert!(converse_about_partitions(Cut::Silent(at)) <= at);
-        assert!(converse_about_partitions(Cut::Gone(at)) <= at);
-    }
+    cut_everywhere(converse_about_partitions);
 }
 
 #[test]
-fn a_server_that_falls_silent_after_any_byte_holds_nothing_up() {
-    let whole = converse(Cut::Never);
-    assert!(whole > 1000, "the conversation has {whole} bytes");
-    (0..whole).for_each(|at| assert!(converse(Cut::Silent(at)) <= at));
-}
-
-#[test]
-fn a_server_that_goes_away_after_any_byte_holds_nothing_up() {
-    let whole = converse(Cut::Never);
-    (0..whole).for_each(|at| assert!(converse(Cut::Gone(at)) <= at));
+fn writing_and_reading_outlive_no_server() {
+    cut_everywhere(converse);
 }

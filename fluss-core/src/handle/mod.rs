@@ -20,6 +20,8 @@ mod admin;
 mod append;
 mod cell;
 #[cfg(test)]
+mod cut_off_calls_tests;
+#[cfg(test)]
 mod cut_off_tests;
 mod driver;
 mod fluss;
