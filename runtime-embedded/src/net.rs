@@ -42,6 +42,11 @@ impl Clock for StdClock {
     fn process(&self) -> u32 {
         std::process::id()
     }
+
+    fn thread(&self) -> u64 {
+        thread_local!(static HERE: u8 = const { 0 });
+        HERE.with(|here| std::ptr::from_ref(here).addr() as u64)
+    }
 }
 
 /// Non-blocking sockets of the standard library. Whoever drives looks at all of them in each turn,

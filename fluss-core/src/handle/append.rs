@@ -236,8 +236,9 @@ impl AppendWriter {
     /// Hands many rows in, with one ticket for all. The rows may be far more than the memory budget
     /// holds; a row that does not fit the table fails alone, in the ticket.
     ///
-    /// An iterator that knows its length is read under the handle's lock: it must not block, nor
-    /// hand rows in through the same handle. Any other is read without the lock.
+    /// An iterator that knows its length is read under the handle's lock: it must not block, and
+    /// what it hands in through the same handle is refused with [`Error::Misuse`]; give it a clone.
+    /// Any other is read without the lock.
     pub fn append_all<I>(&self, rows: I) -> AppendAll<'_, I::IntoIter>
     where
         I: IntoIterator,

@@ -88,3 +88,29 @@ fn keyless_rows_of_each_clone_fill_one_batch_after_the_other() {
         tickets.iter().map(|t| t.outcome().expect("an outcome").expect("written").bucket).collect();
     assert_eq!(buckets.len(), 2, "two clones, two batches: {buckets:?}");
 }
+
+#[test]
+fn an_iterator_that_uses_the_handle_it_is_read_by_is_told_so_and_a_clone_is_free_to_use() {
+    let mut stage = Stage::new();
+    let writer = open(&mut stage).appender().build().expect("a writer");
+    let (clone, mut others) = (writer.clone(), Vec::new());
+    let rows = (0..100_i64).map(|id| {
+        let error = writer.try_append(&row![-1_i64]).expect_err("it takes this very row");
+        assert!(matches!(&error, crate::Error::Misuse(why) if why.contains("clone")), "{error}");
+        assert_eq!(writer.append(&row![-1_i64]).wait().err(), Some(error.clone()));
+        let within = writer.append_all([row![-1_i64]]).wait().expect("one refused row");
+        let within = within.wait();
+        assert!(matches!(&within[..], [part] if part.outcome.is_err()), "{within:?}");
+        let flushed = writer.flush().wait().expect_err("nothing can be waited for");
+        assert_eq!(flushed.stopped, Some(error));
+        others.push(clone.try_append(&row![id]).expect("room"));
+        row![id]
+    });
+    let all = stage.run(writer.append_all(rows)).expect("handed in");
+    stage.run(writer.flush()).expect("all written");
+    let parts = stage.run(all);
+    assert!(parts.iter().all(|part| part.outcome.is_ok()), "{parts:?}");
+    assert!(others.iter().all(|ticket| matches!(ticket.outcome(), Some(Ok(_)))));
+    let written = stage.cluster(|cluster| cluster.rows_appended());
+    assert_eq!(written, 200, "the rows and those of the clone, and no other");
+}

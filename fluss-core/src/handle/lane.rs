@@ -5,7 +5,7 @@
 //! driver takes it, to seal a batch whose linger is over, and never waits for it.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
 use fluss_proto::record::SealedBatch;
@@ -102,6 +102,9 @@ pub(crate) struct Lane<F: Format> {
     max_bytes: usize,
     memory_limit: u64,
     guarded: Mutex<Guarded<F>>,
+    /// The thread that holds the lock while rows are put, by its number; 0 for none. Code of the
+    /// application runs meanwhile (an iterator, a row), which may want the lane once more.
+    holder: AtomicU64,
     /// The driver wanted to seal something while the lane was locked.
     asked: AtomicBool,
     asked_for: Mutex<Vec<BatchId>>,
@@ -173,6 +176,7 @@ impl<F: Format> Lane<F> {
             max_bytes,
             memory_limit,
             guarded: Mutex::new(guarded),
+            holder: AtomicU64::new(0),
             asked: AtomicBool::new(false),
             asked_for: Mutex::new(Vec::new()),
         }
@@ -201,11 +205,36 @@ impl<F: Format> Lane<F> {
         let guarded = match self.guarded.try_lock() {
             Ok(guarded) => Some(guarded),
             Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-            // In the child of a fork, a thread may have it that no longer exists.
-            Err(TryLockError::WouldBlock) if self.shared.is_foreign() => None,
-            Err(TryLockError::WouldBlock) => Some(lock(&self.guarded)),
+            Err(TryLockError::WouldBlock) => self.wait_for_lock(),
         };
+        if guarded.is_some() {
+            self.holder.store(self.shared.thread(), Ordering::Relaxed);
+        }
         Run { lane: self, guarded }
+    }
+
+    /// The lock once it is free; None if that is never.
+    #[cold]
+    fn wait_for_lock(&self) -> Option<MutexGuard<'_, Guarded<F>>> {
+        // In the child of a fork, a thread may have it that no longer exists. Or this one has it.
+        let never = self.shared.is_foreign() || self.is_held_here();
+        (!never).then(|| lock(&self.guarded))
+    }
+
+    /// Why a lock that is never to be had is not.
+    #[cold]
+    fn refusal(&self) -> Error {
+        if self.shared.is_foreign() {
+            return self.shared.explain(Error::Closed("writer"));
+        }
+        let what = "a row, or an iterator of rows, uses the handle that takes it; give it a clone \
+                    of the handle";
+        Error::misuse(what)
+    }
+
+    /// Whether this very thread has the lock.
+    fn is_held_here(&self) -> bool {
+        self.holder.load(Ordering::Relaxed) == self.shared.thread()
     }
 
     /// Seals the open batch at this place and hands it to the core.
@@ -281,9 +310,9 @@ impl<F: Format> SealOnDemand for Lane<F> {
 impl<F: Format> Drop for Run<'_, F> {
     #[inline]
     fn drop(&mut self) {
-        if let Some(guarded) = self.guarded.take() {
-            self.lane.release(guarded);
-        }
+        let Some(guarded) = self.guarded.take() else { return };
+        self.lane.holder.store(0, Ordering::Relaxed);
+        self.lane.release(guarded);
         // A plain load, as a read-modify-write for each row would cost as much as its columns. It
         // may miss a wish that comes this very moment; the driver then asks again.
         if self.lane.asked.load(Ordering::Relaxed) {
@@ -312,11 +341,16 @@ impl<F: Format> Lane<F> {
 }
 
 impl<F: Format> Run<'_, F> {
+    /// Why nothing can be done with the lane, if that is so.
+    pub(crate) fn refusal(&self) -> Option<Error> {
+        self.guarded.is_none().then(|| self.lane.refusal())
+    }
+
     /// The scratch buffers, and the batches to put into what was encoded there.
     #[inline]
     pub(crate) fn parts(&mut self) -> Result<(&mut F::Scratch, Batches<'_, F>)> {
         let Some(guarded) = self.guarded.as_deref_mut() else {
-            return Err(self.lane.shared.explain(Error::Closed("writer")));
+            return Err(self.lane.refusal());
         };
         let Guarded { slots, scratch } = guarded;
         Ok((scratch, Batches { lane: self.lane, slots }))

@@ -1,4 +1,8 @@
 //! A server that answers nonsense costs a connection, never a wrong outcome.
+//!
+//! Answers to writes carry no sequence of a batch: what can come from the future in them is the
+//! number of the request that they answer, or an offset. The offset of a success cannot be checked
+//! against anything the client knows, as others write to the bucket too; a negative one can.
 
 use super::testkit::{Stage, events};
 use crate::ids::TablePath;

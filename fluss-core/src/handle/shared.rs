@@ -35,6 +35,11 @@ pub trait Clock: Send + Sync {
     /// fork, where the client is not to be touched: its threads are gone, its locks may be held by
     /// one of them, its sockets are the parent's.
     fn process(&self) -> u32;
+
+    /// The thread that asks, by a number above 0 that no other living thread has. Handles tell by
+    /// it that an application's code, which they run while they are locked, calls them again. Asked
+    /// for with every row.
+    fn thread(&self) -> u64;
 }
 
 /// Someone who holds open batches and can seal one when asked.
@@ -149,6 +154,12 @@ impl Shared {
     /// call, not for each row.
     pub(crate) fn is_foreign(&self) -> bool {
         self.clock.process() != self.process
+    }
+
+    /// See [`Clock::thread`].
+    #[inline]
+    pub(super) fn thread(&self) -> u64 {
+        self.clock.thread()
     }
 
     /// Why a handle is closed, in the child of a fork.

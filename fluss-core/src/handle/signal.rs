@@ -144,6 +144,10 @@ mod tests {
         fn process(&self) -> u32 {
             1
         }
+
+        fn thread(&self) -> u64 {
+            1
+        }
     }
 
     impl Park for &Steps {

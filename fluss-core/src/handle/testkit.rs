@@ -33,6 +33,11 @@ impl Clock for TestClock {
     fn process(&self) -> u32 {
         if self.1.load(Ordering::Relaxed) { 2 } else { 1 }
     }
+
+    fn thread(&self) -> u64 {
+        thread_local!(static HERE: u8 = const { 0 });
+        HERE.with(|here| std::ptr::from_ref(here).addr() as u64)
+    }
 }
 
 /// When the servers, all of them, are heard no more: after so many bytes.

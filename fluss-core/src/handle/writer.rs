@@ -165,9 +165,13 @@ impl<F: Format> WriterCore<F> {
     }
 
     pub(crate) fn flush(&self) -> Flush {
-        self.lane.run().seal_all();
+        let mut run = self.lane.run();
+        let refusal = run.refusal();
+        run.seal_all();
+        drop(run);
         let key = self.inner.key;
-        let future = CommandFuture::watch(self.shared(), |core, now| core.client.flush(key, now));
+        let flush = || CommandFuture::watch(self.shared(), |core, now| core.client.flush(key, now));
+        let future = refusal.map_or_else(|| Ok(flush()), Err);
         Flush {
             future,
             failures: Arc::clone(&self.inner.failures),
@@ -207,7 +211,8 @@ impl<F: Format> Drop for WriterCore<F> {
 )]
 #[non_exhaustive]
 pub struct FlushError {
-    /// Set where nothing was waited for, so that the numbers say nothing: in the child of a fork.
+    /// Set where nothing was waited for, so that the numbers say nothing: in the child of a fork,
+    /// and within a row or an iterator of rows that is being handed in through the same handle.
     pub stopped: Option<Error>,
     /// Rows that are not in the log and never will be.
     pub not_written: u64,
@@ -233,7 +238,8 @@ pub struct FailedRows {
 /// A flush on its way: await it, or [`Flush::wait`] for it. Dropping it cancels nothing.
 #[must_use = "awaiting it tells whether all rows made it"]
 pub struct Flush {
-    future: CommandFuture,
+    /// Err: nothing can be waited for.
+    future: Result<CommandFuture>,
     failures: Arc<Failures>,
     shared: Arc<Shared>,
 }
@@ -259,7 +265,11 @@ impl Future for Flush {
     type Output = std::result::Result<(), FlushError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.future).poll(cx).map(|done| match done {
+        let future = match &mut self.future {
+            Ok(future) => future,
+            Err(error) => return Poll::Ready(Err(FlushError::stopped(error.clone()))),
+        };
+        Pin::new(future).poll(cx).map(|done| match done {
             Err(error @ Error::Forked { .. }) => Err(FlushError::stopped(error)),
             // A client that was closed has given all its rows an outcome.
             Ok(_) | Err(_) => self.failures.take(),

@@ -50,6 +50,7 @@ macro_rules! conformance {
             misuse: an_unknown_table_is_named
             misuse: the_wrong_kind_of_writer_says_which_is_right
             misuse: a_row_that_does_not_fit_is_refused_alone
+            misuse: an_iterator_that_uses_its_own_handle_is_told_so
             misuse: settings_that_contradict_each_other_are_named
             partition: rows_of_two_threads_create_their_partitions
             partition: keyed_rows_are_found_in_their_partitions

@@ -65,6 +65,28 @@ pub fn a_row_that_does_not_fit_is_refused_alone<H: Harness>() {
     });
 }
 
+/// An iterator that hands rows in through the handle that reads it is told so; a clone may be used.
+pub fn an_iterator_that_uses_its_own_handle_is_told_so<H: Harness>() {
+    Stage::<H>::run(async |stage| {
+        let writer = stage.writer().await;
+        let (clone, mut others) = (writer.clone(), Vec::new());
+        stage.note_never(0);
+        let rows = [1_i64, 2, 3].into_iter().map(|id| {
+            let own = row![0_i64, "own"];
+            let told = [writer.try_append(&own).err(), writer.append(&own).wait().err()];
+            assert!(told.iter().all(|e| matches!(e, Some(Error::Misuse(_)))), "{told:?}");
+            others.push((id + 10, clone.try_append(&row![id + 10, "clone"]).expect("it fits")));
+            [Datum::Int64(id), Datum::Str("a")]
+        });
+        let parts = writer.append_all(rows).await.expect("handed in").await;
+        assert!(parts.iter().all(|part| part.outcome.is_ok()), "{parts:?}");
+        stage.note_run(1, &parts);
+        for (id, ticket) in others {
+            stage.acked(id, ticket).await;
+        }
+    });
+}
+
 /// Settings of a client that contradict each other are all named, before anything is sent.
 pub fn settings_that_contradict_each_other_are_named<H: Harness>() {
     Stage::<H>::run(async |stage| {
