@@ -266,6 +266,9 @@ impl Sender {
             let picked = self.manager.pick(cx, bucket, conn, &mut Queue { queue, accumulator });
             self.changed.insert(bucket);
             let Some(copy) = picked else { continue };
+            if self.manager.crowds_requests() {
+                self.ready.entry(server).or_default().push_front(bucket);
+            }
             let sealed = accumulator.get(copy.batch).and_then(|b| b.sealed.clone());
             debug_assert!(sealed.is_some(), "batch {} was picked before it was sealed", copy.batch);
             let Some(sealed) = sealed else { continue };

@@ -8,15 +8,16 @@ use std::time::Instant;
 use fluss_core::testing::sim::{Options, Profile, Totals, Violation, replay_command, run};
 
 const USAGE: &str = "\
-fluss-sim [--seeds N] [--first N] [--long] [--jobs N]
-fluss-sim --seed N [--long] [--trace]
+fluss-sim [--seeds N] [--first N] [--long] [--batches N] [--jobs N]
+fluss-sim --seed N [--long] [--batches N] [--trace]
 
 Runs the client against the fake cluster in virtual time, with everything going wrong, and checks
 the rules of exactly-once writing. Each seed is one run and can be replayed.
 
   --seeds N   how many seeds to run (default 100000)
   --first N   the first of them (default 0)
-  --long      runs of hundreds of batches on three servers instead of short ones
+  --long      runs of 10,000 batches on three servers instead of short ones
+  --batches N so many batches a run instead
   --jobs N    threads (default: one for each processor)
   --seed N    run this seed only, and sum up its exchange in a number
   --trace     with --seed: print what happens
@@ -31,7 +32,7 @@ const TRACE_LINES: usize = 50;
 const CHUNK: u64 = 64;
 
 struct Arguments {
-    profile: Profile,
+    options: Options,
     first: u64,
     seeds: u64,
     jobs: u64,
@@ -60,7 +61,7 @@ fn parse(mut parser: lexopt::Parser) -> Result<Option<Arguments>, lexopt::Error>
     use lexopt::prelude::*;
     let jobs = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
     let mut arguments = Arguments {
-        profile: Profile::Short,
+        options: Options::default(),
         first: 0,
         seeds: 100_000,
         jobs,
@@ -73,7 +74,8 @@ fn parse(mut parser: lexopt::Parser) -> Result<Option<Arguments>, lexopt::Error>
             Long("first") => arguments.first = parser.value()?.parse()?,
             Long("jobs") => arguments.jobs = parser.value()?.parse()?,
             Long("seed") => arguments.seed = Some(parser.value()?.parse()?),
-            Long("long") => arguments.profile = Profile::Long,
+            Long("long") => arguments.options.profile = Profile::Long,
+            Long("batches") => arguments.options.batches = Some(parser.value()?.parse()?),
             Long("trace") => arguments.trace = true,
             Short('h') | Long("help") => return Ok(None),
             other => return Err(other.unexpected()),
@@ -82,6 +84,9 @@ fn parse(mut parser: lexopt::Parser) -> Result<Option<Arguments>, lexopt::Error>
     if arguments.jobs == 0 || arguments.seeds == 0 {
         return Err("--jobs and --seeds must be above 0".into());
     }
+    if arguments.options.batches == Some(0) {
+        return Err("--batches must be above 0".into());
+    }
     if arguments.trace && arguments.seed.is_none() {
         return Err("--trace goes with --seed".into());
     }
@@ -89,8 +94,7 @@ fn parse(mut parser: lexopt::Parser) -> Result<Option<Arguments>, lexopt::Error>
 }
 
 fn replay(seed: u64, arguments: &Arguments) -> ExitCode {
-    let mut options = Options { profile: arguments.profile, ..Options::default() };
-    (options.digest, options.trace) = (true, arguments.trace);
+    let options = Options { digest: true, trace: arguments.trace, ..arguments.options.clone() };
     let run = run(seed, &options);
     for line in &run.trace {
         println!("{line}");
@@ -107,15 +111,15 @@ fn replay(seed: u64, arguments: &Arguments) -> ExitCode {
 
 /// Runs all seeds, on several threads, up to the first broken rule.
 fn run_all(arguments: &Arguments) -> ExitCode {
-    let Arguments { profile, first, seeds, jobs, .. } = *arguments;
+    let Arguments { ref options, first, seeds, jobs, .. } = *arguments;
     let end = first.saturating_add(seeds);
     let next = AtomicU64::new(first);
-    let totals = Mutex::new(Totals::new(profile));
+    let totals = Mutex::new(Totals::new(options));
     let broken: Mutex<Option<(u64, Violation)>> = Mutex::new(None);
     let start = Instant::now();
     std::thread::scope(|scope| {
         for _ in 0..jobs {
-            scope.spawn(|| work(profile, end, &next, &totals, &broken));
+            scope.spawn(|| work(options, end, &next, &totals, &broken));
         }
     });
     let seconds = start.elapsed().as_secs_f64();
@@ -126,8 +130,8 @@ fn run_all(arguments: &Arguments) -> ExitCode {
     let broken = broken.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     if let Some((seed, violation)) = broken {
         println!("seed {seed}: {} is broken: {}", violation.invariant, violation.text);
-        println!("replay: {}", replay_command(seed, profile));
-        let again = run(seed, &Options { profile, trace: true, ..Options::default() });
+        println!("replay: {}", replay_command(seed, options));
+        let again = run(seed, &Options { trace: true, ..options.clone() });
         println!("the last of what happened:");
         for line in &again.trace[again.trace.len().saturating_sub(TRACE_LINES)..] {
             println!("{line}");
@@ -146,21 +150,20 @@ fn run_all(arguments: &Arguments) -> ExitCode {
 }
 
 fn work(
-    profile: Profile,
+    options: &Options,
     end: u64,
     next: &AtomicU64,
     totals: &Mutex<Totals>,
     broken: &Mutex<Option<(u64, Violation)>>,
 ) {
-    let options = Options { profile, ..Options::default() };
-    let mut own = Totals::new(profile);
+    let mut own = Totals::new(options);
     loop {
         let from = next.fetch_add(CHUNK, Ordering::Relaxed);
         if from >= end {
             break;
         }
         for seed in from..end.min(from + CHUNK) {
-            let run = run(seed, &options);
+            let run = run(seed, options);
             own.add(&run.seed);
             if let Some(violation) = run.violation {
                 // The others stop after what they have begun; the lowest seed is reported.

@@ -122,6 +122,8 @@ pub struct FakeCluster {
     /// The same for single servers.
     offers_of: BTreeMap<ServerId, Vec<(i16, i16)>>,
     journal: Option<VecDeque<Appended>>,
+    /// Batches that came when their writer had just been forgotten for its age.
+    forgotten: VecDeque<(BucketKey, i64, i32)>,
 }
 
 impl FakeCluster {
@@ -158,6 +160,7 @@ impl FakeCluster {
             offers: None,
             offers_of: BTreeMap::new(),
             journal: None,
+            forgotten: VecDeque::new(),
         }
     }
 

@@ -172,6 +172,13 @@ impl FakeCluster {
         self.journal.as_mut()?.pop_front()
     }
 
+    /// The bucket, writer id and sequence of the next batch, oldest first, for which a leader had
+    /// remembered its writer for as long as it does, and no longer; told from
+    /// [`watch_appends`](Self::watch_appends) on.
+    pub fn poll_forgotten(&mut self) -> Option<(BucketKey, i64, i32)> {
+        self.forgotten.pop_front()
+    }
+
     /// All rows appended in all buckets, duplicates not counted.
     #[must_use]
     pub fn rows_appended(&self) -> u64 {

@@ -64,12 +64,14 @@ impl Writers {
         window.push_back(stamp);
     }
 
-    /// Forgets this writer if it has been silent for longer than `expiry_ms`.
-    pub(super) fn expire(&mut self, writer: i64, now_ms: i64, expiry_ms: i64) {
+    /// Forgets this writer if it has been silent for longer than `expiry_ms`; true if it had.
+    pub(super) fn expire(&mut self, writer: i64, now_ms: i64, expiry_ms: i64) -> bool {
         let last = self.states.get(&writer).and_then(VecDeque::back);
-        if last.is_some_and(|stamp| now_ms - stamp.timestamp > expiry_ms) {
+        let over = last.is_some_and(|stamp| now_ms - stamp.timestamp > expiry_ms);
+        if over {
             self.states.remove(&writer);
         }
+        over
     }
 
     /// Lets the last sequence of this writer have been this one; false if it is not known.

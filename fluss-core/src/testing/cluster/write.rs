@@ -267,7 +267,10 @@ impl FakeCluster {
             return Err(unknown_bucket(key));
         };
         for batch in &batches {
-            bucket.log.writers.expire(batch.writer_id, now_ms, expiry);
+            if bucket.log.writers.expire(batch.writer_id, now_ms, expiry) && self.journal.is_some()
+            {
+                self.forgotten.push_back((key, batch.writer_id, batch.sequence));
+            }
             if let Verdict::Duplicate(stamp) = bucket.log.judge(batch, &self.off) {
                 bucket.duplicates += 1;
                 let place = bucket.log.duplicate(stamp, &self.off);

@@ -12,7 +12,7 @@ use crate::time::{Duration, Instant};
 use crate::writer::{Open, Reserve, WaiterId, WriterKind};
 
 use super::Options;
-use super::check::Batch;
+use super::check::{Batch, Patience};
 use super::plan::TablePlan;
 use super::stats::Oddity;
 use super::world::{Due, World};
@@ -173,6 +173,7 @@ impl World {
                 let mut entry = Batch::new(self.writers[lane.writer], lane.id, bucket);
                 entry.idempotent = config.idempotence;
                 entry.acks = config.acks;
+                entry.patience = Patience::new(&config, self.plan.client.request_deadline);
                 entry.bound = self.now + limits + Duration::from_secs(1);
                 entry.paused = self.check.paused;
                 entry.size = reserved;

@@ -5,6 +5,7 @@
 //! shows only inside (windows, floors) it reads after each step.
 
 mod end;
+mod waits;
 
 use std::collections::BTreeMap;
 
@@ -16,6 +17,8 @@ use crate::time::{Duration, Instant};
 use crate::writer::idempotence::Window;
 
 use super::wire::{self, Answer, Copy, Said, Sent};
+
+pub(super) use waits::Patience;
 
 /// A rule that was broken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +55,9 @@ pub(super) struct Batch {
     pub(super) size: u64,
     pub(super) sealed: bool,
     pub(super) end: Option<End>,
+    pub(super) patience: Patience,
+    /// Before this moment no further copy of it may leave.
+    again_at: Instant,
     /// Its present stamp.
     stamp: Option<(i64, i32)>,
     /// Copies under that stamp without an answer.
@@ -82,6 +88,8 @@ impl Batch {
             size: 0,
             sealed: false,
             end: None,
+            patience: Patience::default(),
+            again_at: Instant::ZERO,
             stamp: None,
             open: 0,
             conn: None,
@@ -102,6 +110,10 @@ struct Seen {
     probing: bool,
     /// Starts anew when the floor is sent.
     generation: u64,
+    /// A copy was lost or refused since the floor moved.
+    failed: bool,
+    /// Before this moment the bucket is to be left alone.
+    throttled_until: Instant,
 }
 
 #[derive(Debug)]
@@ -307,6 +319,7 @@ impl Checker {
     /// A request leaves. The windows were looked at just before.
     pub(super) fn transmitted(&mut self, conn: ConnId, sent: Sent, at: Instant) {
         for (i, copy) in sent.copies.iter().enumerate() {
+            self.check_waited(copy, at);
             self.transmitted_copy(conn, copy);
             let once = sent.copies[..i].iter().all(|other| other.bucket != copy.bucket);
             self.rule("I18", once && copy.alone, || format!("more than one batch: {sent:?}"));
@@ -405,26 +418,32 @@ impl Checker {
         writes.map(|r| r.at).min()
     }
 
-    /// A frame is about to be handed to the client.
-    pub(super) fn answered(&mut self, conn: ConnId, frame: &bytes::Bytes) {
+    /// A frame is about to be handed to the client. True if it makes no sense, so that it must cost
+    /// the connection.
+    pub(super) fn answered(&mut self, conn: ConnId, frame: &bytes::Bytes, now: Instant) -> bool {
         self.concerns = Concerns::Anyone;
-        let Some(id) = wire::answers(frame) else { return };
+        let Some(id) = wire::answers(frame) else { return true };
         let Some(at) = self.open.iter().position(|r| r.conn == conn && r.sent.id == id) else {
+            // An answer to what was never asked, or the second one to what was.
             self.concerns = Concerns::Nobody;
-            return;
+            return true;
         };
         let request = self.open.swap_remove(at);
-        if !request.sent.copies.is_empty() {
-            let answer = wire::answer(frame, request.sent.api);
-            let buckets = request.sent.copies.iter().map(|c| c.bucket).collect();
-            self.concerns = Concerns::These(buckets);
-            self.close_copies(&request, &answer);
+        if request.sent.copies.is_empty() {
+            return false;
         }
+        let answer = wire::answer(frame, &request.sent);
+        let buckets = request.sent.copies.iter().map(|c| c.bucket).collect();
+        self.concerns = Concerns::These(buckets);
+        self.close_copies(&request, &answer, now);
+        answer.costs_the_connection(&request.sent)
     }
 
-    fn close_copies(&mut self, request: &OpenRequest, answer: &Answer) {
+    fn close_copies(&mut self, request: &OpenRequest, answer: &Answer, now: Instant) {
         for copy in &request.sent.copies {
-            let said = answer.to(copy.bucket);
+            let part = answer.to(copy.bucket);
+            let said = part.said;
+            self.wait_after(copy, part, now);
             let Some(batch) = self.batches.get_mut(copy.payload as usize) else { continue };
             let current = batch.stamp == Some((copy.writer_id, copy.sequence));
             if current {
@@ -442,13 +461,13 @@ impl Checker {
     }
 
     /// The client has no use for this connection any more, or is about to learn of its end.
-    pub(super) fn disconnected(&mut self, conn: ConnId) {
+    pub(super) fn disconnected(&mut self, conn: ConnId, now: Instant) {
         self.concerns = Concerns::Anyone;
         let mut at = 0;
         while at < self.open.len() {
             if self.open[at].conn == conn {
                 let request = self.open.swap_remove(at);
-                self.close_copies(&request, &Answer::All(Said::Open));
+                self.close_copies(&request, &Answer::All(Said::Open), now);
             } else {
                 at += 1;
             }
@@ -482,6 +501,7 @@ impl Checker {
         };
         match before.filter(|(old, _)| *old == id) {
             Some((_, old)) => {
+                seen.failed &= floor <= old;
                 self.rule("I12", floor >= old, || format!("the floor was {old}: {window:?}"));
             }
             None => {

@@ -274,9 +274,11 @@ impl World {
     fn frame(&mut self, link: usize, frame: Bytes) {
         let conn = self.links[link].conn;
         self.watch.note(self.now, || format!("link {link} < {}", super::watch::frame(&frame)));
-        self.check.answered(conn, &frame);
+        let costs = self.check.answered(conn, &frame, self.now);
         self.client.handle_frame(conn, frame, self.now);
-        if !self.client.uses(conn) {
+        let used = self.client.uses(conn);
+        self.check.rule("I17", !(costs && used), || format!("link {link} stays after nonsense"));
+        if !used {
             // An answer that makes no sense costs the connection, with all copies on it.
             self.check.anything_may_change();
         }
@@ -291,7 +293,7 @@ impl World {
         let conn = entry.conn;
         let broken = entry.cut_up;
         self.near.remove(&conn);
-        self.check.disconnected(conn);
+        self.check.disconnected(conn, self.now);
         self.watch.note(self.now, || format!("link {link} is closed"));
         self.client.handle_closed(conn, GONE, self.now);
         if !broken {
@@ -307,7 +309,7 @@ impl World {
             self.seed.rules |= 1 << 16;
         }
         self.watch.note(self.now, || format!("link {link} is given up"));
-        self.check.disconnected(conn);
+        self.check.disconnected(conn, self.now);
         let entry = &mut self.links[link];
         entry.open = false;
         if !entry.cut_up {

@@ -7,8 +7,8 @@ use crate::error::WriteError;
 use crate::output::BatchOutcome;
 use crate::testing::cluster::FaultKind;
 
-use super::Profile;
-use super::plan::Plan;
+use super::plan::{LONG_BATCHES, Plan};
+use super::{Options, Profile};
 
 macro_rules! things {
     ($($(#[$doc:meta])* $name:ident,)*) => {
@@ -85,11 +85,8 @@ pub enum Thing {
 }
 
 /// The faults of the servers that plans contain. `ExpireWriters` is not among them: writers are
-/// forgotten by time, when no copy of them can be left, as the rules assume. Nor are answers that
-/// contradict their request (a bucket twice, missing or not asked for, an offset below zero): no
-/// server gives them by chance, each costs its connection, and the tests of nonsense take them one
-/// by one.
-const FAULTS: [FaultKind; 20] = [
+/// forgotten by time, and no copy of theirs may be left then.
+const FAULTS: [FaultKind; 25] = [
     FaultKind::CutRequest,
     FaultKind::LoseAnswer,
     FaultKind::CutAnswer,
@@ -110,6 +107,11 @@ const FAULTS: [FaultKind; 20] = [
     FaultKind::GarbageFrame,
     FaultKind::DuplicateAnswer,
     FaultKind::Silence,
+    FaultKind::ForeignBucket,
+    FaultKind::RepeatedBucket,
+    FaultKind::MissingBucket,
+    FaultKind::NegativeOffset,
+    FaultKind::UnaskedAnswer,
 ];
 
 impl Thing {
@@ -215,6 +217,8 @@ const RULES: std::ops::RangeInclusive<u32> = 3..=22;
 #[derive(Clone, Debug)]
 pub struct Totals {
     profile: Profile,
+    /// Batches a seed that are asked for on average.
+    least_batches: f64,
     /// Runs.
     pub seeds: u64,
     sums: Seed,
@@ -229,9 +233,17 @@ pub struct Totals {
 impl Totals {
     /// No runs yet.
     #[must_use]
-    pub fn new(profile: Profile) -> Self {
+    pub fn new(options: &Options) -> Self {
+        let Options { profile, batches, .. } = *options;
+        let least_batches = match (profile, batches) {
+            (Profile::Short, None) => 20.0,
+            (Profile::Long, None) => LONG_BATCHES as f64,
+            // Some find no memory.
+            (_, Some(batches)) => batches as f64 * 0.9,
+        };
         let (sums, things, rules) = (Seed::default(), [0; 64], [0; 32]);
-        Self { profile, seeds: 0, sums, buckets: 0, troubled: 0, benign: 0, things, rules }
+        let (seeds, buckets, troubled, benign) = (0, 0, 0, 0);
+        Self { profile, least_batches, seeds, sums, buckets, troubled, benign, things, rules }
     }
 
     /// Adds a run.
@@ -300,8 +312,7 @@ impl Totals {
                 found.push(format!("{what}: {is:.3}, at least {bound} is asked for"));
             }
         };
-        let batches = if self.profile == Profile::Long { 200.0 } else { 20.0 };
-        least("batches a seed".into(), self.average(self.sums.batches), batches);
+        least("batches a seed".into(), self.average(self.sums.batches), self.least_batches);
         least("servers a seed".into(), self.average(self.sums.servers), 2.0);
         least("buckets a seed".into(), self.average(self.buckets), 3.0);
         least("faults a seed".into(), self.average(self.sums.faults), 4.0);

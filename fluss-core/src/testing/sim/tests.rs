@@ -8,16 +8,15 @@ fn seeds(name: &str, default: u64) -> u64 {
 }
 
 /// Runs these seeds; a broken rule is told with the trace's last lines and how to replay it.
-fn all(first: u64, count: u64, profile: Profile) -> Totals {
-    let options = Options { profile, ..Options::default() };
-    let mut totals = Totals::new(profile);
+fn all(first: u64, count: u64, options: Options) -> Totals {
+    let mut totals = Totals::new(&options);
     for seed in first..first + count {
         let run = run(seed, &options);
         totals.add(&run.seed);
         if let Some(violation) = run.violation {
             let trace = super::run(seed, &Options { trace: true, ..options.clone() }).trace;
             let last = trace[trace.len().saturating_sub(50)..].join("\n");
-            let replay = replay_command(seed, profile);
+            let replay = replay_command(seed, &options);
             panic!("seed {seed}: {violation:?}\n{replay}\nthe last of what happened:\n{last}");
         }
     }
@@ -26,23 +25,30 @@ fn all(first: u64, count: u64, profile: Profile) -> Totals {
 
 #[test]
 fn no_short_run_breaks_a_rule_and_every_rule_and_fault_comes_up() {
-    let totals = all(0, seeds("FLUSS_SIM_SHORT", 20_000), Profile::Short);
+    let totals = all(0, seeds("FLUSS_SIM_SHORT", 20_000), Options::default());
     println!("{totals}");
     assert_eq!(totals.shortcomings(), Vec::<String>::new());
 }
 
+/// The named test T77, and T79 with it; here with fewer batches and seeds than by `fluss-sim`.
 #[test]
 fn no_long_run_breaks_a_rule() {
-    let totals = all(0, seeds("FLUSS_SIM_LONG", 200), Profile::Long);
+    let batches = Some(seeds("FLUSS_SIM_LONG_BATCHES", 450));
+    let options = Options { profile: Profile::Long, batches, ..Options::default() };
+    let totals = all(0, seeds("FLUSS_SIM_LONG", 200), options);
     println!("{totals}");
-    assert_eq!(totals.shortcomings(), Vec::<String>::new());
+    // In a handful of seeds not everything comes up.
+    if totals.seeds >= 200 {
+        assert_eq!(totals.shortcomings(), Vec::<String>::new());
+    }
 }
 
 #[test]
 fn the_same_seed_replays_byte_for_byte() {
     for profile in [Profile::Short, Profile::Long] {
         let count = if profile == Profile::Long { 5 } else { 200 };
-        let options = Options { profile, digest: true, ..Options::default() };
+        let batches = (profile == Profile::Long).then_some(450);
+        let options = Options { profile, batches, digest: true, ..Options::default() };
         let traced = Options { trace: true, ..options.clone() };
         let mut digests = std::collections::BTreeSet::new();
         for seed in 0..count {
@@ -73,17 +79,40 @@ fn servers_that_lie_are_found_out() {
     }
 }
 
+/// The fewest lines of a trace that ends with this invariant broken, of the first so many seeds
+/// that break it.
+fn shortest(options: &Options, named: &str, seeds: u64) -> Option<(usize, u64)> {
+    let breaks = |seed: &u64| {
+        let found = run(*seed, options).violation;
+        found.is_some_and(|violation| violation.invariant == named)
+    };
+    let length = |seed: u64| run(seed, &Options { trace: true, ..options.clone() }).trace.len();
+    (0..seeds).filter(breaks).take(20).map(|seed| (length(seed), seed)).min()
+}
+
 #[test]
 fn a_client_with_a_broken_rule_is_found_out() {
-    for (mutation, named) in [
-        (Mutation::RestampAmbiguous, "I11"),
-        (Mutation::InPlaceWithoutWaiting, "I11"),
-        (Mutation::NoGenerationGate, "I16"),
-        (Mutation::NoIdFailsAll, "I3"),
-        (Mutation::GoneIsNotWritten, "I3"),
+    let mut missed = Vec::new();
+    for (mutation, rule, named) in [
+        (Mutation::NoGenerationGate, "R8", "I16"),
+        (Mutation::RestampAmbiguous, "R12", "I11"),
+        (Mutation::InPlaceWithoutWaiting, "R13", "I11"),
+        (Mutation::SecondConnection, "R16", "I21"),
+        (Mutation::NoIdleRotation, "R18", "A4"),
+        (Mutation::NoIdFailsAll, "R20", "I3"),
+        (Mutation::GoneIsNotWritten, "R21", "I3"),
+        (Mutation::TwoOfOneBucket, "R23", "I18"),
+        (Mutation::NoBackoff, "R24", "R24"),
+        (Mutation::NoThrottle, "R24", "R24"),
     ] {
         let options = Options { mutation: Some(mutation), ..Options::default() };
-        let found = broken(&options, 2000);
-        assert!(found.contains(&named), "{mutation:?}: {found:?}");
+        let name = format!("{mutation:?}");
+        match shortest(&options, named, 2000) {
+            Some((steps, seed)) => {
+                println!("{name:<24} {rule:<4} {named:<4} {steps:>4} steps, seed {seed}");
+            }
+            None => missed.push((name, broken(&options, 2000))),
+        }
     }
+    assert!(missed.is_empty(), "{missed:?}");
 }

@@ -97,7 +97,13 @@ fn kv_copy(bucket: BucketKey, batch: &[u8]) -> Copy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Said {
     Committed,
-    /// This copy was not appended and never will be.
+    /// This copy was not appended and never will be, for a reason that may pass.
+    RefusedForNow,
+    /// The same, for the storage's load.
+    Throttled,
+    /// The same, for its sequence.
+    OutOfSequence,
+    /// The same, for good.
     Refused,
     /// Anything else, also no answer.
     Open,
@@ -108,11 +114,31 @@ impl Said {
     fn of(code: Option<i32>) -> Self {
         match code.unwrap_or(0) {
             0 | 32 => Self::Committed,
-            2 | 3 | 9 | 13 | 14 | 18 | 20 | 29 | 31 | 33 | 35 | 46 | 48 | 57 | 70 | 72 | 74 => {
-                Self::Refused
-            }
+            3 | 9 | 14 | 29 | 70 => Self::RefusedForNow,
+            72 => Self::Throttled,
+            31 | 33 => Self::OutOfSequence,
+            2 | 13 | 18 | 20 | 35 | 46 | 48 | 57 | 74 => Self::Refused,
             _ => Self::Open,
         }
+    }
+}
+
+/// What an answer says of one bucket.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Part {
+    at: (Option<i64>, i32),
+    pub(super) said: Said,
+    /// Of the storage, from 0 to 1.
+    pub(super) pressure: f64,
+    /// An offset that no row can have.
+    absurd: bool,
+}
+
+impl Part {
+    fn new(at: (Option<i64>, i32), code: Option<i32>, offset: Option<i64>, p: Option<f32>) -> Self {
+        let said = Said::of(code);
+        let absurd = said == Said::Committed && offset.is_some_and(|offset| offset < 0);
+        Self { at, said, pressure: p.map_or(0.0, f64::from), absurd }
     }
 }
 
@@ -121,19 +147,47 @@ impl Said {
 pub(super) enum Answer {
     /// The same for all its copies.
     All(Said),
-    /// By partition and bucket.
-    Each(Vec<(Option<i64>, i32, Said)>),
+    /// None to this request: it says nothing, and who gave it is not to be trusted.
+    Nonsense,
+    /// Of each bucket what it says.
+    Each(Vec<Part>),
 }
 
 impl Answer {
-    pub(super) fn to(&self, bucket: BucketKey) -> Said {
+    pub(super) fn to(&self, bucket: BucketKey) -> Part {
         let at = (bucket.partition.map(|p| p.0), bucket.bucket);
+        let open = Part { at, said: Said::Open, pressure: 0.0, absurd: false };
         match self {
-            Self::All(said) => *said,
-            Self::Each(parts) => parts
+            Self::All(said) => Part { said: *said, ..open },
+            Self::Nonsense => open,
+            Self::Each(parts) => parts.iter().find(|part| part.at == at).copied().unwrap_or(open),
+        }
+    }
+
+    /// Whether a server that says so is not to be trusted any more.
+    pub(super) fn costs_the_connection(&self, request: &Sent) -> bool {
+        match self {
+            Self::All(_) => false,
+            Self::Nonsense => true,
+            Self::Each(parts) => parts.len() < request.copies.len(),
+        }
+    }
+
+    /// The parts, if they can be an answer to this request: each for a bucket that was asked for,
+    /// none twice, no offset below zero.
+    fn each(parts: Vec<Part>, request: &Sent) -> Self {
+        let asked = |part: &Part| {
+            request
+                .copies
                 .iter()
-                .find(|(partition, bucket, _)| (*partition, *bucket) == at)
-                .map_or(Said::Open, |part| part.2),
+                .any(|c| (c.bucket.partition.map(|p| p.0), c.bucket.bucket) == part.at)
+        };
+        let twice = |(i, part): (usize, &Part)| parts[..i].iter().any(|other| other.at == part.at);
+        let absurd = parts.iter().any(|part| part.absurd || !asked(part));
+        if absurd || parts.iter().enumerate().any(twice) {
+            Self::Nonsense
+        } else {
+            Self::Each(parts)
         }
     }
 }
@@ -145,27 +199,25 @@ pub(super) fn answers(frame: &Bytes) -> Option<i32> {
 }
 
 /// Reads the answer to a write request, a frame without its length.
-pub(super) fn answer(frame: &Bytes, api: i16) -> Answer {
+pub(super) fn answer(frame: &Bytes, request: &Sent) -> Answer {
     let body = frame.slice(5..);
     if frame[0] == 1 {
         let code = ErrorResponse::decode(body).map_or(-1, |e| e.error_code);
         return Answer::All(Said::of(Some(code)));
     }
-    // A success with a negative offset acknowledges nothing.
-    let said = |code: Option<i32>, offset: Option<i64>| match Said::of(code) {
-        Said::Committed if offset.is_some_and(|o| o < 0) => Said::Open,
-        said => said,
-    };
-    if api == ApiKey::PutKv.number() {
-        let Ok(answer) = PutKvResponse::decode(body) else { return Answer::All(Said::Open) };
-        let parts = answer.buckets_resp.iter();
-        let part =
-            parts.map(|p| (p.partition_id, p.bucket_id, said(p.error_code, p.log_end_offset)));
-        Answer::Each(part.collect())
+    let parts = if request.api == ApiKey::PutKv.number() {
+        let Ok(answer) = PutKvResponse::decode(body) else { return Answer::Nonsense };
+        let parts = answer.buckets_resp.iter().map(|p| {
+            Part::new((p.partition_id, p.bucket_id), p.error_code, p.log_end_offset, p.pressure)
+        });
+        parts.collect()
     } else {
-        let Ok(answer) = ProduceLogResponse::decode(body) else { return Answer::All(Said::Open) };
-        let parts = answer.buckets_resp.iter();
-        let part = parts.map(|p| (p.partition_id, p.bucket_id, said(p.error_code, p.base_offset)));
-        Answer::Each(part.collect())
-    }
+        let Ok(answer) = ProduceLogResponse::decode(body) else { return Answer::Nonsense };
+        let parts = answer
+            .buckets_resp
+            .iter()
+            .map(|p| Part::new((p.partition_id, p.bucket_id), p.error_code, p.base_offset, None));
+        parts.collect()
+    };
+    Answer::each(parts, request)
 }

@@ -89,7 +89,8 @@ pub(super) struct World {
 impl World {
     pub(super) fn new(seed: u64, options: &Options) -> Self {
         let mut rng = Rng::new(seed);
-        let mut plan = Plan::draw(&mut rng, options.profile);
+        let mut plan = Plan::draw(&mut rng, options);
+        plan.add_nonsense(seed, options.profile);
         let mut cluster = FakeCluster::new(plan.cluster.clone());
         let tables = super::app::make_tables(&mut cluster, &plan.tables);
         let addresses = plan.bootstrap.iter().filter_map(|s| cluster.address(*s).cloned());
@@ -171,7 +172,7 @@ impl World {
         self.settle();
         while self.check.broken.is_none() && self.step() {
             steps += 1;
-            if steps > 2_000_000 {
+            if steps > 2_000_000 + 1000 * self.plan.batches {
                 self.check.rule("I16", false, || "the run does not end".into());
             }
         }
@@ -259,6 +260,9 @@ impl World {
         while let Some(append) = self.cluster.poll_append() {
             self.watch.note(self.now, || format!("server: {}", super::watch::appended(&append)));
             self.check.appended(&append);
+        }
+        while let Some((bucket, writer_id, sequence)) = self.cluster.poll_forgotten() {
+            self.check.forgotten(bucket, writer_id, sequence);
         }
         self.look();
         if self.waiting.is_empty() {

@@ -354,6 +354,11 @@ impl IdempotenceManager {
         self.sink.wants.pop_front()
     }
 
+    /// Whether a request may take more than one batch of a bucket; never outside tests.
+    pub(crate) fn crowds_requests(&self) -> bool {
+        self.config.crowds_requests()
+    }
+
     /// What happened so far.
     pub(crate) fn counters(&self) -> &Counters {
         &self.sink.counters

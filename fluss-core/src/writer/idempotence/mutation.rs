@@ -12,9 +12,8 @@ use crate::writer::retry::{Class, classify};
 
 /// A way to get a rule wrong; named after the rules of the specification (`idempotence.md` §8.2).
 ///
-/// Some rules have none, as no invariant can tell: without R18 the server forgets the writer first,
-/// which R11 survives; without R22 an older leader answers that it leads no more; R23 groups
-/// batches, and R24 waits.
+/// Of R22 the part that ignores older leaders has none, as no invariant can tell: such a leader
+/// answers that it leads no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mutation {
     /// R3: fresh batches are stamped whatever is unresolved.
@@ -62,12 +61,22 @@ pub(crate) enum Mutation {
     SecondConnection,
     /// R17: a bucket takes the id of its last session again.
     ReuseId,
+    /// R18: a session goes on however long it was idle.
+    NoIdleRotation,
     /// R19: sequences go on behind the highest one.
     PastTheLastSequence,
     /// R20: without a writer id nothing is called written, whatever is under way.
     NoIdFailsAll,
     /// R21: what is open when its table is gone is called not written.
     GoneIsNotWritten,
+    /// R22: what a former leader refused counts for the next one too.
+    FormerLeaderIsEvidence,
+    /// R23: a request takes a second batch of the same bucket.
+    TwoOfOneBucket,
+    /// R24: what was lost or refused for now is sent again at once.
+    NoBackoff,
+    /// R24: a server under pressure is not left alone.
+    NoThrottle,
     /// R25: what is open when the client is closed is called not written.
     AbortIsNotWritten,
     /// R27: what waits for its own offset is forgotten.
@@ -111,6 +120,11 @@ impl IdempotenceConfig {
     pub(super) fn forgets_doubt(&self, closed: bool) -> bool {
         let wrong = if closed { Mutation::AbortIsNotWritten } else { Mutation::GoneIsNotWritten };
         self.breaks(wrong)
+    }
+
+    /// Whether a bucket that has something left stands in line again for the same request.
+    pub(super) fn crowds_requests(&self) -> bool {
+        self.breaks(Mutation::TwoOfOneBucket)
     }
 
     /// Whether a doomed batch is taken for one of which no copy can be in the log.

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::outcome::{Attempt, AttemptEnd, Done, History, Outcome, last_error, timed_out};
-use super::{Counters, Env, IdempotenceConfig, RefreshReason, Want};
+use super::{Counters, Env, IdempotenceConfig, Mutation, RefreshReason, Want};
 use crate::backoff::Backoff;
 use crate::error::{Error, WriteError};
 use crate::ids::{BatchId, ConnId, ServerId, WriterId};
@@ -188,6 +188,9 @@ impl Bucket {
     /// Waits longer after each failure. Answers that come while it waits, such as those of the
     /// same lost connection, do not count again.
     pub(super) fn back_off(&mut self, env: &mut Env<'_>) {
+        if env.config.breaks(Mutation::NoBackoff) {
+            return;
+        }
         if self.failures.failures() == 0 || env.now >= self.backoff_until {
             self.backoff_until = env.now + self.failures.next(env.config.retry_backoff, env.rng);
         }
@@ -195,6 +198,9 @@ impl Bucket {
 
     /// Leaves the bucket alone for a share of the full window.
     pub(super) fn throttle(&mut self, env: &Env<'_>, share: f64) {
+        if env.config.breaks(Mutation::NoThrottle) {
+            return;
+        }
         let wait = env.config.max_throttle.mul_f64(share);
         self.throttle_until = self.throttle_until.max(env.now + wait);
     }
@@ -299,7 +305,8 @@ pub(super) fn usable(bucket: &Bucket, config: &IdempotenceConfig, now: Instant) 
     bucket.session.is_some_and(|s| {
         !bucket.slots.is_empty()
             || (s.floor <= MAX_SEQUENCE
-                && now.saturating_since(bucket.last_activity) <= config.idle_rotate)
+                && (now.saturating_since(bucket.last_activity) <= config.idle_rotate
+                    || config.breaks(Mutation::NoIdleRotation)))
     })
 }
 

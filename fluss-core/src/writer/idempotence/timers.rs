@@ -2,7 +2,7 @@
 
 use super::outcome::Outcome;
 use super::session::{Bucket, Doom, Once};
-use super::{Env, IdempotenceManager, Want};
+use super::{Env, IdempotenceManager, Mutation, Want};
 use crate::cx::Cx;
 use crate::error::{Error, WriteError};
 use crate::ids::{BucketKey, ServerId};
@@ -199,7 +199,7 @@ impl Bucket {
             env.sink.counters.fired.rule(22);
             self.moved_until = Some(env.now + env.config.moved_grace);
         }
-        if moved {
+        if moved && !env.config.breaks(Mutation::FormerLeaderIsEvidence) {
             // What a former leader refused or will refuse says nothing about this one, which may
             // have less of the log, or remember more of it: the floor is asked for first.
             self.genuine = false;

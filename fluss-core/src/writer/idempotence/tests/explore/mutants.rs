@@ -22,6 +22,7 @@ fn mutations() -> Vec<(Mutation, &'static str, Setup)> {
     let expiry = Faults { expiry: 1, ..NO_FAULTS };
     let moved = Faults { moves: 1, fatal: 1, ..NO_FAULTS };
     let moves = Faults { moves: 1, ..NO_FAULTS };
+    let moved_back = Faults { moves: 2, close: 1, shrink: 1, ..NO_FAULTS };
     let late = Faults { give_up: 1, close: 1, ..NO_FAULTS };
     let abort = Faults { abort: 1, ..NO_FAULTS };
     let fence = Faults { close: 1, fatal: 1, ..NO_FAULTS };
@@ -54,6 +55,7 @@ fn mutations() -> Vec<(Mutation, &'static str, Setup)> {
             "R19",
             Setup { first_sequence: Some(i32::MAX - 1), ..world("", SMALL, NO_FAULTS) },
         ),
+        (M::FormerLeaderIsEvidence, "R22", world("", SMALL, moved_back)),
         (M::AbortIsNotWritten, "R25", world("", SMALL, abort)),
         (M::ForgetLate, "R27", Setup { track_offsets: true, ..world("", SMALL, NO_FAULTS) }),
     ]
