@@ -75,6 +75,7 @@ pub use scan::{LogScanner, NextBatch};
 pub use scan_builder::ScanBuilder;
 pub use servers::{ApiRange, Ping};
 pub use shared::Clock;
+pub(crate) use signal::lock;
 pub use signal::{Park, Signal, Sleep};
 pub use table::Table;
 pub use ticket::{Ack, RunPart, RunTicket, Ticket};
