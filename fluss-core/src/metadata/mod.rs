@@ -332,8 +332,11 @@ impl Metadata {
         }
     }
 
+    /// When the list of servers is to be asked for because of its age. Once it stands in the queue,
+    /// that has a time of its own: an age in the past would keep the driver busy until then.
     fn old_at(&self) -> Option<Instant> {
         let idle = self.flight.is_none() && self.parts.is_empty();
+        let idle = idle && !self.refresh.is_queued(&Target::Servers);
         self.last_success.filter(|_| idle).map(|at| at + self.max_age)
     }
 

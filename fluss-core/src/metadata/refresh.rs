@@ -74,6 +74,12 @@ impl Refresh {
         }
     }
 
+    /// Whether a question about it waits for its time.
+    pub(super) fn is_queued(&self, target: &Target) -> bool {
+        let state = self.states.get(target);
+        state.is_some_and(|state| matches!(state.wanted, Wanted::Queued(_)))
+    }
+
     /// When the next question is due.
     pub(super) fn next(&self) -> Option<Instant> {
         self.queue.first().map(|(at, _)| *at)

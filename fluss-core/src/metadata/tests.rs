@@ -235,6 +235,22 @@ fn an_old_list_of_servers_is_asked_for_again() {
 }
 
 #[test]
+fn an_old_list_whose_next_question_has_to_wait_keeps_nobody_busy() {
+    let mut b = Bench::started();
+    // It is old now, and asked for together with a table that cannot be described.
+    b.wait();
+    b.want("events");
+    let q = b.asked();
+    b.reject(&q, -1);
+    let q = b.asked();
+    b.reject(&q, 7);
+    assert!(b.ask().is_none(), "the question keeps its distance");
+    let waited = b.wait();
+    assert!(waited >= b.config.metadata_min_interval, "it is looked at again after {waited:?}");
+    assert!(b.asked().tables.is_empty(), "the list of servers");
+}
+
+#[test]
 fn answers_to_questions_that_are_over_change_nothing() {
     let mut b = Bench::started();
     b.want("events");
