@@ -253,11 +253,14 @@ fn writers(
     request_deadline: Duration,
 ) -> Vec<WriterPlan> {
     let count = if long { 2 + rng.below(3) } else { 1 + rng.below(3) };
+    // What must be written must have the time: thousands of batches may queue for a slow network.
+    let patience = Duration::from_secs(if long { 20_000 } else { 200 });
+    let patience = benign.then_some(patience);
     let mut writers: Vec<WriterPlan> = (0..count.max(tables.len() as u64))
         .map(|i| WriterPlan {
             table: i as usize % tables.len(),
             lanes: 1 + rng.below(3),
-            config: writer(rng, benign, request_deadline),
+            config: writer(rng, patience, request_deadline),
             client: 0,
         })
         .collect();
@@ -271,13 +274,15 @@ fn writers(
     writers
 }
 
-fn writer(rng: &mut Rng, benign: bool, request_deadline: Duration) -> WriterConfig {
+/// `patience`: batches must be written, and have so much more time than is needed.
+fn writer(rng: &mut Rng, patience: Option<Duration>, request_deadline: Duration) -> WriterConfig {
     let linger = Duration::from_millis([0, 5, 40][rng.below(3) as usize]);
     // As little as is allowed, quite often.
     let more = [rng.below(300), rng.below(3_000), rng.below(15_000)][rng.below(3) as usize];
-    let more = Duration::from_millis(if benign { 200_000 } else { more });
+    let more = patience.unwrap_or(Duration::from_millis(more));
     let delivery_timeout = request_deadline + linger + more;
-    let retries = if benign || !rng.one_in(4) { u32::MAX } else { 1 + rng.below(6) as u32 };
+    let retries =
+        if patience.is_some() || !rng.one_in(4) { u32::MAX } else { 1 + rng.below(6) as u32 };
     WriterConfig {
         linger,
         max_in_flight: [1, 2, 3, 5, 5][rng.below(5) as usize],
