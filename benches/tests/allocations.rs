@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use allocation_counter::{AllocationInfo, measure};
 use fluss_benches::{NAME, fake, tuple};
-use fluss_core::row;
+use fluss_core::row::ByName;
 use fluss_core::testing::loopback::Loopback;
+use fluss_core::{named_row, row};
 use fluss_tokio::config::Config;
 use fluss_tokio::{AppendWriter, Fluss, Ticket, UpsertWriter};
 use tokio::runtime::Runtime;
@@ -84,6 +85,63 @@ fn an_appended_tuple_costs_no_allocation() {
     let world = World::new();
     let writer = world.appender();
     let info = allocations(|index| writer.append(&tuple(index)).wait());
+    assert_eq!(info.count_total, 0, "{info:?} for {MEASURED} rows");
+    writer.flush().wait().expect("all rows acknowledged");
+}
+
+/// A row as applications have it.
+#[derive(serde::Serialize)]
+struct Reading {
+    id: i64,
+    name: &'static str,
+    a: Option<i32>,
+    b: f64,
+}
+
+fluss_core::row_by_name!(Reading);
+
+/// The same with its fields in another order, and one that the row lacks.
+#[derive(serde::Serialize)]
+struct Shuffled {
+    b: f64,
+    name: &'static str,
+    id: i64,
+}
+
+#[test]
+fn an_appended_struct_costs_no_allocation() {
+    let world = World::new();
+    let writer = world.appender();
+    let info = allocations(|index| {
+        let (id, a, b) = (index as i64, Some(index as i32), 0.5);
+        writer.append(&Reading { id, name: NAME, a, b }).wait()
+    });
+    assert_eq!(info.count_total, 0, "{info:?} for {MEASURED} rows");
+    writer.flush().wait().expect("all rows acknowledged");
+}
+
+#[test]
+fn an_upserted_struct_costs_no_allocation() {
+    let world = World::new();
+    let writer = world.upserter();
+    let info = allocations(|index| {
+        writer.upsert(&ByName(Shuffled { b: 0.5, name: NAME, id: index as i64 })).wait()
+    });
+    assert_eq!(info.count_total, 0, "{info:?} for {MEASURED} rows");
+    writer.flush().wait().expect("all rows acknowledged");
+}
+
+#[test]
+fn a_row_built_by_name_costs_no_allocation() {
+    let world = World::new();
+    let writer = world.appender();
+    let row = std::cell::RefCell::new(writer.table().row());
+    let info = allocations(|index| {
+        let mut row = row.borrow_mut();
+        row.clear().set("name", NAME)?.set("id", index as i64)?.set("b", 0.5)?;
+        drop(writer.append(&*row).wait()?);
+        writer.append(&named_row! { "b" => 0.5, "name" => NAME, "id" => index as i64 }).wait()
+    });
     assert_eq!(info.count_total, 0, "{info:?} for {MEASURED} rows");
     writer.flush().wait().expect("all rows acknowledged");
 }

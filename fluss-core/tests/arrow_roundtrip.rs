@@ -71,13 +71,19 @@ fn bytes(rng: &mut Rng, length: usize) -> Vec<u8> {
     (0..length).map(|_| rng.next_u64() as u8).collect()
 }
 
+/// A number without the last decimal digits.
+fn rounded(value: i64, digits: u8) -> i64 {
+    let unit = 10_i64.pow(digits.into());
+    value / unit * unit
+}
+
 /// A point in time that a column of this precision holds without loss.
 fn timestamp(rng: &mut Rng, precision: u8) -> Timestamp {
     match precision {
         0 => Timestamp::from_millis(integer(rng, 54) * 1_000),
-        1..=3 => Timestamp::from_millis(integer(rng, 64)),
-        4..=6 => Timestamp::from_micros(integer(rng, 64)),
-        _ => Timestamp::from_nanos(integer(rng, 64)),
+        1..=3 => Timestamp::from_millis(rounded(integer(rng, 64), 3 - precision)),
+        4..=6 => Timestamp::from_micros(rounded(integer(rng, 64), 6 - precision)),
+        _ => Timestamp::from_nanos(rounded(integer(rng, 64), 9 - precision)),
     }
 }
 
@@ -113,7 +119,10 @@ fn value(rng: &mut Rng, data_type: &DataType) -> OwnedDatum {
         TypeKind::Decimal { precision, scale } => {
             OwnedDatum::Decimal(decimal(rng, precision, scale))
         }
-        TypeKind::Char(_) | TypeKind::String => OwnedDatum::Str(text(rng)),
+        TypeKind::Char(length) => {
+            OwnedDatum::Str(text(rng).chars().take(length as usize).collect())
+        }
+        TypeKind::String => OwnedDatum::Str(text(rng)),
         TypeKind::Binary(length) => OwnedDatum::Bytes(bytes(rng, length as usize)),
         TypeKind::Bytes => {
             let length = pick(rng, &[0, 1, 8, 100]);
@@ -121,7 +130,10 @@ fn value(rng: &mut Rng, data_type: &DataType) -> OwnedDatum {
         }
         TypeKind::Date => OwnedDatum::Date(integer(rng, 32) as i32),
         TypeKind::Time(0) => OwnedDatum::Time(rng.below(86_400) as i32 * 1_000),
-        TypeKind::Time(_) => OwnedDatum::Time(rng.below(86_400_000) as i32),
+        TypeKind::Time(precision) => {
+            let millis = rng.below(86_400_000) as i64;
+            OwnedDatum::Time(rounded(millis, 3_u8.saturating_sub(precision)) as i32)
+        }
         TypeKind::Timestamp(precision) => OwnedDatum::Timestamp(timestamp(rng, precision)),
         TypeKind::TimestampLtz(precision) => OwnedDatum::TimestampLtz(timestamp(rng, precision)),
         ref other => panic!("{other:?} is not generated"),

@@ -13,8 +13,8 @@ use fluss_core::batch::{
 };
 use fluss_core::rng::Rng;
 use fluss_core::row::{
-    DataType, Datum, OwnedDatum, OwnedRow, Row, RowDecodeError, RowLayout, RowSink, Schema,
-    TypeKind, compacted, indexed,
+    DataType, Datum, OwnedDatum, OwnedRow, Row, RowDecodeError, RowError, RowLayout, RowSink,
+    Schema, TypeKind, compacted, indexed,
 };
 use fluss_core::testing::random::{self, Shape, same};
 use fluss_proto::record::{Check, LogBatch, SealedBatch, Stamp};
@@ -279,9 +279,9 @@ fn damaged_log_batches_never_lead_to_a_panic() {
 struct Collected(Vec<OwnedDatum>);
 
 impl RowSink for Collected {
-    type Error = ();
+    type Error = RowError;
 
-    fn put(&mut self, datum: Datum<'_>) -> Result<(), ()> {
+    fn put(&mut self, datum: Datum<'_>) -> Result<(), RowError> {
         self.0.push(datum.into());
         Ok(())
     }

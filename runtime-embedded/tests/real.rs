@@ -6,7 +6,7 @@ use fluss_embedded::{
     WriteError,
 };
 use fluss_tools::cluster::{ClusterOptions, RealCluster, real_cluster_or_skip};
-use fluss_tools::main_job::{Job, RowOf, Waits, partitions, run};
+use fluss_tools::main_job::{Job, RowOf, Waits, partitions, rows, run};
 
 struct Blocking;
 
@@ -60,6 +60,20 @@ fn rows_create_the_partitions_of_a_real_cluster_and_are_there_exactly_once_each(
     let waits = Blocking;
     let fluss = fluss_embedded::connect(&bootstrap).expect("a connection");
     partitions::run(&cluster, &fluss, &waits, "blocking", 20_000);
+    let left = waits.pending(fluss.close(std::time::Duration::from_secs(10)));
+    assert_eq!(left, Ok(0), "rows left at close");
+}
+
+#[test]
+fn rows_by_name_of_some_columns_and_beyond_their_types_meet_a_real_cluster() {
+    if !real_cluster_or_skip("blocking: rows by name, of some columns and beyond their types") {
+        return;
+    }
+    let cluster = RealCluster::start(ClusterOptions::default()).expect("a cluster");
+    let bootstrap = cluster.bootstrap().join(",");
+    let waits = Blocking;
+    let fluss = fluss_embedded::connect(&bootstrap).expect("a connection");
+    rows::run(&cluster, &fluss, &waits, "blocking");
     let left = waits.pending(fluss.close(std::time::Duration::from_secs(10)));
     assert_eq!(left, Ok(0), "rows left at close");
 }

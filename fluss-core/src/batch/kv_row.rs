@@ -3,7 +3,7 @@
 use crate::row::compacted::CompactedWriter;
 use crate::row::indexed::IndexedWriter;
 use crate::row::key::KeyEncoder;
-use crate::row::{Datum, Row, RowError, RowLayout, RowSink, Schema};
+use crate::row::{Columns, Datum, Row, RowError, RowLayout, RowSink, Schema};
 
 /// The format of the values in a primary-key table, its property `table.kv.format`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -225,6 +225,14 @@ impl KvRowEncoder {
         self
     }
 
+    /// Takes no CHAR or BINARY value longer than its type, and no fraction of a second finer than
+    /// it, as whoever writes to a table wants it.
+    #[must_use]
+    pub(crate) fn strict(mut self) -> Self {
+        self.layout = self.layout.strict();
+        self
+    }
+
     /// The schema of the rows.
     #[must_use]
     pub fn schema(&self) -> &Schema {
@@ -388,6 +396,10 @@ impl<S: RowSink<Error = RowError>> Spread<'_, S> {
 impl<S: RowSink<Error = RowError>> RowSink for Spread<'_, S> {
     type Error = RowError;
 
+    fn columns(&self) -> Option<Columns<'_>> {
+        self.sink.columns().map(|columns| columns.only(self.targets))
+    }
+
     fn put(&mut self, datum: Datum<'_>) -> Result<(), RowError> {
         self.take(datum)?;
         self.wanted += 1;
@@ -401,6 +413,10 @@ struct Only<'a, 'b, S>(&'a mut Spread<'b, S>);
 
 impl<S: RowSink<Error = RowError>> RowSink for Only<'_, '_, S> {
     type Error = RowError;
+
+    fn columns(&self) -> Option<Columns<'_>> {
+        self.0.columns()
+    }
 
     fn put(&mut self, datum: Datum<'_>) -> Result<(), RowError> {
         if self.0.seen == self.0.wanted {
@@ -439,6 +455,11 @@ impl Marked<'_> {
 
 impl RowSink for Marked<'_> {
     type Error = RowError;
+
+    #[inline]
+    fn columns(&self) -> Option<Columns<'_>> {
+        self.writer.columns()
+    }
 
     #[inline]
     fn put(&mut self, datum: Datum<'_>) -> Result<(), RowError> {

@@ -130,3 +130,31 @@ fn a_refused_row_names_its_column() {
     let error = encoder.encode(&row![Datum::Null, "b", 1, "d"], &mut scratch);
     assert_eq!(error, Err(RowError::null("a", &DataType::INT.not_null())));
 }
+
+#[test]
+fn a_strict_encoder_refuses_values_beyond_their_types() {
+    use crate::row::{DataType, Timestamp, TypeKind};
+    let schema = Schema::builder()
+        .column("id", DataType::INT)
+        .column("at", DataType::timestamp(3))
+        .column("c", DataType::char(2))
+        .column("b", TypeKind::Binary(2).nullable())
+        .primary_key(["id"])
+        .build()
+        .expect("a schema");
+    let fine = Timestamp { millis: 1, nanos: 1 };
+    for format in [KvFormat::Compacted, KvFormat::Indexed] {
+        let encoder = KvRowEncoder::new(&schema, &[], &[], format).expect("an encoder").strict();
+        let mut scratch = KvScratch::default();
+        for (row, told) in [
+            (crate::row![1, fine, "a", b"bb"], "`at`: 1970-01-01T00:00:00.001000001"),
+            (crate::row![1, Timestamp::from_millis(1), "abc", b"bb"], "`c`: \"abc\""),
+            (crate::row![1, Timestamp::from_millis(1), "ab", b"bbb"], "`b`: a value of 3 bytes"),
+        ] {
+            let error = encoder.encode(&row, &mut scratch).expect_err(told).to_string();
+            assert!(error.contains(told), "{error}");
+        }
+        let fits = crate::row![1, Timestamp::from_millis(1), "ab", b"bb"];
+        encoder.encode(&fits, &mut scratch).expect("it fits");
+    }
+}

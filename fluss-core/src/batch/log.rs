@@ -107,7 +107,7 @@ impl LogBatchBuilder {
         super::arrow::check_limits(&options, LOG_V0.header_size + 1)?;
         Ok(Self(Kind::Rows(RowBatch {
             // Readers of logs see columns, where a BINARY has the length of its type.
-            layout: RowLayout::new(&schema).with_exact_binary(),
+            layout: RowLayout::new(&schema).with_exact_binary().strict(),
             indexed: format == LogFormat::Indexed,
             max_bytes: options.max_bytes,
             max_row_bytes: options.max_row_bytes,

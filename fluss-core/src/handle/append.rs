@@ -265,8 +265,7 @@ impl AppendWriter {
     /// ```
     ///
     /// A value that does not fit its column fails its row alone, in the ticket; a column that is
-    /// missing, unknown, there twice or of another type fails the call, and no row is handed in. So
-    /// does a value that no row can hold, see [`Table::rows_of`].
+    /// missing, unknown, there twice or of another type fails the call, and no row is handed in.
     pub fn append_batch(&self, batch: &RecordBatch) -> AppendBatch<'_> {
         AppendBatch::new(&self.core, self.core.table().rows_of(batch))
     }

@@ -10,6 +10,7 @@ use super::lookup::Lookuper;
 use super::upsert::UpsertBuilder;
 use crate::batch::ArrowRows;
 use crate::error::{Error, Result};
+use crate::row::NamedRow;
 pub(crate) use crate::table_info::TableInfo;
 
 /// What handles want to know beyond what is public.
@@ -60,6 +61,24 @@ impl Table {
         &self.fluss
     }
 
+    /// A row to be built by the names of its columns, used again from row to row.
+    ///
+    /// ```no_run
+    /// # async fn f(table: fluss_core::Table) -> fluss_core::Result<()> {
+    /// let writer = table.appender().build()?;
+    /// let mut row = table.row();
+    /// for id in 0..1_000_i64 {
+    ///     row.clear().set("name", "ada")?.set("id", id)?;
+    ///     drop(writer.append(&row).await?);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn row(&self) -> NamedRow {
+        NamedRow::new(self.info.schema())
+    }
+
     /// A writer that appends rows; for log tables.
     pub fn appender(&self) -> AppendBuilder {
         AppendBuilder::new(self.clone())
@@ -87,9 +106,7 @@ impl Table {
     ///
     /// # Errors
     /// [`Error::Misuse`] names the column that is missing, unknown, there twice, or of a type that
-    /// does not fit, or the first value that no row can hold: a time outside the day or finer than
-    /// milliseconds, a date with a time of day, a timestamp beyond 64 bits of milliseconds. Any
-    /// other value that does not fit its column fails its row alone, in the ticket.
+    /// does not fit. A value that does not fit its column fails its row alone, in the ticket.
     pub fn rows_of(&self, batch: &RecordBatch) -> Result<ArrowRows> {
         ArrowRows::new(self.info.schema(), batch).map_err(|e| self.misfit(&e))
     }

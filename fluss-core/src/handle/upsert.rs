@@ -36,8 +36,36 @@ pub enum MergeMode {
 pub struct UpsertBuilder {
     table: Table,
     config: WriterConfig,
-    columns: Option<Vec<String>>,
+    columns: Option<Targets>,
     merge_mode: MergeMode,
+}
+
+/// The columns to write.
+#[derive(Clone, Debug)]
+enum Targets {
+    Names(Vec<String>),
+    Indexes(Vec<usize>),
+}
+
+impl Targets {
+    fn indexes(&self, info: &TableInfo) -> Result<Vec<usize>> {
+        let schema = info.schema();
+        match self {
+            Self::Names(names) => schema
+                .indexes_of("columns to write", names)
+                .map_err(|e| Error::misuse(format!("{}: {e}", info.path))),
+            Self::Indexes(indexes) => {
+                let count = schema.columns().len();
+                match indexes.iter().find(|index| **index >= count) {
+                    None => Ok(indexes.clone()),
+                    Some(index) => Err(Error::misuse(format!(
+                        "{}: there is no column {index} to write, the table has {count}, from 0",
+                        info.path
+                    ))),
+                }
+            }
+        }
+    }
 }
 
 writer_settings!(UpsertBuilder);
@@ -55,9 +83,19 @@ impl UpsertBuilder {
     }
 
     /// Writes only these columns: rows have their values, in this order, and the others stay as
-    /// they are. The primary key must be among them.
+    /// they are; a delete makes these columns null, and the row goes with the last of its values.
+    ///
+    /// The primary key must be among them, the auto-increment column must not, and all columns
+    /// outside the key must allow null: the server accepts what breaks these rules and stores
+    /// nonsense, so [`build`](Self::build) refuses it.
     pub fn columns<I: IntoIterator<Item: Into<String>>>(mut self, names: I) -> Self {
-        self.columns = Some(names.into_iter().map(Into::into).collect());
+        self.columns = Some(Targets::Names(names.into_iter().map(Into::into).collect()));
+        self
+    }
+
+    /// Like [`columns`](Self::columns), by their places in the table, from 0.
+    pub fn columns_at<I: IntoIterator<Item = usize>>(mut self, indexes: I) -> Self {
+        self.columns = Some(Targets::Indexes(indexes.into_iter().collect()));
         self
     }
 
@@ -68,13 +106,7 @@ impl UpsertBuilder {
     /// [`Error::Config`] for settings against the rules, [`Error::Closed`] after a close.
     pub fn build(self) -> Result<UpsertWriter> {
         let info = Arc::clone(self.table.shared_info());
-        let targets = match &self.columns {
-            None => None,
-            Some(names) => {
-                let found = info.schema().indexes_of("columns to write", names);
-                Some(found.map_err(|e| Error::misuse(format!("{}: {e}", info.path)))?)
-            }
-        };
+        let targets = self.columns.as_ref().map(|targets| targets.indexes(&info)).transpose()?;
         let wire = targets.as_ref().map(|t| t.iter().map(|i| *i as i32).collect());
         let merge_mode = match self.merge_mode {
             MergeMode::Default => None,
@@ -168,7 +200,7 @@ pub(crate) fn kv_encoder(info: &TableInfo, targets: Option<&[usize]>) -> Result<
         None => KvRowEncoder::new(schema, partition, bucket, format),
         Some(targets) => KvRowEncoder::partial(schema, partition, bucket, format, targets),
     };
-    let encoder = encoder.map_err(|e| misuse(&e))?;
+    let encoder = encoder.map_err(|e| misuse(&e))?.strict();
     let changelog = properties.get("table.log.format");
     let arrow = changelog.is_none_or(|format| format.eq_ignore_ascii_case("ARROW"));
     Ok(if arrow { encoder.with_exact_binary() } else { encoder })

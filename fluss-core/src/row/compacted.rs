@@ -9,7 +9,7 @@ use super::error::RowError;
 use super::inner::{self, Within};
 use super::inner_read;
 use super::slot::{COMPACT_DECIMAL, Misfit, Slot, SlotKind, Stored, from_be, minimal_be};
-use super::{Row, RowLayout, RowSink};
+use super::{Columns, Row, RowLayout, RowSink};
 
 /// Appends one row to a buffer.
 ///
@@ -120,6 +120,11 @@ impl<'a> CompactedWriter<'a> {
 
 impl RowSink for CompactedWriter<'_> {
     type Error = RowError;
+
+    #[inline]
+    fn columns(&self) -> Option<Columns<'_>> {
+        Some(Columns::all(self.layout.schema()))
+    }
 
     #[inline]
     fn put(&mut self, datum: Datum<'_>) -> Result<(), RowError> {

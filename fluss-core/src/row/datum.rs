@@ -130,6 +130,14 @@ impl Timestamp {
         Self { millis: micros.div_euclid(1_000), nanos: nanos as u32 }
     }
 
+    /// Whether it has digits below so many nanoseconds, a power of ten up to a second.
+    #[inline]
+    pub(crate) fn is_finer_than(self, grain: u32) -> bool {
+        let below = !self.nanos.is_multiple_of(grain.clamp(1, 1_000_000));
+        // Most columns keep whole milliseconds.
+        below || grain > 1_000_000 && self.millis.rem_euclid(i64::from(grain / 1_000_000)) != 0
+    }
+
     /// A point in time from nanoseconds since the epoch.
     #[must_use]
     pub const fn from_nanos(nanos: i64) -> Self {

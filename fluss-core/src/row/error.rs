@@ -40,6 +40,36 @@ pub enum RowErrorKind {
         /// The column's type, as in SQL.
         expected: String,
     },
+    /// A row by name has no value for a column that does not allow null.
+    #[error("column `{column}`: the row has no value for it, and {expected} does not allow null")]
+    Missing {
+        /// The column's name.
+        column: String,
+        /// The column's type, as in SQL.
+        expected: String,
+    },
+    /// A row by name has a field for which there is no column.
+    #[error("there is no column for `{field}`; there are: {columns}")]
+    UnknownField {
+        /// The field's name, or the path to it within a column.
+        field: String,
+        /// The columns that may be written, or the fields of the column's type.
+        columns: String,
+    },
+    /// A row by name has a field twice.
+    #[error("the field `{0}` is there twice")]
+    DoubledField(String),
+    /// A field's own `Serialize` refused it.
+    #[error("the field `{field}` cannot be serialized: {reason}")]
+    Unserializable {
+        /// The field's name, or the path to it within a column.
+        field: String,
+        /// What it says.
+        reason: String,
+    },
+    /// What was handed in as a row is none.
+    #[error("no row: {0}")]
+    NotARow(String),
     /// A column that this encoding cannot hold.
     #[error("column `{column}` of type {data_type} is not supported here: {advice}")]
     Unsupported {
@@ -68,6 +98,12 @@ impl RowError {
     #[must_use]
     pub fn kind(&self) -> &RowErrorKind {
         &self.0
+    }
+
+    /// The reason, taken out.
+    #[cfg(feature = "serde")]
+    pub(super) fn into_kind(self) -> RowErrorKind {
+        *self.0
     }
 
     /// A value that does not fit its column, for one of the reasons above the data's own type.

@@ -9,7 +9,7 @@ use super::error::RowError;
 use super::inner::{self, Within};
 use super::inner_read;
 use super::slot::{COMPACT_DECIMAL, Misfit, Slot, SlotKind, Stored, from_be, minimal_be};
-use super::{Row, RowLayout, RowSink};
+use super::{Columns, Row, RowLayout, RowSink};
 
 /// Fixed lengths beyond this are refused: a single short value would be padded to that many bytes.
 const MAX_FIXED: u32 = 64 << 20;
@@ -136,6 +136,10 @@ fn put_variable(bytes: &[u8], out: &mut Vec<u8>, length_at: &mut usize) -> Resul
 
 impl RowSink for IndexedWriter<'_> {
     type Error = RowError;
+
+    fn columns(&self) -> Option<Columns<'_>> {
+        Some(Columns::all(self.layout.schema()))
+    }
 
     fn put(&mut self, datum: Datum<'_>) -> Result<(), RowError> {
         let Some(&slot) = self.layout.slots.get(self.column) else {

@@ -9,7 +9,7 @@ use super::datum::Datum;
 use super::error::{RowError, describe};
 use super::indexed;
 use super::nested::{Entries, Items};
-use super::slot::{Misfit, Slot, SlotKind, Stored, minimal_be};
+use super::slot::{Misfit, Rules, Slot, SlotKind, Stored, minimal_be};
 use super::types::{DataType, TypeKind};
 
 /// Bytes and texts up to this length stand in their slot.
@@ -41,24 +41,24 @@ pub(super) enum Inner {
 }
 
 impl Part {
-    fn new(data_type: &DataType, exact: bool) -> Self {
-        let slot = Slot { exact, ..Slot::from(data_type) };
-        Self { slot, inner: Inner::new(data_type, exact).map(Box::new) }
+    fn new(data_type: &DataType, rules: Rules) -> Self {
+        let slot = Slot::new(data_type, rules);
+        Self { slot, inner: Inner::new(data_type, rules).map(Box::new) }
     }
 }
 
 impl Inner {
-    /// The parts of a type, None for a scalar. `exact` is that of [`Slot`].
-    pub(super) fn new(data_type: &DataType, exact: bool) -> Option<Self> {
+    /// The parts of a type, None for a scalar.
+    pub(super) fn new(data_type: &DataType, rules: Rules) -> Option<Self> {
         match &data_type.kind {
-            TypeKind::Array(element) => Some(Self::Array(Part::new(element, exact))),
+            TypeKind::Array(element) => Some(Self::Array(Part::new(element, rules))),
             TypeKind::Map(key, value) => {
-                let mut key = Part::new(key, exact);
+                let mut key = Part::new(key, rules);
                 key.slot.nullable = false;
-                Some(Self::Map { key, value: Part::new(value, exact) })
+                Some(Self::Map { key, value: Part::new(value, rules) })
             }
             TypeKind::Row(fields) => {
-                let part = |field: &super::Field| Part::new(&field.data_type, exact);
+                let part = |field: &super::Field| Part::new(&field.data_type, rules);
                 Some(Self::Row(fields.iter().map(part).collect()))
             }
             _ => None,

@@ -8,7 +8,7 @@ use super::compacted::put_value;
 use super::datum::Datum;
 use super::error::RowError;
 use super::slot::{Misfit, Slot, SlotKind};
-use super::{Row, RowSink, Schema};
+use super::{Columns, Row, RowSink, Schema};
 
 /// A table whose keys this client cannot encode.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -57,8 +57,9 @@ pub fn check_key_format(datalake_format: Option<&str>) -> Result<(), Unsupported
 pub struct KeyEncoder {
     schema: Schema,
     parts: Box<[Part]>,
-    /// The number of values a row hands in.
+    /// The number of values a row hands in, and of which columns; None for all in order.
     arity: usize,
+    given: Option<Box<[usize]>>,
     /// Whether one pass over the row meets the parts in key order.
     ascending: bool,
 }
@@ -113,7 +114,8 @@ impl KeyEncoder {
         }
         let ascending = parts.is_sorted_by(|a, b| a.position < b.position);
         let parts = parts.into_boxed_slice();
-        Ok(Self { schema: schema.clone(), parts, arity: given.len(), ascending })
+        let (schema, arity, given) = (schema.clone(), given.len(), chosen(schema, given));
+        Ok(Self { schema, parts, arity, given, ascending })
     }
 
     /// The number of values a row must have.
@@ -147,7 +149,8 @@ impl KeyEncoder {
         parts: &[Part],
         out: &mut Vec<u8>,
     ) -> Result<(), RowError> {
-        let mut picker = Picker { schema: &self.schema, parts, out, position: 0 };
+        let given = self.given.as_deref();
+        let mut picker = Picker { schema: &self.schema, given, parts, out, position: 0 };
         row.write(&mut picker)?;
         if picker.position == self.arity {
             Ok(())
@@ -157,9 +160,16 @@ impl KeyEncoder {
     }
 }
 
+/// The columns that rows hand in; None if that is all of them in their order.
+pub(super) fn chosen(schema: &Schema, given: &[usize]) -> Option<Box<[usize]>> {
+    let all = given.iter().copied().eq(0..schema.columns().len());
+    (!all).then(|| given.into())
+}
+
 /// Takes the wanted values out of a row and lets the others pass.
 struct Picker<'a> {
     schema: &'a Schema,
+    given: Option<&'a [usize]>,
     parts: &'a [Part],
     out: &'a mut Vec<u8>,
     position: usize,
@@ -167,6 +177,11 @@ struct Picker<'a> {
 
 impl RowSink for Picker<'_> {
     type Error = RowError;
+
+    #[inline]
+    fn columns(&self) -> Option<Columns<'_>> {
+        Some(Columns::among(self.schema, self.given))
+    }
 
     #[inline]
     fn put(&mut self, datum: Datum<'_>) -> Result<(), RowError> {

@@ -6,7 +6,10 @@
 //! array of [`Datum`] on the stack, the tuple writes each field with its own type. An ARRAY, MAP or
 //! ROW within a row is borrowed from whatever holds it, see [`Items`] and [`Entries`].
 
+#[cfg(feature = "serde")]
+mod by_name;
 mod calendar;
+mod columns;
 pub mod compacted;
 mod datum;
 mod decimal;
@@ -18,6 +21,7 @@ mod inner;
 mod inner_read;
 mod json;
 pub mod key;
+mod named;
 mod nested;
 pub mod partition;
 mod schema;
@@ -28,15 +32,19 @@ mod type_text;
 mod types;
 mod value;
 
+#[cfg(feature = "serde")]
+pub use by_name::ByName;
+pub use columns::Columns;
 pub use datum::{Datum, Decimal, OwnedDatum, OwnedRow, Timestamp};
 pub use decimal::ParseDecimalError;
 pub use decode::{DecodeReason, RowDecodeError};
 pub use error::{RowError, RowErrorKind};
 pub(crate) use inner::{Deep, FIELDS, Step, Why};
+pub use named::{Named, NamedRow};
 pub use nested::{AsDatum, Entries, Items};
 pub use schema::{AggFunction, Column, Schema, SchemaBuilder, SchemaError};
 pub use slot::RowLayout;
-pub(crate) use slot::minimal_be;
+pub(crate) use slot::{CHARACTERS, FRACTION, grain_of, is_longer, minimal_be};
 pub use table::{TableDescriptor, TableError};
 pub use type_text::ParseTypeError;
 pub use types::{DataType, Field, TypeError, TypeKind};
@@ -48,8 +56,14 @@ pub use value::Value;
 /// with an error that names the column and the value, and the row is taken back as a whole by
 /// whoever started it.
 pub trait RowSink {
-    /// What the sink reports when a value does not fit.
-    type Error;
+    /// What the sink reports when a value does not fit, or when the row by itself is wrong.
+    type Error: From<RowError>;
+
+    /// The columns that the row's values are for, which rows by name ask for; None if the sink
+    /// takes values without names only.
+    fn columns(&self) -> Option<Columns<'_>> {
+        None
+    }
 
     /// Takes the value of the next column.
     fn put(&mut self, datum: Datum<'_>) -> Result<(), Self::Error>;
@@ -88,10 +102,10 @@ pub trait RowSink {
 
 /// A row that can write itself into a sink, once or several times.
 ///
-/// `write` must put exactly [`Row::arity`] values, the same ones at every call: a row is written a
+/// `write` must put one value for each column, the same ones at every call: a row is written a
 /// second time when its first destination turned out to be full.
 pub trait Row {
-    /// The number of values this row writes.
+    /// The number of values this row writes; of a row by name, those it holds at most.
     fn arity(&self) -> usize;
 
     /// Puts all values in column order and stops at the first error.

@@ -8,8 +8,9 @@ use std::fmt::Write as _;
 use super::calendar::date_of;
 use super::datum::{Datum, Timestamp};
 use super::error::RowError;
+use super::key::chosen;
 use super::types::{DataType, TypeKind};
-use super::{Row, RowSink, Schema};
+use super::{Columns, Row, RowSink, Schema};
 
 /// The longest value, in characters.
 const MAX_LENGTH: usize = 200;
@@ -47,6 +48,8 @@ pub struct PartitionNamer {
     /// Position among the values handed in, and in the schema.
     parts: Box<[(usize, usize)]>,
     arity: usize,
+    /// The columns of those values; None for all in order.
+    given: Option<Box<[usize]>>,
     ascending: bool,
     /// Whether the partitions may have to be created.
     create: bool,
@@ -91,8 +94,8 @@ impl PartitionNamer {
         }
         let ascending = parts.is_sorted_by(|a, b| a.0 < b.0);
         let parts = parts.into_boxed_slice();
-        let (schema, arity) = (schema.clone(), given.len());
-        Ok(Self { schema, parts, arity, ascending, create: false })
+        let (arity, given) = (given.len(), chosen(schema, given));
+        Ok(Self { schema: schema.clone(), parts, arity, given, ascending, create: false })
     }
 
     /// Refuses values that a partition can have, but not a new one: those that begin with `__`.
@@ -120,8 +123,9 @@ impl PartitionNamer {
         parts: &[(usize, usize)],
         out: &mut String,
     ) -> Result<(), RowError> {
-        let Self { schema, create, .. } = self;
-        let mut picker = Picker { schema, create: *create, parts, out, position: 0 };
+        let Self { schema, create, given, .. } = self;
+        let given = given.as_deref();
+        let mut picker = Picker { schema, given, create: *create, parts, out, position: 0 };
         row.write(&mut picker)?;
         if picker.position == self.arity {
             Ok(())
@@ -133,6 +137,7 @@ impl PartitionNamer {
 
 struct Picker<'a> {
     schema: &'a Schema,
+    given: Option<&'a [usize]>,
     create: bool,
     parts: &'a [(usize, usize)],
     out: &'a mut String,
@@ -141,6 +146,11 @@ struct Picker<'a> {
 
 impl RowSink for Picker<'_> {
     type Error = RowError;
+
+    #[inline]
+    fn columns(&self) -> Option<Columns<'_>> {
+        Some(Columns::among(self.schema, self.given))
+    }
 
     fn put(&mut self, datum: Datum<'_>) -> Result<(), RowError> {
         if let Some((&(position, column), rest)) = self.parts.split_first()

@@ -1,6 +1,6 @@
 //! From a datum to what the binary formats store, once for all of them.
 
-use super::datum::{Datum, Decimal};
+use super::datum::{Datum, Decimal, Timestamp};
 use super::error::RowError;
 use super::inner::{Deep, Inner};
 use super::types::{DataType, TypeKind};
@@ -19,6 +19,27 @@ pub(super) struct Slot {
     pub(super) nullable: bool,
     /// Whether a BINARY value must have the length of its type.
     pub(super) exact: bool,
+    /// The most characters of a CHAR, or bytes of a BINARY.
+    pub(super) longest: u32,
+    /// Nanoseconds of the last digit of a TIME or TIMESTAMP.
+    pub(super) grain: u32,
+}
+
+/// How closely values must keep to their types.
+///
+/// The formats themselves hold any text as a CHAR, and drop digits of a second for which they have
+/// no room; servers never look. Tables are written with the strict rules.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Rules {
+    /// A BINARY must have the length of its type.
+    pub(super) exact: bool,
+    /// A CHAR and a BINARY may not be longer than their type, nor a second's fraction.
+    pub(super) strict: bool,
+}
+
+/// The nanoseconds of the last digit at this precision.
+pub(crate) fn grain_of(precision: u8) -> u32 {
+    10_u32.pow(u32::from(9 - precision.min(9)))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,8 +63,8 @@ pub(super) enum SlotKind {
     Nested,
 }
 
-impl From<&DataType> for Slot {
-    fn from(data_type: &DataType) -> Self {
+impl Slot {
+    pub(super) fn new(data_type: &DataType, rules: Rules) -> Self {
         let kind = match data_type.kind {
             TypeKind::Boolean => SlotKind::Bool,
             TypeKind::TinyInt => SlotKind::I8,
@@ -63,7 +84,38 @@ impl From<&DataType> for Slot {
             TypeKind::TimestampLtz(p) => SlotKind::TimestampLtz { nanos: p > COMPACT_TIMESTAMP },
             TypeKind::Array(_) | TypeKind::Map(..) | TypeKind::Row(_) => SlotKind::Nested,
         };
-        Self { kind, nullable: data_type.nullable, exact: false }
+        let longest = match data_type.kind {
+            TypeKind::Char(n) | TypeKind::Binary(n) if rules.strict => n,
+            _ => u32::MAX,
+        };
+        let grain = match data_type.kind {
+            TypeKind::Time(p) | TypeKind::Timestamp(p) | TypeKind::TimestampLtz(p)
+                if rules.strict =>
+            {
+                grain_of(p)
+            }
+            _ => 1,
+        };
+        Self { kind, nullable: data_type.nullable, exact: rules.exact, longest, grain }
+    }
+
+    /// Whether a text has more characters than the type.
+    #[inline]
+    fn is_too_long(self, text: &str) -> bool {
+        is_longer(text, self.longest)
+    }
+}
+
+/// Whether a text has more characters than these.
+#[inline]
+pub(crate) fn is_longer(text: &str, characters: u32) -> bool {
+    text.len() > characters as usize && text.chars().count() > characters as usize
+}
+
+impl From<&DataType> for Slot {
+    /// By the rules of the formats.
+    fn from(data_type: &DataType) -> Self {
+        Self::new(data_type, Rules::default())
     }
 }
 
@@ -94,12 +146,17 @@ pub(super) enum Misfit {
     DecimalPrecision,
     Nanos,
     TimeOfDay,
+    Fraction,
+    Characters,
     FixedLength,
     ExactLength,
     Size,
     /// A column that is nested: to be written by its parts.
     Nested,
 }
+
+pub(crate) const FRACTION: &str = "it has more digits of a second than the type";
+pub(crate) const CHARACTERS: &str = "it has more characters than the type";
 
 impl Misfit {
     /// The full error; kept out of the hot path.
@@ -122,6 +179,8 @@ impl Misfit {
             Self::DecimalPrecision => "it has more digits than the type",
             Self::Nanos => "the nanoseconds within a millisecond are 0 to 999999",
             Self::TimeOfDay => "a time is 0 to 86399999 milliseconds of the day",
+            Self::Fraction => FRACTION,
+            Self::Characters => CHARACTERS,
             Self::FixedLength => "it is longer than the fixed length of the type",
             Self::ExactLength => "its length is not that of the type",
             Self::Size => "it is larger than 2 GiB",
@@ -140,18 +199,29 @@ impl Slot {
             (K::F64, D::Float64(value)) => Ok(Stored::F64(value)),
             (K::F64, D::Float32(value)) => Ok(Stored::F64(f64::from(value))),
             (K::F32, D::Float32(value)) => Ok(Stored::F32(value)),
-            (K::Str | K::Char(_), D::Str(value)) => Ok(Stored::Bytes(value.as_bytes())),
+            (K::Str, D::Str(value)) => Ok(Stored::Bytes(value.as_bytes())),
+            (K::Char(_), D::Str(value)) if self.is_too_long(value) => Err(Misfit::Characters),
+            (K::Char(_), D::Str(value)) => Ok(Stored::Bytes(value.as_bytes())),
             (K::Binary(width), D::Bytes(value)) if self.exact && value.len() != width as usize => {
                 Err(Misfit::ExactLength)
             }
+            (K::Binary(_), D::Bytes(value)) if value.len() > self.longest as usize => {
+                Err(Misfit::FixedLength)
+            }
             (K::Bytes | K::Binary(_), D::Bytes(value)) => Ok(Stored::Bytes(value)),
             (K::Bool, D::Bool(value)) => Ok(Stored::U8(u8::from(value))),
-            (K::Time, D::Time(value)) if (0..DAY).contains(&value) => Ok(Stored::I32(value)),
-            (K::Time, D::Time(_)) => Err(Misfit::TimeOfDay),
+            (K::Time, D::Time(value)) if !(0..DAY).contains(&value) => Err(Misfit::TimeOfDay),
+            (K::Time, D::Time(value)) => {
+                match Timestamp::from_millis(i64::from(value)).is_finer_than(self.grain) {
+                    false => Ok(Stored::I32(value)),
+                    true => Err(Misfit::Fraction),
+                }
+            }
             (K::Timestamp { nanos }, D::Timestamp(value))
             | (K::TimestampLtz { nanos }, D::TimestampLtz(value)) => {
                 match i32::try_from(value.nanos).ok().filter(|nanos| *nanos < 1_000_000) {
                     None => Err(Misfit::Nanos),
+                    Some(_) if value.is_finer_than(self.grain) => Err(Misfit::Fraction),
                     Some(rest) if nanos => Ok(Stored::Instant(value.millis, rest)),
                     Some(_) => Ok(Stored::I64(value.millis)),
                 }
@@ -230,6 +300,7 @@ pub(super) fn from_be(bytes: &[u8]) -> Option<i128> {
 #[derive(Clone, Debug)]
 pub struct RowLayout {
     schema: super::Schema,
+    rules: Rules,
     pub(super) slots: Box<[Slot]>,
     /// The parts of the nested columns; empty if no column is.
     inner: Box<[Option<Inner>]>,
@@ -239,17 +310,31 @@ impl RowLayout {
     /// The layout of a schema's rows.
     #[must_use]
     pub fn new(schema: &super::Schema) -> Self {
-        let slots = schema.columns().iter().map(|column| Slot::from(&column.data_type)).collect();
-        Self { schema: schema.clone(), slots, inner: inner(schema, false) }
+        Self::with_rules(schema.clone(), Rules::default())
+    }
+
+    fn with_rules(schema: super::Schema, rules: Rules) -> Self {
+        let slot = |column: &super::Column| Slot::new(&column.data_type, rules);
+        let slots = schema.columns().iter().map(slot).collect();
+        let inner = inner(&schema, rules);
+        Self { schema, rules, slots, inner }
     }
 
     /// The same layout for rows whose BINARY values must have the length of their type. The binary
     /// formats take any; Arrow does not, nor does a server whose changelog is kept in it.
     #[must_use]
-    pub(crate) fn with_exact_binary(mut self) -> Self {
-        self.slots.iter_mut().for_each(|slot| slot.exact = true);
-        self.inner = inner(&self.schema, true);
-        self
+    pub(crate) fn with_exact_binary(self) -> Self {
+        let rules = Rules { exact: true, ..self.rules };
+        Self::with_rules(self.schema, rules)
+    }
+
+    /// The same layout for rows of tables: a CHAR or BINARY value may not be longer than its type,
+    /// and a TIME or TIMESTAMP may not have more digits of a second. The formats take them, or drop
+    /// them silently.
+    #[must_use]
+    pub(crate) fn strict(self) -> Self {
+        let rules = Rules { strict: true, ..self.rules };
+        Self::with_rules(self.schema, rules)
     }
 
     /// The parts of a nested column, None for a scalar.
@@ -292,11 +377,11 @@ impl RowLayout {
     }
 }
 
-fn inner(schema: &super::Schema, exact: bool) -> Box<[Option<Inner>]> {
+fn inner(schema: &super::Schema, rules: Rules) -> Box<[Option<Inner>]> {
     if schema.columns().iter().all(|column| column.data_type.kind.is_scalar()) {
         return Box::default();
     }
-    schema.columns().iter().map(|column| Inner::new(&column.data_type, exact)).collect()
+    schema.columns().iter().map(|column| Inner::new(&column.data_type, rules)).collect()
 }
 
 #[cfg(test)]

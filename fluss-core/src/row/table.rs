@@ -5,6 +5,39 @@ use std::collections::BTreeMap;
 use super::json::{Reader, Writer, parse, schema_from};
 use super::schema::{Schema, SchemaError};
 
+/// The properties of tables that the servers known today have.
+const PROPERTIES: [&str; 29] = [
+    "table.auto-increment.cache-size",
+    "table.auto-partition.enabled",
+    "table.auto-partition.key",
+    "table.auto-partition.num-precreate",
+    "table.auto-partition.num-retention",
+    "table.auto-partition.time-format",
+    "table.auto-partition.time-unit",
+    "table.auto-partition.time-zone",
+    "table.changelog.image",
+    "table.datalake.auto-compaction",
+    "table.datalake.auto-expire-snapshot",
+    "table.datalake.enabled",
+    "table.datalake.format",
+    "table.datalake.freshness",
+    "table.datalake.historical-partition.enabled",
+    "table.delete.behavior",
+    "table.kv.format",
+    "table.kv.format-version",
+    "table.kv.standby-replica.enabled",
+    "table.log.arrow.compression.type",
+    "table.log.arrow.compression.zstd.level",
+    "table.log.format",
+    "table.log.local-ttl",
+    "table.log.tiered.local-segments",
+    "table.log.ttl",
+    "table.merge-engine",
+    "table.merge-engine.versioned.ver-column",
+    "table.replication.factor",
+    "table.statistics.columns",
+];
+
 /// What a table is: columns, keys, buckets, properties.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TableDescriptor {
@@ -85,7 +118,10 @@ impl TableDescriptor {
         if self.bucket_count.is_some_and(|count| count == 0 || i32::try_from(count).is_err()) {
             return Err(TableError::BucketCount);
         }
-        match self.properties.keys().find(|key| !key.starts_with("table.")) {
+        match self.properties.keys().find(|key| !PROPERTIES.contains(&key.as_str())) {
+            Some(key) if key.starts_with("table.") => {
+                Err(TableError::UnknownProperty(super::error::shorten(key)))
+            }
             Some(key) => Err(TableError::Property(key.clone())),
             None => Ok(()),
         }
@@ -172,6 +208,11 @@ pub enum TableError {
     /// A bucket count of 0 or beyond 32 bits.
     #[error("the number of buckets must be 1 to 2147483647")]
     BucketCount,
+    /// A property that no server knows.
+    #[error(
+        "the property `{0}` is none that servers know: mend its name, or make it a custom property"
+    )]
+    UnknownProperty(String),
     /// A property that is not the server's.
     #[error("the property `{0}` does not begin with `table.`: make it a custom property")]
     Property(String),
@@ -236,6 +277,15 @@ mod tests {
         assert_eq!(
             change(&|t| drop(t.properties.insert("owner".to_owned(), String::new()))),
             Err(TableError::Property(owner))
+        );
+        let slip = "table.log.tll".to_owned();
+        assert_eq!(
+            change(&|t| drop(t.properties.insert(slip.clone(), "1 d".to_owned()))),
+            Err(TableError::UnknownProperty(slip.clone()))
+        );
+        assert_eq!(
+            change(&|t| drop(t.properties.insert("table.log.ttl".to_owned(), "1 d".to_owned()))),
+            Ok(())
         );
     }
 

@@ -198,7 +198,7 @@ mod tests {
     struct Seen(Vec<OwnedDatum>);
 
     impl RowSink for Seen {
-        type Error = std::convert::Infallible;
+        type Error = crate::row::RowError;
 
         fn put(&mut self, datum: Datum<'_>) -> Result<(), Self::Error> {
             self.0.push(datum.into());

@@ -1,13 +1,13 @@
 //! Random schemas and rows, for tests of whatever carries rows from one place to another.
 //!
 //! The values are such that every format gives them back as they were: no more digits than a
-//! timestamp keeps, BINARY values of the length of their type, no zero bytes at the end of what
+//! type has, BINARY values of the length of their type, no zero bytes at the end of what
 //! INDEXED rows pad with them.
 
 use crate::rng::Rng;
 use crate::row::{
     DataType, Datum, Decimal, Entries, Field, Items, OwnedDatum, OwnedRow, Schema, Timestamp,
-    TypeKind,
+    TypeKind, grain_of,
 };
 
 /// What random types are made of.
@@ -139,8 +139,11 @@ pub fn value(rng: &mut Rng, data_type: &DataType) -> OwnedDatum {
             OwnedDatum::Bytes(bytes(rng, length))
         }
         TypeKind::Date => OwnedDatum::Date(integer(rng, 32) as i32),
-        TypeKind::Time(0) => OwnedDatum::Time(rng.below(86_400) as i32 * 1_000),
-        TypeKind::Time(_) => OwnedDatum::Time(rng.below(86_400_000) as i32),
+        TypeKind::Time(precision) => {
+            let millis = (grain_of(*precision) / 1_000_000).max(1);
+            let count = rng.below(u64::from(86_400_000 / millis)) as u32;
+            OwnedDatum::Time((count * millis) as i32)
+        }
         TypeKind::Timestamp(precision) => OwnedDatum::Timestamp(timestamp(rng, *precision)),
         TypeKind::TimestampLtz(precision) => OwnedDatum::TimestampLtz(timestamp(rng, *precision)),
         TypeKind::Array(element) => {
@@ -217,11 +220,12 @@ fn bytes(rng: &mut Rng, length: usize) -> Vec<u8> {
 
 /// A point in time that a column of this precision holds without loss, in every format.
 fn timestamp(rng: &mut Rng, precision: u8) -> Timestamp {
+    let grain = i64::from(grain_of(precision));
+    let whole = |value: i64, grain: i64| value / grain * grain;
     match precision {
-        0 => Timestamp::from_millis(integer(rng, 50) * 1_000),
-        1..=3 => Timestamp::from_millis(integer(rng, 60)),
-        4..=6 => Timestamp::from_micros(integer(rng, 64)),
-        _ => Timestamp::from_nanos(integer(rng, 64)),
+        0..=3 => Timestamp::from_millis(whole(integer(rng, 60), grain / 1_000_000)),
+        4..=6 => Timestamp::from_micros(whole(integer(rng, 64), grain / 1_000)),
+        _ => Timestamp::from_nanos(whole(integer(rng, 64), grain)),
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod check;
 pub mod partitions;
+pub mod rows;
 
 use std::fmt::Debug;
 use std::time::{Duration, Instant};

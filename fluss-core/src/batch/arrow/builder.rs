@@ -272,7 +272,7 @@ impl ArrowBatchBuilder {
         if !flat || rows.columns().len() != self.columns.len() {
             return 0;
         }
-        let left = rows.len().saturating_sub(from);
+        let left = rows.sound_from(from);
         let limit = self.options.max_bytes.min(self.size.saturating_mul(2).max(FIRST_EXTEND));
         let mut count = left.min(MAX_EXTEND).min(MAX_ROWS.saturating_sub(self.rows));
         while count > 0 {

@@ -6,8 +6,8 @@
 use arrow_buffer::ToByteSlice;
 
 use super::bits::{Bits, Validity};
-use super::convert::{self, Unit, WRONG_TYPE};
-use crate::row::{DataType, Datum, Deep, TypeKind};
+use super::convert::{self, Grain, WRONG_TYPE};
+use crate::row::{CHARACTERS, DataType, Datum, Deep, TypeKind, is_longer};
 
 /// Why a column does not take a value.
 #[derive(Debug)]
@@ -58,10 +58,10 @@ pub(super) enum Values {
         width: usize,
     },
     Date(Vec<i32>),
-    Time32(Vec<i32>, Unit),
-    Time64(Vec<i64>, Unit),
-    Timestamp(Vec<i64>, Unit),
-    TimestampLtz(Vec<i64>, Unit),
+    Time32(Vec<i32>, Grain),
+    Time64(Vec<i64>, Grain),
+    Timestamp(Vec<i64>, Grain),
+    TimestampLtz(Vec<i64>, Grain),
     /// ARRAY: where each one's elements end, behind a leading zero, and all elements.
     List {
         offsets: Vec<i32>,
@@ -83,11 +83,13 @@ pub(super) struct Variable {
     /// Where each value ends, behind a leading zero.
     pub(super) offsets: Vec<i32>,
     pub(super) data: Vec<u8>,
+    /// The most characters of a value; beyond all texts where there is no such limit.
+    pub(super) characters: u32,
 }
 
 impl Variable {
-    fn new() -> Self {
-        Self { offsets: vec![0], data: Vec::new() }
+    fn new(characters: u32) -> Self {
+        Self { offsets: vec![0], data: Vec::new(), characters }
     }
 
     /// Takes a value. The batch's limits keep the sum of all lengths below 2 GiB.
@@ -128,19 +130,20 @@ impl Column {
             TypeKind::Decimal { precision, scale } => {
                 Values::Decimal { unscaled: Vec::new(), precision, scale }
             }
-            TypeKind::Char(_) | TypeKind::String => Values::Text(Variable::new()),
-            TypeKind::Bytes => Values::Bytes(Variable::new()),
+            TypeKind::Char(length) => Values::Text(Variable::new(length)),
+            TypeKind::String => Values::Text(Variable::new(u32::MAX)),
+            TypeKind::Bytes => Values::Bytes(Variable::new(u32::MAX)),
             TypeKind::Binary(length) => Values::Fixed { bytes: Vec::new(), width: length as usize },
             TypeKind::Date => Values::Date(Vec::new()),
             TypeKind::Time(precision @ 0..=3) => {
-                Values::Time32(Vec::new(), Unit::of_precision(precision))
+                Values::Time32(Vec::new(), Grain::of_precision(precision))
             }
-            TypeKind::Time(precision) => Values::Time64(Vec::new(), Unit::of_precision(precision)),
+            TypeKind::Time(precision) => Values::Time64(Vec::new(), Grain::of_precision(precision)),
             TypeKind::Timestamp(precision) => {
-                Values::Timestamp(Vec::new(), Unit::of_precision(precision))
+                Values::Timestamp(Vec::new(), Grain::of_precision(precision))
             }
             TypeKind::TimestampLtz(precision) => {
-                Values::TimestampLtz(Vec::new(), Unit::of_precision(precision))
+                Values::TimestampLtz(Vec::new(), Grain::of_precision(precision))
             }
             TypeKind::Array(ref element) => {
                 Values::List { offsets: vec![0], element: Box::new(Self::new(element)) }
@@ -204,7 +207,12 @@ impl Column {
             (Values::Decimal { unscaled, precision, scale }, Datum::Decimal(value)) => {
                 unscaled.push(convert::decimal(*value, *precision, *scale)?);
             }
-            (Values::Text(values), Datum::Str(value)) => values.push(value.as_bytes()),
+            (Values::Text(values), Datum::Str(value)) => {
+                if is_longer(value, values.characters) {
+                    return Err(CHARACTERS.into());
+                }
+                values.push(value.as_bytes());
+            }
             (Values::Bytes(values), Datum::Bytes(value)) => values.push(value),
             (Values::Fixed { bytes, width }, Datum::Bytes(value)) => {
                 if value.len() != *width {
@@ -213,15 +221,15 @@ impl Column {
                 bytes.extend_from_slice(value);
             }
             (Values::Date(values), Datum::Date(value)) => values.push(value),
-            (Values::Time32(values, unit), Datum::Time(value)) => {
-                values.push(convert::time32(value, *unit)?);
+            (Values::Time32(values, grain), Datum::Time(value)) => {
+                values.push(convert::time32(value, *grain)?);
             }
-            (Values::Time64(values, unit), Datum::Time(value)) => {
-                values.push(convert::time64(value, *unit)?);
+            (Values::Time64(values, grain), Datum::Time(value)) => {
+                values.push(convert::time64(value, *grain)?);
             }
-            (Values::Timestamp(values, unit), Datum::Timestamp(value))
-            | (Values::TimestampLtz(values, unit), Datum::TimestampLtz(value)) => {
-                values.push(convert::timestamp(value, *unit)?);
+            (Values::Timestamp(values, grain), Datum::Timestamp(value))
+            | (Values::TimestampLtz(values, grain), Datum::TimestampLtz(value)) => {
+                values.push(convert::timestamp(value, *grain)?);
             }
             _ => return Err(WRONG_TYPE.into()),
         }

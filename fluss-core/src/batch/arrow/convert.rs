@@ -1,9 +1,10 @@
 //! Values in the units and widths of their Arrow columns.
 //!
-//! Conversions into a column's unit round down, also before 1970; a value whose converted form does
-//! not fit is refused, never wrapped.
+//! A value that is finer than its column, or whose converted form does not fit, is refused, never
+//! rounded or wrapped. Only what is read from a log of rows, where it is stored like that, is
+//! rounded down, also before 1970.
 
-use crate::row::{Datum, Decimal, Timestamp};
+use crate::row::{Datum, Decimal, FRACTION, Timestamp, grain_of};
 
 /// Milliseconds of a day.
 const DAY_MILLIS: i32 = 86_400_000;
@@ -25,6 +26,19 @@ impl Unit {
             4..=6 => Self::Microsecond,
             _ => Self::Nanosecond,
         }
+    }
+}
+
+/// The resolution of a column, and the nanoseconds of the last digit that its values may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::batch) struct Grain {
+    unit: Unit,
+    nanos: u32,
+}
+
+impl Grain {
+    pub(in crate::batch) fn of_precision(precision: u8) -> Self {
+        Self { unit: Unit::of_precision(precision), nanos: grain_of(precision) }
     }
 }
 
@@ -80,17 +94,14 @@ fn pow10(exponent: u8) -> Option<i128> {
 }
 
 /// Milliseconds of a day as seconds or milliseconds.
-pub(super) fn time32(millis: i32, unit: Unit) -> Result<i32, &'static str> {
-    match unit {
-        _ if !(0..DAY_MILLIS).contains(&millis) => Err(TIME_OF_DAY),
-        Unit::Second => Ok(millis / 1000),
-        _ => Ok(millis),
-    }
+pub(super) fn time32(millis: i32, grain: Grain) -> Result<i32, &'static str> {
+    refuse_finer(Timestamp::from_millis(millis.into()), grain)?;
+    floor_time32(millis, grain)
 }
 
-/// Milliseconds of a day as microseconds or nanoseconds.
-pub(super) fn time64(millis: i32, unit: Unit) -> Result<i64, &'static str> {
-    match unit {
+/// Milliseconds of a day as microseconds or nanoseconds; they are finer than any value.
+pub(super) fn time64(millis: i32, grain: Grain) -> Result<i64, &'static str> {
+    match grain.unit {
         _ if !(0..DAY_MILLIS).contains(&millis) => Err(TIME_OF_DAY),
         Unit::Microsecond => Ok(i64::from(millis) * 1_000),
         _ => Ok(i64::from(millis) * 1_000_000),
@@ -98,7 +109,27 @@ pub(super) fn time64(millis: i32, unit: Unit) -> Result<i64, &'static str> {
 }
 
 /// A point in time in the column's unit.
-pub(super) fn timestamp(value: Timestamp, unit: Unit) -> Result<i64, &'static str> {
+pub(super) fn timestamp(value: Timestamp, grain: Grain) -> Result<i64, &'static str> {
+    refuse_finer(value, grain)?;
+    floor_timestamp(value, grain)
+}
+
+#[inline]
+fn refuse_finer(value: Timestamp, grain: Grain) -> Result<(), &'static str> {
+    if value.is_finer_than(grain.nanos) { Err(FRACTION) } else { Ok(()) }
+}
+
+/// Milliseconds of a day as seconds or milliseconds, rounded down.
+pub(super) fn floor_time32(millis: i32, grain: Grain) -> Result<i32, &'static str> {
+    match grain.unit {
+        _ if !(0..DAY_MILLIS).contains(&millis) => Err(TIME_OF_DAY),
+        Unit::Second => Ok(millis / 1000),
+        _ => Ok(millis),
+    }
+}
+
+/// A point in time in the column's unit, rounded down.
+pub(super) fn floor_timestamp(value: Timestamp, grain: Grain) -> Result<i64, &'static str> {
     if value.nanos > 999_999 {
         return Err(NANOS);
     }
@@ -109,7 +140,7 @@ pub(super) fn timestamp(value: Timestamp, unit: Unit) -> Result<i64, &'static st
         i64::try_from(i128::from(value.millis) * i128::from(factor) + i128::from(below))
             .map_err(|_| TIMESTAMP_RANGE)
     };
-    match unit {
+    match grain.unit {
         Unit::Second => Ok(value.millis.div_euclid(1000)),
         Unit::Millisecond => Ok(value.millis),
         Unit::Microsecond => scaled(1_000, nanos / 1_000),
@@ -135,27 +166,50 @@ mod tests {
         assert_eq!(decimal(dec(1, 255), 38, 0), Err(DECIMAL_SCALE));
     }
 
+    fn grain(precision: u8) -> Grain {
+        Grain::of_precision(precision)
+    }
+
     #[test]
-    fn times_before_1970_round_down() {
+    fn times_before_1970_that_are_read_round_down() {
         let at = |millis, nanos| Timestamp { millis, nanos };
-        assert_eq!(timestamp(at(-1, 0), Unit::Second), Ok(-1));
-        assert_eq!(timestamp(at(-1, 999_000), Unit::Microsecond), Ok(-1));
-        assert_eq!(timestamp(at(-1, 999_999), Unit::Nanosecond), Ok(-1));
+        assert_eq!(floor_timestamp(at(-1, 0), grain(0)), Ok(-1));
+        assert_eq!(floor_timestamp(at(-1, 999_000), grain(6)), Ok(-1));
+        assert_eq!(floor_timestamp(at(-1, 999_999), grain(6)), Ok(-1));
+        assert_eq!(floor_timestamp(at(-1, 999_999), grain(9)), Ok(-1));
+    }
+
+    #[test]
+    fn a_fraction_finer_than_the_column_is_refused() {
+        // 0.123456789 s before 1970-01-01T00:00:01.
+        let of = |digits: i64| Timestamp::from_nanos(1_000_000_000 - digits);
+        for precision in 0..=9 {
+            let last = i64::from(grain_of(precision));
+            assert!(timestamp(of(last), grain(precision)).is_ok(), "{precision}");
+            let finer = timestamp(of(last / 10), grain(precision));
+            let expected = if precision == 9 { Ok(1_000_000_000) } else { Err(FRACTION) };
+            assert_eq!(finer, expected, "{precision}");
+        }
+        assert_eq!(time32(1_000, grain(0)), Ok(1));
+        assert_eq!(time32(1_100, grain(0)), Err(FRACTION));
+        assert_eq!(time32(1_110, grain(1)), Err(FRACTION));
+        assert_eq!(time32(1_111, grain(3)), Ok(1_111));
+        assert_eq!(floor_time32(1_111, grain(0)), Ok(1));
     }
 
     #[test]
     fn a_time_beyond_the_unit_is_refused() {
         let at = |millis, nanos| Timestamp { millis, nanos };
-        assert_eq!(timestamp(at(i64::MAX, 0), Unit::Nanosecond), Err(TIMESTAMP_RANGE));
-        assert_eq!(timestamp(at(0, 1_000_000), Unit::Millisecond), Err(NANOS));
+        assert_eq!(timestamp(at(i64::MAX, 0), grain(9)), Err(TIMESTAMP_RANGE));
+        assert_eq!(floor_timestamp(at(0, 1_000_000), grain(3)), Err(NANOS));
         let lowest = at(-9_223_372_036_855, 224_192);
-        assert_eq!(timestamp(lowest, Unit::Nanosecond), Ok(i64::MIN));
+        assert_eq!(timestamp(lowest, grain(9)), Ok(i64::MIN));
     }
 
     #[test]
     fn a_time_of_day_stays_within_the_day() {
-        assert_eq!(time32(86_399_999, Unit::Second), Ok(86_399));
-        assert_eq!(time32(86_400_000, Unit::Millisecond), Err(TIME_OF_DAY));
-        assert_eq!(time64(-1, Unit::Nanosecond), Err(TIME_OF_DAY));
+        assert_eq!(floor_time32(86_399_999, grain(0)), Ok(86_399));
+        assert_eq!(time32(86_400_000, grain(3)), Err(TIME_OF_DAY));
+        assert_eq!(time64(-1, grain(9)), Err(TIME_OF_DAY));
     }
 }

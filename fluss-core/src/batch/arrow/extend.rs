@@ -78,7 +78,10 @@ impl Values {
             (Self::Float32(to), Source::Float32(from)) => to.extend_from_slice(&from[rows]),
             (Self::Float64(to), Source::Float64(from)) => to.extend_from_slice(&from[rows]),
             (Self::Date(to), Source::Date(from)) => to.extend_from_slice(&from[rows]),
-            (Self::Text(to), Source::Text(from)) => to.copy(from, rows),
+            // Each text of a CHAR is looked at.
+            (Self::Text(to), Source::Text(from)) if to.characters == u32::MAX => {
+                to.copy(from, rows);
+            }
             (Self::Bytes(to), Source::Bytes(from)) => to.copy(from, rows),
             _ => return false,
         }

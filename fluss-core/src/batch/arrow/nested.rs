@@ -6,7 +6,7 @@ use arrow_data::ArrayData;
 use arrow_schema::{ArrowError, DataType as ArrowType, Field};
 
 use super::column::{Column, Refusal, Values, end_of};
-use super::convert::WRONG_TYPE;
+use super::convert::{WRONG_TYPE, floor_time32, floor_timestamp};
 use crate::row::{Datum, Deep, Entries, FIELDS, Items, Step, Why};
 
 /// What values within a row may take, in bytes. It keeps all offsets within 32 bits.
@@ -22,7 +22,8 @@ impl Room {
         Self { used, limit, pad: false }
     }
 
-    /// Fills short BINARY values up with zero bytes, as formats have it that strip them.
+    /// For what is read from a log of rows: fills short BINARY values up with zero bytes, as formats
+    /// have it that strip them, and takes texts and times as they are stored.
     pub(in crate::batch) fn padding(self) -> Self {
         Self { pad: true, ..self }
     }
@@ -89,9 +90,22 @@ impl Column {
                 bytes.extend_from_slice(value);
                 bytes.resize(bytes.len() + *width - value.len(), 0);
             }
-            (Values::Text(_), Datum::Str(value)) => {
+            (Values::Text(values), Datum::Str(value)) => {
                 room.take(value.len())?;
-                return self.put(at, datum);
+                if !room.pad {
+                    return self.put(at, datum);
+                }
+                values.push(value.as_bytes());
+            }
+            // What is stored finer than its type is read as far as the column goes.
+            (Values::Time32(values, grain), Datum::Time(value)) if room.pad => {
+                values.push(floor_time32(value, *grain)?);
+            }
+            (Values::Timestamp(values, grain), Datum::Timestamp(value))
+            | (Values::TimestampLtz(values, grain), Datum::TimestampLtz(value))
+                if room.pad =>
+            {
+                values.push(floor_timestamp(value, *grain)?);
             }
             (Values::Bytes(_), Datum::Bytes(value)) => {
                 room.take(value.len())?;

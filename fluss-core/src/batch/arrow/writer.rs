@@ -2,7 +2,7 @@
 
 use super::column::{Column, Refusal, Values};
 use super::nested::Room;
-use crate::row::{Datum, RowError, RowSink, Schema};
+use crate::row::{CHARACTERS, Columns, Datum, RowError, RowSink, Schema, is_longer};
 
 /// Takes the values of one row, each into its column.
 ///
@@ -127,6 +127,11 @@ impl RowSink for RowWriter<'_> {
     type Error = RowError;
 
     #[inline]
+    fn columns(&self) -> Option<Columns<'_>> {
+        Some(Columns::all(self.schema))
+    }
+
+    #[inline]
     fn put(&mut self, datum: Datum<'_>) -> Result<(), RowError> {
         match datum {
             Datum::Int32(value) => self.put_i32(value),
@@ -151,6 +156,9 @@ impl RowSink for RowWriter<'_> {
     fn put_str(&mut self, value: &str) -> Result<(), RowError> {
         let column = self.column()?;
         if let Values::Text(values) = &mut column.values {
+            if is_longer(value, values.characters) {
+                return Err(self.refuse(CHARACTERS.into(), Datum::Str(value)));
+            }
             self.account(value.len())?;
             values.push(value.as_bytes());
             column.validity.push_valid();

@@ -53,33 +53,38 @@ pub(in crate::batch) enum Source {
     Nested(Vec<OwnedDatum>),
 }
 
-/// Why an array is no source for a column.
-#[derive(Debug)]
-pub(super) enum Misfit {
-    Type,
-    Value(usize, String),
-}
+/// An array whose type holds values that the column does not take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WrongType;
 
-impl Misfit {
+impl WrongType {
     pub(super) fn at(self, column: &str, expected: &DataType, got: &ArrowType) -> ColumnsError {
-        let column = column.to_owned();
-        match self {
-            Self::Type => {
-                ColumnsError::Type { column, expected: expected.to_string(), got: got.to_string() }
-            }
-            Self::Value(row, reason) => ColumnsError::Value { column, row, reason },
-        }
+        let (column, expected) = (column.to_owned(), expected.to_string());
+        ColumnsError::Type { column, expected, got: got.to_string() }
     }
 }
 
+/// A value that no row can hold.
+#[derive(Clone, Debug)]
+pub(super) struct Bad {
+    pub(super) row: usize,
+    pub(super) value: String,
+    pub(super) reason: &'static str,
+}
+
 impl Source {
-    /// The values of `array` for a column of this type.
-    pub(super) fn new(kind: &TypeKind, array: &ArrayRef) -> Result<Self, Misfit> {
+    /// The values of `array` for a column of this type. Those that no row can hold go to `bad`, in
+    /// the order of their rows.
+    pub(super) fn new(
+        kind: &TypeKind,
+        array: &ArrayRef,
+        bad: &mut Vec<Bad>,
+    ) -> Result<Self, WrongType> {
         if let ArrowType::Null = array.data_type() {
             return Ok(Self::Null);
         }
         if let ArrowType::Dictionary(..) = array.data_type() {
-            return Self::dictionary(kind, array);
+            return Self::dictionary(kind, array, bad);
         }
         match kind {
             TypeKind::Boolean if *array.data_type() == ArrowType::Boolean => {
@@ -95,7 +100,7 @@ impl Source {
                 ArrowType::Utf8 => Ok(Self::Text(array.as_string().clone())),
                 ArrowType::LargeUtf8 => Ok(Self::LargeText(array.as_string().clone())),
                 ArrowType::Utf8View => Ok(Self::TextView(array.as_string_view().clone())),
-                _ => Err(Misfit::Type),
+                _ => Err(WrongType),
             },
             TypeKind::Binary(_) | TypeKind::Bytes => match array.data_type() {
                 ArrowType::Binary => Ok(Self::Bytes(array.as_binary().clone())),
@@ -104,20 +109,20 @@ impl Source {
                 ArrowType::FixedSizeBinary(_) => {
                     Ok(Self::Fixed(array.as_fixed_size_binary().clone()))
                 }
-                _ => Err(Misfit::Type),
+                _ => Err(WrongType),
             },
-            TypeKind::Date => Self::date(array),
-            TypeKind::Time(_) => Self::time(array),
-            TypeKind::Timestamp(_) | TypeKind::TimestampLtz(_) => Self::timestamp(kind, array),
+            TypeKind::Date => Self::date(array, bad),
+            TypeKind::Time(_) => Self::time(array, bad),
+            TypeKind::Timestamp(_) | TypeKind::TimestampLtz(_) => Self::timestamp(kind, array, bad),
             TypeKind::Array(_) | TypeKind::Map(..) | TypeKind::Row(_) => {
-                nested::values(kind, array).map(Self::Nested)
+                nested::values(kind, array, bad).map(Self::Nested)
             }
-            TypeKind::Boolean => Err(Misfit::Type),
+            TypeKind::Boolean => Err(WrongType),
         }
     }
 
     /// Integers whose every value a column of `bits` bits can hold.
-    fn integer(array: &ArrayRef, bits: u8) -> Result<Self, Misfit> {
+    fn integer(array: &ArrayRef, bits: u8) -> Result<Self, WrongType> {
         Ok(match array.data_type() {
             ArrowType::Int8 => Self::Int8(scalars(array)),
             ArrowType::Int16 if bits >= 16 => Self::Int16(scalars(array)),
@@ -126,19 +131,19 @@ impl Source {
             ArrowType::UInt8 if bits >= 16 => Self::UInt8(scalars(array)),
             ArrowType::UInt16 if bits >= 32 => Self::UInt16(scalars(array)),
             ArrowType::UInt32 if bits >= 64 => Self::UInt32(scalars(array)),
-            _ => return Err(Misfit::Type),
+            _ => return Err(WrongType),
         })
     }
 
-    fn float(kind: &TypeKind, array: &ArrayRef) -> Result<Self, Misfit> {
+    fn float(kind: &TypeKind, array: &ArrayRef) -> Result<Self, WrongType> {
         match (array.data_type(), kind) {
             (ArrowType::Float32, _) => Ok(Self::Float32(scalars(array))),
             (ArrowType::Float64, TypeKind::Double) => Ok(Self::Float64(scalars(array))),
-            _ => Err(Misfit::Type),
+            _ => Err(WrongType),
         }
     }
 
-    fn decimal(array: &ArrayRef) -> Result<Self, Misfit> {
+    fn decimal(array: &ArrayRef) -> Result<Self, WrongType> {
         let (unscaled, scale): (Vec<i128>, i8) = match array.data_type() {
             ArrowType::Decimal32(_, scale) => {
                 let values = array.as_primitive::<Decimal32Type>().values();
@@ -151,92 +156,108 @@ impl Source {
             ArrowType::Decimal128(_, scale) => {
                 (array.as_primitive::<Decimal128Type>().values().to_vec(), *scale)
             }
-            _ => return Err(Misfit::Type),
+            _ => return Err(WrongType),
         };
         // A negative scale stands for zeros that are not written down.
-        let scale = u8::try_from(scale).map_err(|_| Misfit::Type)?;
+        let scale = u8::try_from(scale).map_err(|_| WrongType)?;
         Ok(Self::Decimal(unscaled.into_iter().map(|v| Decimal::new(v, scale)).collect()))
     }
 
-    fn date(array: &ArrayRef) -> Result<Self, Misfit> {
+    fn date(array: &ArrayRef, bad: &mut Vec<Bad>) -> Result<Self, WrongType> {
         match array.data_type() {
             ArrowType::Date32 => Ok(Self::Date(scalars::<i32>(array).to_vec())),
             ArrowType::Date64 => {
                 let values = array.as_primitive::<Date64Type>().values();
-                each(array, values, |millis| {
+                let days = |millis: i64| {
                     let day = i32::try_from(millis.div_euclid(DAY_MILLIS)).ok();
-                    let whole = millis.rem_euclid(DAY_MILLIS) == 0;
-                    day.filter(|_| whole).ok_or_else(|| format!("{millis} ms are no whole days"))
-                })
-                .map(Self::Date)
+                    day.filter(|_| millis.rem_euclid(DAY_MILLIS) == 0).ok_or("it is no whole day")
+                };
+                Ok(Self::Date(each(array, values, "ms", days, bad)))
             }
-            _ => Err(Misfit::Type),
+            _ => Err(WrongType),
         }
     }
 
     /// Times as milliseconds of the day, as rows have them.
-    fn time(array: &ArrayRef) -> Result<Self, Misfit> {
+    fn time(array: &ArrayRef, bad: &mut Vec<Bad>) -> Result<Self, WrongType> {
         let (values, unit): (Vec<i64>, _) = match array.data_type() {
             ArrowType::Time32(unit) => {
                 (scalars::<i32>(array).iter().map(|&value| value.into()).collect(), *unit)
             }
             ArrowType::Time64(unit) => (scalars::<i64>(array).to_vec(), *unit),
-            _ => return Err(Misfit::Type),
+            _ => return Err(WrongType),
         };
-        let millis = each(array, &values, |value| {
-            let (multiple, part) = match unit {
-                TimeUnit::Second => (1_000, 1),
-                TimeUnit::Millisecond => (1, 1),
-                TimeUnit::Microsecond => (1, 1_000),
-                TimeUnit::Nanosecond => (1, 1_000_000),
-            };
+        let (multiple, part, name) = match unit {
+            TimeUnit::Second => (1_000, 1, "s"),
+            TimeUnit::Millisecond => (1, 1, "ms"),
+            TimeUnit::Microsecond => (1, 1_000, "us"),
+            TimeUnit::Nanosecond => (1, 1_000_000, "ns"),
+        };
+        let millis = |value: i64| {
             if value % part != 0 {
-                return Err("a TIME has no more than milliseconds".to_owned());
+                return Err("a TIME has no more than milliseconds");
             }
             let millis = (value / part).checked_mul(multiple);
             let millis = millis.filter(|millis| (0..DAY_MILLIS).contains(millis));
             // Below the milliseconds of a day, which fit.
-            millis.map(|millis| millis as i32).ok_or_else(|| format!("{value} is no time of day"))
-        });
-        millis.map(Self::Time)
+            millis.map(|millis| millis as i32).ok_or("it is no time of the day")
+        };
+        Ok(Self::Time(each(array, &values, name, millis, bad)))
     }
 
-    fn timestamp(kind: &TypeKind, array: &ArrayRef) -> Result<Self, Misfit> {
-        let ArrowType::Timestamp(unit, zone) = array.data_type() else { return Err(Misfit::Type) };
+    fn timestamp(kind: &TypeKind, array: &ArrayRef, bad: &mut Vec<Bad>) -> Result<Self, WrongType> {
+        let ArrowType::Timestamp(unit, zone) = array.data_type() else { return Err(WrongType) };
         let values: ScalarBuffer<i64> = scalars(array);
         if *unit == TimeUnit::Second {
-            each(array, &values, |seconds| {
-                let millis = seconds.checked_mul(1_000);
-                millis.map(drop).ok_or_else(|| format!("{seconds} s are out of range"))
-            })?;
+            let millis = |seconds: i64| {
+                seconds.checked_mul(1_000).map(drop).ok_or("it is beyond 64 bits of milliseconds")
+            };
+            each(array, &values, "s", millis, bad);
         }
         match kind {
             // A moment has no local time until somebody says where.
-            TypeKind::Timestamp(_) if zone.is_some() => Err(Misfit::Type),
+            TypeKind::Timestamp(_) if zone.is_some() => Err(WrongType),
             TypeKind::Timestamp(_) => Ok(Self::Timestamp(values, *unit)),
             // Without a zone it is what the scanner's own batches hold: UTC.
             _ => Ok(Self::TimestampLtz(values, *unit)),
         }
     }
 
-    fn dictionary(kind: &TypeKind, array: &ArrayRef) -> Result<Self, Misfit> {
-        let ArrowType::Dictionary(key, _) = array.data_type() else { return Err(Misfit::Type) };
+    fn dictionary(
+        kind: &TypeKind,
+        array: &ArrayRef,
+        bad: &mut Vec<Bad>,
+    ) -> Result<Self, WrongType> {
+        let ArrowType::Dictionary(key, _) = array.data_type() else { return Err(WrongType) };
         match key.as_ref() {
-            ArrowType::Int8 => Self::keyed::<Int8Type>(kind, array),
-            ArrowType::Int16 => Self::keyed::<Int16Type>(kind, array),
-            ArrowType::Int32 => Self::keyed::<Int32Type>(kind, array),
-            ArrowType::Int64 => Self::keyed::<Int64Type>(kind, array),
-            ArrowType::UInt8 => Self::keyed::<UInt8Type>(kind, array),
-            ArrowType::UInt16 => Self::keyed::<UInt16Type>(kind, array),
-            ArrowType::UInt32 => Self::keyed::<UInt32Type>(kind, array),
-            ArrowType::UInt64 => Self::keyed::<UInt64Type>(kind, array),
-            _ => Err(Misfit::Type),
+            ArrowType::Int8 => Self::keyed::<Int8Type>(kind, array, bad),
+            ArrowType::Int16 => Self::keyed::<Int16Type>(kind, array, bad),
+            ArrowType::Int32 => Self::keyed::<Int32Type>(kind, array, bad),
+            ArrowType::Int64 => Self::keyed::<Int64Type>(kind, array, bad),
+            ArrowType::UInt8 => Self::keyed::<UInt8Type>(kind, array, bad),
+            ArrowType::UInt16 => Self::keyed::<UInt16Type>(kind, array, bad),
+            ArrowType::UInt32 => Self::keyed::<UInt32Type>(kind, array, bad),
+            ArrowType::UInt64 => Self::keyed::<UInt64Type>(kind, array, bad),
+            _ => Err(WrongType),
         }
     }
 
-    fn keyed<K: ArrowDictionaryKeyType>(kind: &TypeKind, array: &ArrayRef) -> Result<Self, Misfit> {
+    fn keyed<K: ArrowDictionaryKeyType>(
+        kind: &TypeKind,
+        array: &ArrayRef,
+        bad: &mut Vec<Bad>,
+    ) -> Result<Self, WrongType> {
         let dictionary = array.as_dictionary::<K>();
-        let values = Self::new(kind, dictionary.values())?;
+        let mut of_values = Vec::new();
+        let values = Self::new(kind, dictionary.values(), &mut of_values)?;
+        if !of_values.is_empty() {
+            for (row, key) in dictionary.keys().iter().enumerate() {
+                let key = key.map(ArrowNativeType::as_usize);
+                if let Some(found) = of_values.iter().find(|bad| Some(bad.row) == key) {
+                    bad.push(Bad { row, ..found.clone() });
+                }
+            }
+        }
         // A key of a null is not looked at; all others are below the number of values, which the
         // array has checked, and a dictionary beyond 2^32 values does not fit any batch.
         let keys = dictionary.keys().values().iter();
@@ -295,20 +316,26 @@ fn scalars<T: ArrowNativeType>(array: &ArrayRef) -> ScalarBuffer<T> {
     ScalarBuffer::new(data.buffers()[0].clone(), data.offset(), data.len())
 }
 
-/// Converts every value that is not null; a null becomes the default.
-fn each<T: Copy, U: Default>(
+/// Converts every value that is not null; a null, and one that cannot be converted, becomes the
+/// default.
+fn each<U: Default>(
     array: &ArrayRef,
-    values: &[T],
-    convert: impl Fn(T) -> Result<U, String>,
-) -> Result<Vec<U>, Misfit> {
-    let one = |(row, &value): (usize, &T)| match array.is_null(row) {
-        true => Ok(U::default()),
-        false => convert(value).map_err(|reason| Misfit::Value(row, reason)),
+    values: &[i64],
+    unit: &str,
+    convert: impl Fn(i64) -> Result<U, &'static str>,
+    bad: &mut Vec<Bad>,
+) -> Vec<U> {
+    let one = |(row, &value): (usize, &i64)| match array.is_null(row) {
+        true => U::default(),
+        false => convert(value).unwrap_or_else(|reason| {
+            bad.push(Bad { row, value: format!("{value} {unit}"), reason });
+            U::default()
+        }),
     };
     values.iter().enumerate().map(one).collect()
 }
 
-/// The point in time; seconds that overflow were refused when the column was looked at.
+/// The point in time; seconds that overflow were found when the column was looked at.
 fn moment(value: i64, unit: TimeUnit) -> Timestamp {
     match unit {
         TimeUnit::Second => Timestamp::from_millis(value.saturating_mul(1_000)),

@@ -3,7 +3,8 @@
 //!
 //! Checked once for a batch: that the columns are those of the table, and that each array's type
 //! holds nothing but values a column of that type may take. What depends on the value (a length, a
-//! range, a null) is checked row by row by whoever encodes the row: one bad row fails alone.
+//! range, a null) fails its row alone: it is checked by whoever encodes the row, or, where rows have
+//! no such value at all, remembered when the column is looked at.
 
 mod column;
 mod nested;
@@ -11,7 +12,7 @@ mod nested;
 use arrow_array::{Array, RecordBatch};
 use arrow_buffer::NullBuffer;
 
-use crate::row::{Datum, Row, RowSink, Schema};
+use crate::row::{Datum, Row, RowError, RowErrorKind, RowSink, Schema};
 pub(super) use column::Source;
 
 /// Why a record batch cannot be written to a table.
@@ -53,16 +54,6 @@ pub enum ColumnsError {
         /// The array's type.
         got: String,
     },
-    /// A value that no row can hold.
-    #[error("column `{column}`, row {row}: {reason}")]
-    Value {
-        /// The column's name.
-        column: String,
-        /// The row, from 0.
-        row: usize,
-        /// What is wrong with it.
-        reason: String,
-    },
 }
 
 /// The rows of an Arrow record batch, in the column order of a table. Each row is a view: nothing
@@ -80,14 +71,15 @@ pub enum ColumnsError {
 pub struct ArrowRows {
     columns: Vec<(Source, Option<NullBuffer>)>,
     rows: usize,
+    /// The rows with a value that no row can hold, with the first such value; sorted.
+    bad: Vec<(usize, RowError)>,
 }
 
 impl ArrowRows {
     /// The rows of `batch` as rows of all columns of `schema`.
     ///
     /// # Errors
-    /// A column is missing, unknown or doubled, or its type or a value does not fit; the first one
-    /// found.
+    /// A column is missing, unknown or doubled, or its type does not fit; the first one found.
     pub fn new(schema: &Schema, batch: &RecordBatch) -> Result<Self, ColumnsError> {
         let all: Vec<usize> = (0..schema.columns().len()).collect();
         Self::of_columns(schema, &all, batch)
@@ -116,6 +108,7 @@ impl ArrowRows {
             }
         }
         let mut columns = Vec::with_capacity(targets.len());
+        let mut bad_rows = Vec::new();
         for column in wanted() {
             let Some((index, _)) = arrow.column_with_name(&column.name) else {
                 let names: Vec<_> = arrow.fields().iter().map(|f| f.name().as_str()).collect();
@@ -123,12 +116,22 @@ impl ArrowRows {
                 return Err(ColumnsError::Missing { column: column.name.clone(), given });
             };
             let array = batch.column(index);
-            let source = Source::new(&column.data_type.kind, array)
-                .map_err(|misfit| misfit.at(&column.name, &column.data_type, array.data_type()))?;
+            let mut bad = Vec::new();
+            let source = Source::new(&column.data_type.kind, array, &mut bad)
+                .map_err(|wrong| wrong.at(&column.name, &column.data_type, array.data_type()))?;
             // A dictionary has nulls among its values as well.
-            columns.push((source, array.logical_nulls()));
+            let nulls = array.logical_nulls();
+            for bad in bad.into_iter().filter(|bad| is_valid(nulls.as_ref(), bad.row)) {
+                let (name, expected) = (column.name.clone(), column.data_type.to_string());
+                let (value, reason) = (bad.value, bad.reason);
+                let error = RowErrorKind::Value { column: name, value, expected, reason };
+                bad_rows.push((bad.row, RowError::from(error)));
+            }
+            columns.push((source, nulls));
         }
-        Ok(Self { columns, rows: batch.num_rows() })
+        bad_rows.sort_by_key(|(row, _)| *row);
+        bad_rows.dedup_by_key(|(row, _)| *row);
+        Ok(Self { columns, rows: batch.num_rows(), bad: bad_rows })
     }
 
     /// The number of rows.
@@ -146,6 +149,21 @@ impl ArrowRows {
     /// The columns in the table's order, each with its nulls.
     pub(super) fn columns(&self) -> &[(Source, Option<NullBuffer>)] {
         &self.columns
+    }
+
+    /// How many rows from this one on have values that rows can hold.
+    pub(super) fn sound_from(&self, row: usize) -> usize {
+        let next = self.bad.partition_point(|(bad, _)| *bad < row);
+        self.bad.get(next).map_or(self.rows, |(bad, _)| *bad).saturating_sub(row)
+    }
+
+    /// What is wrong with a row by itself.
+    #[cold]
+    fn check(&self, row: usize) -> Result<(), RowError> {
+        match self.bad.binary_search_by_key(&row, |(bad, _)| *bad) {
+            Ok(at) => Err(self.bad[at].1.clone()),
+            Err(_) => Ok(()),
+        }
     }
 
     /// The row at this index.
@@ -211,6 +229,9 @@ impl Row for ArrowRow<'_> {
 
     #[inline]
     fn write<S: RowSink>(&self, sink: &mut S) -> Result<(), S::Error> {
+        if !self.rows.bad.is_empty() {
+            self.rows.check(self.index)?;
+        }
         for (source, nulls) in &self.rows.columns {
             match nulls {
                 Some(nulls) if nulls.is_null(self.index) => sink.put(Datum::Null)?,
@@ -219,6 +240,10 @@ impl Row for ArrowRow<'_> {
         }
         Ok(())
     }
+}
+
+fn is_valid(nulls: Option<&NullBuffer>, row: usize) -> bool {
+    nulls.is_none_or(|nulls| nulls.is_valid(row))
 }
 
 #[cfg(test)]

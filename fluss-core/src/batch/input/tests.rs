@@ -9,16 +9,18 @@ use arrow_array::{
 };
 
 use super::{ArrowRows, ColumnsError};
-use crate::row::{Column, DataType, Datum, OwnedDatum, Row, RowSink, Schema, Timestamp, TypeKind};
+use crate::row::{
+    Column, DataType, Datum, OwnedDatum, Row, RowError, RowSink, Schema, Timestamp, TypeKind,
+};
 
 /// Collects what a row puts.
 #[derive(Default)]
 struct Collected(Vec<OwnedDatum>);
 
 impl RowSink for Collected {
-    type Error = ();
+    type Error = RowError;
 
-    fn put(&mut self, datum: Datum<'_>) -> Result<(), ()> {
+    fn put(&mut self, datum: Datum<'_>) -> Result<(), RowError> {
         self.0.push(datum.into());
         Ok(())
     }
@@ -49,6 +51,17 @@ fn one(kind: TypeKind, array: ArrayRef) -> Result<Vec<OwnedDatum>, ColumnsError>
         collected.0.remove(0)
     });
     Ok(values.collect())
+}
+
+/// The rows that are refused, and why.
+fn refused(kind: TypeKind, array: ArrayRef) -> Vec<(usize, String)> {
+    let rows = ArrowRows::new(&schema(&[("c", kind)]), &batch(vec![("c", array)])).unwrap();
+    let one = |(at, row): (usize, super::ArrowRow<'_>)| {
+        let written = row.write(&mut Collected::default());
+        assert_eq!(rows.sound_from(at) == 0, written.is_err(), "columns stop where rows do");
+        written.err().map(|error| (at, error.to_string()))
+    };
+    rows.iter().enumerate().filter_map(one).collect()
 }
 
 #[test]
@@ -141,9 +154,9 @@ fn times_come_in_any_unit_and_lose_nothing() {
     let micros = |value| Arc::new(Time64MicrosecondArray::from(vec![Some(value), None]));
     let read = one(TypeKind::Time(3), micros(1_500_000)).unwrap();
     assert_eq!(read, [OwnedDatum::Time(1_500), OwnedDatum::Null]);
-    let lost = one(TypeKind::Time(6), micros(1)).unwrap_err().to_string();
-    assert_eq!(lost, "column `c`, row 0: a TIME has no more than milliseconds");
-    assert!(one(TypeKind::Time(3), micros(86_400_000_000)).is_err());
+    let lost = "column `c`: 1 us does not fit TIME(6): a TIME has no more than milliseconds";
+    assert_eq!(refused(TypeKind::Time(6), micros(1)), [(0, lost.to_owned())]);
+    assert_eq!(refused(TypeKind::Time(3), micros(86_400_000_000)).len(), 1);
 
     let nanos = |value: i64| TimestampNanosecondArray::from(vec![value]);
     let read = one(TypeKind::Timestamp(9), Arc::new(nanos(-1))).unwrap();
@@ -152,12 +165,13 @@ fn times_come_in_any_unit_and_lose_nothing() {
     let read = one(TypeKind::TimestampLtz(9), zoned()).unwrap();
     assert_eq!(read, [OwnedDatum::TimestampLtz(Timestamp { millis: 0, nanos: 5 })]);
     assert!(matches!(one(TypeKind::Timestamp(9), zoned()), Err(ColumnsError::Type { .. })));
-    let beyond = Arc::new(TimestampSecondArray::from(vec![i64::MAX]));
-    assert!(matches!(one(TypeKind::Timestamp(0), beyond), Err(ColumnsError::Value { row: 0, .. })));
+    let beyond = Arc::new(TimestampSecondArray::from(vec![Some(1), None, Some(i64::MAX), Some(2)]));
+    let rows: Vec<_> = refused(TypeKind::Timestamp(0), beyond).into_iter().map(|r| r.0).collect();
+    assert_eq!(rows, [2], "the others are written");
 
     let day = |millis| Arc::new(Date64Array::from(vec![millis]));
     assert_eq!(one(TypeKind::Date, day(-86_400_000)).unwrap(), [OwnedDatum::Date(-1)]);
-    assert!(one(TypeKind::Date, day(1)).is_err());
+    assert_eq!(refused(TypeKind::Date, day(1)).len(), 1);
 }
 
 #[test]
@@ -191,7 +205,8 @@ fn a_slice_of_lists_looks_at_no_element_of_the_rest() {
         Arc::new(ListArray::from_iter_primitive::<Time64MicrosecondType, _, _>(lists));
     let element = DataType { kind: TypeKind::Time(3), nullable: true };
     let kind = TypeKind::Array(Box::new(element));
-    assert!(one(kind.clone(), Arc::clone(&whole)).is_err());
+    let bad: Vec<_> = refused(kind.clone(), Arc::clone(&whole)).into_iter().map(|r| r.0).collect();
+    assert_eq!(bad, [0]);
     let list = OwnedDatum::Array;
     let expected = [list(vec![OwnedDatum::Time(2), OwnedDatum::Null]), list(vec![])];
     assert_eq!(one(kind, whole.slice(1, 2)).unwrap(), expected);
@@ -205,7 +220,16 @@ fn a_bad_element_is_told_with_the_row_of_its_list() {
     let element = DataType { kind: TypeKind::Time(3), nullable: true };
     let kind = TypeKind::Array(Box::new(element));
     for (array, row) in [(Arc::clone(&whole), 2), (whole.slice(1, 2), 1)] {
-        let error = one(kind.clone(), array).unwrap_err();
-        assert!(matches!(error, ColumnsError::Value { row: told, .. } if told == row), "{error}");
+        let [(told, _)] = refused(kind.clone(), array).try_into().unwrap();
+        assert_eq!(told, row);
     }
+}
+
+#[test]
+fn a_bad_value_of_a_dictionary_is_told_with_each_row_that_has_it() {
+    let values: ArrayRef = Arc::new(Time64MicrosecondArray::from(vec![1_000, 1]));
+    let keys = Int8Array::from(vec![Some(0), Some(1), None, Some(1)]);
+    let array = Arc::new(DictionaryArray::<Int8Type>::try_new(keys, values).unwrap());
+    let rows: Vec<_> = refused(TypeKind::Time(3), array).into_iter().map(|r| r.0).collect();
+    assert_eq!(rows, [1, 3]);
 }

@@ -63,6 +63,9 @@ macro_rules! conformance {
             peers: a_server_that_never_answers_is_given_up_in_time
             peers: an_answer_above_the_frame_limit_names_the_limit
             peers: a_large_batch_is_written_in_parts
+            rows: rows_by_name_reach_their_columns
+            rows: some_columns_are_written_by_names_and_by_places
+            rows: a_value_beyond_its_type_fails_its_row_alone
             scan: a_scan_sees_rows_that_are_appended_later
             scan: a_bounded_scan_ends_where_the_log_ended
             scan: a_scan_is_resumed_after_a_cut
@@ -108,6 +111,7 @@ mod tests {
             ("misuse", include_str!("misuse.rs")),
             ("partition", include_str!("partition.rs")),
             ("peers", include_str!("peers.rs")),
+            ("rows", include_str!("rows.rs")),
             ("scan", include_str!("scan.rs")),
             ("trouble", include_str!("trouble.rs")),
         ];

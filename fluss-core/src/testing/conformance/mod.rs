@@ -17,6 +17,7 @@ pub mod memory;
 pub mod misuse;
 pub mod partition;
 pub mod peers;
+pub mod rows;
 pub mod scan;
 mod stage;
 pub mod trouble;

@@ -1,0 +1,164 @@
+//! The job for rows as applications have them: structs, rows by name, rows of some columns, values
+//! beyond their types; in a log table and in a primary-key table.
+
+use std::collections::BTreeMap;
+
+use fluss_core::row::{ByName, DataType, Datum, OwnedDatum, OwnedRow, Schema, Timestamp};
+use fluss_core::row::{Decimal, Field, TableDescriptor};
+use fluss_core::{Error, Fluss, Table, named_row};
+use serde::Serialize;
+
+use super::{Waits, must};
+use crate::cluster::{RealCluster, TableLosses};
+
+const ROWS: i64 = 500;
+
+#[derive(Serialize)]
+struct Place<'a> {
+    zip: i32,
+    city: &'a str,
+}
+
+/// Fields in another order than the columns, one of which it lacks.
+#[derive(Serialize)]
+struct Order<'a> {
+    price: Decimal,
+    id: i64,
+    tags: Vec<&'a str>,
+    at: Timestamp,
+    day: &'a str,
+    counts: BTreeMap<&'a str, i64>,
+    place: Option<Place<'a>>,
+}
+
+fluss_core::row_by_name!(Order<'_>);
+
+fn order(id: i64) -> Order<'static> {
+    Order {
+        price: Decimal::new(i128::from(id), 2),
+        id,
+        tags: vec!["new", "red"],
+        at: Timestamp::from_millis(id),
+        day: "2026-11-21",
+        counts: BTreeMap::from([("seen", id)]),
+        place: (id % 2 == 0).then_some(Place { zip: 89_073, city: "Ulm" }),
+    }
+}
+
+/// What is to be read back of it.
+fn stored(id: i64) -> OwnedRow {
+    let text = |text: &str| OwnedDatum::Str(text.to_owned());
+    let place = OwnedDatum::Row(vec![text("Ulm"), OwnedDatum::Int32(89_073)]);
+    OwnedRow::new(vec![
+        OwnedDatum::Int64(id),
+        OwnedDatum::Date(20_778),
+        OwnedDatum::Timestamp(Timestamp::from_millis(id)),
+        OwnedDatum::Decimal(Decimal::new(i128::from(id), 2)),
+        OwnedDatum::Array(vec![text("new"), text("red")]),
+        OwnedDatum::Map(vec![(text("seen"), OwnedDatum::Int64(id))]),
+        if id % 2 == 0 { place } else { OwnedDatum::Null },
+        OwnedDatum::Null,
+    ])
+}
+
+fn schema(keyed: bool) -> Schema {
+    let place = vec![Field::new("city", DataType::STRING), Field::new("zip", DataType::INT)];
+    let builder = Schema::builder()
+        .column("id", DataType::BIGINT.not_null())
+        .column("day", DataType::DATE)
+        .column("at", DataType::timestamp(3))
+        .column("price", DataType::decimal(12, 2))
+        .column("tags", DataType::array(DataType::STRING))
+        .column("counts", DataType::map(DataType::STRING, DataType::BIGINT))
+        .column("place", DataType::row(place))
+        .column("note", DataType::STRING);
+    must("a schema", if keyed { builder.primary_key(["id"]) } else { builder }.build())
+}
+
+/// Does the job on a log table and on a primary-key table, and checks its result.
+///
+/// # Panics
+/// Whenever something is not as it should be.
+pub fn run(cluster: &RealCluster, fluss: &Fluss, waits: &impl Waits, name: &str) {
+    let losses = TableLosses::new();
+    let make = |keyed: bool| {
+        let mut description = TableDescriptor::new(schema(keyed));
+        description.bucket_count = Some(1);
+        let path = format!("fluss.{name}_orders_{}", if keyed { "pk" } else { "log" });
+        let admin = fluss.admin();
+        let made = losses.make(
+            cluster,
+            &path,
+            |path| {
+                waits.pending(admin.create_table(path, &description, false))?;
+                waits.pending(fluss.table(path))
+            },
+            |path, _| {
+                let (database, table) = path.split_once('.').unwrap_or(("fluss", path));
+                Ok::<_, Error>(cluster.has_leaders(database, table, None).unwrap_or(false))
+            },
+        );
+        must("making a table", made).1
+    };
+    log(&make(false), waits);
+    keyed(&make(true), waits);
+    assert_eq!(fluss.memory_used(), 0, "all outcomes are there, but memory is still held");
+}
+
+fn log(table: &Table, waits: &impl Waits) {
+    let writer = must("a writer", table.appender().build());
+    let orders = (0..ROWS).map(order);
+    let run = must("a run of structs", writer.append_all(orders).wait());
+    assert!(run.wait().iter().all(|part| part.outcome.is_ok()), "a struct was not written");
+    let fine = Timestamp { millis: 0, nanos: 1 };
+    let rows = [(ROWS, Timestamp::from_millis(0)), (-1, fine), (ROWS + 1, fine), (-2, fine)];
+    let rows = rows.map(|(id, at)| named_row! { "at" => at, "id" => id });
+    // TIMESTAMP(3): only the first row has as few digits.
+    let parts = must("a run of pairs", writer.append_all(rows).wait()).wait();
+    let written: u64 = parts.iter().filter(|p| p.outcome.is_ok()).map(|p| p.rows.end).sum();
+    assert_eq!(written, 1, "rows beyond their types are refused, others written: {parts:?}");
+    let mut found = BTreeMap::new();
+    let scanner = table.scanner().from_earliest().bounded().build();
+    let mut scanner = must("a scanner", waits.pending(scanner));
+    while let Some(batch) = must("a batch", waits.next(&mut scanner)) {
+        for view in must("rows", batch.rows()).iter() {
+            let values =
+                (0..view.schema().columns().len()).map(|at| must("a value", view.value(at)));
+            let row: OwnedRow = values.map(OwnedDatum::from).collect();
+            found.insert(row.datum(0).and_then(Datum::as_i64), row);
+        }
+    }
+    assert_eq!(found.len() as i64, ROWS + 1, "rows in the log");
+    for id in 0..ROWS {
+        assert_eq!(found[&Some(id)], stored(id), "row {id}");
+    }
+}
+
+fn keyed(table: &Table, waits: &impl Waits) {
+    let writer = must("a writer", table.upserter().build());
+    let orders = (0..ROWS).map(order);
+    let run = must("a run of structs", writer.upsert_all(orders).wait());
+    assert!(run.wait().iter().all(|part| part.outcome.is_ok()), "a struct was not written");
+    // A struct tells its key among other fields.
+    let gone = must("a delete", writer.delete(&ByName(order(3))).wait());
+    must("a delete", waits.ticket(gone));
+    let some = must("a writer", table.upserter().columns(["note", "id"]).build());
+    let note = named_row! { "id" => 4_i64, "note" => "later" };
+    must("a partial upsert", waits.ticket(must("a row", some.upsert(&note).wait())));
+    let places = must("a writer", table.upserter().columns_at([0, 6]).build());
+    let key = named_row! { "id" => 6_i64 };
+    must("a partial delete", waits.ticket(must("a key", places.delete(&key).wait())));
+    let lookuper = must("a lookuper", table.lookuper());
+    for id in 0..ROWS {
+        let mut expected = stored(id).into_values();
+        match id {
+            4 => expected[7] = OwnedDatum::Str("later".to_owned()),
+            6 => expected[6] = OwnedDatum::Null,
+            _ => {}
+        }
+        let expected = (id != 3).then(|| OwnedRow::new(expected));
+        assert_eq!(must("a lookup", waits.lookup(&lookuper, id)), expected, "row {id}");
+    }
+    let missing = must("an insert", lookuper.lookup_or_insert(&(ROWS,)).wait());
+    assert!(missing.is_some_and(|row| row.values()[1..].iter().all(|v| *v == OwnedDatum::Null)));
+}
