@@ -58,6 +58,8 @@
 //! | [`metrics`] | what can be seen from outside |
 //! | `handle` | what users hold |
 //! | `testing` | the fake cluster, the simulator |
+#![doc = ""]
+#![doc = include_str!("features.md")]
 
 pub mod backoff;
 pub mod batch;

@@ -112,3 +112,29 @@ fn an_adapter_brings_its_own_runtime_only() {
         assert!(!embedded.has(name), "fluss-embedded depends on {name}: {embedded:?}");
     }
 }
+
+#[test]
+fn each_feature_names_tests_that_there_are() {
+    let sources = workspace(root());
+    let cases =
+        sources.iter().filter(|s| s.path.starts_with("fluss-core/src/testing/conformance/"));
+    let cases: String = cases.map(|source| source.text.as_str()).collect();
+    let table = include_str!("../src/features.md");
+    let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+    assert!(rows.len() > 15, "only {} features found: has the table moved?", rows.len());
+    for row in rows {
+        let tests = row.rsplit(" | ").next().expect("a last column");
+        let names: Vec<&str> = tests.split('`').skip(1).step_by(2).collect();
+        assert!(!names.is_empty(), "no test: {row}");
+        for name in names {
+            let head = format!("fn {name}()");
+            let is_test = |text: &str| {
+                let before = text.find(&head).map(|at| text[..at].trim_end());
+                before.is_some_and(|before| before.ends_with("#[test]"))
+            };
+            let of_suite = cases.contains(&format!("pub fn {name}<H: Harness>()"));
+            let found = of_suite || sources.iter().any(|source| is_test(&source.text));
+            assert!(found, "no test `{name}`: {row}");
+        }
+    }
+}

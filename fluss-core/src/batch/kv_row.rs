@@ -3,7 +3,10 @@
 use crate::row::compacted::CompactedWriter;
 use crate::row::indexed::IndexedWriter;
 use crate::row::key::KeyEncoder;
-use crate::row::{Columns, Datum, Row, RowError, RowLayout, RowSink, Schema};
+use crate::row::{
+    Columns, Datum, OwnedDatum, OwnedRow, Row, RowDecodeError, RowError, RowLayout, RowSink,
+    Schema, compacted, indexed,
+};
 
 /// The format of the values in a primary-key table, its property `table.kv.format`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -243,6 +246,21 @@ impl KvRowEncoder {
     #[must_use]
     pub fn targets(&self) -> Option<&[usize]> {
         self.targets.as_ref().map(|targets| &*targets.columns)
+    }
+
+    /// Reads an encoded row back: the values as they were handed in, those of the targets only if
+    /// there are any.
+    ///
+    /// # Errors
+    /// The bytes are no such row.
+    pub(crate) fn decode(&self, row: &[u8]) -> Result<OwnedRow, RowDecodeError> {
+        let values = match self.format {
+            KvFormat::Compacted => compacted::decode(&self.layout, row)?,
+            KvFormat::Indexed => indexed::decode(&self.layout, row)?,
+        };
+        let Some(targets) = &self.targets else { return Ok(values) };
+        let value = |at: &usize| values.values().get(*at).cloned().unwrap_or(OwnedDatum::Null);
+        Ok(targets.columns.iter().map(value).collect())
     }
 
     /// Encodes an upsert: [`KvScratch::key`], [`KvScratch::row`] and [`KvScratch::bucket_key`].

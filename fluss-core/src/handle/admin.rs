@@ -16,6 +16,7 @@ use crate::command::Target;
 use crate::error::{Error, Result};
 use crate::ids::{Address, BucketKey, PartitionId, ServerId, TablePath};
 use crate::row::TableDescriptor;
+use crate::row::partition::check_value;
 
 /// Makes, lists and drops things; made by [`Fluss::admin`]. Cheap to clone.
 ///
@@ -332,7 +333,7 @@ impl Admin {
         values: &[(&str, &str)],
         ignore_if_exists: bool,
     ) -> Pending<()> {
-        self.partition(path, values, move |admin, path, partition_spec| {
+        self.partition(path, values, true, move |admin, path, partition_spec| {
             let what = format!("CREATE_PARTITION {path}");
             let request = pb::CreatePartitionRequest {
                 table_path: pb_path(path),
@@ -354,7 +355,7 @@ impl Admin {
         values: &[(&str, &str)],
         ignore_if_absent: bool,
     ) -> Pending<()> {
-        self.partition(path, values, move |admin, path, partition_spec| {
+        self.partition(path, values, false, move |admin, path, partition_spec| {
             let what = format!("DROP_PARTITION {path}");
             let request = pb::DropPartitionRequest {
                 table_path: pb_path(path),
@@ -365,11 +366,13 @@ impl Admin {
         })
     }
 
-    /// Puts the values in the order of the partition key, then makes the call.
+    /// Puts the values in the order of the partition key, then makes the call. Values that a new
+    /// partition cannot have are refused before it is `made`.
     fn partition(
         &self,
         path: &str,
         values: &[(&str, &str)],
+        made: bool,
         call: impl FnOnce(&Self, &TablePath, PbPartitionSpec) -> Pending<()> + Send + 'static,
     ) -> Pending<()> {
         let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
@@ -377,7 +380,14 @@ impl Admin {
         let (path, admin) = (parse_path(path), self.clone());
         Pending::new(&self.fluss, async move {
             let info = admin.fluss.table_info(&path?).await?;
-            let spec = spec(in_key_order(&info, values)?);
+            let values = in_key_order(&info, values)?;
+            for (column, value) in values.iter().filter(|_| made) {
+                check_value(value, true).map_err(|reason| {
+                    let column = format!("the partition column `{column}`");
+                    Error::misuse(format!("{}: {column} cannot be {value:?}: {reason}", info.path))
+                })?;
+            }
+            let spec = spec(values);
             call(&admin, &info.path, spec).await
         })
     }

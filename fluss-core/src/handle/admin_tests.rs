@@ -95,6 +95,14 @@ fn partitions_are_made_listed_and_dropped() {
 
     let wrong = stage.run(admin.create_partition("shop.events", &[("id", "1")], false));
     assert!(matches!(&wrong, Err(Error::Misuse(text)) if text.contains("(dt)")), "{wrong:?}");
+    let asked = |stage: &Stage| stage.cluster(|c| c.requests().get(&1036).copied());
+    let before = asked(&stage);
+    for value in ["", "a b", "__mine", "..", &"x".repeat(201)] {
+        let wrong = stage.run(admin.create_partition("shop.events", &[("dt", value)], false));
+        let named = |text: &str| text.contains(&format!("`dt` cannot be {value:?}"));
+        assert!(matches!(&wrong, Err(Error::Misuse(text)) if named(text)), "{wrong:?}");
+    }
+    assert_eq!(asked(&stage), before, "nothing was sent");
     stage.run(admin.drop_partition("shop.events", &day, false)).expect("dropped");
     assert_eq!(code(stage.run(admin.drop_partition("shop.events", &day, false))), ErrorCode(36));
     assert_eq!(stage.run(admin.drop_partition("shop.events", &day, true)), Ok(()));

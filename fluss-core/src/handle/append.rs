@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
-use fluss_proto::record::SealedBatch;
+use fluss_proto::record::{Check, LogBatch, SealedBatch, Stamp};
 
+use super::dead_letter::Letters;
 use super::hand_in::{HandIn, HandInAll};
 use super::hand_in_batch::AppendBatch;
 use super::lane::{Format, Op, Pushed, Run};
@@ -13,13 +14,14 @@ use super::table::{Table, TableInfo};
 use super::ticket::Ticket;
 use super::writer::{WriterCore, writer_settings};
 use crate::batch::{
-    ArrowBatchOptions, ArrowCompression, LogBatchBuilder, LogFormat, statistics_columns,
+    ArrowBatchOptions, ArrowCompression, DecodeError, LogBatchBuilder, LogDecoder, LogFormat,
+    RowView, statistics_columns,
 };
 use crate::config::WriterConfig;
 use crate::error::{Error, Result};
 use crate::row::key::KeyEncoder;
 use crate::row::partition::PartitionNamer;
-use crate::row::{Row, hash};
+use crate::row::{Columns, OwnedDatum, OwnedRow, Row, hash};
 use crate::writer::{WaiterId, WriterKind};
 
 /// Settings of an [`AppendWriter`]; made by [`Table::appender`].
@@ -28,13 +30,14 @@ use crate::writer::{WaiterId, WriterKind};
 pub struct AppendBuilder {
     table: Table,
     config: WriterConfig,
+    letters: Letters,
 }
 
 writer_settings!(AppendBuilder);
 
 impl AppendBuilder {
     pub(crate) fn new(table: Table) -> Self {
-        Self { table, config: WriterConfig::default() }
+        Self { table, config: WriterConfig::default(), letters: Letters::default() }
     }
 
     /// The writer. It has a writer id and sequences of its own.
@@ -52,7 +55,8 @@ impl AppendBuilder {
         }
         let format =
             AppendFormat::new(Arc::clone(self.table.shared_info()), &self.config, &self.table)?;
-        let core = WriterCore::open(self.table, WriterKind::Append, self.config, format)?;
+        let Self { table, config, letters } = self;
+        let core = WriterCore::open(table, WriterKind::Append, config, format, letters)?;
         Ok(AppendWriter { core })
     }
 }
@@ -157,6 +161,22 @@ impl Format for AppendFormat {
 
     fn clear(builder: &mut Self::Builder) {
         builder.clear();
+    }
+
+    fn columns(&self, _op: Op) -> Columns<'_> {
+        Columns::all(self.info.schema())
+    }
+
+    fn rows_of(&self, sealed: &SealedBatch) -> Result<Vec<(bool, OwnedRow)>> {
+        let bytes = [&sealed.stamp(Stamp::NONE)[..], &sealed.payload()[..]].concat();
+        let batch = LogBatch::new_checked(bytes.into(), Check::Structure);
+        let batch = batch.map_err(DecodeError::from)?;
+        let schema = self.info.schema();
+        let all: Vec<usize> = (0..schema.columns().len()).collect();
+        let rows = LogDecoder::new(self.format, schema, &all)?.decode_rows(&batch)?;
+        let value = |view: &RowView<'_>, at| view.value(at).map_or(OwnedDatum::Null, Into::into);
+        let row = |view: RowView<'_>| all.iter().map(|at| value(&view, *at)).collect();
+        Ok(rows.iter().map(|view| (false, row(view))).collect())
     }
 
     fn put<R: Row + ?Sized>(

@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 
-use super::shared::Shared;
+use super::dead_letter::{Delivery, Kept};
+use super::shared::{Shared, Wake};
 use super::signal::lock;
 use super::writer::FailureSlot;
 use crate::output::BatchOutcome;
@@ -42,6 +43,8 @@ pub(crate) struct BatchCell {
     /// The numbers of its first and last row among those of its lane.
     first: AtomicU64,
     last: AtomicU64,
+    /// Its rows, for whoever wants them if they fail.
+    kept: Mutex<Option<Kept>>,
     shared: Arc<Shared>,
     failures: Arc<Failures>,
 }
@@ -54,6 +57,7 @@ impl BatchCell {
             rows: AtomicU32::new(0),
             first: AtomicU64::new(first),
             last: AtomicU64::new(first),
+            kept: Mutex::new(None),
             shared,
             failures,
         }
@@ -83,16 +87,42 @@ impl BatchCell {
     }
 
     /// Stores the outcome; the first one counts. Whoever waits is to be woken after all locks.
-    pub(crate) fn complete(&self, outcome: BatchOutcome, wakers: &mut Vec<Waker>) {
+    pub(crate) fn complete(&self, outcome: BatchOutcome, wake: &mut Wake) {
         let mut state = lock(&self.state);
         if let State::Pending(waiting) = &mut *state {
-            wakers.extend(waiting.drain(..).flatten());
+            wake.wakers.extend(waiting.drain(..).flatten());
+            if let Some(kept) = lock(&self.kept).take() {
+                wake.deliveries.push(match &outcome {
+                    BatchOutcome::Failed(error) => kept.fail(error),
+                    // With it may go what the callback holds, a writer for instance.
+                    BatchOutcome::Written(_) => kept.forget(),
+                });
+            }
             let rows = self.rows();
             if let BatchOutcome::Failed(error) = &outcome {
                 self.failed(rows, error);
             }
             *state = State::Done(outcome, rows);
             self.done.store(true, Ordering::Release);
+        }
+    }
+
+    /// Keeps the rows until the outcome is there.
+    pub(super) fn keep(&self, kept: Option<Kept>) {
+        if kept.is_some() {
+            *lock(&self.kept) = kept;
+        }
+    }
+
+    /// What is to be told of rows that were kept when the outcome was there already.
+    pub(super) fn kept_too_late(&self) -> Option<Delivery> {
+        if !self.is_done() {
+            return None;
+        }
+        let kept = lock(&self.kept).take()?;
+        match self.peek() {
+            Some(BatchOutcome::Failed(error)) => Some(kept.fail(&error)),
+            _ => None,
         }
     }
 

@@ -273,7 +273,10 @@ where
                 return Ok(false);
             }
             Err(error) if ends_runs(&error) => return Err(error),
-            Err(error) => self.ticket.refuse(self.taken, error),
+            Err(error) => {
+                run.refuse(self.op, &row, &error);
+                self.ticket.refuse(self.taken, error);
+            }
         }
         self.taken += 1;
         Ok(true)

@@ -89,6 +89,9 @@ impl<'a> AppendBatch<'a> {
                 Ok((Pushed::Rebucketed, _)) => return Err(Error::Closed("writer")),
                 Err(error) if ends_runs(&error) => return Err(error),
                 Err(error) => {
+                    if let Some(row) = rows.row(*taken) {
+                        run.refuse(Op::Append, &row, &error);
+                    }
                     ticket.refuse(*taken as u64, error);
                     *taken += 1;
                 }

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use fluss_proto::record::SealedBatch;
 
 use super::cell::{BatchCell, Failures};
+use super::dead_letter::Letters;
 use super::shared::{Core, SealOnDemand, Shared, Wake};
 use super::signal::lock;
 use super::slots::{Home, OpenBatch, Places, Target};
@@ -18,7 +19,7 @@ use crate::batch::{BodyPool, Push};
 use crate::error::{Error, Result, WriteError};
 use crate::ids::{BatchId, LaneId};
 use crate::output::BatchOutcome;
-use crate::row::{Row, RowError};
+use crate::row::{Columns, OwnedRow, Row, RowError};
 use crate::writer::{Open, OpenIn, Reserve, WaiterId};
 
 /// The bytes a batch reserves when it opens; it grows from there by doubling.
@@ -48,6 +49,12 @@ pub trait Format: Send + Sync + 'static {
 
     /// Forgets all rows.
     fn clear(builder: &mut Self::Builder);
+
+    /// The columns that rows have values of.
+    fn columns(&self, op: Op) -> Columns<'_>;
+
+    /// The rows of a batch as they were handed in, and which of them are deletes.
+    fn rows_of(&self, sealed: &SealedBatch) -> Result<Vec<(bool, OwnedRow)>>;
 
     /// Routes and encodes a row into the batch of its bucket.
     fn put<R: Row + ?Sized>(
@@ -99,6 +106,7 @@ pub(crate) struct Lane<F: Format> {
     shared: Arc<Shared>,
     format: Arc<F>,
     failures: Arc<Failures>,
+    letters: Letters,
     max_bytes: usize,
     memory_limit: u64,
     guarded: Mutex<Guarded<F>>,
@@ -155,6 +163,7 @@ impl<F: Format> Lane<F> {
         shared: Arc<Shared>,
         format: Arc<F>,
         failures: Arc<Failures>,
+        letters: Letters,
         max_bytes: usize,
     ) -> Self {
         let memory_limit = shared.with(|core, _| core.client.config().memory_limit);
@@ -173,6 +182,7 @@ impl<F: Format> Lane<F> {
             shared,
             format,
             failures,
+            letters,
             max_bytes,
             memory_limit,
             guarded: Mutex::new(guarded),
@@ -255,6 +265,7 @@ impl<F: Format> Lane<F> {
         if open.cell.is_done() {
             // The core ended it, and its outcome is told.
             open.cell.count_late_rows();
+            self.return_rows(slots, &mut open);
             F::clear(&mut open.builder);
             slots.spare = Some(open.builder);
             return;
@@ -263,9 +274,12 @@ impl<F: Format> Lane<F> {
         let sealed = self.format.seal(&mut open.builder, body);
         match sealed {
             Ok(sealed) => {
+                open.cell.keep(self.letters.keep(&self.format, &sealed));
                 self.shared.with_later(&mut slots.wake, |core, now| {
                     core.client.submit_batch(open.id, sealed, now);
                 });
+                // It may have ended while it was sealed.
+                slots.wake.deliveries.extend(open.cell.kept_too_late());
             }
             Err(error) => {
                 // Nothing of it was handed to anybody: the rows are not written.
@@ -274,11 +288,22 @@ impl<F: Format> Lane<F> {
                     core.forget_batch(open.id);
                     core.client.abandon_batch(open.id, now);
                 });
-                open.cell.complete(outcome, &mut slots.wake.wakers);
+                open.cell.complete(outcome, &mut slots.wake);
                 F::clear(&mut open.builder);
             }
         }
         slots.spare = Some(open.builder);
+    }
+
+    /// Gives back the rows of a batch that ended before it was sealed.
+    #[cold]
+    fn return_rows(&self, slots: &mut Slots<F>, open: &mut OpenBatch<F::Builder>) {
+        if self.letters.is_wanted()
+            && let Ok(sealed) = self.format.seal(&mut open.builder, Vec::new())
+        {
+            open.cell.keep(self.letters.keep(&self.format, &sealed));
+            slots.wake.deliveries.extend(open.cell.kept_too_late());
+        }
     }
 
     fn seal_asked(&self, slots: &mut Slots<F>) {
@@ -362,6 +387,16 @@ impl<F: Format> Run<'_, F> {
         let slot = self.guarded.as_deref().and_then(|guarded| guarded.slots.places.slots.get(at));
         slot.and_then(|slot| slot.open.as_ref().map(|open| &open.cell).or(slot.sealed.as_ref()))
             .ok_or(Error::Closed("writer"))
+    }
+
+    /// Gives back a row that was refused, when the lock is released.
+    #[cold]
+    pub(crate) fn refuse<R: Row + ?Sized>(&mut self, op: Op, row: &R, error: &Error) {
+        let lane = self.lane;
+        if let Some(guarded) = self.guarded.as_deref_mut() {
+            let delivery = lane.letters.refuse(&*lane.format, op, row, error);
+            guarded.slots.wake.deliveries.extend(delivery);
+        }
     }
 
     /// Seals everything that is open.

@@ -10,6 +10,7 @@
 //! | [`driver`] | the loop between sockets and client that all adapters share |
 //! | [`lane`], [`slots`] | a writer handle's open batches, and which of them a row goes to |
 //! | [`append`], [`upsert`] | the writers |
+//! | [`dead_letter`] | rows that did not make it, given back |
 //! | [`scan`], [`scan_builder`] | the log scanner |
 //! | [`offsets`] | where logs begin and end |
 //! | [`lookup`], [`limit_scan`] | reading rows by key, and as they are now |
@@ -23,6 +24,7 @@ mod cell;
 mod cut_off_calls_tests;
 #[cfg(test)]
 mod cut_off_tests;
+mod dead_letter;
 mod driver;
 mod fluss;
 #[cfg(test)]
@@ -64,6 +66,7 @@ mod writer;
 
 pub use admin::{Admin, PartitionInfo, ServerInfo};
 pub use append::{AppendAll, AppendBuilder, AppendWriter};
+pub use dead_letter::DeadLetter;
 pub use driver::{Driver, Net, Socket};
 pub use fluss::Fluss;
 pub use hand_in::{HandIn, HandInAll, Interrupted};

@@ -11,6 +11,7 @@ use std::task::{Poll, Waker};
 use fluss_proto::segments::Segments;
 
 use super::cell::BatchCell;
+use super::dead_letter::Delivery;
 use super::signal::{Park, block_on, lock};
 use crate::client::Client;
 use crate::config::Config;
@@ -97,8 +98,10 @@ impl std::fmt::Debug for Shared {
 
 /// Wakers gathered under the lock, fired when dropped after it.
 #[derive(Debug, Default)]
-pub(super) struct Wake {
+pub(crate) struct Wake {
     pub(super) wakers: Vec<Waker>,
+    /// Rows to give back: that is code of the application, too.
+    pub(super) deliveries: Vec<Delivery>,
     driver: bool,
     /// Lines for the log: whoever receives them may do anything, so not under the lock.
     notes: Vec<(NoteLevel, Arc<str>)>,
@@ -107,7 +110,10 @@ pub(super) struct Wake {
 impl Wake {
     /// Whether there is nobody to wake.
     pub(super) fn is_empty(&self) -> bool {
-        self.wakers.is_empty() && !self.driver && self.notes.is_empty()
+        self.wakers.is_empty()
+            && !self.driver
+            && self.notes.is_empty()
+            && self.deliveries.is_empty()
     }
 
     /// Writes the log and wakes those who wait, all but the driver.
@@ -120,6 +126,8 @@ impl Wake {
             };
             log::log!(target: LOG_TARGET, level, "{text}");
         }
+        // Before those who wait go on: they may count on it.
+        self.deliveries.into_iter().for_each(Delivery::make);
         self.wakers.into_iter().for_each(Waker::wake);
     }
 }
@@ -472,7 +480,7 @@ impl Core {
             Event::Seal { batch, lane } => self.to_seal.push((batch, lane)),
             Event::BatchDone { batch, outcome } => {
                 if let Some(cell) = self.cells.remove(&batch) {
-                    cell.complete(outcome, &mut wake.wakers);
+                    cell.complete(outcome, wake);
                 }
             }
             Event::MemoryGranted { waiter } => {

@@ -2,19 +2,22 @@
 
 use std::sync::Arc;
 
-use fluss_proto::record::SealedBatch;
+use fluss_proto::record::{Check, KvBatch, SealedBatch, Stamp};
 
+use super::dead_letter::Letters;
 use super::hand_in::{HandIn, HandInAll};
 use super::lane::{Format, Op, Pushed, Run};
 use super::slots::Target;
 use super::table::{Table, TableInfo};
 use super::ticket::Ticket;
 use super::writer::{WriterCore, writer_settings};
-use crate::batch::{KvBatchBuilder, KvBatchOptions, KvFormat, KvRowEncoder, KvScratch};
+use crate::batch::{BatchError, KvBatchBuilder, KvBatchOptions, KvFormat, KvRowEncoder, KvScratch};
 use crate::config::WriterConfig;
 use crate::error::{Error, Result};
 use crate::row::partition::PartitionNamer;
-use crate::row::{Row, hash};
+use crate::row::{
+    Columns, OwnedDatum, OwnedRow, Row, RowDecodeError, RowLayout, Schema, compacted, hash,
+};
 use crate::writer::{WaiterId, WriterKind};
 
 /// How a row that is written meets the one that is there.
@@ -38,6 +41,7 @@ pub struct UpsertBuilder {
     config: WriterConfig,
     columns: Option<Targets>,
     merge_mode: MergeMode,
+    letters: Letters,
 }
 
 /// The columns to write.
@@ -73,7 +77,7 @@ writer_settings!(UpsertBuilder);
 impl UpsertBuilder {
     pub(crate) fn new(table: Table) -> Self {
         let (config, merge_mode) = (WriterConfig::default(), MergeMode::Default);
-        Self { table, config, columns: None, merge_mode }
+        Self { table, config, columns: None, merge_mode, letters: Letters::default() }
     }
 
     /// How rows meet those that are there. Default [`MergeMode::Default`].
@@ -114,7 +118,7 @@ impl UpsertBuilder {
         };
         let kind = WriterKind::Upsert { target_columns: wire, merge_mode };
         let format = RowFormat::new(info, &self.config, &self.table, targets.as_deref())?;
-        let core = WriterCore::open(self.table, kind, self.config, format)?;
+        let core = WriterCore::open(self.table, kind, self.config, format, self.letters)?;
         Ok(UpsertWriter { core })
     }
 }
@@ -181,6 +185,25 @@ impl RowFormat {
     }
 }
 
+impl RowFormat {
+    /// The values of the primary key in a key, null for partition columns, which it has not.
+    fn key_of(&self, key: &[u8]) -> std::result::Result<OwnedRow, RowDecodeError> {
+        let schema = self.info.schema();
+        let physical = self.info.descriptor.physical_primary_key();
+        let columns = physical.iter().map(|index| schema.columns()[*index].clone()).collect();
+        let layout = RowLayout::new(&Schema::new(columns, vec![]));
+        // A key is a COMPACTED row without null bits.
+        let mut bytes = vec![0; physical.len().div_ceil(8)];
+        bytes.extend_from_slice(key);
+        let mut values = compacted::decode(&layout, &bytes)?.into_values().into_iter();
+        let value = |column| match physical.contains(column) {
+            true => values.next().unwrap_or(OwnedDatum::Null),
+            false => OwnedDatum::Null,
+        };
+        Ok(schema.primary_key().iter().map(value).collect())
+    }
+}
+
 /// The encoder of a table's rows and keys.
 pub(crate) fn kv_encoder(info: &TableInfo, targets: Option<&[usize]>) -> Result<KvRowEncoder> {
     let misuse = |e: &dyn std::fmt::Display| Error::misuse(format!("{}: {e}", info.path));
@@ -228,6 +251,31 @@ impl Format for RowFormat {
 
     fn clear(builder: &mut Self::Builder) {
         builder.clear();
+    }
+
+    fn columns(&self, op: Op) -> Columns<'_> {
+        let schema = self.info.schema();
+        match (op, self.encoder.targets()) {
+            (Op::Delete, _) => Columns::among(schema, Some(schema.primary_key())),
+            (_, Some(targets)) => Columns::all(schema).only(targets),
+            (_, None) => Columns::all(schema),
+        }
+    }
+
+    fn rows_of(&self, sealed: &SealedBatch) -> Result<Vec<(bool, OwnedRow)>> {
+        let bytes = [&sealed.stamp(Stamp::NONE)[..], &sealed.payload()[..]].concat();
+        let batch = KvBatch::new_checked(bytes.into(), Check::Structure);
+        let batch = batch.map_err(BatchError::from)?;
+        let misuse = |e: RowDecodeError| Error::misuse(e.to_string());
+        let mut rows = Vec::with_capacity(batch.record_count() as usize);
+        for record in batch.records() {
+            let record = record.map_err(BatchError::from)?;
+            rows.push(match &record.row {
+                Some(row) => (false, self.encoder.decode(row).map_err(misuse)?),
+                None => (true, self.key_of(&record.key).map_err(misuse)?),
+            });
+        }
+        Ok(rows)
     }
 
     fn put<R: Row + ?Sized>(

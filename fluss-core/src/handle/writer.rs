@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll};
 
 use super::cell::{BatchCell, Failures};
+use super::dead_letter::Letters;
 use super::lane::{Format, Lane, Op, Pushed};
 use super::pending::CommandFuture;
 use super::shared::{SealOnDemand, Shared};
@@ -62,6 +63,31 @@ macro_rules! writer_settings {
                 self
             }
 
+            /// Who gets the rows back that did not make it, each with its error: those that do not
+            /// fit the table, and those of batches that failed.
+            ///
+            /// The callback runs on a thread that hands rows in or on the driver's, before the
+            /// outcome is told to who waits for it: it must not block. It may hand rows in with the
+            /// `try_` methods of another writer. While rows are written, it costs a reference to
+            /// each batch; only those of failed batches are read back and copied.
+            ///
+            /// ```no_run
+            /// # fn f(table: &fluss_core::Table) -> fluss_core::Result<()> {
+            /// let (dead, letters) = std::sync::mpsc::channel();
+            /// let writer = table.appender().dead_letter(move |letter| drop(dead.send(letter)));
+            /// let writer = writer.build()?;
+            /// # drop((writer, letters));
+            /// # Ok(())
+            /// # }
+            /// ```
+            pub fn dead_letter(
+                mut self,
+                callback: impl Fn(crate::handle::DeadLetter) + Send + Sync + 'static,
+            ) -> Self {
+                self.letters = crate::handle::dead_letter::Letters::to(callback);
+                self
+            }
+
             /// All settings at once; the methods above change single ones.
             pub fn config(mut self, config: WriterConfig) -> Self {
                 self.config = config;
@@ -78,6 +104,7 @@ struct Inner {
     table: Table,
     key: WriterKey,
     failures: Arc<Failures>,
+    letters: Letters,
 }
 
 /// A handle of a writer: its lane, and what it shares with its clones.
@@ -94,6 +121,7 @@ impl<F: Format> WriterCore<F> {
         kind: WriterKind,
         config: WriterConfig,
         format: F,
+        letters: Letters,
     ) -> Result<Self> {
         let shared = table.fluss().shared();
         let path = table.info().path.clone();
@@ -106,14 +134,15 @@ impl<F: Format> WriterCore<F> {
             Ok::<_, Error>((key, core.client.open_lane(key)?))
         });
         let (key, lane) = opened.map_err(|error| shared.explain(error))?;
-        let inner = Arc::new(Inner { table, key, failures: Arc::default() });
+        let inner = Arc::new(Inner { table, key, failures: Arc::default(), letters });
         Ok(Self::with_lane(inner, Arc::new(format), lane, max_bytes))
     }
 
     fn with_lane(inner: Arc<Inner>, format: Arc<F>, id: LaneId, max_bytes: usize) -> Self {
         let shared = Arc::clone(inner.table.fluss().shared());
         let failures = Arc::clone(&inner.failures);
-        let lane = Lane::new(id, Arc::clone(&shared), Arc::clone(&format), failures, max_bytes);
+        let (shared_format, letters) = (Arc::clone(&format), inner.letters.clone());
+        let lane = Lane::new(id, Arc::clone(&shared), shared_format, failures, letters, max_bytes);
         let lane = Arc::new(lane);
         let holder: Weak<dyn SealOnDemand> = Arc::downgrade(&lane) as Weak<dyn SealOnDemand>;
         shared.with(|core, _| core.add_holder(id, holder));
@@ -146,7 +175,11 @@ impl<F: Format> WriterCore<F> {
         granted: Option<WaiterId>,
     ) -> Result<std::result::Result<Ticket, WaiterId>> {
         let mut run = self.lane.run();
-        match self.format.put(&mut run, op, row, granted)? {
+        let put = self.format.put(&mut run, op, row, granted);
+        if let Err(error) = &put {
+            run.refuse(op, row, error);
+        }
+        match put? {
             Pushed::In(at, index) => Ok(Ok(Ticket::new(Arc::clone(run.cell(at)?), index))),
             Pushed::Wait(waiter) => Ok(Err(waiter)),
             Pushed::Rebucketed => Err(Error::Closed("writer")),

@@ -81,10 +81,12 @@ fn schema(keyed: bool) -> Schema {
 /// Whenever something is not as it should be.
 pub fn run(cluster: &RealCluster, fluss: &Fluss, waits: &impl Waits, name: &str) {
     let losses = TableLosses::new();
-    let make = |keyed: bool| {
+    let make = |kind: &str, keyed: bool, property: Option<(&str, &str)>| {
         let mut description = TableDescriptor::new(schema(keyed));
         description.bucket_count = Some(1);
-        let path = format!("fluss.{name}_orders_{}", if keyed { "pk" } else { "log" });
+        let property = property.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        description.properties.extend(property);
+        let path = format!("fluss.{name}_orders_{kind}");
         let admin = fluss.admin();
         let made = losses.make(
             cluster,
@@ -100,8 +102,9 @@ pub fn run(cluster: &RealCluster, fluss: &Fluss, waits: &impl Waits, name: &str)
         );
         must("making a table", made).1
     };
-    log(&make(false), waits);
-    keyed(&make(true), waits);
+    log(&make("log", false, None), waits);
+    keyed(&make("pk", true, None), waits);
+    kept(&make("kept", true, Some(("table.delete.behavior", "DISABLE"))), waits);
     assert_eq!(fluss.memory_used(), 0, "all outcomes are there, but memory is still held");
 }
 
@@ -161,4 +164,20 @@ fn keyed(table: &Table, waits: &impl Waits) {
     }
     let missing = must("an insert", lookuper.lookup_or_insert(&(ROWS,)).wait());
     assert!(missing.is_some_and(|row| row.values()[1..].iter().all(|v| *v == OwnedDatum::Null)));
+}
+
+/// The server refuses deletes: they come back, and upserts are written.
+fn kept(table: &Table, waits: &impl Waits) {
+    let (dead, letters) = std::sync::mpsc::channel();
+    let writer = table.upserter().dead_letter(move |letter| drop(dead.send(letter))).build();
+    let writer = must("a writer", writer);
+    must("an upsert", waits.ticket(must("a row", writer.upsert(&order(1)).wait())));
+    let refused = waits.ticket(must("a key", writer.delete(&(1_i64,)).wait()));
+    let Err(refused) = refused else { panic!("a delete that the table forbids: {refused:?}") };
+    let letter = letters.try_iter().next();
+    let letter = letter.unwrap_or_else(|| panic!("no letter for {refused}"));
+    assert_eq!(letter.row.values(), [OwnedDatum::Int64(1)], "{letter:?}");
+    assert!(letter.delete && letter.error == refused, "{letter:?}");
+    let lookuper = must("a lookuper", table.lookuper());
+    assert_eq!(must("a lookup", waits.lookup(&lookuper, 1)), Some(stored(1)));
 }

@@ -1,7 +1,7 @@
 //! Rows by name, rows of some columns, and values beyond their types.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampNanosecondArray};
 use serde_core::ser::{Serialize, SerializeStruct, Serializer};
@@ -9,10 +9,13 @@ use serde_core::ser::{Serialize, SerializeStruct, Serializer};
 use super::Harness;
 use super::stage::{LOG, Stage};
 use crate::error::{Error, WriteError};
-use crate::handle::{Fluss, Table};
+use crate::handle::{AppendBuilder, DeadLetter, Fluss, Table};
 use crate::row::{ByName, DataType, OwnedDatum, OwnedRow, Schema, TableDescriptor, Timestamp};
+use crate::testing::cluster::{Fault, On};
 use crate::time::Duration;
 use crate::{named_row, row};
+
+const AUTHORIZATION: i32 = 48;
 
 /// What `#[derive(Serialize)]` makes, in another order than the table's.
 struct Event<'a> {
@@ -165,5 +168,35 @@ pub fn a_value_beyond_its_type_fails_its_row_alone<H: Harness>() {
             rows.filter_map(|row| row.values.datum(0).and_then(|id| id.as_i64())).collect()
         });
         assert_eq!(ids, [0, 1, 3, 4, 6, 7]);
+    });
+}
+
+/// Rows that do not fit, and rows of a batch that a server refuses, come back with their errors,
+/// before their outcome is told.
+pub fn rows_that_did_not_make_it_come_back<H: Harness>() {
+    Stage::<H>::run(async |stage| {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let letters = Arc::clone(&told);
+        let callback = move |letter: DeadLetter| {
+            letters.lock().unwrap_or_else(PoisonError::into_inner).push(letter);
+        };
+        let settings = |builder: AppendBuilder| builder.dead_letter(callback);
+        let writer = stage.writer_with(stage.config(), settings).await;
+        writer.append(&row![0_i64, 7_i64]).await.expect_err("7 is no STRING");
+        stage.note_never(0);
+        stage.inject(On::Write, 0, Fault::ErrorBefore(AUTHORIZATION));
+        let ticket = writer.append(&row![1_i64, "refused"]).await.expect("it fits");
+        let refused = ticket.await;
+        stage.note(1, &refused);
+        let refused = refused.expect_err("the server says so");
+        let ticket = writer.append(&row![2_i64, "fine"]).await.expect("it fits");
+        stage.acked(2, ticket).await;
+        let told = told.lock().unwrap_or_else(PoisonError::into_inner);
+        let [misfit, letter] = &told[..] else { panic!("{told:?}") };
+        let seven = [OwnedDatum::Int64(0), OwnedDatum::Int64(7)];
+        assert_eq!(misfit.row.values(), seven);
+        assert!(matches!(misfit.error.cause(), Error::Row(_)), "{misfit:?}");
+        assert_eq!(letter.row.values(), [OwnedDatum::Int64(1), OwnedDatum::Str("refused".into())]);
+        assert_eq!((letter.delete, &letter.error), (false, &refused));
     });
 }
