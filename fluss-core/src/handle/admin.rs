@@ -15,8 +15,8 @@ use super::table::TableInfo;
 use crate::command::Target;
 use crate::error::{Error, Result};
 use crate::ids::{Address, BucketKey, PartitionId, ServerId, TablePath};
-use crate::row::TableDescriptor;
 use crate::row::partition::check_value;
+use crate::row::{Column, TableDescriptor};
 
 /// Makes, lists and drops things; made by [`Fluss::admin`]. Cheap to clone.
 ///
@@ -227,6 +227,37 @@ impl Admin {
         self.change(ApiKey::CreateTable, request, what, ignore_if_exists)
     }
 
+    /// Adds columns to the table `database.table`, behind those it has. Rows written before have
+    /// null there; writers that are open go on, see
+    /// [`AppendWriter::with_current_schema`](super::AppendWriter::with_current_schema).
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] for no column at all, one that does not allow null or is given twice;
+    /// [`Error::Rejected`] with code 7 if there is no such table, with -1 if it has such a column.
+    pub fn add_columns(&self, path: &str, columns: &[Column]) -> Pending<()> {
+        let path = parse_path(path).and_then(|path| match check_new(columns) {
+            None => Ok(path),
+            Some(problem) => Err(Error::misuse(format!("{path}: {problem}"))),
+        });
+        let path = match path {
+            Ok(path) => path,
+            Err(error) => return self.fail(error),
+        };
+        let column = |column: &Column| pb::PbAddColumn {
+            column_name: column.name.clone(),
+            data_type_json: column.data_type.to_json().into(),
+            comment: column.comment.clone(),
+            column_position_type: LAST,
+            ..pb::PbAddColumn::default()
+        };
+        let request = pb::AlterTableRequest {
+            table_path: pb_path(&path),
+            add_columns: columns.iter().map(column).collect(),
+            ..pb::AlterTableRequest::default()
+        };
+        self.change(ApiKey::AlterTable, request, format!("ALTER_TABLE {path}"), false)
+    }
+
     /// Drops the table `database.table`.
     ///
     /// # Errors
@@ -391,6 +422,24 @@ impl Admin {
             call(&admin, &info.path, spec).await
         })
     }
+}
+
+/// Behind the last column: the only place servers know.
+const LAST: i32 = 0;
+
+/// Why no server would add these columns.
+fn check_new(columns: &[Column]) -> Option<String> {
+    if columns.is_empty() {
+        return Some("name a column to add".to_owned());
+    }
+    let mut names = BTreeSet::new();
+    let twice = columns.iter().find(|column| !names.insert(&column.name));
+    if let Some(column) = twice {
+        return Some(format!("the new column `{}` is given twice", column.name));
+    }
+    let column = columns.iter().find(|column| !column.data_type.nullable)?;
+    let (name, data_type) = (&column.name, &column.data_type);
+    Some(format!("the new column `{name}` is {data_type}, but rows that are there have null in it"))
 }
 
 fn in_key_order(info: &TableInfo, values: Vec<(String, String)>) -> Result<Vec<(String, String)>> {

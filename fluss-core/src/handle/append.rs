@@ -9,6 +9,7 @@ use super::dead_letter::Letters;
 use super::hand_in::{HandIn, HandInAll};
 use super::hand_in_batch::AppendBatch;
 use super::lane::{Format, Op, Pushed, Run};
+use super::pending::Pending;
 use super::slots::Target;
 use super::table::{Table, TableInfo};
 use super::ticket::Ticket;
@@ -101,17 +102,22 @@ impl AppendFormat {
             max_row_bytes: max_row_bytes.min(1 << 30),
             compression,
         };
-        let partition_key = &info.descriptor.partition_key;
-        let namer = match partition_key.is_empty() {
-            true => None,
-            false => Some(PartitionNamer::new(info.schema(), partition_key)?.for_new()),
-        };
+        let namer = namer(&info)?;
         let buckets = info.buckets();
         Ok(Self { info, format, options, statistics, key, namer, buckets })
     }
 }
 
 impl AppendFormat {
+    /// The same for the table as it is now.
+    fn for_table(&self, info: Arc<TableInfo>) -> Result<Self> {
+        let (format, options) = (self.format, self.options);
+        let key = bucket_key_encoder(&info)?;
+        let namer = namer(&info)?;
+        let buckets = info.buckets();
+        Ok(Self { info, format, options, key, namer, buckets })
+    }
+
     /// Where rows without a key go.
     fn any_bucket(&self) -> Target {
         Target::Any { buckets: self.buckets, first: self.info.bucket(0) }
@@ -121,6 +127,15 @@ impl AppendFormat {
     pub(super) fn target_of_all(&self) -> Option<Target> {
         (self.key.is_none() && self.namer.is_none()).then(|| self.any_bucket())
     }
+}
+
+/// What names the partitions of a table's rows, if it has any.
+fn namer(info: &TableInfo) -> Result<Option<PartitionNamer>> {
+    let partition_key = &info.descriptor.partition_key;
+    Ok(match partition_key.is_empty() {
+        true => None,
+        false => Some(PartitionNamer::new(info.schema(), partition_key)?.for_new()),
+    })
 }
 
 /// The encoder of the columns that place a row in a bucket.
@@ -297,6 +312,21 @@ impl AppendWriter {
     /// [`FlushError`](super::FlushError) names the rows without an `Ok` since the last flush.
     pub fn flush(&self) -> super::Flush {
         self.core.flush()
+    }
+
+    /// The same writer for the table as it is now: another handle, whose rows have the columns that
+    /// were added since this one was made, and whose [`table`](Self::table) tells them. This handle
+    /// goes on with the schema it has; rows of both are in one log, under one writer id.
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] if the table was dropped and made anew, [`Error::Closed`] after a close,
+    /// and those of [`Fluss::table`](super::Fluss::table).
+    pub fn with_current_schema(&self) -> Pending<Self> {
+        let core = self.core.clone();
+        Pending::new(self.table().fluss(), async move {
+            let core = core.with_current_schema(AppendFormat::for_table).await?;
+            Ok(Self { core })
+        })
     }
 
     /// The table.

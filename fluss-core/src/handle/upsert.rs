@@ -7,6 +7,7 @@ use fluss_proto::record::{Check, KvBatch, SealedBatch, Stamp};
 use super::dead_letter::Letters;
 use super::hand_in::{HandIn, HandInAll};
 use super::lane::{Format, Op, Pushed, Run};
+use super::pending::Pending;
 use super::slots::Target;
 use super::table::{Table, TableInfo};
 use super::ticket::Ticket;
@@ -186,6 +187,15 @@ impl RowFormat {
 }
 
 impl RowFormat {
+    /// The same for the table as it is now.
+    fn for_table(&self, info: Arc<TableInfo>) -> Result<Self> {
+        let targets = self.encoder.targets();
+        let encoder = kv_encoder(&info, targets)?;
+        let partitions = Namers::new(&info, targets)?;
+        let buckets = info.buckets().unsigned_abs();
+        Ok(Self { info, options: self.options, encoder, partitions, buckets })
+    }
+
     /// The values of the primary key in a key, null for partition columns, which it has not.
     fn key_of(&self, key: &[u8]) -> std::result::Result<OwnedRow, RowDecodeError> {
         let schema = self.info.schema();
@@ -395,6 +405,21 @@ impl UpsertWriter {
     /// [`FlushError`](super::FlushError) names the rows without an `Ok` since the last flush.
     pub fn flush(&self) -> super::Flush {
         self.core.flush()
+    }
+
+    /// The same writer for the table as it is now: another handle, whose rows have the columns that
+    /// were added since this one was made, and whose [`table`](Self::table) tells them. This handle
+    /// goes on with the schema it has; rows of both are in one log, under one writer id.
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] if the table was dropped and made anew, [`Error::Closed`] after a close,
+    /// and those of [`Fluss::table`](super::Fluss::table).
+    pub fn with_current_schema(&self) -> Pending<Self> {
+        let core = self.core.clone();
+        Pending::new(self.table().fluss(), async move {
+            let core = core.with_current_schema(RowFormat::for_table).await?;
+            Ok(Self { core })
+        })
     }
 
     /// The table.

@@ -11,7 +11,7 @@ use super::lane::{Format, Lane, Op, Pushed};
 use super::pending::CommandFuture;
 use super::shared::{SealOnDemand, Shared};
 use super::signal::lock;
-use super::table::Table;
+use super::table::{Table, TableInfo};
 use super::ticket::Ticket;
 use crate::config::WriterConfig;
 use crate::error::{Error, Result, WriteError};
@@ -136,6 +136,31 @@ impl<F: Format> WriterCore<F> {
         let (key, lane) = opened.map_err(|error| shared.explain(error))?;
         let inner = Arc::new(Inner { table, key, failures: Arc::default(), letters });
         Ok(Self::with_lane(inner, Arc::new(format), lane, max_bytes))
+    }
+
+    /// The same writer for its table as it is now: a lane of its own, with batches of the current
+    /// schema.
+    pub(crate) async fn with_current_schema(
+        self,
+        format: impl FnOnce(&F, Arc<TableInfo>) -> Result<F>,
+    ) -> Result<Self> {
+        let fluss = self.table().fluss().clone();
+        let before = self.table().info();
+        let info = fluss.table_info(&before.path).await?;
+        if info.id != before.id {
+            return Err(Error::misuse(format!(
+                "{} was dropped and made anew: it needs a new writer",
+                before.path
+            )));
+        }
+        let table = Table::new(fluss, info);
+        let format = format(&self.format, Arc::clone(table.shared_info()))?;
+        let Inner { key, failures, letters, .. } = &*self.inner;
+        let (key, failures, letters) = (*key, Arc::clone(failures), letters.clone());
+        let id = self.shared().with(|core, _| core.client.open_lane(key));
+        let id = id.map_err(|error| self.shared().explain(error))?;
+        let inner = Arc::new(Inner { table, key, failures, letters });
+        Ok(Self::with_lane(inner, Arc::new(format), id, self.lane.max_bytes()))
     }
 
     fn with_lane(inner: Arc<Inner>, format: Arc<F>, id: LaneId, max_bytes: usize) -> Self {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use fluss_core::row::{ByName, DataType, Datum, OwnedDatum, OwnedRow, Schema, Timestamp};
-use fluss_core::row::{Decimal, Field, TableDescriptor};
+use fluss_core::row::{Column, Decimal, Field, TableDescriptor};
 use fluss_core::{Error, Fluss, Table, named_row};
 use serde::Serialize;
 
@@ -105,6 +105,8 @@ pub fn run(cluster: &RealCluster, fluss: &Fluss, waits: &impl Waits, name: &str)
     log(&make("log", false, None), waits);
     keyed(&make("pk", true, None), waits);
     kept(&make("kept", true, Some(("table.delete.behavior", "DISABLE"))), waits);
+    grown(&make("grown_log", false, None), waits);
+    grown(&make("grown_pk", true, None), waits);
     assert_eq!(fluss.memory_used(), 0, "all outcomes are there, but memory is still held");
 }
 
@@ -180,4 +182,42 @@ fn kept(table: &Table, waits: &impl Waits) {
     assert!(letter.delete && letter.error == refused, "{letter:?}");
     let lookuper = must("a lookuper", table.lookuper());
     assert_eq!(must("a lookup", waits.lookup(&lookuper, 1)), Some(stored(1)));
+}
+
+/// A column is added while a writer lives, which goes on, and writes it when it is asked to.
+fn grown(table: &Table, waits: &impl Waits) {
+    let path = table.info().path.to_string();
+    let keyed = table.info().has_primary_key();
+    let (fluss, column) = (table.fluss(), Column::new("more", DataType::INT));
+    let wide = |id| named_row! { "more" => 7, "id" => id };
+    let upserter = keyed.then(|| must("a writer", table.upserter().build()));
+    let appender = (!keyed).then(|| must("a writer", table.appender().build()));
+    let put = |old: i64, new: Option<i64>| {
+        let mut tickets = Vec::new();
+        if let Some(writer) = &upserter {
+            tickets.push(must("a row", writer.upsert(&order(old)).wait()));
+            let now = must("the same table", waits.pending(writer.with_current_schema()));
+            tickets.extend(new.map(|id| must("a row", now.upsert(&wide(id)).wait())));
+        }
+        if let Some(writer) = &appender {
+            tickets.push(must("a row", writer.append(&order(old)).wait()));
+            let now = must("the same table", waits.pending(writer.with_current_schema()));
+            tickets.extend(new.map(|id| must("a row", now.append(&wide(id)).wait())));
+        }
+        tickets.into_iter().for_each(|ticket| drop(must("a write", waits.ticket(ticket))));
+    };
+    put(0, None);
+    must("a column", waits.pending(fluss.admin().add_columns(&path, &[column])));
+    put(1, Some(2));
+    let table = must("the table", waits.pending(fluss.table(&path)));
+    let scanner = table.scanner().from_earliest().bounded().build();
+    let mut scanner = must("a scanner", waits.pending(scanner));
+    let mut found = Vec::new();
+    while let Some(batch) = must("a batch", waits.next(&mut scanner)) {
+        for view in must("rows", batch.rows()).iter() {
+            let more = must("a value", view.value(8)).as_i64();
+            found.push((must("a value", view.value(0)).as_i64(), more));
+        }
+    }
+    assert_eq!(found, [(Some(0), None), (Some(1), None), (Some(2), Some(7))], "{path}");
 }

@@ -31,6 +31,7 @@ pub(super) mod key {
     pub(crate) const AUTHENTICATE: i16 = 1038;
     pub(crate) const CREATE_ACLS: i16 = 1039;
     pub(crate) const DROP_ACLS: i16 = 1041;
+    pub(crate) const ALTER_TABLE: i16 = 1044;
     pub(crate) const GET_TABLE_STATS: i16 = 1059;
 }
 
@@ -119,7 +120,7 @@ pub(super) fn served(api: i16, coordinator: bool) -> bool {
         | LIST_TABLES | LIST_PARTITION_INFOS | TABLE_EXISTS | GET_TABLE_SCHEMA | GET_METADATA
         | GET_DATABASE_INFO => true,
         CREATE_DATABASE | DROP_DATABASE | CREATE_TABLE | DROP_TABLE | CREATE_PARTITION
-        | DROP_PARTITION | CREATE_ACLS | DROP_ACLS => coordinator,
+        | DROP_PARTITION | CREATE_ACLS | DROP_ACLS | ALTER_TABLE => coordinator,
         PRODUCE_LOG | FETCH_LOG | PUT_KV | LOOKUP | LIST_OFFSETS | INIT_WRITER | LIMIT_SCAN
         | PREFIX_LOOKUP | GET_TABLE_STATS => !coordinator,
         _ => false,

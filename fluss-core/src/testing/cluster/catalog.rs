@@ -31,6 +31,8 @@ pub(super) struct Table {
     pub(super) replication: i32,
     pub(super) partition_keys: Vec<String>,
     pub(super) schema: Schema,
+    /// The schemas before it, the one with id 1 first.
+    pub(super) older: Vec<Schema>,
     /// Partition ids by name.
     pub(super) partitions: BTreeMap<String, i64>,
 }
@@ -40,8 +42,10 @@ impl Table {
         self.descriptor.to_string().into()
     }
 
-    pub(super) fn schema_json(&self) -> Bytes {
-        self.descriptor["schema"].to_string().into()
+    /// The schema with this id.
+    pub(super) fn schema_of(&self, id: i32) -> Option<&Schema> {
+        let older = usize::try_from(id).ok().and_then(|id| self.older.get(id.checked_sub(1)?));
+        older.or_else(|| (id == self.schema_id).then_some(&self.schema))
     }
 
     pub(super) fn partitioned(&self) -> bool {

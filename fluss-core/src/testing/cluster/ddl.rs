@@ -178,6 +178,7 @@ impl FakeCluster {
             replication,
             partition_keys,
             schema,
+            older: Vec::new(),
             partitions: BTreeMap::new(),
         })
     }

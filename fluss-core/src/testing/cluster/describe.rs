@@ -95,11 +95,11 @@ impl FakeCluster {
     ) -> Answer<GetTableSchemaResponse> {
         let table = self.table_at(&request.table_path)?;
         let schema_id = request.schema_id.unwrap_or(table.schema_id);
-        if schema_id != table.schema_id {
+        let Some(schema) = table.schema_of(schema_id) else {
             let message = format!("table {} has no schema {schema_id}", table.path);
             return Err(Failure::new(code::SCHEMA_NOT_EXIST, message));
-        }
-        Ok(GetTableSchemaResponse { schema_id, schema_json: table.schema_json() })
+        };
+        Ok(GetTableSchemaResponse { schema_id, schema_json: schema.to_json().into() })
     }
 
     pub(super) fn list_tables(

@@ -154,6 +154,7 @@ impl FakeCluster {
             key::DROP_DATABASE => reply(body, |q| self.drop_database(&q)),
             key::CREATE_TABLE => reply(body, |q| self.create_table(&q)),
             key::DROP_TABLE => reply(body, |q| self.drop_table(&q)),
+            key::ALTER_TABLE => reply(body, |q| self.alter_table(&q)),
             key::CREATE_PARTITION => reply(body, |q| self.create_partition(&q)),
             key::DROP_PARTITION => reply(body, |q| self.drop_partition(&q)),
             key::LIST_DATABASES => reply(body, |q| self.list_databases(conn, q)),

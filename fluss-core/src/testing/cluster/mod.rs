@@ -17,6 +17,7 @@
 //! ```
 
 mod acls;
+mod alter;
 mod api;
 mod batch;
 mod catalog;

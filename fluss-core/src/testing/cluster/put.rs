@@ -27,6 +27,10 @@ struct Merge {
     kv_format: RowFormat,
     schema_id: i16,
     /// Columns that a partial update sets; none for a full row.
+    /// The layouts before this one, that of schema 1 first.
+    older: Vec<RowLayout>,
+    /// The schema of the rows sent.
+    sent: i16,
     targets: Option<Vec<usize>>,
     primary_key: Vec<usize>,
     engine: Engine,
@@ -76,7 +80,7 @@ impl FakeCluster {
             let message = format!("table {} has no schema {}", table.path, batch.schema_id);
             return Err(Failure::new(code::SCHEMA_NOT_EXIST, message));
         }
-        let merge = Merge::new(table, kv, self.enforces(Rule::OldValueLookup))?;
+        let merge = Merge::new(table, kv, batch.schema_id, self.enforces(Rule::OldValueLookup))?;
         let log_format = table.property("table.log.format");
         let compression = compression(table);
         let bucket = self.catalog.buckets.get_mut(&key).ok_or_else(|| unknown_bucket(key))?;
@@ -109,7 +113,7 @@ impl FakeCluster {
 }
 
 impl Merge {
-    fn new(table: &Table, write: &KvWrite, old_values: bool) -> Answer<Self> {
+    fn new(table: &Table, write: &KvWrite, sent: i16, old_values: bool) -> Answer<Self> {
         let property = |name: &str| table.property(name);
         let engine = match property("table.merge-engine").as_deref() {
             _ if write.overwrite => Engine::None,
@@ -133,6 +137,8 @@ impl Merge {
             layout: RowLayout::new(&table.schema),
             kv_format: table.kv_format(),
             schema_id: i16::try_from(table.schema_id).unwrap_or(i16::MAX),
+            older: table.older.iter().map(RowLayout::new).collect(),
+            sent,
             targets: targets_of(table, &write.target_columns, engine)?,
             primary_key: table.schema.primary_key().to_vec(),
             engine,
@@ -190,7 +196,14 @@ impl Merge {
 
     /// The row to store; none if the engine keeps the old one.
     fn upsert(&self, old: Option<&Row>, row: &Bytes) -> Answer<Option<Row>> {
-        let new = Row { schema_id: self.schema_id, bytes: row.clone() };
+        let new = match usize::try_from(self.sent) {
+            // Rows of an older schema are kept as rows of the latest one.
+            Ok(sent) if (1..=self.older.len()).contains(&sent) => {
+                let row = Row { schema_id: self.sent, bytes: row.clone() };
+                self.encode(self.decode(&row)?)?
+            }
+            _ => Row { schema_id: self.schema_id, bytes: row.clone() },
+        };
         match (self.engine, old) {
             (Engine::FirstRow, Some(_)) => return Ok(None),
             (Engine::Versioned(column), old) => {
@@ -256,7 +269,12 @@ impl Merge {
     }
 
     fn row(&self, row: &Row) -> Answer<OwnedRow> {
-        self.kv_format.decode(&self.layout, &row.bytes).map_err(failed)
+        let id = usize::try_from(row.schema_id).unwrap_or(0);
+        let older = id.checked_sub(1).and_then(|before| self.older.get(before));
+        let layout = older.unwrap_or(&self.layout);
+        let mut values = self.kv_format.decode(layout, &row.bytes).map_err(failed)?.into_values();
+        values.resize(self.layout.arity(), OwnedDatum::Null);
+        Ok(OwnedRow::new(values))
     }
 
     fn encode(&self, values: Vec<OwnedDatum>) -> Answer<Row> {

@@ -113,7 +113,8 @@ impl FakeCluster {
         })
     }
 
-    /// All rows of a bucket's log, decoded, those above the high watermark included.
+    /// All rows of a bucket's log, decoded with the schema they were written with, those above the
+    /// high watermark included.
     ///
     /// # Errors
     /// What cannot be decoded: a batch that is broken.
@@ -122,15 +123,16 @@ impl FakeCluster {
         let format = table.property("table.log.format");
         let mut rows = Vec::new();
         for stored in self.log(key) {
+            let schema = table.schema_of(stored.schema_id.into()).unwrap_or(&table.schema);
             let batch = LogBatch::new_checked(stored.bytes, Check::Crc);
             let batch = batch.map_err(|error| error.to_string())?;
             let decoded = match format.as_deref() {
                 _ if batch.record_count() == 0 => Vec::new(),
-                None | Some("ARROW") => arrow_log_rows(&table.schema, &batch)?,
+                None | Some("ARROW") => arrow_log_rows(schema, &batch)?,
                 Some(name) => {
                     let format = RowFormat::by_name(name);
                     let format = format.ok_or_else(|| format!("there is no log format {name}"))?;
-                    record_rows(format, &table.schema, &batch)?
+                    record_rows(format, schema, &batch)?
                 }
             };
             let offsets = batch.base_offset()..;
@@ -149,9 +151,12 @@ impl FakeCluster {
     /// What cannot be decoded.
     pub fn live_rows(&self, key: BucketKey) -> Result<Vec<OwnedRow>, String> {
         let table = self.catalog.table_by_id(key.table.0).ok_or("no such table")?;
-        let layout = RowLayout::new(&table.schema);
         let format = table.kv_format();
-        let decode = |(_, value): (Bytes, Bytes)| format.decode(&layout, &value[2..]);
+        let decode = |(_, value): (Bytes, Bytes)| {
+            let id = i32::from(i16::from_le_bytes([value[0], value[1]]));
+            let schema = table.schema_of(id).unwrap_or(&table.schema);
+            format.decode(&RowLayout::new(schema), &value[2..])
+        };
         self.kv_rows(key).map(decode).collect()
     }
 

@@ -67,6 +67,7 @@ macro_rules! conformance {
             rows: some_columns_are_written_by_names_and_by_places
             rows: a_value_beyond_its_type_fails_its_row_alone
             rows: rows_that_did_not_make_it_come_back
+            rows: writers_outlive_a_new_column
             scan: a_scan_sees_rows_that_are_appended_later
             scan: a_bounded_scan_ends_where_the_log_ended
             scan: a_scan_is_resumed_after_a_cut

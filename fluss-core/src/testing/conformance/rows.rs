@@ -10,7 +10,9 @@ use super::Harness;
 use super::stage::{LOG, Stage};
 use crate::error::{Error, WriteError};
 use crate::handle::{AppendBuilder, DeadLetter, Fluss, Table};
-use crate::row::{ByName, DataType, OwnedDatum, OwnedRow, Schema, TableDescriptor, Timestamp};
+use crate::row::{
+    ByName, Column, DataType, OwnedDatum, OwnedRow, Schema, TableDescriptor, Timestamp,
+};
 use crate::testing::cluster::{Fault, On};
 use crate::time::Duration;
 use crate::{named_row, row};
@@ -198,5 +200,72 @@ pub fn rows_that_did_not_make_it_come_back<H: Harness>() {
         assert!(matches!(misfit.error.cause(), Error::Row(_)), "{misfit:?}");
         assert_eq!(letter.row.values(), [OwnedDatum::Int64(1), OwnedDatum::Str("refused".into())]);
         assert_eq!((letter.delete, &letter.error), (false, &refused));
+    });
+}
+
+/// Columns are added while writers live: they go on, and take rows of the new schema when they are
+/// asked to.
+pub fn writers_outlive_a_new_column<H: Harness>() {
+    Stage::<H>::run(async |stage| {
+        let fluss = stage.client();
+        for keyed in [false, true] {
+            let path = format!("fluss.grows_{keyed}");
+            let schema = Schema::builder()
+                .column("id", DataType::BIGINT.not_null())
+                .column("a", DataType::STRING);
+            let schema = if keyed { schema.primary_key(["id"]) } else { schema };
+            let table = make(&fluss, &path, schema.build().expect("a schema")).await;
+            let upserter =
+                keyed.then(|| table.upserter().linger(Duration::ZERO).build().expect("a writer"));
+            let appender =
+                (!keyed).then(|| table.appender().linger(Duration::ZERO).build().expect("one"));
+            let put = async |grown: bool, id: i64| {
+                let row = row![id, "old"];
+                let wide = named_row! { "b" => 7, "id" => id };
+                let mut tickets = Vec::new();
+                if let Some(old) = &upserter {
+                    let new = old.with_current_schema().await.expect("the same table");
+                    let ticket =
+                        if grown { new.upsert(&wide).await } else { old.upsert(&row).await };
+                    tickets.push(ticket.expect("it fits"));
+                }
+                if let Some(old) = &appender {
+                    let new = old.with_current_schema().await.expect("the same table");
+                    let ticket =
+                        if grown { new.append(&wide).await } else { old.append(&row).await };
+                    tickets.push(ticket.expect("it fits"));
+                }
+                for ticket in tickets {
+                    ticket.await.expect("written");
+                }
+            };
+            put(false, 0).await;
+            let column = Column::new("b", DataType::INT);
+            let not_null = Column::new("b", DataType::INT.not_null());
+            let error = fluss.admin().add_columns(&path, &[not_null]).await;
+            assert!(matches!(error, Err(Error::Misuse(text)) if text.contains("INT NOT NULL")));
+            fluss.admin().add_columns(&path, &[column]).await.expect("it is added");
+            put(false, 1).await;
+            put(true, 2).await;
+            let text = |text: &str| OwnedDatum::Str(text.to_owned());
+            let now = fluss.table(&path).await.expect("it is there");
+            assert_eq!(now.info().schema().columns().len(), 3);
+            let mut scanner = now.scanner().from_earliest().bounded().build().await.expect("one");
+            let mut rows = Vec::new();
+            while let Some(batch) = scanner.next_batch().await.expect("a batch") {
+                for view in batch.rows().expect("rows").iter() {
+                    let values =
+                        (0..3).map(|at| view.value(at).map_or(OwnedDatum::Null, Into::into));
+                    rows.push(values.collect::<Vec<OwnedDatum>>());
+                }
+            }
+            let of = |id, a, b| vec![OwnedDatum::Int64(id), a, b];
+            let expected = [
+                of(0, text("old"), OwnedDatum::Null),
+                of(1, text("old"), OwnedDatum::Null),
+                of(2, OwnedDatum::Null, OwnedDatum::Int32(7)),
+            ];
+            assert_eq!(rows, expected, "{path}");
+        }
     });
 }
