@@ -204,7 +204,9 @@ fn grown(table: &Table, waits: &impl Waits) {
             let now = must("the same table", waits.pending(writer.with_current_schema()));
             tickets.extend(new.map(|id| must("a row", now.append(&wide(id)).wait())));
         }
-        tickets.into_iter().for_each(|ticket| drop(must("a write", waits.ticket(ticket))));
+        for ticket in tickets {
+            must("a write", waits.ticket(ticket));
+        }
     };
     put(0, None);
     must("a column", waits.pending(fluss.admin().add_columns(&path, &[column])));

@@ -22,8 +22,8 @@ impl Room {
         Self { used, limit, pad: false }
     }
 
-    /// For what is read from a log of rows: fills short BINARY values up with zero bytes, as formats
-    /// have it that strip them, and takes texts and times as they are stored.
+    /// For what is read from a log of rows: fills short BINARY values up with zero bytes, as
+    /// formats have it that strip them, and takes texts and times as they are stored.
     pub(in crate::batch) fn padding(self) -> Self {
         Self { pad: true, ..self }
     }

@@ -2,9 +2,9 @@
 //! they lie.
 //!
 //! Checked once for a batch: that the columns are those of the table, and that each array's type
-//! holds nothing but values a column of that type may take. What depends on the value (a length, a
-//! range, a null) fails its row alone: it is checked by whoever encodes the row, or, where rows have
-//! no such value at all, remembered when the column is looked at.
+//! holds nothing but values a column of that type may take. What depends on the value (a length,
+//! a range, a null) fails its row alone: it is checked by whoever encodes the row, or, where rows
+//! have no such value at all, remembered when the column is looked at.
 
 mod column;
 mod nested;
