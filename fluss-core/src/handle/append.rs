@@ -112,10 +112,11 @@ impl AppendFormat {
     /// The same for the table as it is now.
     fn for_table(&self, info: Arc<TableInfo>) -> Result<Self> {
         let (format, options) = (self.format, self.options);
+        let statistics = statistics_columns(info.schema(), &info.descriptor.properties);
         let key = bucket_key_encoder(&info)?;
         let namer = namer(&info)?;
         let buckets = info.buckets();
-        Ok(Self { info, format, options, key, namer, buckets })
+        Ok(Self { info, format, options, statistics, key, namer, buckets })
     }
 
     /// Where rows without a key go.

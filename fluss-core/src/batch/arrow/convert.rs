@@ -40,6 +40,10 @@ impl Grain {
     pub(in crate::batch) fn of_precision(precision: u8) -> Self {
         Self { unit: Unit::of_precision(precision), nanos: grain_of(precision) }
     }
+
+    pub(in crate::batch) fn unit(self) -> Unit {
+        self.unit
+    }
 }
 
 pub(super) const INTEGER: &str = "the column takes integers";

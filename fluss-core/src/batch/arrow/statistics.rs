@@ -240,17 +240,17 @@ fn bounds(column: &Column, of: Bounds, rows: usize) -> (Bound<'_>, Bound<'_>) {
             let values = (0..rows).map(|at| text(texts, at));
             extremes(values, nulls, Ord::cmp).map(|pair| both(pair, bound_of_text))
         }
-        Values::Time32(values, unit) => plain(values, nulls, |v| match unit {
+        Values::Time32(values, grain) => plain(values, nulls, |v| match grain.unit() {
             Unit::Second => word_of_i32(v.saturating_mul(1000)),
             _ => word_of_i32(v),
         }),
         // Milliseconds of a day.
-        Values::Time64(values, unit) => plain(values, nulls, |v| match unit {
+        Values::Time64(values, grain) => plain(values, nulls, |v| match grain.unit() {
             Unit::Microsecond => word_of_i32((v / 1_000) as i32),
             _ => word_of_i32((v / 1_000_000) as i32),
         }),
-        Values::Timestamp(values, unit) | Values::TimestampLtz(values, unit) => {
-            plain(values, nulls, |v| time(v, *unit))
+        Values::Timestamp(values, grain) | Values::TimestampLtz(values, grain) => {
+            plain(values, nulls, |v| time(v, grain.unit()))
         }
         _ => None,
     };

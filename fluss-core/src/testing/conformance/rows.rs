@@ -196,6 +196,8 @@ pub fn rows_that_did_not_make_it_come_back<H: Harness>() {
         let writer = stage.writer_with(stage.config(), settings).await;
         writer.append(&row![0_i64, 7_i64]).await.expect_err("7 is no STRING");
         stage.note_never(0);
+        // The fault is for a row, not for the letter.
+        letters.flush().await.expect("written");
         stage.inject(On::Write, 0, Fault::ErrorBefore(AUTHORIZATION));
         let ticket = writer.append(&row![1_i64, "refused"]).await.expect("it fits");
         let refused = ticket.await;
