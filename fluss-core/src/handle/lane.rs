@@ -8,10 +8,9 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
-use fluss_proto::record::SealedBatch;
-
 use super::cell::{BatchCell, Failures};
 use super::dead_letter::Letters;
+pub(super) use super::format::{Format, Op};
 use super::shared::{Core, SealOnDemand, Shared, Wake};
 use super::signal::lock;
 use super::slots::{Home, OpenBatch, Places, Target};
@@ -19,65 +18,13 @@ use crate::batch::{BodyPool, Push};
 use crate::error::{Error, Result, WriteError};
 use crate::ids::{BatchId, LaneId};
 use crate::output::BatchOutcome;
-use crate::row::{Columns, OwnedRow, Row, RowError};
+use crate::row::{Row, RowError};
 use crate::writer::{Open, OpenIn, Reserve, WaiterId};
 
 /// The bytes a batch reserves when it opens; it grows from there by doubling.
 const FIRST_STEP: usize = 16 << 10;
 /// Body buffers kept for the next batches of a lane.
 const KEPT_BODIES: usize = 2;
-
-/// What makes batches of a table: log batches or KV batches.
-pub trait Format: Send + Sync + 'static {
-    /// Encodes rows of one batch, and is used again for the next.
-    type Builder: Send;
-
-    /// A builder without rows.
-    fn builder(&self) -> Result<Self::Builder>;
-
-    /// The size of the batch as it would be sealed now, at most.
-    fn size(builder: &Self::Builder) -> usize;
-
-    /// The number of rows.
-    fn rows(builder: &Self::Builder) -> u32;
-
-    /// Buffers that routing and encoding use again for each row.
-    type Scratch: Default + Send;
-
-    /// Turns the rows into a batch and empties the builder.
-    fn seal(&self, builder: &mut Self::Builder, body: Vec<u8>) -> Result<SealedBatch>;
-
-    /// Forgets all rows.
-    fn clear(builder: &mut Self::Builder);
-
-    /// The columns that rows have values of.
-    fn columns(&self, op: Op) -> Columns<'_>;
-
-    /// The rows of a batch as they were handed in, and which of them are deletes.
-    fn rows_of(&self, sealed: &SealedBatch) -> Result<Vec<(bool, OwnedRow)>>;
-
-    /// Routes and encodes a row into the batch of its bucket.
-    fn put<R: Row + ?Sized>(
-        &self,
-        run: &mut Run<'_, Self>,
-        op: Op,
-        row: &R,
-        granted: Option<WaiterId>,
-    ) -> Result<Pushed>
-    where
-        Self: Sized;
-}
-
-/// What is to be done with a row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Op {
-    /// Append it to a log table.
-    Append,
-    /// Insert it, or replace the row with its key.
-    Upsert,
-    /// Delete the row with its key.
-    Delete,
-}
 
 /// What the lane's lock guards.
 struct Slots<F: Format> {

@@ -10,6 +10,7 @@
 //! | [`driver`] | the loop between sockets and client that all adapters share |
 //! | [`lane`], [`slots`] | a writer handle's open batches, and which of them a row goes to |
 //! | [`append`], [`upsert`] | the writers |
+//! | [`format`] | what they make batches with |
 //! | [`dead_letter`] | rows that did not make it, given back |
 //! | [`scan`], [`scan_builder`] | the log scanner |
 //! | [`offsets`] | where logs begin and end |
@@ -29,6 +30,7 @@ mod driver;
 mod fluss;
 #[cfg(test)]
 mod fork_tests;
+mod format;
 mod hand_in;
 mod hand_in_batch;
 mod lane;
