@@ -178,14 +178,15 @@ fn a_run_that_was_too_quiet_proves_nothing() {
     let uneven: Vec<Count> = (1..=PARTS).map(|part| count((part * 2).min(PARTS))).collect();
     let missing = Count::missing(&uneven, plan::FULL);
     assert!(missing.iter().any(|text| text.contains("part 6 of 10")), "{missing:?}");
-    let few: [(fn(&mut Count), &str); 4] = [
+    type Change = fn(&mut Count);
+    let few: [(Change, &str); 4] = [
         (|count| count.cuts /= 2, "30 cuts in the run, at least 50"),
         (|count| count.lost_answers /= 2, "in the run, at least 50"),
         (|count| count.leader_moves -= 1, "9 leader moves in the run, at least 10"),
         (|count| count.retries -= 1, "99 retries in the run, at least 100"),
     ];
     // A run by default is held to all of this.
-    assert_eq!((1_000_000 / super::BATCH_ROWS).clamp(1, plan::FULL), plan::FULL);
+    assert_eq!((1_000_000 / BATCH_ROWS).clamp(1, plan::FULL), plan::FULL);
     for (lower, says) in few {
         let mut marks = marks.clone();
         marks.iter_mut().for_each(lower);
