@@ -263,6 +263,18 @@ impl Acks {
     }
 }
 
+/// Where rows go in a table without a bucket key. Buckets are taken in turn, whether or not their
+/// leaders are known; a row for one without waits in its batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NoKeyAssigner {
+    /// Rows fill one bucket's batch, then the next bucket's: few batches, full ones. Default.
+    #[default]
+    Sticky,
+    /// Each row goes to the next bucket: even buckets, more and smaller batches.
+    RoundRobin,
+}
+
 /// Batches of a bucket that a server remembers of a writer.
 const MAX_IN_FLIGHT: usize = 5;
 
@@ -317,6 +329,8 @@ pub struct WriterConfig {
     /// Whether a row for a partition that does not exist creates it; off, such rows are not written
     /// (code 36). Default on.
     pub dynamic_partition_creation: bool,
+    /// Where rows go in a table without a bucket key. Default [`NoKeyAssigner::Sticky`].
+    pub no_key_assigner: NoKeyAssigner,
     /// The window in which a bucket is left alone after the server said its storage is under full
     /// pressure. Default 3 s.
     pub max_throttle: Duration,
@@ -337,6 +351,7 @@ impl Default for WriterConfig {
             idle_rotate: Duration::from_secs(24 * 3600),
             fatal_confirm: 2,
             dynamic_partition_creation: true,
+            no_key_assigner: NoKeyAssigner::Sticky,
             max_throttle: Duration::from_secs(3),
         }
     }

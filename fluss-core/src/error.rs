@@ -10,7 +10,7 @@
 //! | [`Error::NoServer`] | none of the servers is of use | that request is over |
 //! | [`Error::Peer`] | a server sent bytes that make no sense | the connection is replaced |
 //! | [`Error::Disconnected`] | a connection was not made or was lost | that request is over |
-//! | [`Error::Decode`], [`Error::Scan`] | a bucket cannot be read on | that bucket stops |
+//! | [`Error::Decode`], [`Error::Scan`] | fetched bytes make no sense; a bucket ended | it stops |
 //! | [`Error::Unavailable`] | a deadline passed or nobody could be reached | that request is over |
 //! | [`Error::Full`] | the memory budget is used up (`try_` calls only) | unchanged |
 //! | [`Error::Closed`] | the client or the handle was closed | – |

@@ -40,7 +40,19 @@ pub enum Event {
         /// The lane that holds it.
         lane: LaneId,
     },
-    /// A batch is done; sent exactly once for each batch that was opened and not abandoned.
+    /// The rows of this sealed batch were placed among another number of buckets than their
+    /// partition turned out to have: its holder must deal them out anew, see
+    /// [`Client::reroute_batch`](crate::Client::reroute_batch).
+    Reroute {
+        /// The batch.
+        batch: BatchId,
+        /// The lane that made it.
+        lane: LaneId,
+        /// The number of buckets that the partition has.
+        buckets: i32,
+    },
+    /// A batch is done; sent exactly once for each batch that was opened and neither
+    /// abandoned nor dealt out anew.
     BatchDone {
         /// The batch.
         batch: BatchId,

@@ -2,7 +2,7 @@
 
 use crate::row::compacted::CompactedWriter;
 use crate::row::indexed::IndexedWriter;
-use crate::row::key::KeyEncoder;
+use crate::row::key::{KeyEncoder, KeyFormat, KeyRules};
 use crate::row::{
     Columns, Datum, OwnedDatum, OwnedRow, Row, RowDecodeError, RowError, RowLayout, RowSink,
     Schema, compacted, indexed,
@@ -218,6 +218,30 @@ impl KvRowEncoder {
         let run = (together && format == KvFormat::Compacted).then_some((first, last + 1));
         let layout = RowLayout::new(schema);
         Ok(Self { layout, format, targets: None, key, key_of_key, bucket, run })
+    }
+
+    /// Encodes keys as these rules say, instead of as a table without a data lake has them.
+    ///
+    /// # Errors
+    /// The lake has no bytes for the type of a key column, or takes one column only.
+    pub fn with_keys(self, rules: &KeyRules) -> Result<Self, KvEncoderError> {
+        let (key, key_of_key) = (self.key, self.key_of_key);
+        let bucket = match self.bucket {
+            None if rules.key == rules.bucket_key => None,
+            None => Some((key.clone(), key_of_key.clone())),
+            other => other,
+        };
+        let in_bucket = |(of_row, of_key): (KeyEncoder, KeyEncoder)| {
+            let of_row = of_row.with_format(rules.bucket_key)?;
+            Ok::<_, RowError>((of_row, of_key.with_format(rules.bucket_key)?))
+        };
+        Ok(Self {
+            key: key.with_format(rules.key)?,
+            key_of_key: key_of_key.with_format(rules.key)?,
+            bucket: bucket.map(in_bucket).transpose()?,
+            run: self.run.filter(|_| rules.key == KeyFormat::Compacted),
+            ..self
+        })
     }
 
     /// Takes BINARY values of their type's length only, as a table with an ARROW changelog needs:

@@ -1,5 +1,7 @@
 //! What applications, or the handles on their behalf, want from the client.
 
+use std::sync::Arc;
+
 use fluss_proto::record::SealedBatch;
 
 use super::Client;
@@ -105,10 +107,11 @@ impl Client {
         self.step(now, |client, _| client.writers.open_batch(now, lane, bucket, reserve))
     }
 
-    /// Tells that the table of this writer is partitioned. Its batches are opened with
-    /// [`Client::open_partition_batch`] from then on.
-    pub fn watch_partitions(&mut self, writer: WriterKey, info: &TableInfo, now: Instant) {
-        self.step(now, |client, _| client.writers.watch_partitions(writer, info));
+    /// Tells what the table of this writer is. The number of buckets, from which the caller
+    /// chooses, goes with its batches to servers that want to know; and if the table is
+    /// partitioned, batches are opened with [`Client::open_partition_batch`] from then on.
+    pub fn writer_table(&mut self, writer: WriterKey, info: &TableInfo, now: Instant) {
+        self.step(now, |client, _| client.writers.writer_table(writer, info));
     }
 
     /// A partition of the table, by its name as
@@ -118,7 +121,7 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::Closed`](crate::Error::Closed) after a close of the client or the lane,
-    /// [`Error::Misuse`](crate::Error::Misuse) without a call of [`Client::watch_partitions`].
+    /// [`Error::Misuse`](crate::Error::Misuse) without a call of [`Client::writer_table`].
     pub fn writer_partition(
         &mut self,
         lane: LaneId,
@@ -162,6 +165,28 @@ impl Client {
     /// outcome was reported and the bytes are dropped.
     pub fn submit_batch(&mut self, batch: BatchId, sealed: SealedBatch, now: Instant) {
         self.step(now, |client, _| client.writers.submit_batch(batch, sealed));
+    }
+
+    /// The bytes of a batch whose rows are to be dealt out anew, and the name of its partition.
+    /// None if it has ended.
+    #[must_use]
+    pub fn batch_to_reroute(&self, batch: BatchId) -> Option<(SealedBatch, Arc<str>)> {
+        self.writers.batch_to_reroute(batch)
+    }
+
+    /// Puts parts in the place of a batch, as [`Event::Reroute`](crate::Event::Reroute) asked: each
+    /// a bucket, among the `of` that the event told, with its rows in their order. The answer has
+    /// the ids of the parts, in their order, each of which has an end of its own; the batch has
+    /// none any more. Without parts it ends as not written (code 74), and the answer is empty, as
+    /// it is if the batch ended meanwhile or is to be dealt out once more.
+    pub fn reroute_batch(
+        &mut self,
+        batch: BatchId,
+        of: i32,
+        parts: Option<Vec<(i32, SealedBatch)>>,
+        now: Instant,
+    ) -> Vec<BatchId> {
+        self.step(now, |client, _| client.writers.reroute_batch(batch, of, parts))
     }
 
     /// Opens a batch and submits it at once, for callers that have sealed it already;

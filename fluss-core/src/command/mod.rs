@@ -58,6 +58,9 @@ pub struct Call {
     pub limit: Duration,
     /// Finds errors in the response body.
     pub body_error: Option<BodyError>,
+    /// The number of the request's field that takes the number of buckets its bucket was chosen
+    /// from, which is known with the leader.
+    pub routing: Option<u32>,
     /// Tells why a response body cannot be read, so that the error can name the server.
     pub check: Option<BodyCheck>,
 }
@@ -68,12 +71,24 @@ impl Call {
     pub fn new(api: ApiKey, body: Bytes, target: Target, what: &str) -> Self {
         let limit = Duration::from_secs(60);
         let what = what.into();
-        let (repeatable, body_error, check) = (true, None, None);
-        Self { api, body, target, what, repeatable, limit, body_error, check }
+        let (repeatable, body_error, routing, check) = (true, None, None, None);
+        Self { api, body, target, what, repeatable, limit, body_error, routing, check }
     }
 
     /// Sets [`Call::check`]: the answer is this message.
     #[must_use]
+    /// The body as it is sent: fields of a message may come in any order, also behind its end.
+    fn body_for(&self, cluster: &Cluster) -> Bytes {
+        let Target::Leader(bucket) = self.target else { return self.body.clone() };
+        let known = cluster.bucket_count(bucket.table, bucket.partition);
+        let (Some(field), Some(count)) = (self.routing, known) else { return self.body.clone() };
+        let mut body = Vec::with_capacity(self.body.len() + 12);
+        body.extend_from_slice(&self.body);
+        prost::encoding::int32::encode(field, &count, &mut body);
+        body.into()
+    }
+
+    /// Makes it an error of the call if the answer is none of this kind.
     pub fn answered_by<A: prost::Message + Default>(mut self) -> Self {
         self.check = Some(|body| {
             A::decode(body).map(drop).map_err(|e| format!("an answer that does not parse: {e}"))
@@ -223,7 +238,7 @@ impl Commands {
             let limit = cx.now + cx.config.request_deadline;
             let request = Outgoing {
                 api: command.call.api,
-                body: command.call.body.clone(),
+                body: command.call.body_for(metadata.cluster()),
                 owner: Owner::Command(id),
                 deadline: limit.min(command.deadline),
             };

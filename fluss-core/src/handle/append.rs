@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
-use fluss_proto::record::{Check, LogBatch, SealedBatch, Stamp};
+use fluss_proto::record::{Check, LogBatch, LogBatches, SealedBatch, Stamp};
 
+use super::assign::{Assigner, BucketAssigner, Placing};
 use super::dead_letter::Letters;
 use super::hand_in::{HandIn, HandInAll};
 use super::hand_in_batch::AppendBatch;
 use super::lane::{Format, Op, Pushed, Run};
 use super::pending::Pending;
+use super::reroute::{Dealer, Rerouted, whole};
 use super::slots::Target;
 use super::table::{Table, TableInfo};
 use super::ticket::Ticket;
@@ -18,11 +20,12 @@ use crate::batch::{
     ArrowBatchOptions, ArrowCompression, DecodeError, LogBatchBuilder, LogDecoder, LogFormat,
     RowView, statistics_columns,
 };
-use crate::config::WriterConfig;
+use crate::config::{NoKeyAssigner, WriterConfig};
 use crate::error::{Error, Result};
-use crate::row::key::KeyEncoder;
+use crate::row::hash::BucketFunction;
+use crate::row::key::{KeyEncoder, KeyRules};
 use crate::row::partition::PartitionNamer;
-use crate::row::{Columns, OwnedDatum, OwnedRow, Row, hash};
+use crate::row::{Columns, OwnedDatum, OwnedRow, Row, RowError};
 use crate::writer::{WaiterId, WriterKind};
 
 /// Settings of an [`AppendWriter`]; made by [`Table::appender`].
@@ -32,13 +35,30 @@ pub struct AppendBuilder {
     table: Table,
     config: WriterConfig,
     letters: Letters,
+    assigner: Option<Assigner>,
 }
 
 writer_settings!(AppendBuilder);
 
 impl AppendBuilder {
     pub(crate) fn new(table: Table) -> Self {
-        Self { table, config: WriterConfig::default(), letters: Letters::default() }
+        Self { table, config: WriterConfig::default(), letters: Letters::default(), assigner: None }
+    }
+
+    /// Where rows go in a table without a bucket key. Default [`NoKeyAssigner::Sticky`].
+    pub fn no_key_assigner(mut self, assigner: NoKeyAssigner) -> Self {
+        self.config.no_key_assigner = assigner;
+        self
+    }
+
+    /// Chooses the buckets of rows itself, see [`BucketAssigner`]. Default: the table's own rule, a
+    /// hash of the bucket key, or [`no_key_assigner`](Self::no_key_assigner) where there is none.
+    ///
+    /// Readers that count on the bucket key, as engines that join or tier by bucket do, do not find
+    /// rows placed elsewhere.
+    pub fn bucket_assigner(mut self, assigner: impl BucketAssigner) -> Self {
+        self.assigner = Some(Assigner::new(assigner));
+        self
     }
 
     /// The writer. It has a writer id and sequences of its own.
@@ -54,9 +74,12 @@ impl AppendBuilder {
                 info.path
             )));
         }
-        let format =
+        let mut format =
             AppendFormat::new(Arc::clone(self.table.shared_info()), &self.config, &self.table)?;
-        let Self { table, config, letters } = self;
+        if let Some(assigner) = self.assigner {
+            format.assign_by(assigner)?;
+        }
+        let (table, config, letters) = (self.table, self.config, self.letters);
         let core = WriterCore::open(table, WriterKind::Append, config, format, letters)?;
         Ok(AppendWriter { core })
     }
@@ -70,8 +93,11 @@ pub struct AppendFormat {
     options: ArrowBatchOptions,
     /// The columns that batches have statistics of, where they have any.
     statistics: Option<Vec<usize>>,
-    /// Encodes the bucket key; None for tables whose rows may go to any bucket.
+    /// Encodes the bucket key, or what an assigner sees; None for tables without a bucket key.
     key: Option<KeyEncoder>,
+    placing: Placing,
+    /// Rows without a key go to the next bucket each.
+    spread: bool,
     /// Names the partition of a row, in partitioned tables.
     namer: Option<PartitionNamer>,
     buckets: i32,
@@ -92,7 +118,9 @@ impl AppendFormat {
             .map_err(|error| Error::misuse(format!("{}: {error}", info.path)))?;
         let compression = ArrowCompression::from_properties(properties)?;
         let statistics = statistics_columns(info.schema(), properties);
-        let key = bucket_key_encoder(&info)?;
+        let (key, function) = bucket_key_encoder(&info)?;
+        let placing = Placing { function, assigner: None };
+        let spread = config.no_key_assigner == NoKeyAssigner::RoundRobin;
         let max_row_bytes = table.fluss().config(|c| {
             let limit = c.max_request_bytes as u64;
             usize::try_from(limit.min(c.memory_limit)).unwrap_or(usize::MAX)
@@ -104,7 +132,7 @@ impl AppendFormat {
         };
         let namer = namer(&info)?;
         let buckets = info.buckets();
-        Ok(Self { info, format, options, statistics, key, namer, buckets })
+        Ok(Self { info, format, options, statistics, key, placing, spread, namer, buckets })
     }
 }
 
@@ -113,10 +141,16 @@ impl AppendFormat {
     fn for_table(&self, info: Arc<TableInfo>) -> Result<Self> {
         let (format, options) = (self.format, self.options);
         let statistics = statistics_columns(info.schema(), &info.descriptor.properties);
-        let key = bucket_key_encoder(&info)?;
+        let (key, function) = bucket_key_encoder(&info)?;
+        let placing = Placing { function, assigner: None };
         let namer = namer(&info)?;
-        let buckets = info.buckets();
-        Ok(Self { info, format, options, statistics, key, namer, buckets })
+        let (buckets, spread) = (info.buckets(), self.spread);
+        let mut made =
+            Self { info, format, options, statistics, key, placing, spread, namer, buckets };
+        if let Some(assigner) = self.placing.assigner.clone() {
+            made.assign_by(assigner)?;
+        }
+        Ok(made)
     }
 
     /// Where rows without a key go.
@@ -126,7 +160,38 @@ impl AppendFormat {
 
     /// Where all rows of this table may go, if they need not be looked at for that.
     pub(super) fn target_of_all(&self) -> Option<Target> {
-        (self.key.is_none() && self.namer.is_none()).then(|| self.any_bucket())
+        let any = !self.is_placed() && !self.spread && self.namer.is_none();
+        any.then(|| self.any_bucket())
+    }
+
+    /// Whether a row belongs into one bucket and no other.
+    fn is_placed(&self) -> bool {
+        self.key.is_some() || self.placing.assigner.is_some()
+    }
+
+    fn assign_by(&mut self, assigner: Assigner) -> Result<()> {
+        if let Some(names) = assigner.columns() {
+            let schema = self.info.schema();
+            let columns = schema.indexes_of("columns of the bucket assigner", &names);
+            let columns = columns.map_err(|e| Error::misuse(format!("{}: {e}", self.info.path)))?;
+            self.key = Some(KeyEncoder::new(schema, &columns)?);
+        }
+        self.placing.assigner = Some(assigner);
+        Ok(())
+    }
+
+    /// The bucket of a row with this key; None: any.
+    #[inline]
+    fn bucket(
+        &self,
+        key: &[u8],
+        partition: Option<&str>,
+        buckets: i32,
+    ) -> Result<Option<i32>, RowError> {
+        if !self.is_placed() {
+            return Ok(None);
+        }
+        self.placing.bucket(key, partition, buckets.unsigned_abs()).map(Some)
     }
 }
 
@@ -139,15 +204,16 @@ fn namer(info: &TableInfo) -> Result<Option<PartitionNamer>> {
     })
 }
 
-/// The encoder of the columns that place a row in a bucket.
-pub(crate) fn bucket_key_encoder(info: &TableInfo) -> Result<Option<KeyEncoder>> {
+/// The encoder of the columns that place a row in a bucket, and what makes a bucket of the bytes.
+fn bucket_key_encoder(info: &TableInfo) -> Result<(Option<KeyEncoder>, BucketFunction)> {
     let columns = info.descriptor.effective_bucket_key();
     if columns.is_empty() {
-        return Ok(None);
+        return Ok((None, BucketFunction::Fluss));
     }
-    let lake = info.descriptor.properties.get("table.datalake.format").map(String::as_str);
-    crate::row::key::check_key_format(lake).map_err(|e| Error::misuse(e.to_string()))?;
-    Ok(Some(KeyEncoder::new(info.schema(), &columns)?))
+    let rules = KeyRules::of(&info.descriptor);
+    let rules = rules.map_err(|e| Error::misuse(format!("{}: {e}", info.path)))?;
+    let encoder = KeyEncoder::new(info.schema(), &columns)?.with_format(rules.bucket_key)?;
+    Ok((Some(encoder), rules.function))
 }
 
 impl Format for AppendFormat {
@@ -173,6 +239,34 @@ impl Format for AppendFormat {
 
     fn seal(&self, builder: &mut Self::Builder, body: Vec<u8>) -> Result<SealedBatch> {
         Ok(builder.seal(self.info.wire_schema_id()?, body)?)
+    }
+
+    fn reroute(&self, sealed: &SealedBatch, partition: &str, buckets: i32) -> Result<Rerouted> {
+        self.placing.check_reroute()?;
+        let unread = |error: &dyn std::fmt::Display| Error::misuse(error.to_string());
+        let all: Vec<usize> = (0..self.info.schema().columns().len()).collect();
+        let decoder = LogDecoder::new(self.format, self.info.schema(), &all);
+        let decoder = decoder.map_err(|e| unread(&e))?;
+        let (mut dealer, mut key) = (Dealer::new(self), Vec::new());
+        for batch in LogBatches::new(whole(sealed)) {
+            let rows =
+                decoder.decode_rows(&batch.map_err(RowError::from)?).map_err(|e| unread(&e))?;
+            for view in rows.iter() {
+                let value = |at| view.value(at).map(OwnedDatum::from).map_err(|e| unread(&e));
+                let row: OwnedRow = all.iter().map(|at| value(*at)).collect::<Result<_>>()?;
+                key.clear();
+                if let Some(encoder) = &self.key {
+                    encoder.encode(&row, &mut key)?;
+                }
+                let bucket = self.bucket(&key, Some(partition), buckets)?.unwrap_or(0);
+                dealer.put(bucket, |builder| builder.try_push(&row))?;
+            }
+        }
+        dealer.finish()
+    }
+
+    fn spreads_rows(&self) -> bool {
+        self.spread
     }
 
     fn clear(builder: &mut Self::Builder) {
@@ -207,18 +301,15 @@ impl Format for AppendFormat {
         if let Some(encoder) = &self.key {
             encoder.encode(row, key)?;
         }
-        let bucket = |buckets: i32| {
-            let keyed = self.key.is_some();
-            keyed.then(|| hash::bucket_of(key, buckets.unsigned_abs()).unwrap_or(0) as i32)
-        };
         let Some(namer) = &self.namer else {
-            let target = match bucket(self.buckets) {
+            let target = match self.bucket(key, None, self.buckets)? {
                 None => self.any_bucket(),
                 Some(bucket) => Target::Bucket(self.info.bucket(bucket)),
             };
             return batches.push(target, 0, granted, |batch| batch.try_push(row));
         };
         namer.name(row, partition)?;
+        let bucket = |buckets: i32| self.bucket(key, Some(&**partition), buckets);
         let push = |batch: &mut LogBatchBuilder| batch.try_push(row);
         batches.push_to_partition(partition, bucket, 0, granted, push)
     }
@@ -304,6 +395,12 @@ impl AppendWriter {
     /// missing, unknown, there twice or of another type fails the call, and no row is handed in.
     pub fn append_batch(&self, batch: &RecordBatch) -> AppendBatch<'_> {
         AppendBatch::new(&self.core, self.core.table().rows_of(batch))
+    }
+
+    /// Partitions that this handle remembers.
+    #[cfg(test)]
+    pub(super) fn routes(&self) -> usize {
+        self.core.lane().routes()
     }
 
     /// Seals what is open and waits until all rows handed in before, through this handle or its

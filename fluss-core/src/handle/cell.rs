@@ -8,6 +8,7 @@ use super::dead_letter::{Delivery, Kept};
 use super::shared::{Shared, Wake};
 use super::signal::lock;
 use super::writer::FailureSlot;
+use crate::error::{Error, WriteError};
 use crate::output::BatchOutcome;
 
 /// What failed in a writer since its last flush.
@@ -20,6 +21,17 @@ enum State {
     Pending(Vec<Option<Waker>>),
     /// The outcome, and for how many rows a failure was counted.
     Done(BatchOutcome, u32),
+    /// The rows were dealt out to these batches; for each row which one, and its index there.
+    Moved(Vec<Arc<BatchCell>>, Box<[(u32, u32)]>),
+}
+
+/// What became of a row's batch.
+#[derive(Debug)]
+pub(crate) enum Settled {
+    /// Its outcome.
+    Done(BatchOutcome),
+    /// The row is in another batch now, with this index.
+    Moved(Arc<BatchCell>, u32),
 }
 
 /// Where a ticket's waker is among those of its batch.
@@ -47,6 +59,30 @@ pub(crate) struct BatchCell {
     kept: Mutex<Option<Kept>>,
     shared: Arc<Shared>,
     failures: Arc<Failures>,
+}
+
+impl State {
+    /// What is known of a row's batch; nothing is while it is pending.
+    fn settled(&self, index: u32) -> Settled {
+        const LOST: Error = Error::Closed("writer");
+        match self {
+            Self::Done(outcome, _) => Settled::Done(outcome.clone()),
+            Self::Moved(cells, places) => {
+                let place = places.get(index as usize);
+                let moved = place.and_then(|(part, at)| Some((cells.get(*part as usize)?, *at)));
+                match moved {
+                    Some((cell, at)) => Settled::Moved(Arc::clone(cell), at),
+                    // No row of the batch has this number.
+                    None => {
+                        Settled::Done(BatchOutcome::Failed(WriteError::NotWritten(LOST.into())))
+                    }
+                }
+            }
+            Self::Pending(_) => {
+                Settled::Done(BatchOutcome::Failed(WriteError::OutcomeUnknown(LOST.into())))
+            }
+        }
+    }
 }
 
 impl BatchCell {
@@ -120,13 +156,30 @@ impl BatchCell {
             return None;
         }
         let kept = lock(&self.kept).take()?;
-        match self.peek() {
-            Some(BatchOutcome::Failed(error)) => Some(kept.fail(&error)),
+        match &*lock(&self.state) {
+            State::Done(BatchOutcome::Failed(error), _) => Some(kept.fail(error)),
             _ => None,
         }
     }
 
-    /// Whether the outcome is there.
+    /// Says where the rows are now. Whoever waits is to be woken after all locks, and looks there.
+    pub(crate) fn move_rows(
+        &self,
+        cells: Vec<Arc<Self>>,
+        places: Box<[(u32, u32)]>,
+        wakers: &mut Vec<Waker>,
+    ) {
+        let mut state = lock(&self.state);
+        if let State::Pending(waiting) = &mut *state {
+            wakers.extend(waiting.drain(..).flatten());
+            *state = State::Moved(cells, places);
+            // The other batches keep them.
+            *lock(&self.kept) = None;
+            self.done.store(true, Ordering::Release);
+        }
+    }
+
+    /// Whether the outcome is there, or where else it will be.
     pub(crate) fn is_done(&self) -> bool {
         self.done.load(Ordering::Acquire)
     }
@@ -142,21 +195,22 @@ impl BatchCell {
         }
     }
 
-    /// The outcome, if it is there.
-    pub(crate) fn peek(&self) -> Option<BatchOutcome> {
+    /// What became of the batch of this row, if it is known.
+    pub(crate) fn peek(&self, index: u32) -> Option<Settled> {
         match &*lock(&self.state) {
-            State::Done(outcome, _) => Some(outcome.clone()),
             State::Pending(_) => None,
+            state => Some(state.settled(index)),
         }
     }
 
-    /// The outcome, or a wake-up when it comes. Each ticket keeps its place, so that however many
-    /// wait for one batch, a poll costs the same, and a new waker takes the place of the old one.
-    pub(crate) fn poll(&self, place: &mut Place, waker: &Waker) -> Poll<BatchOutcome> {
+    /// What became of the batch of this row, or a wake-up when that is known. Each ticket keeps its
+    /// place, so that however many wait for one batch, a poll costs the same, and a new waker takes
+    /// the place of the old one.
+    pub(crate) fn poll(&self, place: &mut Place, index: u32, waker: &Waker) -> Poll<Settled> {
         // Dropping a waker may run code of the application: not under the lock.
         let mut old = None;
         let polled = match &mut *lock(&self.state) {
-            State::Done(outcome, _) => Poll::Ready(outcome.clone()),
+            state @ (State::Done(..) | State::Moved(..)) => Poll::Ready(state.settled(index)),
             State::Pending(waiting) => {
                 match waiting.get_mut(place.0 as usize) {
                     Some(Some(known)) if known.will_wake(waker) => {}

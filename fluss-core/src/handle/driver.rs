@@ -108,6 +108,7 @@ impl<N: Net> Driver<N> {
     /// One round over everything. True if something moved and another round is worth it.
     fn round(&mut self, cx: &mut Context<'_>) -> bool {
         let mut moved = self.shared.seal_what_is_due();
+        moved |= self.shared.reroute_what_is_due();
         moved |= self.obey();
         let mut at = 0;
         while at < self.links.len() {

@@ -3,6 +3,7 @@
 use fluss_proto::record::SealedBatch;
 
 use super::lane::{Pushed, Run};
+use super::reroute::Rerouted;
 use crate::error::Result;
 use crate::row::{Columns, OwnedRow, Row};
 use crate::writer::WaiterId;
@@ -26,6 +27,16 @@ pub trait Format: Send + Sync + 'static {
 
     /// Turns the rows into a batch and empties the builder.
     fn seal(&self, builder: &mut Self::Builder, body: Vec<u8>) -> Result<SealedBatch>;
+
+    /// Whether rows that may go to any bucket go to the next one each, and not batch by batch.
+    fn spreads_rows(&self) -> bool {
+        false
+    }
+
+    /// Deals the rows of a batch out anew, among this number of buckets of the partition.
+    fn reroute(&self, sealed: &SealedBatch, partition: &str, buckets: i32) -> Result<Rerouted>
+    where
+        Self: Sized;
 
     /// Forgets all rows.
     fn clear(builder: &mut Self::Builder);

@@ -4,6 +4,8 @@
 //! columns. The lane's lock is taken once for a row or a run of rows; besides its owner only the
 //! driver takes it, to seal a batch whose linger is over, and never waits for it.
 
+mod open;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
@@ -19,7 +21,7 @@ use crate::error::{Error, Result, WriteError};
 use crate::ids::{BatchId, LaneId};
 use crate::output::BatchOutcome;
 use crate::row::{Row, RowError};
-use crate::writer::{Open, OpenIn, Reserve, WaiterId};
+use crate::writer::WaiterId;
 
 /// The bytes a batch reserves when it opens; it grows from there by doubling.
 const FIRST_STEP: usize = 16 << 10;
@@ -50,10 +52,10 @@ struct Guarded<F: Format> {
 /// See the module's text.
 pub(crate) struct Lane<F: Format> {
     pub(crate) id: LaneId,
-    shared: Arc<Shared>,
-    format: Arc<F>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) format: Arc<F>,
     failures: Arc<Failures>,
-    letters: Letters,
+    pub(super) letters: Letters,
     max_bytes: usize,
     memory_limit: u64,
     guarded: Mutex<Guarded<F>>,
@@ -79,7 +81,7 @@ pub enum Pushed {
     /// Nowhere yet: there is no memory; the grant of this waiter must be awaited.
     Wait(WaiterId),
     /// Nowhere yet: its partition has another number of buckets than was thought, which the lane
-    /// knows now. Only seen where rows are routed.
+    /// knows now, or must be asked for again. Only seen where rows are routed.
     Rebucketed,
 }
 
@@ -87,8 +89,8 @@ pub enum Pushed {
 enum Opened {
     Open,
     Wait(WaiterId),
-    /// The partition has this number of buckets.
-    Rebucketed(i32),
+    /// The partition has this number of buckets; None: its route leads nowhere any more.
+    Elsewhere(Option<i32>),
 }
 
 /// The lane's lock, held for a run of rows. What the driver asked for meanwhile is done when it is
@@ -116,7 +118,7 @@ impl<F: Format> Lane<F> {
         let memory_limit = shared.with(|core, _| core.client.config().memory_limit);
         let slots = Slots {
             // Lanes begin at different buckets, so that few rows spread too.
-            places: Places::new(id.0 as usize),
+            places: Places::new(id.0 as usize, format.spreads_rows()),
             by_batch: HashMap::new(),
             spare: None,
             bodies: BodyPool::new(KEPT_BODIES, max_bytes.saturating_mul(2)),
@@ -143,7 +145,7 @@ impl<F: Format> Lane<F> {
         self.max_bytes
     }
 
-    fn new_cell(&self, first: u64) -> BatchCell {
+    pub(super) fn new_cell(&self, first: u64) -> BatchCell {
         BatchCell::new(Arc::clone(&self.shared), Arc::clone(&self.failures), first)
     }
 
@@ -253,6 +255,22 @@ impl<F: Format> Lane<F> {
         }
     }
 
+    /// Forgets the partitions that nothing is open for.
+    #[cold]
+    fn sweep(&self, slots: &mut Slots<F>) {
+        for at in 0..slots.places.slots.len() {
+            // Batches that the core ended are open here until somebody looks.
+            if slots.places.slots[at].open.as_ref().is_some_and(|open| open.cell.is_done()) {
+                self.seal_at(slots, at);
+            }
+        }
+        let now_at = slots.places.sweep();
+        for at in slots.by_batch.values_mut() {
+            // A place with an open batch stays.
+            *at = now_at.get(*at).copied().flatten().unwrap_or(*at);
+        }
+    }
+
     fn seal_asked(&self, slots: &mut Slots<F>) {
         let asked = std::mem::take(&mut *lock(&self.asked_for));
         for batch in asked {
@@ -277,6 +295,10 @@ impl<F: Format> SealOnDemand for Lane<F> {
         self.release(guarded);
         true
     }
+
+    fn reroute(&self, batch: BatchId, buckets: i32) {
+        self.deal_out(batch, buckets);
+    }
 }
 
 impl<F: Format> Drop for Run<'_, F> {
@@ -294,6 +316,12 @@ impl<F: Format> Drop for Run<'_, F> {
 }
 
 impl<F: Format> Lane<F> {
+    /// Partitions that the lane remembers.
+    #[cfg(test)]
+    pub(super) fn routes(&self) -> usize {
+        lock(&self.guarded).slots.places.routes()
+    }
+
     /// Forgets that the driver asked, as if the wish had come in the wrong moment.
     #[cfg(test)]
     pub(super) fn overlook(&self) {
@@ -368,6 +396,9 @@ impl<F: Format> Batches<'_, F> {
     #[cold]
     fn new_route(&mut self, name: &str) -> Result<(usize, i32)> {
         let Self { lane, slots } = self;
+        if slots.places.is_crowded() {
+            lane.sweep(slots);
+        }
         let ask = |core: &mut Core, now| core.client.writer_partition(lane.id, name, now);
         let (key, buckets) = lane
             .shared
@@ -382,16 +413,16 @@ impl<F: Format> Batches<'_, F> {
     pub(crate) fn push_to_partition(
         &mut self,
         name: &str,
-        bucket: impl Fn(i32) -> Option<i32>,
+        bucket: impl Fn(i32) -> std::result::Result<Option<i32>, RowError>,
         hint: usize,
         mut granted: Option<WaiterId>,
         mut push: impl FnMut(&mut F::Builder) -> std::result::Result<Push, RowError>,
     ) -> Result<Pushed> {
         loop {
             let (route, buckets) = self.route(name)?;
-            let target = Target::Partition { route, bucket: bucket(buckets) };
+            let target = Target::Partition { route, bucket: bucket(buckets)? };
             match self.push(target, hint, granted.take(), &mut push)? {
-                // Its number of buckets is known now.
+                // Its number of buckets is known now, or it is looked for again.
                 Pushed::Rebucketed => {}
                 pushed => return Ok(pushed),
             }
@@ -438,9 +469,12 @@ impl<F: Format> Batches<'_, F> {
                 match lane.open(slots, at, hint, granted.take())? {
                     Opened::Open => continue,
                     Opened::Wait(waiter) => return Ok(Pushed::Wait(waiter)),
-                    Opened::Rebucketed(buckets) => {
+                    Opened::Elsewhere(buckets) => {
                         if let Home::Partition(_, route) = slots.places.slots[at].home {
-                            slots.places.rebucket(route, buckets);
+                            match buckets {
+                                Some(buckets) => slots.places.rebucket(route, buckets),
+                                None => slots.places.drop_route(route),
+                            }
                         }
                         return Ok(Pushed::Rebucketed);
                     }
@@ -470,101 +504,5 @@ impl<F: Format> Batches<'_, F> {
                 }
             }
         }
-    }
-}
-
-impl<F: Format> Lane<F> {
-    /// Opens a batch, or stands in line for its memory.
-    fn open(
-        &self,
-        slots: &mut Slots<F>,
-        at: usize,
-        hint: usize,
-        granted: Option<WaiterId>,
-    ) -> Result<Opened> {
-        let builder = match slots.spare.take() {
-            Some(builder) => builder,
-            None => self.format.builder()?,
-        };
-        let home = slots.places.slots[at].home;
-        let reserve = match granted {
-            Some(waiter) => Reserve::Granted(waiter),
-            None => self.wish(hint),
-        };
-        let handed_in = slots.handed_in;
-        let opened = self.shared.with_later(&mut slots.wake, |core, now| {
-            let open = match home {
-                Home::Bucket(bucket) => {
-                    core.client.open_batch(self.id, bucket, reserve, now).map(OpenIn::Open)
-                }
-                Home::Partition(place, _) => {
-                    core.client.open_partition_batch(self.id, place, reserve, now)
-                }
-            }?;
-            match open {
-                OpenIn::Open(Open::Granted { batch: id, reserved }) => {
-                    let cell = Arc::new(self.new_cell(handed_in));
-                    core.watch_batch(id, Arc::clone(&cell));
-                    let body = core.client.take_body();
-                    Ok((Opened::Open, Some((id, reserved, cell, body))))
-                }
-                OpenIn::Open(Open::Wait(waiter)) => {
-                    core.watch_memory(waiter);
-                    Ok((Opened::Wait(waiter), None))
-                }
-                OpenIn::Buckets(buckets) => {
-                    // The grant, if there was one, was given back.
-                    Ok((Opened::Rebucketed(buckets), None))
-                }
-            }
-        });
-        match opened {
-            Ok((done, Some((id, reserved, cell, body)))) => {
-                if let Some(body) = body {
-                    slots.bodies.give(body);
-                }
-                slots.by_batch.insert(id, at);
-                slots.places.slots[at].open =
-                    Some(OpenBatch { id, cell, reserved: reserved as usize, builder });
-                Ok(done)
-            }
-            Ok((done, None)) => {
-                // Memory is short: what is kept for the next batch is not part of the budget, and
-                // many lanes that wait would keep a lot of it.
-                drop(builder);
-                slots.bodies.clear();
-                Ok(done)
-            }
-            Err(error) => {
-                slots.spare = Some(builder);
-                Err(self.shared.explain(error))
-            }
-        }
-    }
-
-    /// What a batch needs that opens for a row of about `hint` bytes.
-    fn wish(&self, hint: usize) -> Reserve {
-        let step = FIRST_STEP.min(self.max_bytes).max(hint) as u64;
-        Reserve::Now { step, full: self.full_step().max(step) }
-    }
-
-    /// What a batch reserves at once while memory is short. Small budgets are shared: nobody asks
-    /// for more than a sixteenth.
-    pub(crate) fn full_step(&self) -> u64 {
-        (self.max_bytes as u64).min(self.memory_limit / 16).max(1)
-    }
-
-    /// Reserves more for a growing batch; false: seal it as it is.
-    #[cold]
-    fn grow(&self, open: &mut OpenBatch<F::Builder>, wake: &mut Wake) -> bool {
-        let size = F::size(&open.builder);
-        let target = (open.reserved * 2).clamp(size, self.max_bytes.max(size));
-        let extra = target - open.reserved;
-        let grow = |core: &mut Core, _| core.client.grow_batch(open.id, extra as u64);
-        let granted = self.shared.with_later(wake, grow);
-        if granted {
-            open.reserved = target;
-        }
-        granted
     }
 }

@@ -48,6 +48,7 @@ impl Lookuper {
             let mut call = Call::new(ApiKey::LimitScan, body, target, &what);
             call.limit = fluss.config(|config| config.command_deadline);
             call.body_error = Some(body_error);
+            call.routing = Some(6);
             call.check = Some(|body| values(body).map(drop));
             let what = Arc::clone(&call.what);
             let answer = CommandFuture::start(fluss.shared(), call).await?;

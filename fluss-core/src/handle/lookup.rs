@@ -21,7 +21,8 @@ use crate::error::{Error, Result};
 use crate::ids::{BucketKey, PartitionId};
 use crate::lookup::{LookupKind, LookupRequest};
 use crate::output::CommandAnswer;
-use crate::row::{OwnedRow, Row, Schema, hash};
+use crate::row::partition::{has_fractions, same_name};
+use crate::row::{OwnedRow, Row, Schema};
 
 /// Looks rows of a primary-key table up; made by [`Table::lookuper`]. Cheap to clone.
 ///
@@ -233,7 +234,9 @@ impl<T: Found> Future for Lookup<T> {
             match std::mem::replace(&mut this.state, State::Over) {
                 State::Failed(error) => return Poll::Ready(Err(error)),
                 State::Sent(_, place) => match (result, place) {
-                    (Err(error), Some((kind, place))) if is_partition_gone(&error) => {
+                    (Err(error), Some((kind, place)))
+                        if is_partition_gone(&error) || is_rescaled(&error) =>
+                    {
                         this.state = State::Slow(slow(inner, kind, place, true));
                     }
                     (Err(error), _) => return Poll::Ready(Err(error)),
@@ -256,6 +259,11 @@ impl<T: Found> Future for Lookup<T> {
 
 fn is_partition_gone(error: &Error) -> bool {
     error.code() == Some(ErrorCode::PARTITION_NOT_EXISTS)
+}
+
+/// Its partition has another number of buckets than was thought.
+fn is_rescaled(error: &Error) -> bool {
+    error.code() == Some(ErrorCode::INVALID_BUCKET_ROUTING)
 }
 
 /// A lookup whose partition has to be found first.
@@ -326,7 +334,9 @@ impl Inner {
     ) -> Result<CommandFuture> {
         let info = self.info();
         let buckets = partition.map_or_else(|| info.buckets(), |p| p.buckets);
-        let bucket = hash::bucket_of(&place.bucket_key, buckets.unsigned_abs())
+        let function = self.whole.function;
+        let bucket = function
+            .bucket_of(&place.bucket_key, buckets.unsigned_abs())
             .and_then(|bucket| i32::try_from(bucket).ok())
             .ok_or_else(|| Error::misuse(format!("{}: the key is empty", info.path)))?;
         let key = BucketKey { table: info.id, partition: partition.map(|p| p.id), bucket };
@@ -344,10 +354,18 @@ impl Inner {
         }
         let info = self.info();
         let columns = info.partition_columns();
-        let values = columns.iter().cloned().zip(name.split('$').map(str::to_owned));
-        let listed = self.table.fluss().partitions_of(info, values.collect()).await;
-        let found = match listed {
-            Ok(list) => list.into_iter().find(|partition| *partition.name == **name),
+        let types = info.partition_types();
+        let values = match has_fractions(types.iter()) {
+            // It may be there under a name with other digits.
+            true => Vec::new(),
+            false => columns.into_iter().zip(name.split('$').map(str::to_owned)).collect(),
+        };
+        let found = match self.table.fluss().partitions_of(info, values).await {
+            Ok(list) => {
+                let exact = list.iter().position(|partition| *partition.name == **name);
+                let same = || list.iter().position(|p| same_name(&types, &p.name, name));
+                exact.or_else(same).and_then(|at| list.into_iter().nth(at))
+            }
             Err(error) if is_partition_gone(&error) => None,
             Err(error) => return Err(error),
         };

@@ -6,9 +6,12 @@ use bytes::Bytes;
 
 use super::table::TableInfo;
 use crate::error::{Error, Result};
-use crate::row::key::{KeyEncoder, check_key_format};
+use crate::row::hash::BucketFunction;
+use crate::row::key::{KeyEncoder, KeyRules};
 use crate::row::partition::PartitionNamer;
-use crate::row::{OwnedDatum, OwnedRow, Row, RowDecodeError, RowError, RowLayout, Schema};
+use crate::row::{
+    OwnedDatum, OwnedRow, Row, RowDecodeError, RowError, RowErrorKind, RowLayout, Schema,
+};
 use crate::row::{compacted, indexed};
 
 /// Where a key is to be looked for.
@@ -26,6 +29,10 @@ pub(super) struct Keys {
     /// None: the bucket key is the key.
     bucket: Option<KeyEncoder>,
     partition: Option<PartitionNamer>,
+    /// From the bucket key's bytes to the bucket.
+    pub(super) function: BucketFunction,
+    /// Keys with more bytes than these cannot be prefixes.
+    prefix_bytes: Option<usize>,
 }
 
 impl Keys {
@@ -55,30 +62,45 @@ impl Keys {
         let given: Vec<usize> = primary
             .filter(|column| bucket.contains(column) || table.partition_key.contains(column))
             .collect();
-        Self::new(info, &bucket, &given)
+        let mut keys = Self::new(info, &bucket, &given)?;
+        // In a row of Paimon's, what is long stands behind the slots of all columns.
+        keys.prefix_bytes = keys.key.fixed_bytes();
+        let whole = KeyEncoder::new(info.schema(), &physical)?.with_format(keys.key.format())?;
+        if let (Some(prefix), Some(whole)) = (keys.prefix_bytes, whole.fixed_bytes())
+            && whole - prefix != 8 * (physical.len() - bucket.len())
+        {
+            let text = "the primary key has too many columns for prefix lookups; use `lookup`";
+            return Err(Error::misuse(format!("{}: {text}", info.path)));
+        }
+        Ok(keys)
     }
 
     fn new(info: &TableInfo, key: &[usize], given: &[usize]) -> Result<Self> {
         let (table, schema) = (&info.descriptor, info.schema());
-        let lake = table.properties.get("table.datalake.format").map(String::as_str);
-        check_key_format(lake).map_err(|e| Error::misuse(format!("{}: {e}", info.path)))?;
+        let rules = KeyRules::of(table);
+        let rules = rules.map_err(|e| Error::misuse(format!("{}: {e}", info.path)))?;
         let bucket = table.effective_bucket_key();
-        let bucket = if bucket == key {
+        let bucket = if bucket == key && rules.bucket_key == rules.key {
             None
         } else {
-            Some(KeyEncoder::for_values(schema, &bucket, given)?)
+            let encoder = KeyEncoder::for_values(schema, &bucket, given)?;
+            Some(encoder.with_format(rules.bucket_key)?)
         };
         let partition = if table.partition_key.is_empty() {
             None
         } else {
             Some(PartitionNamer::for_values(schema, &table.partition_key, given)?)
         };
-        Ok(Self { key: KeyEncoder::for_values(schema, key, given)?, bucket, partition })
+        let key = KeyEncoder::for_values(schema, key, given)?.with_format(rules.key)?;
+        Ok(Self { key, bucket, partition, function: rules.function, prefix_bytes: None })
     }
 
     pub(super) fn place<R: Row + ?Sized>(&self, row: &R) -> Result<Place, RowError> {
         let mut key = Vec::new();
         self.key.encode(row, &mut key)?;
+        if let Some(limit) = self.prefix_bytes.filter(|limit| key.len() > *limit) {
+            return Err(RowErrorKind::Prefix { size: key.len(), limit }.into());
+        }
         let key = Bytes::from(key);
         let bucket_key = match &self.bucket {
             None => key.clone(),
@@ -226,14 +248,42 @@ mod tests {
     }
 
     #[test]
-    fn keys_of_a_data_lake_and_unknown_formats_are_refused() {
+    fn keys_of_unknown_data_lakes_and_unknown_formats_are_refused() {
         let (mut info, old) = evolved();
-        info.descriptor.properties.insert("table.datalake.format".into(), "paimon".into());
+        info.descriptor.properties.insert("table.datalake.format".into(), "delta".into());
         info.descriptor.properties.insert("table.kv.format".into(), "AVRO".into());
         let keys = Keys::whole(&info).expect_err("not ours");
-        assert!(keys.to_string().contains("paimon"), "{keys}");
+        assert!(keys.to_string().contains("delta"), "{keys}");
         let decoder = ValueDecoder::new(&info, old).expect_err("unknown");
         assert!(decoder.to_string().contains("AVRO"), "{decoder}");
+    }
+
+    #[test]
+    fn prefixes_of_paimon_keys_are_refused_where_they_would_find_nothing() {
+        let mut info = info(vec![
+            column("name", DataType::STRING.not_null(), 0),
+            column("id", DataType::INT.not_null(), 1),
+        ]);
+        info.descriptor.schema = Schema::new(info.schema().columns().to_vec(), vec![0, 1]);
+        info.descriptor.bucket_key = vec![0];
+        info.descriptor.properties.insert("table.datalake.format".into(), "paimon".into());
+        let prefix = Keys::prefix(&info).expect("sound keys");
+        let whole = Keys::whole(&info).expect("sound keys");
+        let place = prefix.place(&("shop",)).expect("short");
+        let key = whole.place(&("shop", 7)).expect("a key");
+        assert!(key.key.starts_with(&place.key), "{:?} {:?}", key.key, place.key);
+        assert_eq!(place.bucket_key, key.bucket_key);
+        let error = prefix.place(&("a long name",)).expect_err("stands behind").to_string();
+        assert!(error.contains("prefix"), "{error}");
+        // With version 2 such keys are compacted.
+        info.descriptor.properties.insert("table.kv.format-version".into(), "2".into());
+        let prefix = Keys::prefix(&info).expect("sound keys");
+        let place = prefix.place(&("a long name",)).expect("a prefix");
+        let key = Keys::whole(&info).and_then(|w| Ok(w.place(&("a long name", 7))?));
+        let key = key.expect("a key");
+        assert!(key.key.starts_with(&place.key));
+        assert_eq!(place.bucket_key, key.bucket_key);
+        assert_ne!(place.bucket_key, place.key);
     }
 
     #[test]

@@ -12,6 +12,7 @@
 //! | [`append`], [`upsert`] | the writers |
 //! | [`format`] | what they make batches with |
 //! | [`dead_letter`] | rows that did not make it, given back |
+//! | [`assign`], [`reroute`] | which bucket a row goes to, and what if there are others |
 //! | [`scan`], [`scan_builder`] | the log scanner |
 //! | [`offsets`] | where logs begin and end |
 //! | [`lookup`], [`limit_scan`] | reading rows by key, and as they are now |
@@ -20,6 +21,7 @@
 
 mod admin;
 mod append;
+mod assign;
 mod cell;
 #[cfg(test)]
 mod cut_off_calls_tests;
@@ -49,6 +51,11 @@ mod outcome_tests;
 #[cfg(test)]
 mod partition_tests;
 mod pending;
+mod reroute;
+#[cfg(test)]
+mod rescale_tests;
+#[cfg(test)]
+mod routing_tests;
 mod scan;
 mod scan_builder;
 mod servers;
@@ -68,6 +75,7 @@ mod writer;
 
 pub use admin::{Admin, PartitionInfo, ServerInfo};
 pub use append::{AppendAll, AppendBuilder, AppendWriter};
+pub use assign::{BucketAssigner, RowToAssign};
 pub use dead_letter::DeadLetter;
 pub use driver::{Driver, Net, Socket};
 pub use fluss::Fluss;
@@ -80,7 +88,6 @@ pub use scan::{LogScanner, NextBatch};
 pub use scan_builder::ScanBuilder;
 pub use servers::{ApiRange, Ping};
 pub use shared::Clock;
-pub(crate) use signal::lock;
 pub use signal::{Park, Signal, Sleep};
 pub use table::Table;
 pub use ticket::{Ack, RunPart, RunTicket, Ticket};

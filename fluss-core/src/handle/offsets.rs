@@ -140,6 +140,7 @@ fn offset_call(fluss: &Fluss, info: &TableInfo, bucket: BucketKey, at: OffsetSpe
     let mut call = Call::new(ApiKey::ListOffsets, body, Target::Leader(bucket), &what);
     call.limit = fluss.config(|c| c.command_deadline);
     call.body_error = Some(body_error);
+    call.routing = Some(7);
     call.check = Some(check);
     call
 }

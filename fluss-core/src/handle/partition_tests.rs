@@ -293,6 +293,54 @@ fn a_fraction_goes_to_the_partition_with_its_value_however_that_is_written() {
 }
 
 #[test]
+fn keys_are_found_in_the_partition_with_their_value_however_that_is_written() {
+    let mut stage = Stage::new();
+    let schema = Schema::builder()
+        .column("v", DataType::FLOAT.not_null())
+        .column("id", DataType::BIGINT.not_null())
+        .primary_key(["v", "id"]);
+    let mut table = TableDescriptor::new(schema.build().expect("a sound schema"));
+    table.partition_key = vec![0];
+    table.bucket_count = Some(2);
+    let table = make(&mut stage, &table);
+    let admin = stage.fluss.admin();
+    // As Java wrote 2.0E-3 before version 19, and a number that is not this one.
+    for name in ["0_0020", "0_0021"] {
+        let java = stage.run(admin.create_partition("shop.days", &[("v", name)], false));
+        java.expect("a partition");
+    }
+    let lookuper = table.lookuper().expect("a primary-key table");
+    let nothing = stage.run(lookuper.lookup(&(0.002_f32, 1_i64))).expect("an answer");
+    assert_eq!(nothing, None);
+    let writer = table.upserter().build().expect("a writer");
+    let mut found = Vec::new();
+    for value in [0.002_f32, 0.5] {
+        let ticket = stage.run(writer.upsert(&(value, 1_i64))).expect("it fits");
+        found.push(stage.run(ticket).expect("written").partition.expect("a partition"));
+    }
+    let names = names(&mut stage);
+    assert_eq!(names.len(), 3, "{names:?}");
+    assert_eq!((&*names[&found[0]], &*names[&found[1]]), ("0_0020", "0_5"));
+    let again = table.lookuper().expect("a primary-key table");
+    for value in [0.002_f32, 0.5] {
+        for lookuper in [&lookuper, &again] {
+            let row = stage.run(lookuper.lookup(&(value, 1_i64))).expect("an answer");
+            assert!(row.is_some(), "{value}");
+        }
+    }
+    // Scans go by the partitions that there are.
+    let keys = stage.run(table.buckets()).expect("an answer");
+    assert!(keys.iter().any(|key| key.partition == Some(found[0])));
+    let scanner = table.scanner().bounded().build();
+    let mut scanner = stage.run(scanner).expect("a scanner");
+    let mut rows = BTreeMap::new();
+    while let Some(batch) = stage.run(scanner.next_batch()).expect("an answer") {
+        *rows.entry(batch.bucket().partition).or_insert(0) += batch.num_rows();
+    }
+    assert_eq!(rows, found.iter().map(|id| (Some(*id), 1)).collect());
+}
+
+#[test]
 fn what_waits_for_a_partition_is_not_written_when_the_table_goes_or_the_client_ends() {
     for ending in ["drop", "abort"] {
         let mut stage = Stage::new();
@@ -315,6 +363,41 @@ fn what_waits_for_a_partition_is_not_written_when_the_table_goes_or_the_client_e
         let error = stage.run(ticket).expect_err("there is no such partition");
         assert!(matches!(error, WriteError::NotWritten(_)), "{ending}: {error}");
     }
+}
+
+#[test]
+fn names_without_a_partition_are_forgotten_and_what_waits_is_not() {
+    let mut stage = Stage::new();
+    let table = by_day(&mut stage, false, 2);
+    let writer = table.appender().dynamic_partition_creation(false).build().expect("a writer");
+    let late = table.appender().build().expect("a writer");
+    let there = [("dt", "there"), ("region", "1")];
+    let made = stage.run(stage.fluss.admin().create_partition("shop.days", &there, true));
+    made.expect("a partition");
+    // One that waits meanwhile, as nobody answers at first.
+    stage.cluster(|cluster| cluster.inject(On::Api(CREATE_PARTITION), 0, Fault::DropRequest));
+    let waiting = stage.run(late.append(&row!["waits", 1, 1_i64])).expect("it fits");
+    stage.pass(Duration::from_secs(1));
+    for round in 0..10 {
+        let mut tickets = Vec::new();
+        for n in 0..500 {
+            let name = format!("r{round}n{n}");
+            tickets.push(stage.run(writer.append(&row![&*name, 1, 1_i64])).expect("it fits"));
+        }
+        for ticket in tickets {
+            let error = stage.run(ticket).expect_err("there is no such partition");
+            assert_eq!(error.code(), Some(ErrorCode::PARTITION_NOT_EXISTS));
+        }
+        let there = stage.run(writer.append(&row!["there", 1, round])).expect("it fits");
+        stage.run(there).expect("written");
+        // An old name that was forgotten meanwhile is asked for again.
+        let old = stage.run(writer.append(&row!["r0n0", 1, 1_i64])).expect("it fits");
+        assert!(stage.run(old).is_err());
+    }
+    let remembered = stage.fluss.shared().with(|core, _| core.client.partitions_remembered());
+    assert!((2..1010).contains(&remembered), "{remembered}");
+    assert!(writer.routes() < 2050, "{}", writer.routes());
+    stage.run(waiting).expect("written at last");
 }
 
 /// Writes two rows into each of so many partitions, then once more into each.

@@ -48,6 +48,9 @@ pub(crate) trait SealOnDemand: Send + Sync {
     /// Seals those of the batches that are still open here. False: the holder is busy, and does it
     /// when it is done.
     fn seal(&self, batches: &[BatchId]) -> bool;
+
+    /// Deals the rows of a sealed batch out anew, among this number of buckets.
+    fn reroute(&self, batch: BatchId, buckets: i32);
 }
 
 /// A command's answer, or who waits for it.
@@ -66,6 +69,7 @@ pub(crate) struct Core {
     memory: HashMap<WaiterId, Option<Waker>>,
     scanners: HashMap<ScannerKey, Waker>,
     to_seal: Vec<(BatchId, LaneId)>,
+    to_reroute: Vec<(BatchId, LaneId, i32)>,
     /// Batches whose lane was busy when it was asked, and when it is asked again.
     busy: Vec<(BatchId, LaneId)>,
     ask_again: Option<Instant>,
@@ -309,6 +313,23 @@ impl Shared {
         moved
     }
 
+    /// Has the batches dealt out anew whose rows are on their way to other buckets than they belong
+    /// into; true if there were any.
+    pub(crate) fn reroute_what_is_due(&self) -> bool {
+        let due = std::mem::take(&mut lock(&self.core).to_reroute);
+        let moved = !due.is_empty();
+        for (batch, lane, buckets) in due {
+            let holder = lock(&self.core).holders.get(&lane).and_then(Weak::upgrade);
+            match holder {
+                Some(holder) => holder.reroute(batch, buckets),
+                None => drop(
+                    self.with(|core, now| core.client.reroute_batch(batch, buckets, None, now)),
+                ),
+            }
+        }
+        moved
+    }
+
     pub(crate) fn register_driver(&self, waker: &Waker) {
         let mut driver = lock(&self.driver);
         if !driver.as_ref().is_some_and(|w| w.will_wake(waker)) {
@@ -384,6 +405,7 @@ impl Core {
             memory: HashMap::new(),
             scanners: HashMap::new(),
             to_seal: Vec::new(),
+            to_reroute: Vec::new(),
             busy: Vec::new(),
             ask_again: None,
             armed: None,
@@ -398,6 +420,11 @@ impl Core {
 
     pub(crate) fn forget_batch(&mut self, batch: BatchId) {
         self.cells.remove(&batch);
+    }
+
+    /// Takes the place of a batch's outcome away, if that is to be.
+    pub(crate) fn take_cell_if(&mut self, batch: BatchId, take: bool) -> Option<Arc<BatchCell>> {
+        if take { self.cells.remove(&batch) } else { None }
     }
 
     pub(crate) fn add_holder(&mut self, lane: LaneId, holder: Weak<dyn SealOnDemand>) {
@@ -478,6 +505,10 @@ impl Core {
     fn on_event(&mut self, event: Event, wake: &mut Wake) {
         match event {
             Event::Seal { batch, lane } => self.to_seal.push((batch, lane)),
+            Event::Reroute { batch, lane, buckets } => {
+                self.to_reroute.push((batch, lane, buckets));
+                wake.driver = true;
+            }
             Event::BatchDone { batch, outcome } => {
                 if let Some(cell) = self.cells.remove(&batch) {
                     cell.complete(outcome, wake);

@@ -81,23 +81,32 @@ pub(super) struct Places<B> {
     pub(super) slots: Vec<Slot<B>>,
     /// The place whose batch takes rows that may go to any bucket, until it is full.
     sticky: usize,
+    /// Whether each row that may go to any bucket goes to the next.
+    spread: bool,
     /// Where lanes begin, so that few rows spread too.
     start: usize,
     routes: Vec<Route>,
     by_name: HashMap<Arc<str>, usize>,
     /// The route taken last.
     last: usize,
+    /// The number of routes at which those of no use now are forgotten.
+    sweep_at: usize,
 }
 
+/// Routes kept without a look at whether they are of use.
+const KEPT_ROUTES: usize = 1024;
+
 impl<B> Places<B> {
-    pub(super) fn new(start: usize) -> Self {
+    pub(super) fn new(start: usize, spread: bool) -> Self {
         Self {
             slots: Vec::new(),
             sticky: start,
+            spread,
             start,
             routes: Vec::new(),
             by_name: HashMap::new(),
             last: usize::MAX,
+            sweep_at: KEPT_ROUTES,
         }
     }
 
@@ -110,6 +119,73 @@ impl<B> Places<B> {
         };
         self.last = at;
         Some((at, self.routes[at].buckets))
+    }
+
+    /// Whether there are so many routes that [`Places::sweep`] is due.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.routes.len() >= self.sweep_at
+    }
+
+    /// Forgets the routes without an open batch, and their places. The answer has for each place
+    /// where it is now, if it is still there.
+    #[cold]
+    pub(super) fn sweep(&mut self) -> Vec<Option<usize>> {
+        let mut in_use = vec![false; self.routes.len()];
+        for slot in &self.slots {
+            if let (Home::Partition(_, route), Some(_)) = (slot.home, &slot.open) {
+                in_use[route] = true;
+            }
+        }
+        let mut route_now = vec![None; self.routes.len()];
+        let kept = in_use.iter().enumerate().filter(|(_, used)| **used);
+        for (now, (at, _)) in kept.enumerate() {
+            route_now[at] = Some(now);
+        }
+        let mut place_now = Vec::with_capacity(self.slots.len());
+        let mut places = 0;
+        self.slots.retain_mut(|slot| {
+            let kept = match &mut slot.home {
+                Home::Bucket(_) => true,
+                Home::Partition(_, route) => match route_now[*route] {
+                    Some(now) => {
+                        *route = now;
+                        true
+                    }
+                    None => false,
+                },
+            };
+            place_now.push(kept.then_some(places));
+            places += usize::from(kept);
+            kept
+        });
+        let mut used = in_use.iter();
+        self.routes.retain(|_| used.next().is_some_and(|used| *used));
+        self.by_name.clear();
+        for (at, route) in self.routes.iter_mut().enumerate() {
+            self.by_name.insert(Arc::clone(&route.name), at);
+            for place in route.places.iter_mut().filter(|place| **place != NONE) {
+                let now = place_now.get(*place as usize).copied().flatten();
+                *place = now.map_or(NONE, |now| now as u32);
+            }
+        }
+        self.last = usize::MAX;
+        self.sweep_at = KEPT_ROUTES.max(2 * self.routes.len());
+        place_now
+    }
+
+    /// Forgets the way to a partition whose key is of no use any more. What is open stays.
+    #[cold]
+    pub(super) fn drop_route(&mut self, route: usize) {
+        let name = Arc::clone(&self.routes[route].name);
+        self.by_name.remove(&name);
+        // The name of no partition, so that it is not found again.
+        self.routes[route].name = "".into();
+        self.last = usize::MAX;
+    }
+
+    #[cfg(test)]
+    pub(super) fn routes(&self) -> usize {
+        self.routes.len()
     }
 
     #[cold]
@@ -144,7 +220,7 @@ impl<B> Places<B> {
             }
             Target::Any { buckets, first } => {
                 match self.slots.get(self.sticky) {
-                    Some(slot) if slot.open.is_some() => {}
+                    Some(slot) if slot.open.is_some() && !self.spread => {}
                     // A grant was asked for the bucket whose turn it is.
                     Some(_) if granted => {}
                     _ => self.turn(buckets.unsigned_abs() as usize, first),
@@ -157,7 +233,7 @@ impl<B> Places<B> {
 
     #[inline]
     fn in_partition(&mut self, route: usize, bucket: Option<i32>, granted: bool) -> usize {
-        let keyed = bucket.is_some();
+        let (keyed, spread) = (bucket.is_some(), self.spread);
         let entry = &mut self.routes[route];
         let count = entry.places.len();
         let number = match bucket {
@@ -166,7 +242,7 @@ impl<B> Places<B> {
                 let now = entry.sticky % count;
                 let place = entry.places[now];
                 let stays = match self.slots.get(place as usize) {
-                    Some(slot) => slot.open.is_some() || granted,
+                    Some(slot) => slot.open.is_some() && !spread || granted,
                     None => false,
                 };
                 if !stays {

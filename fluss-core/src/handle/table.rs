@@ -10,7 +10,7 @@ use super::lookup::Lookuper;
 use super::upsert::UpsertBuilder;
 use crate::batch::ArrowRows;
 use crate::error::{Error, Result};
-use crate::row::NamedRow;
+use crate::row::{DataType, NamedRow};
 pub(crate) use crate::table_info::TableInfo;
 
 /// What handles want to know beyond what is public.
@@ -30,6 +30,13 @@ impl TableInfo {
         let columns = self.schema().columns();
         let key = self.descriptor.partition_key.iter();
         key.filter_map(|index| columns.get(*index)).map(|column| column.name.clone()).collect()
+    }
+
+    /// The types of the partition columns, in the order of the partition key.
+    pub(crate) fn partition_types(&self) -> Vec<DataType> {
+        let columns = self.schema().columns();
+        let key = self.descriptor.partition_key.iter();
+        key.filter_map(|index| columns.get(*index)).map(|column| column.data_type.clone()).collect()
     }
 }
 
@@ -134,7 +141,8 @@ impl Table {
     /// Reads rows by key; for primary-key tables.
     ///
     /// # Errors
-    /// [`Error::Misuse`] for a table without a primary key, or whose keys follow a data lake.
+    /// [`Error::Misuse`] for a table without a primary key, or whose keys cannot be encoded (a data
+    /// lake that is not known, or one that has no bucket for the type of a column).
     pub fn lookuper(&self) -> Result<Lookuper> {
         Lookuper::new(self.clone())
     }

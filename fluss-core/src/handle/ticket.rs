@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::cell::{BatchCell, Place};
+use super::cell::{BatchCell, Place, Settled};
 use crate::error::{Error, WriteError};
 use crate::ids::PartitionId;
 use crate::output::BatchOutcome;
@@ -54,7 +54,13 @@ impl Ticket {
     /// The outcome, if it is known already.
     #[must_use]
     pub fn outcome(&self) -> Option<Result<Ack, WriteError>> {
-        self.cell.peek().map(|outcome| ack(&outcome, self.index))
+        let (mut cell, mut index) = (Arc::clone(&self.cell), self.index);
+        loop {
+            match cell.peek(index)? {
+                Settled::Done(outcome) => return Some(ack(&outcome, index)),
+                Settled::Moved(to, at) => (cell, index) = (to, at),
+            }
+        }
     }
 
     /// Blocks this thread until the outcome is known: at most the writer's delivery timeout and the
@@ -85,7 +91,15 @@ impl Future for Ticket {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { cell, index, place } = &mut *self;
-        cell.poll(place, cx.waker()).map(|outcome| ack(&outcome, *index))
+        loop {
+            match cell.poll(place, *index, cx.waker()) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Settled::Done(outcome)) => return Poll::Ready(ack(&outcome, *index)),
+                Poll::Ready(Settled::Moved(to, at)) => {
+                    (*cell, *index, *place) = (to, at, Place::default());
+                }
+            }
+        }
     }
 }
 
@@ -182,6 +196,18 @@ impl Part {
     }
 }
 
+/// Where the rows of a part are whose batch was dealt out to others.
+fn follow(rows: Range<u64>, cell: &BatchCell, index: u32) -> Vec<Part> {
+    let mut moved = RunTicket::default();
+    for (row, index) in rows.zip(index..) {
+        match cell.peek(index) {
+            Some(Settled::Moved(to, at)) => moved.push(row, 1, &to, at),
+            _ => moved.refuse(row, Error::Closed("writer")),
+        }
+    }
+    moved.parts
+}
+
 fn refused(row: u64, error: &Error) -> RunPart {
     let outcome = Err(WriteError::NotWritten(error.clone().into()));
     RunPart { rows: row..row + 1, outcome }
@@ -195,12 +221,20 @@ impl Future for RunTicket {
         let this = &mut *self;
         while let Some(part) = this.parts.get(this.next) {
             let part = match part {
-                Part::Batch { rows, cell, index } => match cell.poll(&mut this.place, cx.waker()) {
-                    Poll::Pending => return Poll::Pending,
-                    Poll::Ready(outcome) => {
-                        RunPart { rows: rows.clone(), outcome: ack(&outcome, *index) }
+                Part::Batch { rows, cell, index } => {
+                    match cell.poll(&mut this.place, *index, cx.waker()) {
+                        Poll::Pending => return Poll::Pending,
+                        Poll::Ready(Settled::Done(outcome)) => {
+                            RunPart { rows: rows.clone(), outcome: ack(&outcome, *index) }
+                        }
+                        Poll::Ready(Settled::Moved(..)) => {
+                            let moved = follow(rows.clone(), cell, *index);
+                            this.parts.splice(this.next..=this.next, moved);
+                            this.place = Place::default();
+                            continue;
+                        }
                     }
-                },
+                }
                 Part::Refused { row, error } => refused(*row, error),
             };
             this.done.push(part);

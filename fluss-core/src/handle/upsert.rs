@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use fluss_proto::record::{Check, KvBatch, SealedBatch, Stamp};
+use fluss_proto::record::{Check, KvBatch, KvRecord, SealedBatch, Stamp};
 
+use super::assign::{Assigner, BucketAssigner, Placing};
 use super::dead_letter::Letters;
 use super::hand_in::{HandIn, HandInAll};
 use super::lane::{Format, Op, Pushed, Run};
 use super::pending::Pending;
+use super::reroute::{Dealer, Rerouted, whole};
 use super::slots::Target;
 use super::table::{Table, TableInfo};
 use super::ticket::Ticket;
@@ -15,9 +17,11 @@ use super::writer::{WriterCore, writer_settings};
 use crate::batch::{BatchError, KvBatchBuilder, KvBatchOptions, KvFormat, KvRowEncoder, KvScratch};
 use crate::config::WriterConfig;
 use crate::error::{Error, Result};
+use crate::row::key::{KeyEncoder, KeyFormat, KeyRules};
 use crate::row::partition::PartitionNamer;
 use crate::row::{
-    Columns, OwnedDatum, OwnedRow, Row, RowDecodeError, RowLayout, Schema, compacted, hash,
+    Column, Columns, OwnedDatum, OwnedRow, Row, RowDecodeError, RowError, RowLayout, Schema,
+    compacted,
 };
 use crate::writer::{WaiterId, WriterKind};
 
@@ -43,6 +47,7 @@ pub struct UpsertBuilder {
     columns: Option<Targets>,
     merge_mode: MergeMode,
     letters: Letters,
+    assigner: Option<Assigner>,
 }
 
 /// The columns to write.
@@ -78,7 +83,20 @@ writer_settings!(UpsertBuilder);
 impl UpsertBuilder {
     pub(crate) fn new(table: Table) -> Self {
         let (config, merge_mode) = (WriterConfig::default(), MergeMode::Default);
-        Self { table, config, columns: None, merge_mode, letters: Letters::default() }
+        let (letters, assigner) = (Letters::default(), None);
+        Self { table, config, columns: None, merge_mode, letters, assigner }
+    }
+
+    /// Chooses the buckets of rows and deletes itself, see [`BucketAssigner`]. Default: the table's
+    /// own rule, a hash of the bucket key.
+    ///
+    /// Use it only where nobody else reads or writes by key: lookups, other writers and the table's
+    /// data lake go by the table's own rule. They do not find rows in other buckets, and an upsert
+    /// of theirs is a second row with the same key. The assigner must always answer the same for a
+    /// key, or its rows double likewise.
+    pub fn bucket_assigner(mut self, assigner: impl BucketAssigner) -> Self {
+        self.assigner = Some(Assigner::new(assigner));
+        self
     }
 
     /// How rows meet those that are there. Default [`MergeMode::Default`].
@@ -118,7 +136,10 @@ impl UpsertBuilder {
             MergeMode::Overwrite => Some(1),
         };
         let kind = WriterKind::Upsert { target_columns: wire, merge_mode };
-        let format = RowFormat::new(info, &self.config, &self.table, targets.as_deref())?;
+        let mut format = RowFormat::new(info, &self.config, &self.table, targets.as_deref())?;
+        if let Some(assigner) = self.assigner {
+            format.assign_by(assigner, targets.as_deref())?;
+        }
         let core = WriterCore::open(self.table, kind, self.config, format, self.letters)?;
         Ok(UpsertWriter { core })
     }
@@ -131,6 +152,9 @@ pub struct RowFormat {
     options: KvBatchOptions,
     encoder: KvRowEncoder,
     partitions: Option<Namers>,
+    placing: Placing,
+    /// What an assigner sees, from a row and from a key; None: the bucket key.
+    seen: Option<(KeyEncoder, KeyEncoder)>,
     buckets: u32,
 }
 
@@ -157,11 +181,30 @@ impl Namers {
     }
 }
 
+/// Reads compacted keys, for the bytes of some of their columns.
+#[derive(Debug)]
+struct KeyReader {
+    layout: RowLayout,
+    encoder: KeyEncoder,
+}
+
+impl KeyReader {
+    fn read(&self, key: &[u8], out: &mut Vec<u8>) -> Result<()> {
+        // A key is a row without null bits, of which a key has none.
+        let mut row = vec![0; self.layout.arity().div_ceil(8)];
+        row.extend_from_slice(key);
+        let row = compacted::decode(&self.layout, &row);
+        let row = row.map_err(|error| Error::misuse(format!("a key cannot be read: {error}")))?;
+        Ok(self.encoder.encode(&row, out)?)
+    }
+}
+
 /// Buffers for a row's encoding and the name of its partition.
 #[derive(Debug, Default)]
 pub struct RowScratch {
     kv: KvScratch,
     partition: String,
+    seen: Vec<u8>,
 }
 
 impl RowFormat {
@@ -182,7 +225,49 @@ impl RowFormat {
         };
         let partitions = Namers::new(&info, targets)?;
         let buckets = info.buckets().unsigned_abs();
-        Ok(Self { info, options, encoder, partitions, buckets })
+        let rules = KeyRules::of(&info.descriptor).map_err(|e| Error::misuse(e.to_string()))?;
+        let placing = Placing { function: rules.function, assigner: None };
+        Ok(Self { info, options, encoder, partitions, placing, seen: None, buckets })
+    }
+
+    /// What makes the bytes that place a row of those of its key; None: they are the same.
+    fn key_reader(&self) -> Result<Option<KeyReader>> {
+        let (table, schema) = (&self.info.descriptor, self.info.schema());
+        let rules = KeyRules::of(table).map_err(|e| Error::misuse(e.to_string()))?;
+        let physical = table.physical_primary_key();
+        let (columns, format) = (table.effective_bucket_key(), rules.bucket_key);
+        if columns == physical && format == rules.key {
+            return Ok(None);
+        }
+        if rules.key != KeyFormat::Compacted {
+            return Err(Error::misuse("the columns that place its rows cannot be read from keys"));
+        }
+        let of_key: Vec<Column> = physical.iter().map(|at| schema.columns()[*at].clone()).collect();
+        let layout = RowLayout::new(&Schema::new(of_key, Vec::new()));
+        let encoder = KeyEncoder::for_values(schema, &columns, &physical)?.with_format(format)?;
+        Ok(Some(KeyReader { layout, encoder }))
+    }
+
+    fn assign_by(&mut self, assigner: Assigner, targets: Option<&[usize]>) -> Result<()> {
+        let schema = self.info.schema();
+        if let Some(names) = assigner.columns() {
+            let misuse = |what: &dyn std::fmt::Display| {
+                Error::misuse(format!("{}: the bucket assigner: {what}", self.info.path))
+            };
+            let columns = schema.indexes_of("columns", &names).map_err(|e| misuse(&e))?;
+            let primary = schema.primary_key();
+            if let Some(&other) = columns.iter().find(|column| !primary.contains(column)) {
+                let name = &schema.columns()[other].name;
+                return Err(misuse(&format_args!(
+                    "`{name}` is not part of the primary key, so deletes do not have it"
+                )));
+            }
+            let all: Vec<usize> = (0..schema.columns().len()).collect();
+            let of_row = KeyEncoder::for_values(schema, &columns, targets.unwrap_or(&all))?;
+            self.seen = Some((of_row, KeyEncoder::for_values(schema, &columns, primary)?));
+        }
+        self.placing.assigner = Some(assigner);
+        Ok(())
     }
 }
 
@@ -193,7 +278,13 @@ impl RowFormat {
         let encoder = kv_encoder(&info, targets)?;
         let partitions = Namers::new(&info, targets)?;
         let buckets = info.buckets().unsigned_abs();
-        Ok(Self { info, options: self.options, encoder, partitions, buckets })
+        let options = self.options;
+        let placing = Placing { function: self.placing.function, assigner: None };
+        let mut made = Self { info, options, encoder, partitions, placing, seen: None, buckets };
+        if let Some(assigner) = self.placing.assigner.clone() {
+            made.assign_by(assigner, targets)?;
+        }
+        Ok(made)
     }
 
     /// The values of the primary key in a key, null for partition columns, which it has not.
@@ -225,14 +316,14 @@ pub(crate) fn kv_encoder(info: &TableInfo, targets: Option<&[usize]>) -> Result<
         Some(name) if name.eq_ignore_ascii_case("INDEXED") => KvFormat::Indexed,
         Some(other) => return Err(misuse(&format_args!("the KV format {other} is unknown"))),
     };
-    let lake = properties.get("table.datalake.format").map(String::as_str);
-    crate::row::key::check_key_format(lake).map_err(|e| misuse(&e))?;
+    let rules = KeyRules::of(&info.descriptor).map_err(|e| misuse(&e))?;
     let partition = &info.descriptor.partition_key;
     let bucket = &info.descriptor.bucket_key;
     let encoder = match targets {
         None => KvRowEncoder::new(schema, partition, bucket, format),
         Some(targets) => KvRowEncoder::partial(schema, partition, bucket, format, targets),
     };
+    let encoder = encoder.and_then(|encoder| encoder.with_keys(&rules));
     let encoder = encoder.map_err(|e| misuse(&e))?.strict();
     let changelog = properties.get("table.log.format");
     let arrow = changelog.is_none_or(|format| format.eq_ignore_ascii_case("ARROW"));
@@ -288,6 +379,32 @@ impl Format for RowFormat {
         Ok(rows)
     }
 
+    fn reroute(&self, sealed: &SealedBatch, partition: &str, buckets: i32) -> Result<Rerouted> {
+        self.placing.check_reroute()?;
+        let reader = self.key_reader()?;
+        let (mut dealer, mut seen) = (Dealer::new(self), Vec::new());
+        let batch =
+            KvBatch::new_checked(whole(sealed), Check::Structure).map_err(RowError::from)?;
+        for record in batch.records() {
+            let KvRecord { key, row } = record.map_err(RowError::from)?;
+            let placing = match &reader {
+                None => &key[..],
+                Some(reader) => {
+                    seen.clear();
+                    reader.read(&key, &mut seen)?;
+                    &seen
+                }
+            };
+            let count = buckets.unsigned_abs();
+            let bucket = self.placing.bucket(placing, Some(partition), count)?;
+            dealer.put(bucket, |builder| match &row {
+                Some(row) => builder.try_push_upsert(&key, row),
+                None => builder.try_push_delete(&key),
+            })?;
+        }
+        dealer.finish()
+    }
+
     fn put<R: Row + ?Sized>(
         &self,
         run: &mut Run<'_, Self>,
@@ -295,7 +412,7 @@ impl Format for RowFormat {
         row: &R,
         granted: Option<WaiterId>,
     ) -> Result<Pushed> {
-        let (RowScratch { kv, partition }, mut batches) = run.parts()?;
+        let (RowScratch { kv, partition, seen }, mut batches) = run.parts()?;
         match op {
             Op::Append | Op::Upsert => self.encoder.encode(row, kv)?,
             Op::Delete => self.encoder.encode_delete(row, kv)?,
@@ -307,16 +424,29 @@ impl Format for RowFormat {
             Op::Append | Op::Upsert => batch.try_push_upsert(kv.key(), kv.row()),
             Op::Delete => batch.try_push_delete(kv.key()),
         };
-        let bucket = |buckets: u32| hash::bucket_of(kv.bucket_key(), buckets).unwrap_or(0) as i32;
+        let key = match &self.seen {
+            None => kv.bucket_key(),
+            Some((of_row, of_key)) => {
+                seen.clear();
+                match op {
+                    Op::Append | Op::Upsert => of_row.encode(row, seen)?,
+                    Op::Delete => of_key.encode(row, seen)?,
+                }
+                seen
+            }
+        };
         let Some(namers) = &self.partitions else {
-            let target = Target::Bucket(self.info.bucket(bucket(self.buckets)));
+            let bucket = self.placing.bucket(key, None, self.buckets)?;
+            let target = Target::Bucket(self.info.bucket(bucket));
             return batches.push(target, hint, granted, push);
         };
         match op {
             Op::Append | Op::Upsert => namers.of_row.name(row, partition)?,
             Op::Delete => namers.of_key.name(row, partition)?,
         }
-        let bucket = |buckets: i32| Some(bucket(buckets.unsigned_abs()));
+        let bucket = |buckets: i32| {
+            self.placing.bucket(key, Some(&**partition), buckets.unsigned_abs()).map(Some)
+        };
         batches.push_to_partition(partition, bucket, hint, granted, push)
     }
 }

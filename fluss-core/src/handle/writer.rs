@@ -128,9 +128,7 @@ impl<F: Format> WriterCore<F> {
         let max_bytes = config.batch_bytes;
         let opened = shared.with(|core, now| {
             let key = core.client.open_writer(path, kind, config, now)?;
-            if !table.info().descriptor.partition_key.is_empty() {
-                core.client.watch_partitions(key, table.info(), now);
-            }
+            core.client.writer_table(key, table.info(), now);
             Ok::<_, Error>((key, core.client.open_lane(key)?))
         });
         let (key, lane) = opened.map_err(|error| shared.explain(error))?;

@@ -83,6 +83,25 @@ pub enum RowErrorKind {
     /// The encoded row contradicts the format of a record.
     #[error(transparent)]
     Record(#[from] fluss_proto::record::RecordError),
+    /// The writer's own bucket assigner chose a bucket that does not exist.
+    #[error("the bucket assigner chose bucket {bucket}, but they are 0 to {}", buckets - 1)]
+    Bucket {
+        /// The bucket chosen.
+        bucket: u32,
+        /// The number of buckets, at least 1.
+        buckets: u32,
+    },
+    /// A prefix that is not the beginning of the keys that begin with its values.
+    #[error(
+        "in this table's keys, which follow Paimon, only short values can be looked up by prefix: \
+         these need {size} bytes, at most {limit} are there; use `lookup`"
+    )]
+    Prefix {
+        /// Bytes of the prefix.
+        size: usize,
+        /// Bytes that a prefix can have here.
+        limit: usize,
+    },
     /// The row alone is larger than a batch may be.
     #[error("the row needs {size} bytes, at most {limit} are allowed")]
     TooLarge {

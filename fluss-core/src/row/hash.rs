@@ -64,6 +64,64 @@ pub fn bucket_of(key: &[u8], buckets: u32) -> Option<u32> {
     spread(fluss_hash(key)).checked_rem(buckets)
 }
 
+/// How the bytes of a bucket key choose a bucket. Which one a table has, its property
+/// `table.datalake.format` decides; see [`KeyRules`](super::key::KeyRules).
+///
+/// ```
+/// use fluss_core::row::hash::BucketFunction;
+///
+/// assert_eq!(BucketFunction::Paimon.bucket_of(&[0x00, 0x0a, 0x0a, 0x0a], 12), Some(11));
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BucketFunction {
+    /// Fluss' own, also with Lance; see [`bucket_of`].
+    #[default]
+    Fluss,
+    /// As Paimon places rows.
+    Paimon,
+    /// As Iceberg's bucket transform.
+    Iceberg,
+    /// As Hudi's bucket index; keys have 4 bytes.
+    Hudi,
+}
+
+impl BucketFunction {
+    /// The bucket of a key among `buckets` of them. None for a key that the function cannot take
+    /// (an empty one, or for Hudi one that has not 4 bytes) or no buckets.
+    #[must_use]
+    #[inline]
+    pub fn bucket_of(self, key: &[u8], buckets: u32) -> Option<u32> {
+        match self {
+            Self::Fluss => bucket_of(key, buckets),
+            Self::Paimon if !key.is_empty() => {
+                // The remainder of a number that has a sign, then without it.
+                let hash = i64::from(fluss_hash(key));
+                let rest = hash.checked_rem(i64::from(buckets))?;
+                u32::try_from(rest.unsigned_abs()).ok()
+            }
+            Self::Iceberg if !key.is_empty() => (murmur3(key) & 0x7fff_ffff).checked_rem(buckets),
+            Self::Hudi => {
+                let hash = u32::from_be_bytes(key.try_into().ok()?);
+                (hash & 0x7fff_ffff).checked_rem(buckets)
+            }
+            Self::Paimon | Self::Iceberg => None,
+        }
+    }
+}
+
+/// The standard Murmur3 of 32 bits with seed 0.
+fn murmur3(key: &[u8]) -> u32 {
+    let (words, tail) = key.as_chunks::<4>();
+    let mut hash = words.iter().fold(0, |hash, word| mix(hash, u32::from_le_bytes(*word)));
+    let mut last = [0; 4];
+    last[..tail.len()].copy_from_slice(tail);
+    if !tail.is_empty() {
+        hash ^= mix_word(u32::from_le_bytes(last));
+    }
+    avalanche(hash ^ key.len() as u32)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,6 +152,21 @@ mod tests {
         ] {
             assert_eq!(bucket_of(key, buckets), Some(bucket), "{key:?}");
         }
+        for (key, buckets, [paimon, iceberg]) in [
+            (&[0x00, 0x0a][..], 7, [1, 3]),
+            (&[0x00, 0x0a, 0x0a, 0x0a], 12, [11, 4]),
+            (b"2bb87d68-baf9-4e64-90f9-f80910419fa6", 16, [12, 12]),
+            (fox, 8, [0, 3]),
+        ] {
+            assert_eq!(BucketFunction::Paimon.bucket_of(key, buckets), Some(paimon), "{key:?}");
+            assert_eq!(BucketFunction::Iceberg.bucket_of(key, buckets), Some(iceberg), "{key:?}");
+        }
+        assert_eq!((murmur3(fox), murmur3(b"")), (0x2e4f_f723, 0));
+        for function in [BucketFunction::Paimon, BucketFunction::Iceberg, BucketFunction::Hudi] {
+            assert_eq!(function.bucket_of(b"", 3), None, "{function:?}");
+            assert_eq!(function.bucket_of(b"four", 0), None, "{function:?}");
+        }
+        assert_eq!(BucketFunction::Hudi.bucket_of(b"more than four", 3), None);
         assert_eq!(bucket_of(b"", 3), None);
         assert_eq!(bucket_of(b"a", 0), None);
     }

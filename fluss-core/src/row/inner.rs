@@ -254,10 +254,23 @@ fn write_element(
     if let Some(inner) = &part.inner {
         write(inner, datum, within, out)?;
         let length = out.len() - end;
-        return spill((start, slot), end, length, datum, out);
+        return spill((start, slot), end, length, out)
+            .map_err(|misfit| Deep::misfit(misfit, datum));
     }
-    let mut put = |bytes: &[u8]| out[slot..slot + bytes.len()].copy_from_slice(bytes);
-    match part.slot.store(datum).map_err(|misfit| Deep::misfit(misfit, datum))? {
+    write_slot(part.slot, datum, (start, slot), out).map_err(|misfit| Deep::misfit(misfit, datum))
+}
+
+/// Writes a scalar into its slot, and what does not fit there behind the row or array that begins
+/// at `start`.
+pub(super) fn write_slot(
+    slot: Slot,
+    datum: Datum<'_>,
+    (start, at): (usize, usize),
+    out: &mut Vec<u8>,
+) -> Result<(), Misfit> {
+    let end = out.len();
+    let mut put = |bytes: &[u8]| out[at..at + bytes.len()].copy_from_slice(bytes);
+    match slot.store(datum)? {
         Stored::U8(value) => put(&[value]),
         Stored::I16(value) => put(&value.to_le_bytes()),
         Stored::I32(value) => put(&value.to_le_bytes()),
@@ -266,22 +279,22 @@ fn write_element(
         Stored::F64(value) => put(&value.to_le_bytes()),
         Stored::Bytes(bytes) if bytes.len() <= INLINE => {
             put(bytes);
-            out[slot + INLINE] = 0x80 | bytes.len() as u8;
+            out[at + INLINE] = 0x80 | bytes.len() as u8;
         }
         Stored::Bytes(bytes) => {
             out.extend_from_slice(bytes);
-            return spill((start, slot), end, bytes.len(), datum, out);
+            return spill((start, at), end, bytes.len(), out);
         }
         Stored::Wide(unscaled) => {
             let (bytes, first) = minimal_be(unscaled);
             out.extend_from_slice(&bytes[first..]);
             out.resize(end + WIDE_DECIMAL, 0);
-            return spill((start, slot), end, bytes.len() - first, datum, out);
+            return spill((start, at), end, bytes.len() - first, out);
         }
         Stored::Instant(millis, nanos) => {
             out.extend_from_slice(&millis.to_le_bytes());
             // Nanoseconds within a millisecond stand where others have their length.
-            return spill((start, slot), end, nanos.unsigned_abs() as usize, datum, out);
+            return spill((start, at), end, nanos.unsigned_abs() as usize, out);
         }
     }
     Ok(())
@@ -292,12 +305,11 @@ fn spill(
     (start, slot): (usize, usize),
     at: usize,
     length: usize,
-    datum: Datum<'_>,
     out: &mut Vec<u8>,
-) -> Written {
+) -> Result<(), Misfit> {
     out.resize(start + (out.len() - start).next_multiple_of(8), 0);
     let (Ok(offset), Ok(length)) = (i32::try_from(at - start), i32::try_from(length)) else {
-        return Err(Deep::misfit(Misfit::Size, datum));
+        return Err(Misfit::Size);
     };
     out[slot..slot + 4].copy_from_slice(&length.to_le_bytes());
     out[slot + 4..slot + 8].copy_from_slice(&offset.to_le_bytes());

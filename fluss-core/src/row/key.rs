@@ -10,32 +10,29 @@ use super::error::RowError;
 use super::slot::{Misfit, Slot, SlotKind};
 use super::{Columns, Row, RowSink, Schema};
 
-/// A table whose keys this client cannot encode.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the table's keys follow table.datalake.format={format}, which this client cannot encode: use \
-     a table without that property or with lance"
-)]
-pub struct UnsupportedKeyFormat {
-    /// The value of `table.datalake.format`.
-    pub format: String,
+mod lake;
+mod rules;
+
+pub use rules::{KeyRules, UnsupportedKeys};
+
+/// How the values of key columns become bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum KeyFormat {
+    /// Fluss' own: the values one after the other as in a COMPACTED row.
+    #[default]
+    Compacted,
+    /// A row of Paimon's. Null is allowed where the column allows it.
+    Paimon,
+    /// What Iceberg's bucket transform hashes, of one column.
+    Iceberg,
+    /// The hash that Hudi makes of the values' texts: 4 bytes, not to be read back. Null is
+    /// allowed where the column allows it. Of FLOAT and DOUBLE the text is that of JDK 19 and
+    /// later, which has fewer digits than earlier ones for some values.
+    Hudi,
 }
 
-/// Checks that a table's keys and buckets are those of Fluss itself and not of a data lake.
-/// `datalake_format` is the table's property `table.datalake.format`, which counts even when the
-/// lake is switched off.
-///
-/// # Errors
-/// The format is `paimon`, `iceberg`, `hudi` or unknown.
-pub fn check_key_format(datalake_format: Option<&str>) -> Result<(), UnsupportedKeyFormat> {
-    match datalake_format {
-        None => Ok(()),
-        Some(format) if format.eq_ignore_ascii_case("lance") => Ok(()),
-        Some(format) => Err(UnsupportedKeyFormat { format: super::error::shorten(format) }),
-    }
-}
-
-/// Encodes the compacted key of rows of one shape.
+/// Encodes keys of rows of one shape.
 ///
 /// ```
 /// use fluss_core::row::key::KeyEncoder;
@@ -57,6 +54,7 @@ pub fn check_key_format(datalake_format: Option<&str>) -> Result<(), Unsupported
 pub struct KeyEncoder {
     schema: Schema,
     parts: Box<[Part]>,
+    format: KeyFormat,
     /// The number of values a row hands in, and of which columns; None for all in order.
     arity: usize,
     given: Option<Box<[usize]>>,
@@ -115,7 +113,30 @@ impl KeyEncoder {
         let ascending = parts.is_sorted_by(|a, b| a.position < b.position);
         let parts = parts.into_boxed_slice();
         let (schema, arity, given) = (schema.clone(), given.len(), chosen(schema, given));
-        Ok(Self { schema, parts, arity, given, ascending })
+        let format = KeyFormat::Compacted;
+        Ok(Self { schema, parts, format, arity, given, ascending })
+    }
+
+    /// The same columns in another format.
+    ///
+    /// # Errors
+    /// The format has no bytes for the type of a column, or takes one column only.
+    pub fn with_format(self, format: KeyFormat) -> Result<Self, RowError> {
+        lake::check(format, &self.schema, &self.parts)?;
+        Ok(Self { format, ..self })
+    }
+
+    /// The format of the keys.
+    #[must_use]
+    pub fn format(&self) -> KeyFormat {
+        self.format
+    }
+
+    /// Bytes of a key in which no value stands behind the slots of the columns; only of Paimon
+    /// keys is that a number.
+    pub(crate) fn fixed_bytes(&self) -> Option<usize> {
+        let columns = self.parts.len();
+        (self.format == KeyFormat::Paimon).then(|| lake::paimon_fixed(columns))
     }
 
     /// The number of values a row must have.
@@ -128,10 +149,12 @@ impl KeyEncoder {
     ///
     /// # Errors
     /// The row has too few or too many values, or the value of a key column is null or does not
-    /// fit; the buffer is then as it was.
+    /// fit, or its bytes would be none at all; the buffer is then as it was.
     pub fn encode<R: Row + ?Sized>(&self, row: &R, out: &mut Vec<u8>) -> Result<(), RowError> {
         let start = out.len();
-        let result = if self.ascending {
+        let result = if self.format != KeyFormat::Compacted {
+            self.encode_lake(row, out)
+        } else if self.ascending {
             self.pass(row, &self.parts, out)
         } else {
             // Rare: the key's order is not the row's. A pass for each column needs no memory.
@@ -141,6 +164,23 @@ impl KeyEncoder {
             out.truncate(start);
         }
         result
+    }
+
+    fn encode_lake<R: Row + ?Sized>(&self, row: &R, out: &mut Vec<u8>) -> Result<(), RowError> {
+        let mut key = lake::LakeKey::begin(self.format, self.parts.len(), out);
+        let step = if self.ascending { self.parts.len().max(1) } else { 1 };
+        for (round, parts) in self.parts.chunks(step).enumerate() {
+            let given = self.given.as_deref();
+            let picker = Picker { schema: &self.schema, given, parts, out, position: 0 };
+            let of = self.parts.len();
+            let mut picker = LakePicker { picker, key: &mut key, index: round * step, of };
+            row.write(&mut picker)?;
+            if picker.picker.position != self.arity {
+                return Err(RowError::arity(self.arity, picker.picker.position));
+            }
+        }
+        key.finish(out);
+        Ok(())
     }
 
     fn pass<R: Row + ?Sized>(
@@ -209,6 +249,38 @@ impl Picker<'_> {
         let column = &self.schema.columns()[column];
         let data_type = column.data_type.clone().not_null();
         misfit.error(&column.name, &data_type, datum)
+    }
+}
+
+/// The same for keys of a lake.
+struct LakePicker<'a, 'k> {
+    picker: Picker<'a>,
+    key: &'k mut lake::LakeKey,
+    /// The number of the next part within the key, of so many.
+    index: usize,
+    of: usize,
+}
+
+impl RowSink for LakePicker<'_, '_> {
+    type Error = RowError;
+
+    fn columns(&self) -> Option<Columns<'_>> {
+        self.picker.columns()
+    }
+
+    fn put(&mut self, datum: Datum<'_>) -> Result<(), RowError> {
+        let Self { picker, key, index, of } = self;
+        if let Some((part, rest)) = picker.parts.split_first()
+            && part.position == picker.position
+        {
+            if let Err(misfit) = key.put((*index, *of), part.slot, datum, picker.out) {
+                return Err(picker.refuse(part.column, misfit, datum));
+            }
+            picker.parts = rest;
+            *index += 1;
+        }
+        picker.position += 1;
+        Ok(())
     }
 }
 

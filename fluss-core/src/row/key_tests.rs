@@ -146,10 +146,5 @@ fn a_null_or_nested_key_column_is_refused() {
     assert!(error.contains("a key column must be a scalar"), "{error}");
 }
 
-#[test]
-fn keys_of_data_lakes_are_refused_by_name() {
-    assert_eq!(check_key_format(None), Ok(()));
-    assert_eq!(check_key_format(Some("LANCE")), Ok(()));
-    let error = check_key_format(Some("paimon")).expect_err("not supported").to_string();
-    assert!(error.contains("table.datalake.format=paimon"), "{error}");
-}
+#[path = "key_lake_tests.rs"]
+mod lake;

@@ -19,6 +19,7 @@ pub mod hash;
 pub mod indexed;
 mod inner;
 mod inner_read;
+mod java;
 mod json;
 pub mod key;
 mod named;

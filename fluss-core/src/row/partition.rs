@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use super::calendar::date_of;
 use super::datum::{Datum, Timestamp};
 use super::error::RowError;
+use super::java;
 use super::key::chosen;
 use super::types::{DataType, TypeKind};
 use super::{Columns, Row, RowSink, Schema};
@@ -188,9 +189,20 @@ pub fn check_value(value: &str, create: bool) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Whether two texts in names stand for the same value: for numbers with a fraction, different
-/// versions of Java write different digits.
-pub(crate) fn same_value(data_type: &DataType, a: &str, b: &str) -> bool {
+/// Whether clients may write the same values of these columns differently: for numbers with a
+/// fraction, different versions of Java write different digits.
+pub(crate) fn has_fractions<'a>(mut types: impl Iterator<Item = &'a DataType>) -> bool {
+    types.any(|t| matches!(t.kind, TypeKind::Float | TypeKind::Double))
+}
+
+/// Whether two names of partitions with these columns have the same values.
+pub(crate) fn same_name(types: &[DataType], a: &str, b: &str) -> bool {
+    let mut pairs = types.iter().zip(a.split('$').zip(b.split('$')));
+    a == b || pairs.all(|(data_type, (a, b))| same_value(data_type, a, b))
+}
+
+/// Whether two texts in names stand for the same value.
+fn same_value(data_type: &DataType, a: &str, b: &str) -> bool {
     let number = |text: &str| text.replace('_', ".");
     a == b
         || match data_type.kind {
@@ -286,77 +298,17 @@ fn push_timestamp(value: Timestamp, out: &mut String) -> Result<(), &'static str
     Ok(())
 }
 
-/// A number's text, which is always short, without an allocation.
-#[derive(Default)]
-struct Digits {
-    bytes: [u8; 32],
-    len: usize,
-}
-
-impl Digits {
-    fn of(text: std::fmt::Arguments<'_>) -> Self {
-        let mut digits = Self::default();
-        // The longest has 24 characters.
-        let _ = digits.write_fmt(text);
-        digits
-    }
-
-    fn text(&self) -> &str {
-        std::str::from_utf8(&self.bytes[..self.len]).unwrap_or_default()
-    }
-}
-
-impl std::fmt::Write for Digits {
-    fn write_str(&mut self, text: &str) -> std::fmt::Result {
-        let end = self.len + text.len();
-        let place = self.bytes.get_mut(self.len..end).ok_or(std::fmt::Error)?;
-        place.copy_from_slice(text.as_bytes());
-        self.len = end;
-        Ok(())
-    }
-}
-
-/// A number as Java's `toString` writes it, with `_` for the point: the shortest digits that read
-/// back the same but two at least, and an exponent outside 0.001 to 10,000,000.
+/// A number as Java's `toString` writes it, with `_` for the point and shorter names for what is
+/// not finite.
 fn push_float(value: f64, digits: &impl std::fmt::LowerExp, out: &mut String) {
     if value.is_nan() {
-        return out.push_str("NaN");
-    }
-    if value.is_infinite() {
-        return out.push_str(if value > 0.0 { "Inf" } else { "-Inf" });
-    }
-    let shortest = Digits::of(format_args!("{digits:e}"));
-    // With one digit Java takes the nearest number of two, which matters for the smallest ones.
-    let text = if shortest.text().contains('.') {
-        shortest
+        out.push_str("NaN");
+    } else if value.is_infinite() {
+        out.push_str(if value > 0.0 { "Inf" } else { "-Inf" });
     } else {
-        Digits::of(format_args!("{digits:.1e}"))
-    };
-    let (mantissa, exponent) = text.text().split_once('e').unwrap_or((text.text(), "0"));
-    let (sign, mantissa) = match mantissa.strip_prefix('-') {
-        Some(rest) => ("-", rest),
-        None => ("", mantissa),
-    };
-    out.push_str(sign);
-    let exponent: i32 = exponent.parse().unwrap_or(0);
-    let (first, rest) = mantissa.split_once('.').unwrap_or((mantissa, "0"));
-    if value != 0.0 && !(-3..7).contains(&exponent) {
-        let _ = write!(out, "{first}_{rest}E{exponent}");
-        return;
+        // Writing to a String cannot fail.
+        let _ = java::write_float(value, digits, '_', out);
     }
-    let rest = rest.trim_end_matches('0');
-    // The number of digits before the point; in -2 to 7 here.
-    let whole = exponent + 1;
-    if whole <= 0 {
-        let first = first.trim_end_matches('0');
-        let zeros = whole.unsigned_abs() as usize;
-        let _ = write!(out, "0_{:0<zeros$}{first}{rest}", "");
-        return;
-    }
-    let before = whole as usize - 1;
-    let (shown, after) = rest.split_at(before.min(rest.len()));
-    let after = if after.is_empty() { "0" } else { after };
-    let _ = write!(out, "{first}{shown:0<before$}_{after}");
 }
 
 #[cfg(test)]

@@ -151,6 +151,10 @@ pub(super) enum Misfit {
     FixedLength,
     ExactLength,
     Size,
+    /// A key of no bytes, which has no bucket.
+    EmptyKey,
+    /// A text that Hudi cannot tell from its own marks.
+    HudiText,
     /// A column that is nested: to be written by its parts.
     Nested,
 }
@@ -184,6 +188,10 @@ impl Misfit {
             Self::FixedLength => "it is longer than the fixed length of the type",
             Self::ExactLength => "its length is not that of the type",
             Self::Size => "it is larger than 2 GiB",
+            Self::EmptyKey => "an Iceberg bucket key cannot be empty",
+            Self::HudiText => {
+                "a Hudi bucket key of several columns has no comma, __null__ or __empty__"
+            }
         }
     }
 }

@@ -39,6 +39,8 @@ pub(super) struct Bucket {
     /// The request it is in.
     pub(super) in_flight: Option<u64>,
     pub(super) leader: Option<ServerId>,
+    /// The number of buckets beside it, as far as known; newer servers want to hear it.
+    pub(super) of: Option<i32>,
     /// What is known of the leader may be out of date.
     pub(super) stale: bool,
     /// Not fetched before.
@@ -69,6 +71,7 @@ impl Bucket {
             stopped: false,
             in_flight: None,
             leader: None,
+            of: None,
             stale: false,
             not_before: Instant::ZERO,
             needed: 0,

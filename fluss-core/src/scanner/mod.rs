@@ -54,6 +54,11 @@ pub(crate) trait Leaders {
     /// The server to fetch this bucket from, if it is known.
     fn leader_of(&self, bucket: BucketKey) -> Option<ServerId>;
 
+    /// The number of buckets of this one's table or partition, if it is known.
+    fn buckets_beside(&self, _bucket: BucketKey) -> Option<i32> {
+        None
+    }
+
     /// How errors name the servers, as far as known.
     fn labels(&self) -> Labels {
         Labels::new()
@@ -65,6 +70,10 @@ impl Leaders for Cluster {
         self.leader(bucket)
     }
 
+    fn buckets_beside(&self, bucket: BucketKey) -> Option<i32> {
+        self.bucket_count(bucket.table, bucket.partition)
+    }
+
     fn labels(&self) -> Labels {
         Self::labels(self)
     }
@@ -73,6 +82,10 @@ impl Leaders for Cluster {
 impl<T: Leaders> Leaders for Arc<T> {
     fn leader_of(&self, bucket: BucketKey) -> Option<ServerId> {
         (**self).leader_of(bucket)
+    }
+
+    fn buckets_beside(&self, bucket: BucketKey) -> Option<i32> {
+        (**self).buckets_beside(bucket)
     }
 
     fn labels(&self) -> Labels {

@@ -112,7 +112,10 @@ impl Scanner {
         let share = self.share();
         let mut summaries: BTreeMap<ServerId, Summary> = BTreeMap::new();
         for (name, bucket) in self.buckets.iter_mut().filter(|(_, b)| b.is_idle()) {
-            bucket.leader = bucket.leader.or_else(|| leaders.leader_of(*name));
+            if bucket.leader.is_none() {
+                bucket.leader = leaders.leader_of(*name);
+                bucket.of = leaders.buckets_beside(*name);
+            }
             let (ask, again) = bucket.wants_leader(cx);
             if ask {
                 out.wishes.push_back(ReadWish::Leader(*name));
@@ -203,7 +206,7 @@ impl Scanner {
                 bucket_id: name.bucket,
                 fetch_offset: bucket.fetch_offset,
                 max_fetch_bytes: wire(bytes),
-                routing_bucket_count: None,
+                routing_bucket_count: bucket.of,
             });
         }
         self.fetches.insert(token, fetch);

@@ -179,6 +179,7 @@ impl Scanner {
             // Without a leader the one known last is tried: it may be known again there first.
             if let Some(leader) = leaders.leader_of(*key) {
                 bucket.leader = Some(leader);
+                bucket.of = leaders.buckets_beside(*key);
             }
         }
         for server in self.servers.values_mut() {

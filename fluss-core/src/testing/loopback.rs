@@ -11,6 +11,7 @@
 //! let cluster = FakeCluster::new(ClusterOptions::default());
 //! let fake = Loopback::start(cluster, LoopbackOptions::default())?;
 //! assert!(fake.bootstrap().starts_with("127.0.0.1:"));
+//! assert_eq!(fake.with(|cluster| cluster.rows_appended()), 0);
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
@@ -24,7 +25,6 @@ use std::time::Duration;
 
 use super::cluster::FakeCluster;
 use super::framing::{Backlog, FrameReader, Next, is_slow};
-use crate::handle::lock;
 use crate::ids::{Address, ConnId, ServerId};
 use crate::time::Instant;
 
@@ -87,6 +87,11 @@ struct Wanted {
     gone: bool,
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panicking test must not hide its message behind a poisoned lock.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Loopback {
     /// Opens a port for each server of the cluster and starts serving.
     ///
@@ -106,8 +111,9 @@ impl Loopback {
             stopped: AtomicBool::new(false),
         });
         let keeper = Arc::clone(&shared);
-        let timer = thread::Builder::new().name("fake-timer".to_owned());
-        let timer = timer.spawn(move || keeper.keep_time())?;
+        let timer = thread::Builder::new()
+            .name("fake-timer".to_owned())
+            .spawn(move || keeper.keep_time())?;
         let loopback = Self { shared, timer: Some(timer) };
         for server in servers {
             loopback.shared.listen(server, 0)?;
@@ -119,12 +125,6 @@ impl Loopback {
     #[must_use]
     pub fn bootstrap(&self) -> String {
         self.address(ServerId::Coordinator).map(|address| address.to_string()).unwrap_or_default()
-    }
-
-    /// The time since the start.
-    #[must_use]
-    pub fn elapsed(&self) -> Duration {
-        self.shared.started.elapsed()
     }
 
     /// The addresses of all servers, the coordinator first.
@@ -253,9 +253,11 @@ impl Shared {
         lock(&self.cluster).set_address(server, Address { host, port: address.port() });
         let closed = Arc::new(AtomicBool::new(false));
         let (shared, flag) = (Arc::clone(self), Arc::clone(&closed));
-        let thread = thread::Builder::new().name(format!("fake {server}"));
-        let thread = Some(thread.spawn(move || shared.accept(server, &socket, &flag))?);
-        lock(&self.listeners).insert(server, Listener { address, closed, thread });
+        let thread = thread::Builder::new()
+            .name(format!("fake {server}"))
+            .spawn(move || shared.accept(server, &socket, &flag))?;
+        let listener = Listener { address, closed, thread: Some(thread) };
+        lock(&self.listeners).insert(server, listener);
         Ok(())
     }
 

@@ -50,6 +50,8 @@ pub(crate) struct Batch {
     pub(crate) bucket: BucketKey,
     /// The partition whose id it waits for.
     pub(crate) waits: Option<Waits>,
+    /// The number of buckets its own was chosen from, as far as known.
+    pub(crate) of: Option<i32>,
     /// Bytes of the budget it holds.
     reserved: u64,
     /// When it was opened.
@@ -61,6 +63,8 @@ pub(crate) struct Batch {
     pub(crate) sealed: Option<SealedBatch>,
     /// Whether its holder was asked to seal it; asked once.
     seal_asked: bool,
+    /// Whether its holder was asked to deal its rows out anew.
+    reroute_asked: bool,
 }
 
 /// See the module's text.
@@ -75,6 +79,8 @@ pub(crate) struct Accumulator {
     deadlines: BTreeSet<(Instant, BatchId)>,
     /// Bytes of batches that are sealed, hence on their way to an outcome.
     sealed_bytes: u64,
+    /// Bytes of those among them that wait for their partition, which may never come.
+    stuck_bytes: u64,
     /// Batches whose holder should seal them now.
     to_seal: VecDeque<(BatchId, LaneId)>,
 }
@@ -88,6 +94,7 @@ impl Accumulator {
             linger: BTreeSet::new(),
             deadlines: BTreeSet::new(),
             sealed_bytes: 0,
+            stuck_bytes: 0,
             to_seal: VecDeque::new(),
         }
     }
@@ -139,12 +146,14 @@ impl Accumulator {
             lane: at.lane,
             bucket: at.bucket,
             waits: at.waits,
+            of: at.of,
             reserved,
             opened: now,
             linger_at: now + times.linger,
             deadline: now + times.delivery,
             sealed: None,
             seal_asked: false,
+            reroute_asked: false,
         };
         self.linger.insert((batch.linger_at, id));
         self.deadlines.insert((batch.deadline, id));
@@ -153,9 +162,10 @@ impl Accumulator {
     }
 
     /// Somebody is in line, and what is on its way will not release enough: then whatever is open
-    /// must go, or nobody would ever be served.
+    /// must go, or nobody would ever be served. What waits for its partition is not on its way.
     fn relieve(&mut self) {
-        if self.memory.first_wish().is_some_and(|bytes| self.sealed_bytes < bytes) {
+        let under_way = self.sealed_bytes - self.stuck_bytes;
+        if self.memory.first_wish().is_some_and(|bytes| under_way < bytes) {
             self.seal_all();
         }
     }
@@ -173,11 +183,65 @@ impl Accumulator {
     }
 
     /// The partition of a batch that waited for it has an id. None for a batch that does not wait.
-    pub(crate) fn bind(&mut self, id: BatchId, to: PartitionId, bucket: i32) -> Option<&Batch> {
+    pub(crate) fn bind(
+        &mut self,
+        id: BatchId,
+        to: PartitionId,
+        (bucket, of): (i32, i32),
+    ) -> Option<&Batch> {
         let batch = self.batches.get_mut(&id)?;
         batch.waits.take()?;
+        if batch.sealed.is_some() {
+            self.stuck_bytes -= batch.reserved;
+        }
         batch.bucket = BucketKey { partition: Some(to), bucket, ..batch.bucket };
+        batch.of = Some(of);
         Some(batch)
+    }
+
+    /// Notes whether the holder of a batch is asked to deal its rows out anew; true for a change.
+    pub(crate) fn note_reroute(&mut self, id: BatchId, asked: bool) -> bool {
+        let batch = self.batches.get_mut(&id);
+        batch.is_some_and(|batch| std::mem::replace(&mut batch.reroute_asked, asked) != asked)
+    }
+
+    /// Puts sealed parts in the place of a batch, each into a bucket among `of` of a partition.
+    /// They have its times and, together, its memory. None if it has ended.
+    pub(crate) fn split(
+        &mut self,
+        id: BatchId,
+        (to, of): (PartitionId, i32),
+        parts: Vec<(i32, SealedBatch)>,
+    ) -> Option<Vec<(BatchId, BucketKey)>> {
+        let whole = self.batches.remove(&id)?;
+        self.linger.remove(&(whole.linger_at, id));
+        self.deadlines.remove(&(whole.deadline, id));
+        if whole.sealed.is_some() {
+            self.sealed_bytes -= whole.reserved;
+            if whole.waits.is_some() {
+                self.stuck_bytes -= whole.reserved;
+            }
+        }
+        let bytes = parts.iter().map(|(_, sealed)| sealed.size() as u64).sum();
+        self.memory.correct(whole.reserved, bytes);
+        self.sealed_bytes += bytes;
+        let part = |(bucket, sealed): (i32, SealedBatch)| {
+            let id = BatchId(self.next_batch);
+            self.next_batch += 1;
+            let bucket = BucketKey { partition: Some(to), bucket, ..whole.bucket };
+            self.deadlines.insert((whole.deadline, id));
+            let batch = Batch {
+                bucket,
+                waits: None,
+                of: Some(of),
+                reserved: sealed.size() as u64,
+                sealed: Some(sealed),
+                ..whole
+            };
+            self.batches.insert(id, batch);
+            (id, bucket)
+        };
+        Some(parts.into_iter().map(part).collect())
     }
 
     /// Takes the sealed bytes of a batch; None if the batch is gone (expired, closed).
@@ -187,6 +251,9 @@ impl Accumulator {
         let real = sealed.size() as u64;
         self.memory.correct(batch.reserved, real);
         self.sealed_bytes += real;
+        if batch.waits.is_some() {
+            self.stuck_bytes += real;
+        }
         batch.reserved = real;
         batch.sealed = Some(sealed);
         Some(batch)
@@ -199,6 +266,9 @@ impl Accumulator {
         self.deadlines.remove(&(batch.deadline, id));
         if batch.sealed.is_some() {
             self.sealed_bytes -= batch.reserved;
+            if batch.waits.is_some() {
+                self.stuck_bytes -= batch.reserved;
+            }
         }
         self.memory.release(batch.reserved);
         self.relieve();
@@ -270,6 +340,7 @@ pub(crate) struct Place {
     pub(crate) lane: LaneId,
     pub(crate) bucket: BucketKey,
     pub(crate) waits: Option<Waits>,
+    pub(crate) of: Option<i32>,
 }
 
 /// What a batch waits for whose partition has no id yet.
@@ -302,7 +373,7 @@ mod tests {
 
     pub(super) fn place(lane: u64) -> Place {
         let bucket = BucketKey { table: TableId(1), partition: None, bucket: 0 };
-        Place { writer: WriterKey(0), lane: LaneId(lane), bucket, waits: None }
+        Place { writer: WriterKey(0), lane: LaneId(lane), bucket, waits: None, of: None }
     }
 
     pub(super) fn sealed(bytes: usize) -> SealedBatch {
@@ -355,10 +426,10 @@ mod tests {
         let reserve = Reserve::Now { step: 10, full: 10 };
         let opened = acc.open(Instant::ZERO, at, TIMES, reserve);
         let Open::Granted { batch, .. } = opened else { panic!("{opened:?}") };
-        let bound = acc.bind(batch, PartitionId(7), 2).expect("it waits");
+        let bound = acc.bind(batch, PartitionId(7), (2, 3)).expect("it waits");
         let to = BucketKey { table: TableId(1), partition: Some(PartitionId(7)), bucket: 2 };
         assert_eq!(bound.bucket, to);
-        assert!(acc.bind(batch, PartitionId(8), 1).is_none(), "it is bound already");
+        assert!(acc.bind(batch, PartitionId(8), (1, 3)).is_none(), "it is bound already");
         assert_eq!(acc.get(batch).map(|b| b.bucket), Some(to));
     }
 
@@ -378,6 +449,53 @@ mod tests {
             assert!(matches!(acc.open(Instant::ZERO, place(1), TIMES, reserve), Open::Wait(_)));
             assert_eq!(acc.poll_seal(), asked);
         }
+    }
+
+    #[test]
+    fn what_waits_for_its_partition_is_not_counted_on_by_those_in_line_for_memory() {
+        for (stuck, asked) in [(false, None), (true, Some((BatchId(1), LaneId(0))))] {
+            let mut acc = Accumulator::new(1000);
+            let waits = stuck.then_some(Waits { partition: PartitionKey(1), of: 1, keyed: false });
+            let reserve = Reserve::Now { step: 500, full: 500 };
+            acc.open(Instant::ZERO, Place { waits, ..place(0) }, TIMES, reserve);
+            open(&mut acc, Instant::ZERO, 300);
+            let first = BatchId(0);
+            acc.seal(first, sealed(400));
+            let fill = 1000 - acc.memory().used();
+            assert!(acc.memory.try_reserve(fill));
+            let reserve = Reserve::Now { step: 1, full: 100 };
+            assert!(matches!(acc.open(Instant::ZERO, place(1), TIMES, reserve), Open::Wait(_)));
+            assert_eq!(acc.poll_seal(), asked, "stuck: {stuck}");
+            assert_eq!(acc.stuck_bytes > 0, stuck);
+            acc.bind(first, PartitionId(7), (0, 1));
+            assert_eq!(acc.stuck_bytes, 0);
+            acc.finish(first);
+            assert_eq!((acc.sealed_bytes, acc.stuck_bytes), (0, 0));
+        }
+    }
+
+    #[test]
+    fn parts_take_the_place_of_a_batch_with_its_deadline_and_its_memory() {
+        let mut acc = Accumulator::new(10_000);
+        let waits = Some(Waits { partition: PartitionKey(1), of: 1, keyed: true });
+        let reserve = Reserve::Now { step: 500, full: 500 };
+        acc.open(Instant::ZERO, Place { waits, ..place(0) }, TIMES, reserve);
+        acc.seal(BatchId(0), sealed(400));
+        let parts = vec![(2, sealed(300)), (0, sealed(200))];
+        let size = parts.iter().map(|(_, sealed)| sealed.size() as u64).sum::<u64>();
+        let split = acc.split(BatchId(0), (PartitionId(7), 3), parts).expect("it is there");
+        assert_eq!(split.iter().map(|(_, key)| key.bucket).collect::<Vec<_>>(), [2, 0]);
+        assert_eq!((acc.memory().used(), acc.sealed_bytes, acc.stuck_bytes), (size, size, 0));
+        assert!(
+            acc.get(BatchId(0)).is_none()
+                && acc.split(BatchId(0), (PartitionId(7), 3), vec![]).is_none()
+        );
+        let due = Instant::from_millis(1000);
+        assert_eq!(acc.poll_expired(due), Some(split[0].0));
+        assert_eq!(acc.poll_expired(due), Some(split[1].0));
+        assert_eq!(acc.poll_expired(due), None);
+        split.iter().for_each(|(id, _)| drop(acc.finish(*id)));
+        assert_eq!((acc.memory().used(), acc.sealed_bytes), (0, 0));
     }
 
     #[test]

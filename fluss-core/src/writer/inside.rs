@@ -21,6 +21,12 @@ impl Client {
         self.writers_mut().skip_sequences(key, bucket, next)
     }
 
+    /// Names of partitions that the writers remember.
+    #[cfg(test)]
+    pub(crate) fn partitions_remembered(&self) -> usize {
+        self.writers().partitions.remembered()
+    }
+
     /// Breaks a rule on purpose.
     #[cfg(test)]
     pub(crate) fn mutate(&mut self, key: WriterKey, mutation: super::idempotence::Mutation) {

@@ -83,6 +83,8 @@ struct Writer {
     path: TablePath,
     kind: WriterKind,
     config: WriterConfig,
+    /// The number of buckets of its table, if it has no partitions.
+    buckets: Option<i32>,
     sender: Sender,
     /// Handles that may still open batches.
     lanes: BTreeSet<LaneId>,
@@ -199,6 +201,7 @@ impl Writers {
             path,
             kind,
             config,
+            buckets: None,
             sender: Sender::new(manager),
             lanes: BTreeSet::new(),
             unfinished: BTreeSet::new(),
@@ -269,6 +272,17 @@ impl Writers {
         bucket: BucketKey,
         reserve: Reserve,
     ) -> Result<Open> {
+        self.open_routed(now, lane, (bucket, None), reserve)
+    }
+
+    /// The same with the number of buckets that this one was chosen from; None: the writer's own.
+    fn open_routed(
+        &mut self,
+        now: Instant,
+        lane: LaneId,
+        (bucket, of): (BucketKey, Option<i32>),
+        reserve: Reserve,
+    ) -> Result<Open> {
         let open = self.check_open().map(|()| self.lanes.get(&lane).copied());
         let Ok(Some(key)) = open else {
             if let Reserve::Granted(waiter) = reserve {
@@ -279,7 +293,8 @@ impl Writers {
         let writer = self.writers.get_mut(&key).ok_or(Error::Closed("writer"))?;
         let times =
             Times { linger: writer.config.linger, delivery: writer.config.delivery_timeout };
-        let place = Place { writer: key, lane, bucket, waits: None };
+        let of = of.or(writer.buckets);
+        let place = Place { writer: key, lane, bucket, waits: None, of };
         let open = self.accumulator.open(now, place, times, reserve);
         if let Open::Granted { batch, .. } = open {
             writer.sender.queue(bucket).open(batch, lane);
@@ -299,9 +314,10 @@ impl Writers {
     pub(crate) fn submit_batch(&mut self, batch: BatchId, sealed: SealedBatch) {
         let Some(entry) = self.accumulator.seal(batch, sealed) else { return };
         let (key, bucket) = (entry.writer, entry.bucket);
-        if entry.waits.is_some() {
-            // It gets its place in a queue when its partition has an id.
-            return;
+        if let Some(waits) = entry.waits {
+            // It gets its place in a queue when its partition has an id; that it was sealed may be
+            // what was waited for.
+            return self.partitions.go_on(waits.partition);
         }
         let Some(writer) = self.changing(key) else { return };
         writer.sender.queue(bucket).seal(batch);
@@ -312,6 +328,9 @@ impl Writers {
     pub(crate) fn abandon_batch(&mut self, batch: BatchId) {
         let Some(ended) = self.accumulator.finish(batch) else { return };
         self.partitions.leave(batch, ended.waits);
+        if let Some(waits) = ended.waits {
+            self.partitions.go_on(waits.partition);
+        }
         if let Some(writer) = self.changing(ended.writer) {
             if ended.waits.is_none() {
                 writer.sender.queue(ended.bucket).remove(batch);
@@ -524,6 +543,9 @@ impl Writers {
     fn finish(&mut self, batch: BatchId, outcome: BatchOutcome) {
         let Some(ended) = self.accumulator.finish(batch) else { return };
         self.partitions.leave(batch, ended.waits);
+        if let Some(waits) = ended.waits {
+            self.partitions.go_on(waits.partition);
+        }
         if let Some(sealed) = ended.sealed
             && self.bodies.len() < KEPT_BODIES
         {

@@ -7,15 +7,13 @@
 //! only a few at a time. A refusal ends the rows that waited for it; the next ones ask again after
 //! a pause that grows.
 
+mod answers;
 mod calls;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use fluss_proto::ErrorCode;
-use fluss_proto::message::ListPartitionInfosResponse;
-
-use self::calls::{TableEntry, create_call, list_call, listed, same_name};
+use self::calls::{TableEntry, create_call, list_call};
 use super::accumulator::Waits;
 use crate::backoff::{Backoff, BackoffConfig};
 use crate::command::Call;
@@ -23,7 +21,6 @@ use crate::cx::Cx;
 use crate::error::Error;
 use crate::ids::{BatchId, CommandId, PartitionId, PartitionKey, TableId, TablePath, WriterKey};
 use crate::metadata::Cluster;
-use crate::output::CommandAnswer;
 use crate::table_info::TableInfo;
 use crate::time::{Duration, Instant};
 
@@ -31,6 +28,9 @@ use crate::time::{Duration, Instant};
 const MAX_CREATIONS: usize = 16;
 /// The pause after a refusal, or after a partition that was created was not there.
 const PAUSE: BackoffConfig = BackoffConfig::new(Duration::from_millis(100), Duration::from_secs(5));
+/// Names remembered that no partition has, as it was refused, dropped or never asked for: what is
+/// known of them is when to ask again. Beyond that the one that came first is forgotten.
+const KEPT_IDLE: usize = 1000;
 /// How often metadata may leave a partition out before the table itself is looked at.
 const MISSES: u32 = 4;
 
@@ -62,6 +62,8 @@ struct Entry {
     /// The name it exists under, which other clients may have chosen differently.
     actual: Arc<str>,
     state: State,
+    /// Its number of buckets, where it has an id.
+    buckets: i32,
     /// Batches that wait for its id.
     waiting: BTreeSet<BatchId>,
     backoff: Backoff,
@@ -69,6 +71,8 @@ struct Entry {
     misses: u32,
     /// Why it is not known yet.
     trouble: Option<Error>,
+    /// Whether it stands among those that may be forgotten.
+    idle: bool,
 }
 
 /// What a call is for.
@@ -119,6 +123,9 @@ pub(super) struct Partitions {
     timers: BTreeSet<(Instant, PartitionKey)>,
     decisions: VecDeque<Decision>,
     questions: VecDeque<Question>,
+    /// Entries without a partition, in the order in which they became so; some may have one again,
+    /// or be gone.
+    idle: VecDeque<PartitionKey>,
 }
 
 impl Partitions {
@@ -129,6 +136,8 @@ impl Partitions {
         }
         let table = self.tables.entry(info.id).or_insert_with(|| TableEntry::new(info));
         table.writers += 1;
+        // The latest picture of the table is the best guess for partitions to come.
+        table.buckets = info.buckets();
     }
 
     /// A writer ended. With the last one of a table, its partitions are forgotten.
@@ -182,15 +191,43 @@ impl Partitions {
                 actual: Arc::clone(&name),
                 name,
                 state: State::Unknown,
+                buckets: 1,
                 waiting: BTreeSet::new(),
                 backoff: Backoff::default(),
                 misses: 0,
                 trouble: None,
+                idle: false,
             };
             self.entries.insert(key, entry);
             key
         });
+        self.rest(key);
         Some((key, self.buckets(key, cluster)))
+    }
+
+    /// Notes that a name may have no partition, and forgets the oldest of such. Whoever holds its
+    /// key learns so when a batch is to be opened, and asks by name again.
+    fn rest(&mut self, key: PartitionKey) {
+        let Some(entry) = self.entries.get_mut(&key) else { return };
+        if entry.is_idle() && !entry.idle {
+            entry.idle = true;
+            self.idle.push_back(key);
+        }
+        while self.idle.len() > KEPT_IDLE
+            && let Some(oldest) = self.idle.pop_front()
+        {
+            let Some(entry) = self.entries.get_mut(&oldest) else { continue };
+            entry.idle = false;
+            if entry.is_idle() && oldest != key {
+                self.forget(oldest);
+            }
+        }
+    }
+
+    /// Names remembered, of all tables.
+    #[cfg(test)]
+    pub(super) fn remembered(&self) -> usize {
+        self.entries.len()
     }
 
     fn buckets(&self, key: PartitionKey, cluster: &Cluster) -> i32 {
@@ -241,6 +278,9 @@ impl Partitions {
         if let Some(entry) = waits.and_then(|waits| self.entries.get_mut(&waits.partition)) {
             entry.waiting.remove(&batch);
         }
+        if let Some(waits) = waits {
+            self.rest(waits.partition);
+        }
     }
 
     /// The batches that wait for a partition, in the order in which they were opened.
@@ -276,7 +316,8 @@ impl Partitions {
         let Some(table) = self.tables.get_mut(&entry.table) else { return };
         if let Some(error) = &table.gone {
             entry.state = State::Unknown;
-            return self.decisions.push_back(Decision::Refuse(key, error.clone()));
+            self.decisions.push_back(Decision::Refuse(key, error.clone()));
+            return self.rest(key);
         }
         if let Some(known) = cluster.partition_by_name(entry.table, &entry.actual) {
             let id = known.id;
@@ -298,7 +339,33 @@ impl Partitions {
         self.ids.insert(id, key);
         self.existing.remove(&key);
         let buckets = self.buckets(key, cluster);
+        if let Some(entry) = self.entries.get_mut(&key) {
+            entry.buckets = buckets;
+        }
         self.decisions.push_back(Decision::Bind(key, id, buckets));
+    }
+
+    /// What waits for a partition with an id may go on, as what stood before it has.
+    pub(super) fn go_on(&mut self, key: PartitionKey) {
+        if let Some((id, buckets)) = self.bound(key)
+            && self.entries.get(&key).is_some_and(|entry| !entry.waiting.is_empty())
+        {
+            self.decisions.push_back(Decision::Bind(key, id, buckets));
+        }
+    }
+
+    /// The id and the number of buckets of a partition that has one.
+    pub(super) fn bound(&self, key: PartitionKey) -> Option<(PartitionId, i32)> {
+        let entry = self.entries.get(&key)?;
+        match entry.state {
+            State::Known(id) => Some((id, entry.buckets)),
+            _ => None,
+        }
+    }
+
+    /// The name of a partition.
+    pub(super) fn name(&self, key: PartitionKey) -> Option<Arc<str>> {
+        self.entries.get(&key).map(|entry| Arc::clone(&entry.name))
     }
 
     /// The next call to make.
@@ -348,244 +415,15 @@ impl Partitions {
     pub(super) fn poll_question(&mut self) -> Option<Question> {
         self.questions.pop_front()
     }
-
-    // ----- answers -----
-
-    pub(super) fn handle_call(
-        &mut self,
-        cx: &mut Cx<'_>,
-        command: CommandId,
-        result: Result<CommandAnswer, Error>,
-    ) {
-        match self.calls.remove(&command) {
-            None => {}
-            Some(Purpose::Create(key)) => {
-                self.creating -= 1;
-                if self.entries.get(&key).is_some_and(|entry| entry.state == State::Creating) {
-                    match result {
-                        Ok(_) => self.exists(key),
-                        Err(error) => self.failed(cx, key, error),
-                    }
-                }
-            }
-            Some(Purpose::List(id, wanted)) => {
-                if let Some(table) = self.tables.get_mut(&id) {
-                    table.listing = false;
-                    if !table.wanted.is_empty() {
-                        self.to_list.insert(id);
-                    }
-                }
-                match result.and_then(listed) {
-                    Ok(list) => self.on_list(id, wanted, &list),
-                    Err(error) => {
-                        wanted.into_iter().for_each(|key| self.failed(cx, key, error.clone()));
-                    }
-                }
-            }
-        }
-    }
-
-    fn on_list(
-        &mut self,
-        id: TableId,
-        wanted: BTreeSet<PartitionKey>,
-        list: &ListPartitionInfosResponse,
-    ) {
-        let Some(table) = self.tables.get(&id) else { return };
-        let listed = list.partitions_info.iter();
-        let names: BTreeSet<String> =
-            listed.filter_map(|info| table.name_of(&info.partition_spec)).collect();
-        let (by_value, types) = (table.has_floats(), table.types());
-        for key in wanted {
-            let Some(entry) = self.entries.get_mut(&key) else { continue };
-            if entry.state != State::Listing {
-                continue;
-            }
-            let found = if names.contains(&*entry.name) {
-                Some(Arc::clone(&entry.name))
-            } else if by_value {
-                let same = |name: &&String| same_name(&types, name, &entry.name);
-                names.iter().find(same).map(|name| name.as_str().into())
-            } else {
-                None
-            };
-            match found {
-                Some(name) => {
-                    entry.actual = name;
-                    self.exists(key);
-                }
-                None => {
-                    entry.state = State::Missing;
-                    entry.actual = Arc::clone(&entry.name);
-                    let error = self.missing(key);
-                    self.decisions.push_back(Decision::Missing(key, error));
-                }
-            }
-        }
-    }
-
-    fn missing(&self, key: PartitionKey) -> Error {
-        Error::Rejected {
-            what: self.tell(key).0.into(),
-            code: ErrorCode::PARTITION_NOT_EXISTS,
-            message: "it does not exist, and this writer may not create it: set \
-                      dynamic_partition_creation (client.writer.dynamic-create-partition.enabled) \
-                      to true, or create the partition first"
-                .into(),
-        }
-    }
-
-    /// Nobody who waits for a missing partition objects to its creation.
-    pub(super) fn create(&mut self, cx: &mut Cx<'_>, key: PartitionKey) {
-        let Some(entry) = self.entries.get_mut(&key) else { return };
-        if entry.state != State::Missing {
-            return;
-        }
-        if entry.waiting.is_empty() {
-            return self.pause(cx, key);
-        }
-        entry.state = State::ToCreate;
-        self.to_create.push_back(key);
-    }
-
-    fn exists(&mut self, key: PartitionKey) {
-        let Some(entry) = self.entries.get_mut(&key) else { return };
-        let Some(table) = self.tables.get(&entry.table) else { return };
-        entry.state = State::Exists;
-        entry.misses = 0;
-        self.existing.insert(key);
-        let name = Arc::clone(&entry.actual);
-        self.questions.push_back(Question::Partition(table.path.clone(), name));
-    }
-
-    /// A call failed. A server's refusal ends what waits; anything else is tried again, as long as
-    /// rows may wait.
-    fn failed(&mut self, cx: &mut Cx<'_>, key: PartitionKey, error: Error) {
-        let Some(entry) = self.entries.get_mut(&key) else { return };
-        match error {
-            Error::Unavailable { .. } | Error::Disconnected { .. } | Error::Peer { .. } => {
-                entry.trouble = Some(error);
-            }
-            error => {
-                entry.trouble = None;
-                self.decisions.push_back(Decision::Refuse(key, error));
-            }
-        }
-        self.pause(cx, key);
-    }
-
-    fn pause(&mut self, cx: &mut Cx<'_>, key: PartitionKey) {
-        let Some(entry) = self.entries.get_mut(&key) else { return };
-        let at = cx.now + entry.backoff.next(PAUSE, cx.rng);
-        entry.state = State::Paused(at);
-        self.existing.remove(&key);
-        self.timers.insert((at, key));
-    }
-
-    pub(super) fn next_timer(&self) -> Option<Instant> {
-        self.timers.first().map(|(at, _)| *at)
-    }
-
-    pub(super) fn handle_timeout(&mut self, now: Instant) {
-        while let Some((at, key)) = self.timers.first().copied().filter(|(at, _)| *at <= now) {
-            self.timers.remove(&(at, key));
-            let Some(entry) = self.entries.get_mut(&key) else { continue };
-            if entry.state == State::Paused(at) {
-                entry.state = State::Unknown;
-                if !entry.waiting.is_empty() {
-                    self.fresh.insert(key);
-                }
-            }
-        }
-    }
-
-    /// The picture of the cluster changed, or was confirmed.
-    pub(super) fn handle_metadata(&mut self, cluster: &Cluster) {
-        let existing: Vec<PartitionKey> = self.existing.iter().copied().collect();
-        for key in existing {
-            let Some(entry) = self.entries.get_mut(&key) else { continue };
-            let Some(table) = self.tables.get_mut(&entry.table) else { continue };
-            if let Some(known) = cluster.partition_by_name(entry.table, &entry.actual) {
-                let id = known.id;
-                self.known(key, id, cluster);
-                continue;
-            }
-            if !entry.is_needed() {
-                self.existing.remove(&key);
-                continue;
-            }
-            entry.misses += 1;
-            let path = table.path.clone();
-            if entry.misses.is_multiple_of(MISSES) {
-                self.questions.push_back(Question::Table(path.clone()));
-            }
-            let name = Arc::clone(&entry.actual);
-            self.questions.push_back(Question::Partition(path, name));
-        }
-    }
-
-    /// Metadata cannot describe a partition that existed a moment ago.
-    pub(super) fn handle_failed(
-        &mut self,
-        cx: &mut Cx<'_>,
-        (path, name): (&TablePath, &str),
-        error: &Error,
-    ) {
-        let is = |entry: &Entry| &*entry.actual == name;
-        let found: Vec<PartitionKey> = self
-            .existing
-            .iter()
-            .copied()
-            .filter(|key| {
-                self.entries.get(key).is_some_and(|entry| {
-                    is(entry) && self.tables.get(&entry.table).is_some_and(|t| t.path == *path)
-                })
-            })
-            .collect();
-        for key in found {
-            if error.code() == Some(ErrorCode::PARTITION_NOT_EXISTS) {
-                // Dropped again, or not there yet: the list knows.
-                if let Some(entry) = self.entries.get_mut(&key) {
-                    entry.trouble = Some(error.clone());
-                }
-                self.pause(cx, key);
-            } else {
-                self.failed(cx, key, error.clone());
-            }
-        }
-    }
-
-    /// The partition with this id exists no more.
-    pub(super) fn handle_partition_gone(&mut self, id: PartitionId) {
-        if let Some(entry) = self.ids.remove(&id).and_then(|key| self.entries.get_mut(&key)) {
-            entry.state = State::Unknown;
-            entry.actual = Arc::clone(&entry.name);
-        }
-    }
-
-    /// The table with this id exists no more: nothing waits for its partitions any longer.
-    pub(super) fn handle_table_gone(&mut self, id: TableId, error: &Error) {
-        let Some(table) = self.tables.get_mut(&id) else { return };
-        table.gone = Some(error.clone());
-        for (key, entry) in &mut self.entries {
-            if entry.table != id {
-                continue;
-            }
-            if !entry.waiting.is_empty() {
-                self.decisions.push_back(Decision::Refuse(*key, error.clone()));
-            }
-            match entry.state {
-                State::Known(id) => drop(self.ids.remove(&id)),
-                State::Paused(at) => drop(self.timers.remove(&(at, *key))),
-                _ => {}
-            }
-            entry.state = State::Unknown;
-            self.existing.remove(key);
-        }
-    }
 }
 
 impl Entry {
+    /// Whether nothing is lost with it but an answer that nobody waits for, or the time of the next
+    /// question.
+    fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && !matches!(self.state, State::Known(_))
+    }
+
     /// Whether anybody still waits for it; else it is asked for when somebody does again.
     fn is_needed(&mut self) -> bool {
         if self.waiting.is_empty() {

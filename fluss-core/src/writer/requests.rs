@@ -253,6 +253,7 @@ impl Draft {
             .iter()
             .map(|e| BucketBatch {
                 partition_id: e.bucket.partition.map(|p| p.0),
+                routing_bucket_count: e.of,
                 ..BucketBatch::new(e.bucket.bucket, &e.sealed, e.stamp)
             })
             .collect();

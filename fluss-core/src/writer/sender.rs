@@ -24,6 +24,8 @@ pub(crate) struct Entry {
     pub(crate) token: Token,
     pub(crate) sealed: SealedBatch,
     pub(crate) stamp: Stamp,
+    /// The number of buckets its own was chosen from, as far as known.
+    pub(crate) of: Option<i32>,
 }
 
 /// The sending side of one writer.
@@ -269,12 +271,13 @@ impl Sender {
             if self.manager.crowds_requests() {
                 self.ready.entry(server).or_default().push_front(bucket);
             }
-            let sealed = accumulator.get(copy.batch).and_then(|b| b.sealed.clone());
+            let batch = accumulator.get(copy.batch);
+            let sealed = batch.and_then(|b| Some((b.sealed.clone()?, b.of)));
             debug_assert!(sealed.is_some(), "batch {} was picked before it was sealed", copy.batch);
-            let Some(sealed) = sealed else { continue };
+            let Some((sealed, of)) = sealed else { continue };
             *table = Some(bucket.table);
             let stamp = Stamp { writer_id: copy.stamp.writer_id, sequence: copy.stamp.sequence };
-            return Some(Entry { bucket, token: copy.token, sealed, stamp });
+            return Some(Entry { bucket, token: copy.token, sealed, stamp, of });
         }
     }
 }

@@ -14,9 +14,11 @@ use crate::ids::{
     BatchId, BucketKey, CommandId, LaneId, PartitionId, PartitionKey, TableId, TablePath, WriterKey,
 };
 use crate::metadata::Cluster;
-use crate::output::{BatchOutcome, CommandAnswer};
+use crate::output::{BatchOutcome, CommandAnswer, Event};
 use crate::table_info::TableInfo;
 use fluss_proto::ErrorCode;
+use fluss_proto::record::SealedBatch;
+use std::sync::Arc;
 
 /// Where a batch of a partitioned table belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,13 +41,19 @@ pub enum OpenIn {
     /// The partition has this number of buckets: choose the bucket again. A grant that was to be
     /// used was given back.
     Buckets(i32),
+    /// The partition's key is known no more, as its name was of no use for long: ask for it by name
+    /// again. A grant that was to be used was given back.
+    Forgotten,
 }
 
 impl Writers {
-    /// The table of this writer is partitioned.
-    pub(crate) fn watch_partitions(&mut self, writer: WriterKey, info: &TableInfo) {
-        if self.writers.contains_key(&writer) {
-            self.partitions.add_writer(writer, info);
+    /// See [`Client::writer_table`](crate::Client::writer_table).
+    pub(crate) fn writer_table(&mut self, key: WriterKey, info: &TableInfo) {
+        let Some(writer) = self.writers.get_mut(&key) else { return };
+        if info.descriptor.partition_key.is_empty() {
+            writer.buckets = Some(info.buckets());
+        } else {
+            self.partitions.add_writer(key, info);
         }
     }
 
@@ -80,11 +88,14 @@ impl Writers {
         }
         let Some((table, partition, _)) = place else {
             self.give_back(reserve);
-            return Err(Error::Closed("writer"));
+            self.check_open()?;
+            let known = self.lanes.contains_key(&lane);
+            return if known { Ok(OpenIn::Forgotten) } else { Err(Error::Closed("writer")) };
         };
         let bucket = BucketKey { table, partition, bucket: at.bucket };
         if partition.is_some() {
-            return self.open_batch(cx.now, lane, bucket, reserve).map(OpenIn::Open);
+            let at = (bucket, Some(at.of));
+            return self.open_routed(cx.now, lane, at, reserve).map(OpenIn::Open);
         }
         let open = self.check_open().map(|()| self.lanes.get(&lane).copied());
         let Ok(Some(key)) = open else {
@@ -95,7 +106,7 @@ impl Writers {
         let times =
             Times { linger: writer.config.linger, delivery: writer.config.delivery_timeout };
         let waits = Waits { partition: at.partition, of: at.of, keyed: at.keyed };
-        let place = Place { writer: key, lane, bucket, waits: Some(waits) };
+        let place = Place { writer: key, lane, bucket, waits: Some(waits), of: Some(at.of) };
         let open = self.accumulator.open(cx.now, place, times, reserve);
         if let Open::Granted { batch, .. } = open {
             writer.unfinished.insert(batch);
@@ -132,25 +143,32 @@ impl Writers {
     }
 
     /// The partition has an id: what waited for it stands in its buckets' queues now.
+    ///
+    /// A batch whose rows were placed by another number of buckets is dealt out anew first, if the
+    /// number is a multiple of that one: a bucket's rows are then from one bucket of before, in
+    /// whose order they stay. All that were opened after it wait for that.
     fn bind(&mut self, key: PartitionKey, id: PartitionId, buckets: i32) {
         for batch in self.partitions.waiting(key) {
-            let Some(waits) = self.accumulator.get(batch).and_then(|b| b.waits) else { continue };
+            let Some(entry) = self.accumulator.get(batch) else { continue };
+            let Some(waits) = entry.waits else { continue };
             if waits.keyed && waits.of != buckets {
-                let error = Error::Rejected {
-                    what: self.partitions.tell(key).0.into(),
-                    code: ErrorCode(74),
-                    message: format!(
-                        "it has {buckets} buckets, but the row's was chosen from {}; hand it in \
-                         again",
-                        waits.of
-                    )
-                    .into(),
-                };
-                self.finish(batch, BatchOutcome::Failed(WriteError::NotWritten(error.into())));
+                let (lane, sealed) = (entry.lane, entry.sealed.is_some());
+                if buckets % waits.of.max(1) != 0 || !self.lanes.contains_key(&lane) {
+                    // Rows of several buckets would meet in one, in an order that nobody knows; or
+                    // nobody is left who knows the rows.
+                    self.refuse_route(batch, waits, buckets);
+                } else if !sealed {
+                    return self.accumulator.ask_to_seal(batch);
+                } else {
+                    if self.accumulator.note_reroute(batch, true) {
+                        self.events.push_back(Event::Reroute { batch, lane, buckets });
+                    }
+                    return;
+                }
                 continue;
             }
-            let number = self.accumulator.get(batch).map_or(0, |b| b.bucket.bucket % buckets);
-            let Some(bound) = self.accumulator.bind(batch, id, number) else { continue };
+            let number = entry.bucket.bucket % buckets;
+            let Some(bound) = self.accumulator.bind(batch, id, (number, buckets)) else { continue };
             let (writer, lane, bucket) = (bound.writer, bound.lane, bound.bucket);
             let sealed = bound.sealed.is_some();
             self.partitions.leave(batch, Some(waits));
@@ -163,6 +181,75 @@ impl Writers {
                 }
             }
         }
+    }
+
+    /// Ends a batch whose rows were placed among another number of buckets than there are.
+    fn refuse_route(&mut self, batch: BatchId, waits: Waits, buckets: i32) {
+        let error = Error::Rejected {
+            what: self.partitions.tell(waits.partition).0.into(),
+            code: ErrorCode::INVALID_BUCKET_ROUTING,
+            message: format!(
+                "it has {buckets} buckets, but the row's was chosen from {}; hand it in again",
+                waits.of
+            )
+            .into(),
+        };
+        self.finish(batch, BatchOutcome::Failed(WriteError::NotWritten(error.into())));
+    }
+
+    /// See [`Client::batch_to_reroute`](crate::Client::batch_to_reroute).
+    pub(crate) fn batch_to_reroute(&self, batch: BatchId) -> Option<(SealedBatch, Arc<str>)> {
+        let entry = self.accumulator.get(batch)?;
+        let name = self.partitions.name(entry.waits?.partition)?;
+        Some((entry.sealed.clone()?, name))
+    }
+
+    /// See [`Client::reroute_batch`](crate::Client::reroute_batch).
+    pub(crate) fn reroute_batch(
+        &mut self,
+        batch: BatchId,
+        of: i32,
+        parts: Option<Vec<(i32, SealedBatch)>>,
+    ) -> Vec<BatchId> {
+        let Some(entry) = self.accumulator.get(batch) else { return Vec::new() };
+        let (key, lane) = (entry.writer, entry.lane);
+        let Some(waits) = entry.waits else { return Vec::new() };
+        let bound = self.partitions.bound(waits.partition).filter(|(_, buckets)| *buckets == of);
+        let Some((id, buckets)) = bound else {
+            // It was dropped and made again meanwhile, or will be: then its holder is asked again.
+            self.accumulator.note_reroute(batch, false);
+            self.partitions.go_on(waits.partition);
+            return Vec::new();
+        };
+        let sound = |parts: &Vec<(i32, SealedBatch)>| {
+            parts.iter().all(|(bucket, _)| (0..buckets).contains(bucket))
+        };
+        let split = parts
+            .filter(sound)
+            .map(|parts| self.accumulator.split(batch, (id, buckets), parts).unwrap_or_default());
+        let Some(split) = split else {
+            self.refuse_route(batch, waits, buckets);
+            return Vec::new();
+        };
+        self.partitions.leave(batch, Some(waits));
+        let next = self.accumulator.next_batch();
+        if let Some(writer) = self.changing(key) {
+            writer.unfinished.remove(&batch);
+            // Who waits for it waits for its parts, which are younger.
+            for (watermark, _) in writer.flushes.iter_mut().filter(|(mark, _)| batch < *mark) {
+                *watermark = next;
+            }
+            for (part, bucket) in &split {
+                writer.unfinished.insert(*part);
+                let queue = writer.sender.queue(*bucket);
+                queue.open(*part, lane);
+                queue.seal(*part);
+                writer.sender.touch(*bucket);
+            }
+        }
+        self.check_flushes(key);
+        self.partitions.go_on(waits.partition);
+        split.into_iter().map(|(part, _)| part).collect()
     }
 
     fn refuse_waiting(

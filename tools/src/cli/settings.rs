@@ -1,6 +1,6 @@
 //! Client settings by the names of the Java client.
 
-use fluss_core::config::{Acks, Config, WriterConfig};
+use fluss_core::config::{Acks, Config, NoKeyAssigner, WriterConfig};
 use std::time::Duration;
 
 use super::failure::{Failure, Result};
@@ -88,6 +88,14 @@ const SETTINGS: &[Setting] = &[
     set("client.writer.dynamic-create-partition.enabled", |d, v| {
         boolean(v).map(|on| d.settings.writer.dynamic_partition_creation = on)
     }),
+    set("client.writer.bucket.no-key-assigner", |d, v| {
+        d.settings.writer.no_key_assigner = match v.to_ascii_uppercase().as_str() {
+            "STICKY" => NoKeyAssigner::Sticky,
+            "ROUND_ROBIN" => NoKeyAssigner::RoundRobin,
+            _ => return Err(format!("`{v}` is neither STICKY nor ROUND_ROBIN")),
+        };
+        Ok(())
+    }),
     set("client.writer.max-inflight-requests-per-bucket", |d, v| {
         number(&mut d.settings.writer.max_in_flight, v)
     }),
@@ -133,7 +141,6 @@ const SETTINGS: &[Setting] = &[
     note("client.writer.buffer.per-request-memory-size", NO_PAGES),
     note("client.writer.buffer.wait-timeout", "rows wait for memory as long as it takes"),
     note("client.writer.dynamic-batch-size.enabled", "batches always grow only as far as needed"),
-    note("client.writer.bucket.no-key-assigner", "rows without a key always go bucket by bucket"),
     note("client.scanner.log.check-crc", "checksums are always verified where there are any"),
     note("client.scanner.log.max-poll-records", "records come batch by batch"),
     note("client.scanner.log.read-preference", NO_REMOTE),

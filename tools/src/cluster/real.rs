@@ -151,6 +151,22 @@ impl RealCluster {
         self.layout.tablets.iter().map(|ports| address(ports.client)).collect()
     }
 
+    /// A command that runs Java with the server's class path, without any cluster; to be given what
+    /// it should run. The first call on a machine fetches the server through Maven.
+    ///
+    /// # Errors
+    /// [`ClusterError`] if there is no Java, or no jars to be had.
+    pub fn java_alone() -> Result<Command, ClusterError> {
+        let program = jars::java()?;
+        jars::check()?;
+        let failed = |e: std::io::Error| ClusterError::io("cannot start the guard (sh)", &e);
+        let guard = Guard::new(None).map_err(failed)?;
+        let class_path = jars::class_path(&guard, &ClusterOptions::default())?;
+        let mut command = Command::new(program);
+        command.arg("-cp").arg(class_path);
+        Ok(command)
+    }
+
     /// A command that runs Java with the server's class path; to be given what it should run.
     #[must_use]
     pub fn java(&self) -> Command {

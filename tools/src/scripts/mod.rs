@@ -21,18 +21,9 @@
 //! | 25 | `replicas`: acks −1 while followers that count as in sync are frozen or dead |
 //! | 29 | `replicas`: acks −1 when they no longer count; before that, a resend times out again |
 //! | 46, 48 | `rights`: nobody is logged in, or a user to whom too little was granted |
-//! | −1 | `fetches`, `metadata`: mistakes that 0.9.1 has no code for |
-//! | 9 | `upserts`: schemas that the table never had |
-//! | 20 | `lookups`: of a log table; writes are not answered with it |
-//! | 1 | does not occur: 0.9.1 says it to a connection that is closed already |
-//! | 2 | does not occur: 0.9.1 looks at versions only for tables of a data lake |
-//! | 3 | does not occur: a batch that is damaged is answered with 14 |
-//! | 10, 11, 26 | do not occur: they need a disk that fails |
-//! | 13 | does not occur: 0.9.1 has no limit for a batch but that of the frame |
 //! | 28 | does not occur: see below |
 //! | 32, 33 | do not occur: nothing makes 0.9.1 answer them |
 //! | 70, 72 | do not occur: they need a full disk, and a release that knows the code |
-//! | 74 | does not occur: no published server knows it |
 //!
 //! Code 28 is for a write that has been replicated, by too few. But the high watermark stands still
 //! while too few are in sync, so a replica would have to be lost just between its last step and the

@@ -72,6 +72,7 @@ pub(super) mod code {
     pub(crate) const BUCKET_MAX_NUM: i32 = 49;
     pub(crate) const DELETION_DISABLED: i32 = 57;
     pub(crate) const BACKPRESSURE: i32 = 72;
+    pub(crate) const INVALID_BUCKET_ROUTING: i32 = 74;
 }
 
 /// Keys that both kinds of server list, those of the coordinator, those of tablet servers; the

@@ -27,7 +27,10 @@ pub(super) struct Table {
     pub(super) schema_id: i32,
     pub(super) descriptor: Value,
     pub(super) created_ms: i64,
+    /// The number of buckets; partitions keep the one of the time when they were made.
     pub(super) buckets: i32,
+    /// How often that number was changed.
+    pub(super) epoch: i64,
     pub(super) replication: i32,
     pub(super) partition_keys: Vec<String>,
     pub(super) schema: Schema,
@@ -116,6 +119,12 @@ impl Catalog {
             let (name, _) = table.partitions.iter().find(|(_, other)| **other == id)?;
             Some((table, name.as_str()))
         })
+    }
+
+    /// The number of buckets of a table or of one partition, if it is there.
+    pub(super) fn bucket_count(&self, key: BucketKey) -> Option<i32> {
+        let count = self.buckets_of(key.table.0, key.partition.map(|p| p.0)).count();
+        i32::try_from(count).ok().filter(|count| *count > 0)
     }
 
     /// The buckets of a table or of one partition.

@@ -175,6 +175,7 @@ impl FakeCluster {
             descriptor,
             created_ms: self.now_ms(),
             buckets: i32::try_from(buckets).unwrap_or(i32::MAX),
+            epoch: 0,
             replication,
             partition_keys,
             schema,

@@ -15,7 +15,7 @@ use super::api::code;
 use super::catalog::{Bucket, Table};
 use super::ddl::{no_database, no_table, path_of};
 use super::{Answer, Failure, FakeCluster, Release};
-use crate::ids::{BucketKey, ConnId, ServerId, TablePath};
+use crate::ids::{BucketKey, ConnId, PartitionId, ServerId, TableId, TablePath};
 
 impl FakeCluster {
     pub(super) fn list_databases(
@@ -85,7 +85,7 @@ impl FakeCluster {
             created_time: table.created_ms,
             modified_time: table.created_ms,
             remote_data_dir: self.remote_data_dir(),
-            bucket_count_epoch: None,
+            bucket_count_epoch: rescaled(table),
         })
     }
 
@@ -152,7 +152,7 @@ impl FakeCluster {
                     partition_key_values: values.map(pair).collect(),
                 },
                 remote_data_dir: self.remote_data_dir(),
-                bucket_count: None,
+                bucket_count: self.own_buckets(table, *id),
             }
         });
         let fits = |info: &PbPartitionInfo| {
@@ -239,8 +239,15 @@ impl FakeCluster {
             created_time: table.created_ms,
             modified_time: table.created_ms,
             remote_data_dir: self.remote_data_dir(),
-            bucket_count_epoch: None,
+            bucket_count_epoch: rescaled(table),
         }
+    }
+
+    /// The number of a partition's buckets, where the table was rescaled.
+    fn own_buckets(&self, table: &Table, id: i64) -> Option<i32> {
+        rescaled(table)?;
+        let (table, partition) = (TableId(table.id), Some(PartitionId(id)));
+        self.catalog.bucket_count(BucketKey { table, partition, bucket: 0 })
     }
 
     fn partition_metadata(
@@ -255,7 +262,7 @@ impl FakeCluster {
             partition_name: name.to_owned(),
             partition_id: id,
             bucket_metadata: self.buckets_metadata(server, table.id, Some(id)),
-            bucket_count: None,
+            bucket_count: self.own_buckets(table, id),
         }
     }
 
@@ -286,6 +293,11 @@ impl FakeCluster {
         };
         self.catalog.buckets_of(table, partition).map(describe).collect()
     }
+}
+
+/// How often the number of buckets was changed, as servers say it that know of such tables.
+fn rescaled(table: &Table) -> Option<i64> {
+    Some(table.epoch).filter(|epoch| *epoch > 0)
 }
 
 fn no_partition(name: &str) -> Failure {

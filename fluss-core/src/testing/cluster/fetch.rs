@@ -173,6 +173,7 @@ impl FakeCluster {
         let key = key_of(table, bucket);
         if request.follower_server_id < 0 {
             self.serves(server, key)?;
+            self.routed(key, bucket.routing_bucket_count)?;
         }
         let state = self.catalog.buckets.get(&key);
         let state = state.ok_or_else(|| super::write::unknown_bucket(key))?;

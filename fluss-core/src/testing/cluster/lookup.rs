@@ -27,7 +27,8 @@ impl FakeCluster {
         let refused = self.injected(fault).or_else(|| self.unreadable(conn, request.table_id));
         let answer = |bucket: &fluss_proto::message::PbLookupReqForBucket| {
             let key = bucket_key(request.table_id, bucket.partition_id, bucket.bucket_id);
-            let values = self.rows_of(server, key, refused.as_ref()).map(|kv| {
+            let by = bucket.routing_bucket_count;
+            let values = self.rows_of(server, (key, by), refused.as_ref()).map(|kv| {
                 let value =
                     |key: &Bytes| PbValue { values: kv.visible(key).map(|row| row.value()) };
                 bucket.keys.iter().map(value).collect::<Vec<_>>()
@@ -55,7 +56,8 @@ impl FakeCluster {
         let refused = self.injected(fault).or_else(|| self.unreadable(conn, request.table_id));
         let answer = |bucket: &fluss_proto::message::PbPrefixLookupReqForBucket| {
             let key = bucket_key(request.table_id, bucket.partition_id, bucket.bucket_id);
-            let lists = self.rows_of(server, key, refused.as_ref()).map(|kv| {
+            let by = bucket.routing_bucket_count;
+            let lists = self.rows_of(server, (key, by), refused.as_ref()).map(|kv| {
                 let list = |prefix: &Bytes| PbValueList {
                     values: kv.with_prefix(prefix).map(super::kv::Row::value).collect(),
                 };
@@ -89,11 +91,17 @@ impl FakeCluster {
         self.authorize_table(conn, operation::READ, table).err()
     }
 
-    fn rows_of(&self, server: ServerId, key: BucketKey, refused: Option<&Failure>) -> Answer<&Kv> {
+    fn rows_of(
+        &self,
+        server: ServerId,
+        (key, by): (BucketKey, Option<i32>),
+        refused: Option<&Failure>,
+    ) -> Answer<&Kv> {
         if let Some(failure) = refused {
             return Err(failure.clone());
         }
         self.serves(tablet(server), key)?;
+        self.routed(key, by)?;
         let bucket = self.catalog.buckets.get(&key).ok_or_else(|| unknown_bucket(key))?;
         bucket.kv.as_ref().ok_or_else(|| {
             let message = format!("{key} is of a table without primary key");

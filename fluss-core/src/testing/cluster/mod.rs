@@ -36,6 +36,7 @@ mod options;
 mod projection;
 mod put;
 mod replicas;
+mod rescale;
 mod scan;
 mod shape;
 #[cfg(test)]

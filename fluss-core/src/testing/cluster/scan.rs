@@ -35,6 +35,7 @@ impl FakeCluster {
 
     fn offset_of(&self, key: BucketKey, request: &ListOffsetsRequest) -> Answer<i64> {
         let bucket = self.catalog.buckets.get(&key).ok_or_else(|| unknown_bucket(key))?;
+        self.routed(key, request.routing_bucket_count)?;
         match request.offset_type {
             0 => Ok(0),
             1 if request.follower_server_id >= 0 => Ok(bucket.log.end),
@@ -65,7 +66,9 @@ impl FakeCluster {
             partition: request.partition_id.map(PartitionId),
             bucket: request.bucket_id,
         };
-        let scanned = self.serves(tablet(server), key).and_then(|()| self.last_rows(key, request));
+        let routed = self.serves(tablet(server), key);
+        let routed = routed.and_then(|()| self.routed(key, request.routing_bucket_count));
+        let scanned = routed.and_then(|()| self.last_rows(key, request));
         let (error_code, error_message) = bucket_error(&scanned.clone().map(drop));
         let (is_log_table, records) = scanned.ok().unzip();
         Ok(LimitScanResponse { error_code, error_message, is_log_table, records })

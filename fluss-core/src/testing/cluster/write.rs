@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use fluss_proto::message::{
-    PbProduceLogRespForBucket, PbPutKvRespForBucket, ProduceLogRequest, ProduceLogResponse,
-    PutKvRequest, PutKvResponse,
+    PbProduceLogReqForBucket, PbProduceLogRespForBucket, PbPutKvReqForBucket, PbPutKvRespForBucket,
+    ProduceLogRequest, ProduceLogResponse, PutKvRequest, PutKvResponse,
 };
 use prost::Message;
 use std::collections::BTreeMap;
@@ -50,8 +50,12 @@ pub(super) struct WriteRequest {
 impl FakeCluster {
     pub(super) fn produce(&mut self, to: ReplyTo, server: ServerId, body: Bytes) {
         let Ok(request) = ProduceLogRequest::decode(body) else { return };
-        let entries = request.buckets_req.into_iter();
-        let entries = entries.map(|b| (b.partition_id, b.bucket_id, b.records)).collect();
+        let entry = |b: PbProduceLogReqForBucket| {
+            let bucket = write_key(request.table_id, b.partition_id, b.bucket_id);
+            (bucket, (b.records, b.routing_bucket_count))
+        };
+        // A second entry for a bucket replaces the first one, as in the server's map.
+        let entries = request.buckets_req.into_iter().map(entry).collect();
         let write = WriteRequest {
             server: tablet(server),
             acks: request.acks,
@@ -63,8 +67,11 @@ impl FakeCluster {
 
     pub(super) fn put(&mut self, to: ReplyTo, server: ServerId, version: i16, body: Bytes) {
         let Ok(request) = PutKvRequest::decode(body) else { return };
-        let entries = request.buckets_req.into_iter();
-        let entries = entries.map(|b| (b.partition_id, b.bucket_id, b.records)).collect();
+        let entry = |b: PbPutKvReqForBucket| {
+            let bucket = write_key(request.table_id, b.partition_id, b.bucket_id);
+            (bucket, (b.records, b.routing_bucket_count))
+        };
+        let entries = request.buckets_req.into_iter().map(entry).collect();
         let write = WriteRequest {
             server: tablet(server),
             acks: request.acks,
@@ -80,7 +87,7 @@ impl FakeCluster {
         &mut self,
         to: ReplyTo,
         write: WriteRequest,
-        entries: Vec<(Option<i64>, i32, Bytes)>,
+        entries: BTreeMap<BucketKey, (Bytes, Option<i32>)>,
         kv: Option<&KvWrite>,
     ) {
         if !matches!(write.acks, -1..=1) {
@@ -88,20 +95,14 @@ impl FakeCluster {
             let failure = Failure::new(code::INVALID_ACKS, message);
             return self.respond(to, Outcome::Refused(failure), false);
         }
-        // A second entry for a bucket replaces the first one, as in the server's map.
-        let entries: BTreeMap<BucketKey, Bytes> = entries
-            .into_iter()
-            .map(|(partition, bucket, records)| {
-                let partition = partition.map(PartitionId);
-                (BucketKey { table: TableId(write.table), partition, bucket }, records)
-            })
-            .collect();
         let version = kv.map_or(0, |kv| kv.version);
         let refusal = to.fault.and_then(|fault| fault.refusal(version));
         let mut buckets = Vec::with_capacity(entries.len());
-        for (key, records) in entries {
+        for (key, (records, by)) in entries {
+            let routed = self.serves(write.server, key).and_then(|()| self.routed(key, by));
             let result = match (refusal, kv) {
                 (Some(code), _) => Err(Failure::new(code, "injected before the append")),
+                _ if routed.is_err() => Err(routed.err().unwrap_or_else(|| unknown_bucket(key))),
                 (None, None) => self.append_log(&write, key, records),
                 (None, Some(kv)) => self.append_kv(&write, key, kv, &records),
             };
@@ -415,6 +416,10 @@ fn next_bug(bugs: &mut Vec<(u64, Bug)>) -> Option<Bug> {
         *skip = skip.saturating_sub(1);
     }
     due.map(|at| bugs.remove(at).1)
+}
+
+fn write_key(table: i64, partition: Option<i64>, bucket: i32) -> BucketKey {
+    BucketKey { table: TableId(table), partition: partition.map(PartitionId), bucket }
 }
 
 pub(super) fn unknown_bucket(key: BucketKey) -> Failure {

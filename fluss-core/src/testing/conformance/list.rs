@@ -63,6 +63,8 @@ macro_rules! conformance {
             peers: a_server_that_never_answers_is_given_up_in_time
             peers: an_answer_above_the_frame_limit_names_the_limit
             peers: a_large_batch_is_written_in_parts
+            routing: keys_of_lake_tables_are_found_where_the_lake_places_them
+            routing: an_assigner_places_rows_and_its_mistakes_cost_one_row_each
             rows: rows_by_name_reach_their_columns
             rows: some_columns_are_written_by_names_and_by_places
             rows: a_value_beyond_its_type_fails_its_row_alone
@@ -113,6 +115,7 @@ mod tests {
             ("misuse", include_str!("misuse.rs")),
             ("partition", include_str!("partition.rs")),
             ("peers", include_str!("peers.rs")),
+            ("routing", include_str!("routing.rs")),
             ("rows", include_str!("rows.rs")),
             ("scan", include_str!("scan.rs")),
             ("trouble", include_str!("trouble.rs")),

@@ -17,6 +17,7 @@ pub mod memory;
 pub mod misuse;
 pub mod partition;
 pub mod peers;
+pub mod routing;
 pub mod rows;
 pub mod scan;
 mod stage;

@@ -36,8 +36,7 @@ fn met_by_error<H: Harness>(server: impl FnOnce() -> Port + Send + 'static, says
         let relay = Relay::open(&server.address().to_string(), 4 << 10).expect("a port");
         let address = relay.address().to_string();
         let fluss = stage.client_with(config(&address).connect_timeout(SOON));
-        let ready = stage.soon(async { fluss.ready().await }).await;
-        let error = ready.expect_err("that is no Fluss server").to_string();
+        let error = fluss.ready().await.expect_err("that is no Fluss server").to_string();
         assert!(error.contains(&address) && error.contains(says), "{error}");
         relay.aim(&stage.fake().bootstrap());
         fluss.table(LOG).await.expect("usable as before");

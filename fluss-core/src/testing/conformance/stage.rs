@@ -20,9 +20,6 @@ use crate::testing::loopback::{Loopback, LoopbackOptions, within};
 const CASE_LIMIT: Duration = Duration::from_secs(60);
 /// For conditions; far above what a busy machine needs.
 pub(super) const PATIENCE: Duration = Duration::from_secs(40);
-/// For calls with deadlines of a quarter of a second, and one more where several servers are asked;
-/// the deadlines that a client has by itself are longer.
-const SOON_ENOUGH: Duration = Duration::from_secs(8);
 /// For waits that must end by something else.
 pub(super) const NEVER: Duration = Duration::from_secs(3600);
 
@@ -196,16 +193,6 @@ impl<H: Harness> Stage<H> {
     /// Cuts all connections: on new ones the servers answer.
     pub(super) fn let_go(&self) {
         self.with(|cluster| cluster.cut_connections(None));
-    }
-
-    /// What this call ends with, which it does within a few seconds although nobody helps it: far
-    /// below the limits that a client has by itself.
-    pub(super) async fn soon<T>(&self, call: impl Future<Output = T>) -> T {
-        let start = self.fake.elapsed();
-        let ended = call.await;
-        let took = self.fake.elapsed().saturating_sub(start);
-        assert!(took < SOON_ENOUGH, "its deadline has passed {took:?} after it began");
-        ended
     }
 
     // ----- the book -----

@@ -157,6 +157,10 @@ impl Clients {
             Event::Seal { batch, lane } => {
                 Event::Seal { batch: number(batch), lane: LaneId(self.all(who, lane.0)) }
             }
+            Event::Reroute { batch, lane, buckets } => {
+                let lane = LaneId(self.all(who, lane.0));
+                Event::Reroute { batch: number(batch), lane, buckets }
+            }
             Event::BatchDone { batch, outcome } => {
                 Event::BatchDone { batch: number(batch), outcome }
             }

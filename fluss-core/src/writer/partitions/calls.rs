@@ -14,8 +14,8 @@ use crate::command::{Call, Target};
 use crate::error::Error;
 use crate::ids::{PartitionKey, TablePath};
 use crate::output::CommandAnswer;
-use crate::row::partition::same_value;
-use crate::row::{DataType, TypeKind};
+use crate::row::DataType;
+use crate::row::partition::has_fractions;
 use crate::table_info::TableInfo;
 
 /// A table whose partitions writers name.
@@ -50,8 +50,7 @@ impl TableEntry {
 
     /// Whether clients may write the same value differently.
     pub(super) fn has_floats(&self) -> bool {
-        let is_float = |t: &DataType| matches!(t.kind, TypeKind::Float | TypeKind::Double);
-        self.columns.iter().any(|(_, data_type)| is_float(data_type))
+        has_fractions(self.columns.iter().map(|(_, data_type)| data_type))
     }
 
     pub(super) fn types(&self) -> Vec<DataType> {
@@ -83,12 +82,6 @@ impl TableEntry {
             table_name: self.path.table.to_string(),
         }
     }
-}
-
-/// Whether two names have the same values.
-pub(super) fn same_name(types: &[DataType], a: &str, b: &str) -> bool {
-    let mut pairs = types.iter().zip(a.split('$').zip(b.split('$')));
-    pairs.all(|(data_type, (a, b))| same_value(data_type, a, b))
 }
 
 /// Asks for the list of partitions: all of them, or the one with the name `only`.
