@@ -59,7 +59,7 @@ pub(super) fn lookup(_: &Session, table: &Table, options: &Options) -> Result<Me
     let schema = table.info().schema();
     let key = schema.primary_key();
     let lookuper = table.lookuper()?;
-    let maker = RowMaker::new(schema, key, key, options)?;
+    let maker = RowMaker::new(schema, key, key, options);
     one_thread(&lookuper, &maker, 0..options.warmup, options.in_flight);
     let meter = Meter::start();
     let shares = (0..options.threads).map(|t| options.share(t, options.warmup, options.rows));

@@ -1,10 +1,12 @@
 //! Rows for measurements: made from a seed, of the table's schema.
 
 use fluss_core::rng::Rng;
-use fluss_core::row::{Decimal, OwnedDatum, OwnedRow, Schema, Timestamp, TypeKind};
+use fluss_core::row::{Decimal, Field, OwnedDatum, OwnedRow, Schema, Timestamp, TypeKind};
 
-use super::super::failure::{Failure, Result};
 use super::Options;
+
+/// Elements of each ARRAY, and entries of each MAP as far as there are so many different keys.
+const ELEMENTS: u64 = 3;
 
 /// Makes the row or key with a number.
 #[derive(Clone, Debug)]
@@ -23,22 +25,18 @@ impl RowMaker {
         columns: &[usize],
         key: &[usize],
         options: &Options,
-    ) -> Result<Self> {
+    ) -> Self {
         let types = columns.iter().map(|index| {
             let column = &schema.columns()[*index];
-            if !column.data_type.kind.is_scalar() {
-                let text = format!("`{}`: no rows with nested columns can be made", column.name);
-                return Err(Failure::failed(text));
-            }
             let numbered = key.contains(index) || (key.is_empty() && *index == 0);
-            Ok((column.data_type.kind.clone(), numbered))
+            (column.data_type.kind.clone(), numbered)
         });
-        Ok(Self {
-            columns: types.collect::<Result<_>>()?,
+        Self {
+            columns: types.collect(),
             keys: options.keys.unwrap_or(u64::MAX),
             string_bytes: options.string_bytes,
             seed: options.seed,
-        })
+        }
     }
 
     pub(super) fn row(&self, number: u64) -> OwnedRow {
@@ -78,9 +76,34 @@ impl RowMaker {
             TypeKind::Time(_) => OwnedDatum::Time((bits % 86_400) as i32 * 1000),
             TypeKind::Timestamp(_) => OwnedDatum::Timestamp(seconds(bits)),
             TypeKind::TimestampLtz(_) => OwnedDatum::TimestampLtz(seconds(bits)),
-            // Refused when the maker was made.
+            TypeKind::Array(element) => {
+                let mut rng = Rng::new(bits);
+                let item = |_| self.value(&element.kind, rng.next_u64(), false);
+                OwnedDatum::Array((0..ELEMENTS).map(item).collect())
+            }
+            TypeKind::Map(key, of) => OwnedDatum::Map(self.entries(&key.kind, &of.kind, bits)),
+            TypeKind::Row(fields) => {
+                let mut rng = Rng::new(bits);
+                let field =
+                    |field: &Field| self.value(&field.data_type.kind, rng.next_u64(), false);
+                OwnedDatum::Row(fields.iter().map(field).collect())
+            }
+            // A type of later servers, of which nothing is known.
             _ => OwnedDatum::Null,
         }
+    }
+
+    fn entries(&self, key: &TypeKind, of: &TypeKind, bits: u64) -> Vec<(OwnedDatum, OwnedDatum)> {
+        let mut rng = Rng::new(bits);
+        let mut entries: Vec<(OwnedDatum, OwnedDatum)> = Vec::new();
+        for _ in 0..ELEMENTS {
+            let key = self.value(key, rng.next_u64(), false);
+            let value = self.value(of, rng.next_u64(), false);
+            if !entries.iter().any(|(other, _)| *other == key) {
+                entries.push((key, value));
+            }
+        }
+        entries
     }
 }
 
@@ -108,7 +131,11 @@ fn letters(bits: u64, length: usize, numbered: bool) -> String {
 
 /// The bytes of a row's values, without what an encoding adds.
 pub(super) fn row_bytes(row: &OwnedRow) -> u64 {
-    let value = |value: &OwnedDatum| match value {
+    row.values().iter().map(value_bytes).sum()
+}
+
+fn value_bytes(value: &OwnedDatum) -> u64 {
+    match value {
         OwnedDatum::Bool(_) | OwnedDatum::Int8(_) => 1,
         OwnedDatum::Int16(_) => 2,
         OwnedDatum::Int32(_) | OwnedDatum::Float32(_) => 4,
@@ -118,9 +145,12 @@ pub(super) fn row_bytes(row: &OwnedRow) -> u64 {
         OwnedDatum::Decimal(_) => 16,
         OwnedDatum::Str(text) => text.len() as u64,
         OwnedDatum::Bytes(bytes) => bytes.len() as u64,
+        OwnedDatum::Array(values) | OwnedDatum::Row(values) => values.iter().map(value_bytes).sum(),
+        OwnedDatum::Map(entries) => {
+            entries.iter().map(|(key, value)| value_bytes(key) + value_bytes(value)).sum()
+        }
         _ => 0,
-    };
-    row.values().iter().map(value).sum()
+    }
 }
 
 #[cfg(test)]
@@ -147,7 +177,30 @@ mod tests {
             seed: 7,
             warmup: 0,
         };
-        RowMaker::new(&schema, &[0, 1, 2], &[0], &options).expect("a maker")
+        RowMaker::new(&schema, &[0, 1, 2], &[0], &options)
+    }
+
+    #[test]
+    fn nested_columns_have_values_at_every_depth() {
+        let maker = maker(None);
+        let of = |text: &str, bits| {
+            let data_type: DataType = text.parse().expect("a type");
+            maker.value(&data_type.kind, bits, false)
+        };
+        let OwnedDatum::Array(items) = of("ARRAY<ROW<a INT, b MAP<STRING, BIGINT>>>", 5) else {
+            panic!("an array")
+        };
+        assert_eq!(items.len(), 3);
+        assert_ne!(items[0], items[1]);
+        let OwnedDatum::Row(fields) = &items[0] else { panic!("a row") };
+        let OwnedDatum::Map(entries) = &fields[1] else { panic!("a map") };
+        assert_eq!((fields.len(), entries.len()), (2, 3));
+        assert_eq!(value_bytes(&items[0]), 4 + 3 * (20 + 8));
+        assert_eq!(of("ARRAY<INT>", 5), of("ARRAY<INT>", 5));
+        for bits in 0..50 {
+            let OwnedDatum::Map(entries) = of("MAP<BOOLEAN, INT>", bits) else { panic!("a map") };
+            assert!((1..=2).contains(&entries.len()), "keys are there once");
+        }
     }
 
     #[test]
