@@ -1,6 +1,8 @@
-//! Random rows of random schemas, encoded and decoded again in every format.
+//! Random rows of random schemas, encoded and decoded again in every format: logs of ARROW, with
+//! and without statistics and each compression, of INDEXED and COMPACTED rows, and batches of
+//! INDEXED and COMPACTED rows with keys.
 //!
-//! `FLUSS_ROW_RUNS` is the number of rows, 20,000 by default:
+//! `FLUSS_ROW_RUNS` is the number of rows that go through each of them, 20,000 by default:
 //!
 //! ```console
 //! $ FLUSS_ROW_RUNS=1000000 \
@@ -8,16 +10,16 @@
 //! ```
 
 use fluss_core::batch::{
-    ArrowBatchOptions, ArrowCompression, ArrowRows, DecodeLimits, LogBatchBuilder, LogDecoder,
-    LogFormat, Push, record_batch,
+    ArrowBatchOptions, ArrowCompression, ArrowRows, DecodeLimits, KvBatchBuilder, KvBatchOptions,
+    KvFormat, KvRowEncoder, KvScratch, LogBatchBuilder, LogDecoder, LogFormat, Push, record_batch,
 };
 use fluss_core::rng::Rng;
 use fluss_core::row::{
-    DataType, Datum, OwnedDatum, OwnedRow, Row, RowDecodeError, RowError, RowLayout, RowSink,
-    Schema, TypeKind, compacted, indexed,
+    Column, DataType, Datum, OwnedDatum, OwnedRow, Row, RowDecodeError, RowError, RowLayout,
+    RowSink, Schema, TypeKind, compacted, indexed,
 };
 use fluss_core::testing::random::{self, Shape, same};
-use fluss_proto::record::{Check, LogBatch, SealedBatch, Stamp};
+use fluss_proto::record::{Check, KvBatch, LogBatch, SealedBatch, Stamp};
 
 const FORMATS: [LogFormat; 3] = [LogFormat::Arrow, LogFormat::Indexed, LogFormat::Compacted];
 /// Rows of one schema.
@@ -91,6 +93,10 @@ fn sealed(rng: &mut Rng, format: LogFormat, schema: &Schema, rows: &[OwnedRow]) 
     let options =
         ArrowBatchOptions { compression: compression(rng), ..ArrowBatchOptions::default() };
     let mut builder = LogBatchBuilder::new(format, schema.clone(), options).expect("valid options");
+    if rng.one_in(3) {
+        let all: Vec<usize> = (0..schema.columns().len()).collect();
+        builder = builder.with_statistics(&all).expect("room for statistics");
+    }
     for (at, row) in rows.iter().enumerate() {
         assert_eq!(builder.try_push(row), Ok(Push::Pushed(at as u32)));
         if rng.one_in(5) {
@@ -134,6 +140,56 @@ fn misfit(data_type: &DataType, value: &OwnedDatum) -> OwnedDatum {
     }
 }
 
+/// The rows with one more column, a random key, in batches of both formats; some are deleted.
+fn assert_same_with_keys(rng: &mut Rng, schema: &Schema, rows: &[OwnedRow]) {
+    let mut columns = schema.columns().to_vec();
+    let key = Shape { depth: 0, ..Shape::default() }.data_type(rng).not_null();
+    columns.push(Column::new("key", key.clone()));
+    let at = columns.len() - 1;
+    let schema = Schema::new(columns, vec![at]);
+    let layout = RowLayout::new(&schema);
+    let with_key = |row: &OwnedRow| -> OwnedRow {
+        let key = random::value(rng, &key);
+        row.values().iter().cloned().chain([key]).collect()
+    };
+    let rows: Vec<OwnedRow> = rows.iter().map(with_key).collect();
+    for (format, decode) in
+        [(KvFormat::Compacted, compacted::decode as Decode), (KvFormat::Indexed, indexed::decode)]
+    {
+        let encoder = KvRowEncoder::new(&schema, &[], &[], format).expect("a scalar key");
+        let mut scratch = KvScratch::default();
+        let options = KvBatchOptions::default();
+        let mut builder = KvBatchBuilder::new(options, Vec::new()).expect("the limits work");
+        let mut expected = Vec::new();
+        for (number, row) in rows.iter().enumerate() {
+            let delete = number % 7 == 3;
+            let pushed = if delete {
+                encoder.encode_delete_row(row, &mut scratch).expect("the key fits");
+                builder.try_push_delete(scratch.key())
+            } else {
+                encoder.encode(row, &mut scratch).expect("the row fits");
+                builder.try_push_upsert(scratch.key(), scratch.row())
+            };
+            assert_eq!(pushed, Ok(Push::Pushed(number as u32)));
+            expected.push((scratch.key().to_vec(), (!delete).then_some(row)));
+        }
+        let sealed = builder.seal(1, Vec::new()).expect("rows to seal");
+        let head = sealed.stamp(Stamp { writer_id: 9, sequence: 4 });
+        let bytes = [&head[..], &sealed.payload()[..]].concat();
+        let batch = KvBatch::new_checked(bytes.into(), Check::Crc).expect("its own checksum");
+        assert_eq!(batch.records().count(), rows.len());
+        for (record, (key, row)) in batch.records().zip(expected) {
+            let record = record.expect("a sound record");
+            assert_eq!(record.key, key, "{format:?}");
+            assert_eq!(record.row.is_some(), row.is_some(), "{format:?}");
+            if let (Some(bytes), Some(row)) = (record.row, row) {
+                let read = decode(&layout, &bytes).expect("what was written reads back");
+                assert_same(|column| read.values()[column].clone(), row, "row with a key");
+            }
+        }
+    }
+}
+
 #[test]
 fn random_rows_come_back_as_they_were_from_every_format() {
     for seed in 0..runs().div_ceil(ROWS) {
@@ -147,6 +203,7 @@ fn random_rows_come_back_as_they_were_from_every_format() {
                 assert_same(|column| read.values()[column].clone(), row, "row");
             }
         }
+        assert_same_with_keys(&mut rng, &schema, &rows);
         let columns: Vec<usize> = (0..schema.columns().len()).collect();
         for format in FORMATS {
             let batch = sealed(&mut rng, format, &schema, &rows);
@@ -159,6 +216,7 @@ fn random_rows_come_back_as_they_were_from_every_format() {
             }
         }
     }
+    println!("{} rows in each of five formats", runs().div_ceil(ROWS) * ROWS);
 }
 
 #[test]
