@@ -195,6 +195,59 @@ fn check_keyed(table: &Table, rng: &mut Rng, what: &str) {
     }
 }
 
+/// 200 columns, and texts of 1 MiB: the rows come back from a log and from a table with a key.
+fn check_large(bench: &Bench) {
+    let mut rng = Rng::new(4);
+    let shape = Shape { nested_char: false, depth: 1, ..Shape::default() };
+    let id = Column::new("id", DataType::BIGINT.not_null());
+    let wide = (0..199).map(|at| Column::new(format!("c{at}"), shape.data_type(&mut rng)));
+    let wide: Vec<Column> = [id.clone()].into_iter().chain(wide).collect();
+    let long = vec![id, Column::new("text", DataType::STRING)];
+    for (name, columns, rows) in [("wide", wide, 40), ("long", long, 6)] {
+        for (kind, key, properties) in [
+            ("arrow", vec![], LOGS[2]),
+            ("compacted", vec![], LOGS[5]),
+            ("pk", vec![0], KEYED[0]),
+            ("pk_indexed", vec![0], KEYED[5]),
+        ] {
+            let keyed = !key.is_empty();
+            let schema = Schema::new(columns.clone(), key).with_field_ids();
+            let what = format!("{name}_{kind}");
+            let table = bench.make(&what, schema.clone(), properties);
+            let rows: Vec<OwnedRow> = (0..rows)
+                .map(|id| match name {
+                    "long" => OwnedRow::new(vec![
+                        OwnedDatum::Int64(id),
+                        OwnedDatum::Str(format!("{id}{}", "x".repeat(1 << 20))),
+                    ]),
+                    _ => row(&mut rng, &schema, id),
+                })
+                .collect();
+            if keyed {
+                let writer = table.upserter().build().expect("a writer");
+                drop(writer.upsert_all(&rows).wait().expect("memory for the rows"));
+                writer.flush().wait().unwrap_or_else(|error| panic!("{what}: {error}"));
+                let keys: Vec<_> = (0..rows.len() as i64).map(|id| fluss_core::row![id]).collect();
+                let lookuper = table.lookuper().expect("a lookuper");
+                let found = lookuper.lookup_all(&keys).wait().expect("answers that decode");
+                for (found, row) in found.iter().zip(&rows) {
+                    assert_same(found.as_ref().expect("a row"), row, &what);
+                }
+            } else {
+                let writer = table.appender().build().expect("a writer");
+                drop(writer.append_all(&rows).wait().expect("memory for the rows"));
+                writer.flush().wait().unwrap_or_else(|error| panic!("{what}: {error}"));
+            }
+            let found = scan(&table);
+            assert_eq!(found.len(), rows.len(), "{what}");
+            for (row, records) in rows.iter().zip(found.values()) {
+                let [(_, found)] = &records[..] else { panic!("{what}: {records:?}") };
+                assert_same(found, row, &what);
+            }
+        }
+    }
+}
+
 #[test]
 fn tables_of_all_types_and_formats_come_back_equal() {
     if !real_cluster_or_skip("tables_of_all_types_and_formats_come_back_equal") {
@@ -222,6 +275,7 @@ fn tables_of_all_types_and_formats_come_back_equal() {
             check_keyed(&table, &mut rng, &what);
         }
     }
+    check_large(&bench);
     let tables = (SCHEMAS + 1) as usize * (LOGS.len() + KEYED.len());
     println!("{tables} tables of {ROWS} rows are equal; {} lost at creation", LOSSES.lost());
 }

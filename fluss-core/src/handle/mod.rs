@@ -36,6 +36,8 @@ mod format;
 mod hand_in;
 mod hand_in_batch;
 mod lane;
+#[cfg(test)]
+mod large_tests;
 mod limit_scan;
 mod lookup;
 mod lookup_plan;
