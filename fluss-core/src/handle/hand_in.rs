@@ -105,6 +105,7 @@ impl<'a, F: Format, R: Row + ?Sized> HandIn<'a, F, R> {
     ///
     /// # Errors
     /// [`Error::Row`], [`Error::Closed`].
+    #[inline]
     pub fn wait(self) -> Result<Ticket> {
         // Most rows go straight in; the blocking machinery is for those that do not.
         match self.writer.put(self.op, self.row, None)? {

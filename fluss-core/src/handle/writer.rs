@@ -198,14 +198,14 @@ impl<F: Format> WriterCore<F> {
         granted: Option<WaiterId>,
     ) -> Result<std::result::Result<Ticket, WaiterId>> {
         let mut run = self.lane.run();
-        let put = self.format.put(&mut run, op, row, granted);
-        if let Err(error) = &put {
-            run.refuse(op, row, error);
-        }
-        match put? {
-            Pushed::In(at, index) => Ok(Ok(Ticket::new(Arc::clone(run.cell(at)?), index))),
-            Pushed::Wait(waiter) => Ok(Err(waiter)),
-            Pushed::Rebucketed => Err(Error::Closed("writer")),
+        match self.format.put(&mut run, op, row, granted) {
+            Ok(Pushed::In(at, index)) => Ok(Ok(Ticket::new(Arc::clone(run.cell(at)?), index))),
+            Ok(Pushed::Wait(waiter)) => Ok(Err(waiter)),
+            Ok(Pushed::Rebucketed) => Err(Error::Closed("writer")),
+            Err(error) => {
+                run.refuse(op, row, &error);
+                Err(error)
+            }
         }
     }
 
