@@ -4,6 +4,7 @@
 //! and those bytes. [`FrameReader`] takes a stream in pieces of any size and gives back what
 //! follows the length; [`crate::header`] and [`crate::request`] read it from there.
 
+use std::collections::VecDeque;
 use std::io::{self, Read};
 
 use bytes::buf::Limit;
@@ -30,6 +31,14 @@ const ZEROED_AHEAD: usize = 256 << 10;
 
 /// The most that one call of [`FrameReader::read_from`] reads, in bytes.
 const READ_BUDGET: usize = 1 << 20;
+
+/// Bytes of the frames whose memory is remembered, to read the next ones into it: two large answers
+/// to fetches, with what is around their batches.
+const REMEMBERED: usize = 17 << 20;
+
+/// Small frames in a row after which that memory is given back. An idle scanner has an empty answer
+/// every half second.
+const FORGOTTEN_AFTER: u32 = 32;
 
 /// Why a stream cannot be cut into frames any further. The connection must be closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -126,8 +135,8 @@ struct Large {
 }
 
 impl Large {
-    fn new(length: usize, arrived: &[u8]) -> Self {
-        let mut data = Vec::new();
+    fn new(length: usize, arrived: &[u8], memory: Option<Vec<u8>>) -> Self {
+        let mut data = memory.unwrap_or_default();
         data.reserve_exact(length.min(EAGER));
         data.extend_from_slice(arrived);
         Self { space: Space { filled: data.len(), data, appending: false }, length }
@@ -141,6 +150,57 @@ impl Large {
             data.reserve_exact((*filled).max(EAGER).min(self.length - *filled));
         }
         data.capacity().min(self.length)
+    }
+}
+
+/// Where the last large frames of all readers of a client are, 17 MiB of them at most.
+///
+/// One that nobody holds any more gives its memory to the next, which spares the system from
+/// clearing pages over and over while data streams in. Some small frames in a row make it forget
+/// them, so that nothing is kept where no data streams.
+#[derive(Debug, Default)]
+pub struct FrameMemory {
+    /// The first byte of each, which keeps all of it, and its capacity; the oldest first.
+    frames: VecDeque<(Bytes, usize)>,
+    bytes: usize,
+    /// Small frames since the last large one.
+    small: u32,
+}
+
+impl FrameMemory {
+    fn add(&mut self, frame: &Bytes, capacity: usize) {
+        self.small = 0;
+        if capacity > REMEMBERED {
+            return;
+        }
+        self.bytes += capacity;
+        self.frames.push_back((frame.slice(..1), capacity));
+        while self.bytes > REMEMBERED {
+            let Some((_, capacity)) = self.frames.pop_front() else { break };
+            self.bytes -= capacity;
+        }
+    }
+
+    /// Empty memory for a frame of this length, if there is some that is not far larger.
+    fn take(&mut self, length: usize) -> Option<Vec<u8>> {
+        let fits = |(frame, capacity): &(Bytes, usize)| {
+            (length..=length.saturating_mul(2)).contains(capacity) && frame.is_unique()
+        };
+        let at = self.frames.iter().position(fits)?;
+        let (frame, capacity) = self.frames.remove(at)?;
+        self.bytes -= capacity;
+        let mut memory = Vec::from(frame);
+        memory.clear();
+        // Should it have come in another way than it went, it is not what was promised.
+        (memory.capacity() >= length).then_some(memory)
+    }
+
+    /// A small frame came; where only such come, nothing is kept.
+    fn small_frame(&mut self) {
+        self.small = self.small.saturating_add(1);
+        if self.small > FORGOTTEN_AFTER && !self.frames.is_empty() {
+            *self = Self::default();
+        }
     }
 }
 
@@ -162,7 +222,8 @@ impl Large {
 /// copied to an allocation of its own size. A frame that does not fit there gets one allocation of
 /// its exact size as soon as its length is known, and the rest of it is read into that. Above
 /// 32 MiB the allocation starts at 32 MiB and doubles as bytes arrive, so that an announced length
-/// alone never claims more.
+/// alone never claims more. With a [`FrameMemory`] a large frame is read into the memory of an
+/// earlier one that was dropped.
 ///
 /// ```
 /// use fluss_proto::frame::{DEFAULT_MAX_FRAME_BYTES, FrameReader};
@@ -184,8 +245,9 @@ pub struct FrameReader {
     chunk: Chunk,
     /// The frame that is being read directly. While there is one, the chunk is empty.
     large: Option<Large>,
-    /// A large frame that is complete but was not taken; it comes before what is in the chunk.
-    finished: Option<Bytes>,
+    /// A large frame that is complete but was not taken, with the size of its memory; it comes
+    /// before what is in the chunk.
+    finished: Option<(Bytes, usize)>,
     failed: Option<FrameError>,
 }
 
@@ -299,12 +361,26 @@ impl FrameReader {
     ///
     /// [`FrameError`] as soon as a refused length has arrived, and at every later call.
     pub fn next_frame(&mut self) -> Result<Option<Bytes>, FrameError> {
+        self.next_frame_in(&mut FrameMemory::default())
+    }
+
+    /// Like [`next_frame`](Self::next_frame); memory of large frames is taken from there when it
+    /// can be, and remembered there.
+    ///
+    /// # Errors
+    ///
+    /// As for [`next_frame`](Self::next_frame).
+    pub fn next_frame_in(&mut self, memory: &mut FrameMemory) -> Result<Option<Bytes>, FrameError> {
         self.settle();
         if let Some(error) = self.failed {
             return Err(error);
         }
-        if self.finished.is_some() || self.large.is_some() {
-            return Ok(self.finished.take());
+        if let Some((frame, capacity)) = self.finished.take() {
+            memory.add(&frame, capacity);
+            return Ok(Some(frame));
+        }
+        if self.large.is_some() {
+            return Ok(None);
         }
         let Some((length, arrived)) = self.chunk.untaken().split_first_chunk::<LENGTH_BYTES>()
         else {
@@ -319,11 +395,12 @@ impl FrameReader {
         };
         if let Some(frame) = arrived.get(..length) {
             let frame = Bytes::copy_from_slice(frame);
+            memory.small_frame();
             self.chunk.start += LENGTH_BYTES + length;
             return Ok(Some(frame));
         }
         if LENGTH_BYTES + length > CHUNK {
-            self.large = Some(Large::new(length, arrived));
+            self.large = Some(Large::new(length, arrived, memory.take(length)));
             self.chunk.start = self.chunk.space.filled;
         }
         Ok(None)
@@ -347,7 +424,8 @@ impl FrameReader {
     fn settle(&mut self) {
         self.space().settle();
         if let Some(large) = self.large.take_if(|large| large.space.filled == large.length) {
-            self.finished = Some(large.space.data.into());
+            let capacity = large.space.data.capacity();
+            self.finished = Some((large.space.data.into(), capacity));
         }
     }
 }

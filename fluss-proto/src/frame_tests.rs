@@ -270,3 +270,51 @@ fn a_reader_that_blocks_gives_its_frames_and_then_one_error() {
     assert_eq!(refused.next().unwrap().unwrap_err().kind(), io::ErrorKind::InvalidData);
     assert!(refused.next().is_none());
 }
+
+/// A large frame of this many bytes, read and taken.
+fn large_frame(memory: &mut FrameMemory, length: usize) -> Bytes {
+    let mut reader = FrameReader::new(DEFAULT_MAX_FRAME_BYTES);
+    let wire = wire(&[vec![7; length]]);
+    let mut stream = &wire[..];
+    loop {
+        reader.read_from(&mut stream).unwrap();
+        if let Some(frame) = reader.next_frame_in(memory).unwrap() {
+            assert!(frame.iter().all(|byte| *byte == 7), "{length}");
+            return frame;
+        }
+    }
+}
+
+#[test]
+fn a_large_frame_is_read_into_the_memory_of_one_that_was_dropped() {
+    let memory = &mut FrameMemory::default();
+    let first = large_frame(memory, 1 << 20);
+    let address = first.as_ptr();
+    let part = first.slice(5..10);
+    drop(first);
+    let second = large_frame(memory, 1 << 20);
+    assert_ne!(second.as_ptr(), address, "somebody still holds a part of the first");
+    drop(part);
+    assert_eq!(large_frame(memory, (1 << 20) - 9).as_ptr(), address);
+    assert_eq!(large_frame(memory, 1 << 20).as_ptr(), address, "all of it can be had again");
+    let small = large_frame(memory, 1 << 18);
+    assert_ne!(small.as_ptr(), address, "a small frame would keep too much");
+}
+
+#[test]
+fn what_is_remembered_of_large_frames_is_bounded_and_given_back() {
+    let memory = &mut FrameMemory::default();
+    for length in [6 << 20, 4 << 20, 18 << 20, 2 << 20, 9 << 20, 10 << 20] {
+        large_frame(memory, length);
+        let bytes: usize = memory.frames.iter().map(|(_, capacity)| capacity).sum();
+        assert_eq!(bytes, memory.bytes);
+        assert!(bytes <= REMEMBERED, "{bytes} bytes");
+    }
+    assert_eq!(memory.bytes, 10 << 20);
+    for _ in 0..=FORGOTTEN_AFTER {
+        let mut reader = FrameReader::new(DEFAULT_MAX_FRAME_BYTES);
+        reader.read_from(&mut &b"\0\0\0\x02hi"[..]).unwrap();
+        assert!(reader.next_frame_in(memory).unwrap().is_some());
+    }
+    assert!(memory.frames.is_empty(), "nothing streams any more");
+}

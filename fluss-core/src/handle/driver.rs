@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Buf as _;
-use fluss_proto::frame::FrameReader;
+use fluss_proto::frame::{FrameMemory, FrameReader};
 use fluss_proto::segments::Segments;
 
 use super::shared::Shared;
@@ -80,6 +80,8 @@ pub struct Driver<N: Net> {
     shared: Arc<Shared>,
     net: N,
     links: Vec<Link<N::Socket>>,
+    /// Where large answers were, for the next ones.
+    memory: FrameMemory,
     turns: u64,
 }
 
@@ -91,7 +93,7 @@ impl<N: Net> std::fmt::Debug for Driver<N> {
 
 impl<N: Net> Driver<N> {
     pub(crate) fn new(shared: Arc<Shared>, net: N) -> Self {
-        Self { shared, net, links: Vec::new(), turns: 0 }
+        Self { shared, net, links: Vec::new(), memory: FrameMemory::default(), turns: 0 }
     }
 
     /// How often the loop was entered; an idle client's loop is entered a few times a minute.
@@ -229,7 +231,7 @@ impl<N: Net> Driver<N> {
             }
             let (conn, now) = (*conn, self.net.now());
             loop {
-                match reader.next_frame() {
+                match reader.next_frame_in(&mut self.memory) {
                     Ok(None) => break,
                     Ok(Some(frame)) => {
                         self.shared.input(now, |client| client.handle_frame(conn, frame, now));
