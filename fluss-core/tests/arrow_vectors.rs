@@ -6,7 +6,7 @@ use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int32Type;
 use bytes::Bytes;
-use fluss_core::batch::{ArrowDecoder, DecodeError, DecodeLimits, LogRows};
+use fluss_core::batch::{ArrowDecoder, DecodeError, DecodeLimits, FromColumn, LogRows};
 use fluss_core::row;
 use fluss_core::row::{Column, Datum, Decimal, Field, Schema, Timestamp, TypeKind};
 use fluss_proto::record::{ChangeType, Check, LogBatch, RecordError};
@@ -127,6 +127,60 @@ fn an_empty_batch_has_no_rows() {
         let rows = ArrowDecoder::new(&a_and_b()).decode_rows(&batch(name, Check::Crc)).unwrap();
         assert!(rows.is_empty() && rows.row(0).is_none(), "{name}");
     }
+}
+
+/// All values of a column as this type; what cannot be had is None.
+fn as_type<'a, T: FromColumn<'a>>(rows: &'a LogRows, column: usize) -> Vec<Option<T>> {
+    rows.iter().map(|row| row.get(column).ok()).collect()
+}
+
+#[test]
+fn values_come_as_the_types_of_rust_that_fit_and_as_no_others() {
+    let batch = batch("generated/log_v0_arrow_all_types", Check::Crc);
+    let rows = ArrowDecoder::new(&all_types_schema()).decode_rows(&batch).unwrap();
+    for (column, (name, kind, first, third)) in all_types(&DECIMALS).into_iter().enumerate() {
+        let some = |pick: fn(Datum<'_>) -> bool| match pick(first) {
+            true => 2,
+            false => 0,
+        };
+        let count = |had: usize, wanted: usize| assert_eq!(had, wanted, "{name}");
+        macro_rules! check {
+            ($type:ty, $pattern:pat) => {
+                let had = as_type::<$type>(&rows, column);
+                count(had.iter().flatten().count(), some(|datum| matches!(datum, $pattern)));
+            };
+        }
+        check!(bool, Datum::Bool(_));
+        check!(i8, Datum::Int8(_));
+        check!(i16, Datum::Int16(_));
+        check!(i32, Datum::Int32(_) | Datum::Date(_) | Datum::Time(_));
+        check!(i64, Datum::Int64(_));
+        check!(f32, Datum::Float32(_));
+        check!(f64, Datum::Float64(_));
+        check!(&str, Datum::Str(_));
+        check!(&[u8], Datum::Bytes(_));
+        check!(Decimal, Datum::Decimal(_));
+        check!(Timestamp, Datum::Timestamp(_) | Datum::TimestampLtz(_));
+        let all = [Some(first), Some(Datum::Null), Some(third)];
+        assert_eq!(as_type::<Datum<'_>>(&rows, column), all, "{name}");
+        match kind {
+            TypeKind::Time(_) => {
+                let (Datum::Time(a), Datum::Time(b)) = (first, third) else { panic!("{name}") };
+                assert_eq!(as_type::<i32>(&rows, column), [Some(a), None, Some(b)], "{name}");
+            }
+            TypeKind::String => {
+                let whole = [Some(Some("hello")), Some(None), Some(Some(""))];
+                assert_eq!(as_type::<Option<&str>>(&rows, column), whole);
+                let error = rows.row(1).unwrap().get::<&str>(column).unwrap_err().to_string();
+                assert_eq!(error, "column `c_str` is null; take it as Option<&str>");
+                let error = rows.row(0).unwrap().get::<i64>(column).unwrap_err().to_string();
+                assert_eq!(error, "column `c_str` is STRING, which cannot be had as i64");
+            }
+            _ => {}
+        }
+    }
+    let error = rows.row(0).unwrap().get::<i64>(99).unwrap_err();
+    assert_eq!(error.to_string(), "column 99 does not exist, the row has 27");
 }
 
 /// The columns of the all-types vector with the values of its first and third row; the second one

@@ -14,7 +14,9 @@ mod schema;
 
 pub use arrow::{ArrowBatchBuilder, ArrowBatchOptions, ArrowCompression};
 pub use collect::record_batch;
-pub use decode::{ArrowDecoder, DecodeError, DecodeLimits, LogDecoder, LogRows, RowView};
+pub use decode::{
+    ArrowDecoder, DecodeError, DecodeLimits, FromColumn, LogDecoder, LogRows, RowView,
+};
 pub use error::BatchError;
 pub use input::{ArrowRow, ArrowRowIter, ArrowRows, ColumnsError};
 pub use kv::{KvBatchBuilder, KvBatchOptions};

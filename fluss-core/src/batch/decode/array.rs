@@ -1,7 +1,7 @@
 //! Nodes and buffers become arrays, after everything about them was checked.
 
-use arrow_array::{ArrayRef, Decimal128Array, make_array};
-use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer};
+use arrow_array::{ArrayRef, Decimal128Array, StringArray, make_array};
+use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_data::ArrayData;
 use arrow_schema::{DataType, Field};
 
@@ -44,9 +44,12 @@ fn data(
         return Err(DecodeError::column(path, what));
     }
     let nulls = validity(message, path, node)?;
+    if *field.data_type() == DataType::Utf8 {
+        return text(message, path, node, nulls);
+    }
     let mut builder = ArrayData::builder(field.data_type().clone()).len(node.length).nulls(nulls);
     match field.data_type() {
-        DataType::Utf8 | DataType::Binary => {
+        DataType::Binary => {
             builder = builder.add_buffer(offsets(message, path, node)?);
             builder = builder.add_buffer(message.next_buffer(path)?);
         }
@@ -76,6 +79,28 @@ fn data(
         checked.map_err(|error| DecodeError::column(path, error))?;
     }
     Ok(data)
+}
+
+/// The data of texts. Checked here and by the array itself, which is quicker about it than the
+/// checks of any [`ArrayData`].
+fn text(
+    message: &mut Message,
+    path: &str,
+    node: Node,
+    nulls: Option<NullBuffer>,
+) -> Result<ArrayData, DecodeError> {
+    let mut offsets = offsets(message, path, node)?;
+    if offsets.as_ptr().align_offset(align_of::<i32>()) != 0 {
+        offsets = Buffer::from_slice_ref(offsets.as_slice());
+    }
+    let values = message.next_buffer(path)?;
+    let offsets: ScalarBuffer<i32> = offsets.into();
+    let falling = offsets.windows(2).filter(|pair| pair[0] > pair[1]).count();
+    if falling > 0 || offsets.first().is_none_or(|first| *first < 0) {
+        return Err(DecodeError::column(path, "its offsets are negative or fall"));
+    }
+    let array = StringArray::try_new(OffsetBuffer::new(offsets), values, nulls);
+    Ok(array.map_err(|error| DecodeError::column(path, error))?.into())
 }
 
 /// Bytes of this many values of a type of fixed width.

@@ -5,6 +5,7 @@
 
 mod array;
 mod error;
+mod get;
 mod inflate;
 mod message;
 mod nested;
@@ -19,6 +20,7 @@ use bytes::Bytes;
 use fluss_proto::record::LogBatch;
 
 pub use error::DecodeError;
+pub use get::FromColumn;
 pub use records::LogDecoder;
 pub use rows::{LogRows, RowView, ValueError};
 
