@@ -7,6 +7,7 @@ use fluss_proto::record::SealedBatch;
 use super::Client;
 use crate::command::Call;
 use crate::config::WriterConfig;
+use crate::cx::Cx;
 use crate::error::{Error, Result};
 use crate::ids::{
     BatchId, BucketKey, CommandId, LaneId, PartitionKey, ScannerKey, TableId, TablePath, WriterKey,
@@ -242,7 +243,14 @@ impl Client {
     /// [`CommandAnswer::Value`](crate::CommandAnswer::Value) or `Values` reports its end.
     pub fn lookup(&mut self, request: LookupRequest, now: Instant) -> CommandId {
         let id = self.commands.next_id();
-        self.step(now, |client, cx| client.lookups.lookup(cx, id, request));
+        if self.lookups.only_waits(&self.config, &request) {
+            // No other machine would hear of it.
+            let config = Arc::clone(&self.config);
+            let cx = &mut Cx { now, rng: &mut self.rng, config: &config };
+            self.lookups.lookup(cx, id, request);
+        } else {
+            self.step(now, |client, cx| client.lookups.lookup(cx, id, request));
+        }
         id
     }
 }

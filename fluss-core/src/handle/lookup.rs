@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use fluss_proto::message::{GetTableSchemaRequest, GetTableSchemaResponse};
@@ -23,6 +23,7 @@ use crate::lookup::{LookupKind, LookupRequest};
 use crate::output::CommandAnswer;
 use crate::row::partition::{has_fractions, same_name};
 use crate::row::{OwnedRow, Row, Schema};
+use crate::time::Duration;
 
 /// Looks rows of a primary-key table up; made by [`Table::lookuper`]. Cheap to clone.
 ///
@@ -50,6 +51,10 @@ struct Inner {
     whole: Keys,
     /// Why this table has no prefix lookups, if so.
     prefix: Result<Keys>,
+    /// What is asked, for error texts, and how long an answer may take.
+    what: Arc<str>,
+    what_prefix: Arc<str>,
+    limit: Duration,
     caches: Mutex<Caches>,
 }
 
@@ -82,7 +87,12 @@ impl Lookuper {
         if let Ok(id) = i16::try_from(info.schema_id) {
             caches.decoders.insert(id, Arc::new(own));
         }
-        Ok(Self { inner: Arc::new(Inner { table, whole, prefix, caches: Mutex::new(caches) }) })
+        let what = format!("LOOKUP {}", info.path).into();
+        let what_prefix = format!("PREFIX_LOOKUP {}", info.path).into();
+        let limit = table.fluss().config(|config| config.command_deadline);
+        let caches = Mutex::new(caches);
+        let inner = Inner { table, whole, prefix, what, what_prefix, limit, caches };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// The row with this key: the values of the primary key's columns, in key order. None if there
@@ -209,7 +219,12 @@ impl<T: Found> Lookup<T> {
     ///
     /// # Errors
     /// As the call that made it.
-    pub fn wait(self) -> Result<T> {
+    pub fn wait(mut self) -> Result<T> {
+        // Of many lookups on their way most have come when they are waited for.
+        let mut context = Context::from_waker(Waker::noop());
+        if let Poll::Ready(result) = Pin::new(&mut self).poll(&mut context) {
+            return result;
+        }
         let shared = Arc::clone(self.inner.table.fluss().shared());
         shared.block_on(self)?
     }
@@ -340,10 +355,17 @@ impl Inner {
             .and_then(|bucket| i32::try_from(bucket).ok())
             .ok_or_else(|| Error::misuse(format!("{}: the key is empty", info.path)))?;
         let key = BucketKey { table: info.id, partition: partition.map(|p| p.id), bucket };
-        let mut request = LookupRequest::new(kind, info.path.clone(), key, place.key.clone());
-        request.buckets = Some(buckets);
+        let what = if kind == LookupKind::Prefix { &self.what_prefix } else { &self.what };
+        let request = LookupRequest {
+            kind,
+            path: info.path.clone(),
+            bucket: key,
+            buckets: Some(buckets),
+            key: place.key.clone(),
+            what: Arc::clone(what),
+            limit: self.limit,
+        };
         Ok(CommandFuture::watch(self.table.fluss().shared(), |core, now| {
-            request.limit = core.client.config().command_deadline;
             core.client.lookup(request, now)
         }))
     }

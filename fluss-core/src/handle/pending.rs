@@ -90,10 +90,7 @@ impl Future for CommandFuture {
     type Output = Result<CommandAnswer>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if let Err(error) = self.shared.of_this_process() {
-            return Poll::Ready(Err(error));
-        }
-        let polled = self.shared.with(|core, _| core.poll_command(self.command, cx.waker()));
+        let polled = self.shared.poll_command(self.command, cx.waker());
         self.done |= polled.is_ready();
         polled
     }

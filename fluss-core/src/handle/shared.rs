@@ -207,6 +207,18 @@ impl Shared {
         result
     }
 
+    /// The answer to a command, or who waits for it from now on. Nothing else comes of it.
+    pub(crate) fn poll_command(
+        &self,
+        command: CommandId,
+        waker: &Waker,
+    ) -> Poll<Result<CommandAnswer>> {
+        match self.of_this_process() {
+            Ok(()) => lock(&self.core).poll_command(command, waker),
+            Err(error) => Poll::Ready(Err(error)),
+        }
+    }
+
     /// Like [`Shared::with`], for callers that hold a lock: whom to wake is gathered, and
     /// [`Shared::fire`] is called when the lock is released.
     pub(super) fn with_later<R>(
@@ -439,11 +451,7 @@ impl Core {
         self.commands.insert(command, Command::Waiting(None));
     }
 
-    pub(crate) fn poll_command(
-        &mut self,
-        command: CommandId,
-        waker: &Waker,
-    ) -> Poll<Result<CommandAnswer>> {
+    fn poll_command(&mut self, command: CommandId, waker: &Waker) -> Poll<Result<CommandAnswer>> {
         match self.commands.get_mut(&command) {
             Some(Command::Waiting(slot)) => {
                 replace_waker(slot, waker);

@@ -23,6 +23,7 @@ use bytes::Bytes;
 use self::lane::{Group, Lane, LaneKey, Server, State};
 pub use self::request::{LookupKind, LookupRequest};
 use crate::backoff::BackoffConfig;
+use crate::config::Config;
 use crate::connection::request::{Outgoing, Owner, RequestError};
 use crate::cx::Cx;
 use crate::error::Error;
@@ -120,7 +121,7 @@ impl Lookups {
     /// Takes a key; exactly one [`Event::CommandDone`] with this id follows, unless it is
     /// cancelled.
     pub(crate) fn lookup(&mut self, cx: &mut Cx<'_>, id: CommandId, request: LookupRequest) {
-        let longest = cx.config.max_request_bytes.saturating_sub(OVERHEAD);
+        let longest = longest_key(cx.config);
         let refused = match &self.closed {
             Some(error) => Some(error.clone()),
             None if request.key.len() > longest => Some(Error::misuse(format!(
@@ -146,6 +147,19 @@ impl Lookups {
             State::Ready(server) => self.wish_flush(cx, server),
             State::Unresolved | State::Leaderless | State::Paused(_) => {}
         }
+    }
+
+    /// Whether this key would wait where others do and bring nothing about by itself: as many
+    /// requests are on their way to its server as may be, and the next answer forms another one.
+    pub(crate) fn only_waits(&self, config: &Config, request: &LookupRequest) -> bool {
+        let key = LaneKey::new(request.kind, request.buckets, request.bucket);
+        let Some(State::Ready(server)) = self.lanes.get(&key).map(|lane| lane.state) else {
+            return false;
+        };
+        let in_flight = self.servers.get(&server).map_or(0, |entry| entry.in_flight);
+        self.closed.is_none()
+            && request.key.len() <= longest_key(config)
+            && in_flight >= config.lookup_in_flight
     }
 
     /// Finds the leaders that are needed now.
@@ -463,6 +477,11 @@ impl Lookups {
         }
         true
     }
+}
+
+/// Bytes of a key at most.
+fn longest_key(config: &Config) -> usize {
+    config.max_request_bytes.saturating_sub(OVERHEAD)
 }
 
 /// What still fits into a request.
