@@ -58,6 +58,7 @@
 //! byte for byte.
 
 pub mod cluster;
+#[cfg(feature = "testing")]
 pub mod conformance;
 mod framing;
 mod kit;
