@@ -6,7 +6,7 @@ use std::time::Instant;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::plan::{Cost, Plan, Side};
-use crate::{Failure, ours, theirs};
+use crate::{Failure, ours, ours_read, theirs, theirs_read};
 
 /// Started before the first row of the measurement, ended after its last acknowledgement.
 pub struct Stopwatch {
@@ -47,7 +47,9 @@ pub fn run() -> Result<(), Failure> {
         table: table.clone(),
     };
     let cost = match plan.side {
+        Side::Theirs if plan.variant.filled_by().is_some() => theirs_read::run(&plan)?,
         Side::Theirs => theirs::run(&plan)?,
+        _ if plan.variant.filled_by().is_some() => ours_read::run(&plan)?,
         Side::Ours | Side::Smol | Side::Blocking => ours::run(&plan)?,
     };
     println!("{} {}", cost.cpu, cost.wall);

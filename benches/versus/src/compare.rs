@@ -10,9 +10,10 @@ const USAGE: &str = "\
 usage: fluss-versus [--rows N] [--rounds N] [--bootstrap HOST:PORT] [--only VARIANT] [--threads N]
        fluss-versus --main-job [--rows N] [--rounds N]
 
-Without --bootstrap both sides write to an acknowledging server of this program, and CPU time per
-row counts; with it, to that cluster, and wall time counts.
-VARIANT: append, append-all, batches, upsert.
+Without --bootstrap both sides write to an acknowledging server of this program, or read from one
+that keeps its rows in memory, and CPU time per row counts (for lookups, wall time); with it, to
+and from that cluster, and wall time counts.
+VARIANT: append, append-all, batches, upsert, scan-arrow, scan-rows, lookups.
 With --main-job: on a real cluster that is started for it, with default settings, on all runtimes.
 Ends with 1 if a bound is missed or a count is wrong.";
 
@@ -50,6 +51,7 @@ fn options() -> Result<Options, Failure> {
 }
 
 /// One line of the result.
+#[derive(Clone, Copy)]
 struct Case {
     variant: Variant,
     threads: u64,
@@ -58,7 +60,14 @@ struct Case {
     bound: Option<f64>,
 }
 
-fn cases(options: &Options) -> Vec<Case> {
+impl Case {
+    /// Lookups are waited for; what counts is how many are done in a second.
+    fn counts_wall(&self) -> bool {
+        self.variant == Variant::Lookups
+    }
+}
+
+fn writing(options: &Options) -> Vec<Case> {
     let mut cases = Vec::new();
     let on_cluster = options.bootstrap.is_some();
     for codec in [Codec::None, Codec::Zstd] {
@@ -78,11 +87,18 @@ fn cases(options: &Options) -> Vec<Case> {
             }
         }
     }
-    cases.retain(|case| {
-        options.only.is_none_or(|v| v == case.variant)
-            && options.threads.is_none_or(|t| t == case.threads)
-    });
     cases
+}
+
+fn reading(options: &Options) -> Vec<Case> {
+    let on_cluster = options.bootstrap.is_some();
+    [(Variant::ScanArrow, 2.0), (Variant::ScanRows, 2.5), (Variant::Lookups, 3.0)]
+        .into_iter()
+        .map(|(variant, bound)| {
+            let bound = (!on_cluster).then_some(bound);
+            Case { variant, threads: 1, codec: Codec::None, bound }
+        })
+        .collect()
 }
 
 /// Where the runs go.
@@ -93,20 +109,37 @@ struct Place {
 }
 
 impl Place {
-    /// One run, with its rows counted by the server.
-    fn run(&mut self, case: &Case, side: Side, rows: u64) -> Result<Cost, Failure> {
-        let table = self.tables.make(case.variant, case.codec)?;
-        let before = self.server.as_mut().map(Server::rows).transpose()?.unwrap_or(0);
-        let plan = Plan {
+    /// A server of this program, which keeps what is written or does not, unless there is another.
+    fn new(options: &Options, keep: bool) -> Result<Self, Failure> {
+        let (server, bootstrap) = match &options.bootstrap {
+            Some(given) => (None, given.clone()),
+            None => {
+                let server = Server::start(keep)?;
+                let bootstrap = server.bootstrap.clone();
+                (Some(server), bootstrap)
+            }
+        };
+        let tables = Tables::connect(&bootstrap)?;
+        Ok(Self { server, bootstrap, tables })
+    }
+
+    fn plan(&self, case: &Case, side: Side, rows: u64, table: &str) -> Plan {
+        Plan {
             side,
             variant: case.variant,
             threads: case.threads,
             rows,
             settings: Settings::Equal,
             bootstrap: self.bootstrap.clone(),
-            table: table.clone(),
-        };
-        let cost = spawn(&plan)?;
+            table: table.to_owned(),
+        }
+    }
+
+    /// A run that writes to a table of its own, with its rows counted by the server.
+    fn write(&mut self, case: &Case, side: Side, rows: u64) -> Result<Cost, Failure> {
+        let table = self.tables.make(case.variant, case.codec)?;
+        let before = self.server.as_mut().map(Server::rows).transpose()?.unwrap_or(0);
+        let cost = spawn(&self.plan(case, side, rows, &table))?;
         let counted = match &mut self.server {
             Some(server) => server.rows()? - before,
             None => self.tables.rows(&table)?,
@@ -117,6 +150,44 @@ impl Place {
         self.tables.drop(&table)?;
         Ok(cost)
     }
+
+    /// A table with this many rows for runs that read. Each side looks up in a table that it wrote,
+    /// as fluss-rs puts keys into other buckets than Java and this client.
+    fn fill(
+        &mut self,
+        case: &Case,
+        (with, by): (Variant, Side),
+        rows: u64,
+    ) -> Result<String, Failure> {
+        let table = self.tables.make(case.variant, case.codec)?;
+        let case = Case { variant: with, ..*case };
+        spawn(&self.plan(&case, by, rows - WARM_UP, &table))?;
+        Ok(table)
+    }
+
+    /// Runs of both sides that read.
+    fn read(
+        &mut self,
+        case: &Case,
+        with: Variant,
+        options: &Options,
+    ) -> Result<(Vec<Cost>, Vec<Cost>), Failure> {
+        let rows = options.rows;
+        let ours = self.fill(case, (with, Side::Blocking), rows)?;
+        let theirs = match case.variant {
+            Variant::Lookups => self.fill(case, (with, Side::Theirs), rows)?,
+            _ => ours.clone(),
+        };
+        let costs = in_turns(options.rounds, |side| {
+            let table = if side == Side::Theirs { &theirs } else { &ours };
+            spawn(&self.plan(case, side, rows, table))
+        })?;
+        self.tables.drop(&ours)?;
+        if theirs != ours {
+            self.tables.drop(&theirs)?;
+        }
+        Ok(costs)
+    }
 }
 
 /// Lowest and median of a number, per row.
@@ -126,20 +197,26 @@ fn spread(costs: &[Cost], rows: u64, of: impl Fn(&Cost) -> u64) -> (f64, f64) {
     (values[0], values[values.len() / 2])
 }
 
+/// Both sides in turns. Who goes first changes, so that neither always finds the warmer machine.
+fn in_turns(
+    rounds: usize,
+    mut run: impl FnMut(Side) -> Result<Cost, Failure>,
+) -> Result<(Vec<Cost>, Vec<Cost>), Failure> {
+    let (mut theirs, mut ours) = (Vec::new(), Vec::new());
+    for round in 0..rounds {
+        for turn in 0..2 {
+            match (round + turn) % 2 {
+                0 => theirs.push(run(Side::Theirs)?),
+                _ => ours.push(run(Side::Ours)?),
+            }
+        }
+    }
+    Ok((theirs, ours))
+}
+
 /// The whole comparison.
 pub fn run() -> Result<(), Failure> {
     let options = options()?;
-    let server = match options.bootstrap {
-        None => Some(Server::start()?),
-        Some(_) => None,
-    };
-    let bootstrap = match (&options.bootstrap, &server) {
-        (Some(given), _) => given.clone(),
-        (None, Some(server)) => server.bootstrap.clone(),
-        (None, None) => return Err("no server".into()),
-    };
-    let tables = Tables::connect(&bootstrap)?;
-    let mut place = Place { server, bootstrap, tables };
     println!(
         "nanoseconds per row, lowest / median of {} rounds of {} rows",
         options.rounds, options.rows
@@ -150,19 +227,24 @@ pub fn run() -> Result<(), Failure> {
         "variant", "thr.", "codec", "fluss-rs", "ours", "fluss-rs", "ours"
     );
     let mut missed = 0;
-    for case in cases(&options) {
-        let rows = options.rows / case.threads * case.threads;
-        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-        for round in 0..options.rounds {
-            // Who goes first changes, so that neither always finds the warmer machine.
-            for turn in 0..2 {
-                match (round + turn) % 2 {
-                    0 => theirs.push(place.run(&case, Side::Theirs, rows)?),
-                    _ => ours.push(place.run(&case, Side::Ours, rows)?),
-                }
-            }
+    for (cases, keep) in [(writing(&options), false), (reading(&options), true)] {
+        let wanted = |case: &Case| {
+            options.only.is_none_or(|v| v == case.variant)
+                && options.threads.is_none_or(|t| t == case.threads)
+        };
+        let cases: Vec<Case> = cases.into_iter().filter(wanted).collect();
+        if cases.is_empty() {
+            continue;
         }
-        missed += usize::from(!report(&case, rows, &theirs, &ours));
+        let mut place = Place::new(&options, keep)?;
+        for case in cases {
+            let rows = options.rows / case.threads * case.threads;
+            let (theirs, ours) = match case.variant.filled_by() {
+                None => in_turns(options.rounds, |side| place.write(&case, side, rows))?,
+                Some(with) => place.read(&case, with, &options)?,
+            };
+            missed += usize::from(!report(&case, rows, &theirs, &ours));
+        }
     }
     if missed > 0 {
         return Err(format!("{missed} bounds missed").into());
@@ -175,15 +257,17 @@ fn report(case: &Case, rows: u64, theirs: &[Cost], ours: &[Cost]) -> bool {
     let (their_cpu, our_cpu) = (spread(theirs, rows, |c| c.cpu), spread(ours, rows, |c| c.cpu));
     let (their_wall, our_wall) = (spread(theirs, rows, |c| c.wall), spread(ours, rows, |c| c.wall));
     let ratio = their_cpu.1 / our_cpu.1;
-    let met = case.bound.is_none_or(|bound| ratio >= bound);
+    let wall_ratio = their_wall.1 / our_wall.1;
+    let (what, counted) = if case.counts_wall() { ("wall", wall_ratio) } else { ("CPU", ratio) };
+    let met = case.bound.is_none_or(|bound| counted >= bound);
     let verdict = match case.bound {
         None => String::new(),
-        Some(bound) if met => format!("CPU at least {bound}: met"),
-        Some(bound) => format!("CPU at least {bound}: MISSED"),
+        Some(bound) if met => format!("{what} at least {bound}: met"),
+        Some(bound) => format!("{what} at least {bound}: MISSED"),
     };
     let pair = |(lowest, median): (f64, f64)| format!("{lowest:6.1} /{median:7.1}");
     println!(
-        "{:<11} {:>5} {:<6} | {} {} {ratio:5.1}   | {} {} {:5.1}  {verdict}",
+        "{:<11} {:>5} {:<6} | {} {} {ratio:5.1}   | {} {} {wall_ratio:5.1}  {verdict}",
         case.variant,
         case.threads,
         case.codec,
@@ -191,7 +275,6 @@ fn report(case: &Case, rows: u64, theirs: &[Cost], ours: &[Cost]) -> bool {
         pair(our_cpu),
         pair(their_wall),
         pair(our_wall),
-        their_wall.1 / our_wall.1,
     );
     met
 }

@@ -38,6 +38,7 @@ impl Writer {
                 Self::Batches(table.appender().config(config).build()?, batch)
             }
             Variant::Upsert => Self::Upsert(table.upserter().config(config).build()?),
+            reading => return Err(format!("{reading} writes nothing").into()),
         })
     }
 
@@ -112,7 +113,7 @@ fn acknowledged(kept: Vec<Ticket>) -> Result<(), Failure> {
 }
 
 /// A client on this side's runtime, and the runtime if somebody has to keep it.
-fn start(side: Side, config: Config) -> Result<(Fluss, Option<Runtime>), Failure> {
+pub fn start(side: Side, config: Config) -> Result<(Fluss, Option<Runtime>), Failure> {
     Ok(match side {
         Side::Smol => (smol::block_on(fluss_smol::start(config))?, None),
         Side::Blocking => (fluss_embedded::start(config)?, None),

@@ -20,6 +20,11 @@ pub const SAMPLE: u64 = 4096;
 pub const ARROW_ROWS: usize = 8192;
 /// Rows written and acknowledged before the measurement, so that leaders are known.
 pub const WARM_UP: u64 = 100;
+/// Bytes of a fetch, and of a bucket in it: what both clients ask for by default.
+pub const FETCH_BYTES: usize = 16 << 20;
+pub const FETCH_BYTES_PER_BUCKET: usize = 1 << 20;
+/// Lookups on their way at once, on one handle, where one can have so many.
+pub const LOOKUPS_IN_FLIGHT: usize = 1024;
 /// Buckets of the tables.
 pub const BUCKETS: i32 = 4;
 
@@ -65,7 +70,7 @@ words! {
 }
 
 words! {
-    /// How rows are handed in.
+    /// How rows are handed in or read.
     Variant {
         /// Row by row into a log table.
         Append = "append",
@@ -75,6 +80,28 @@ words! {
         Batches = "batches",
         /// Row by row into a primary-key table.
         Upsert = "upsert",
+        /// A log table as Arrow record batches, one column of which is looked at.
+        ScanArrow = "scan-arrow",
+        /// A log table row by row, of which each value is looked at.
+        ScanRows = "scan-rows",
+        /// All rows of a primary-key table by their keys.
+        Lookups = "lookups",
+    }
+}
+
+impl Variant {
+    /// How a table has to be filled before the run, for runs that read.
+    pub fn filled_by(self) -> Option<Self> {
+        match self {
+            Self::ScanArrow | Self::ScanRows => Some(Self::AppendAll),
+            Self::Lookups => Some(Self::Upsert),
+            _ => None,
+        }
+    }
+
+    /// Whether its table has a primary key.
+    pub fn has_key(self) -> bool {
+        matches!(self, Self::Upsert | Self::Lookups)
     }
 }
 

@@ -1,5 +1,8 @@
 //! The rows of both sides: BIGINT, STRING of 16 bytes, INT, DOUBLE.
 
+use crate::Failure;
+use crate::plan::Variant;
+
 /// How many different names there are.
 const NAMES: usize = 1024;
 
@@ -26,6 +29,53 @@ impl Rows {
     pub fn row(&self, index: u64) -> Values<'_> {
         let name = &self.names[index as usize % NAMES];
         Values { id: index as i64, name, a: index as i32, b: index as f64 * 0.5 }
+    }
+}
+
+/// What was read, summed up, so that no side gets away with less than all of it.
+#[derive(Clone, Debug, Default)]
+pub struct Found {
+    pub rows: u64,
+    ids: i64,
+    bytes: usize,
+    a: i32,
+    b: f64,
+}
+
+impl Found {
+    /// A row.
+    #[inline]
+    pub fn add(&mut self, id: i64, name: &str, a: i32, b: f64) {
+        self.rows += 1;
+        self.ids = self.ids.wrapping_add(id);
+        self.bytes += name.len();
+        self.a = self.a.wrapping_add(a);
+        self.b += b;
+    }
+
+    /// A column of ids.
+    pub fn add_all(&mut self, ids: &[i64]) {
+        self.rows += ids.len() as u64;
+        self.ids = ids.iter().fold(self.ids, |sum, id| sum.wrapping_add(*id));
+    }
+
+    /// What another found, too.
+    pub fn join(&mut self, other: &Self) {
+        self.rows += other.rows;
+        self.ids = self.ids.wrapping_add(other.ids);
+        self.bytes += other.bytes;
+        self.a = self.a.wrapping_add(other.a);
+        self.b += other.b;
+    }
+
+    /// An error unless these are the first `rows` rows, each once as far as sums tell.
+    pub fn check(&self, variant: Variant, rows: u64) -> Result<(), Failure> {
+        let ids = rows * rows.saturating_sub(1) / 2;
+        let whole = variant == Variant::ScanArrow || self.bytes as u64 == 16 * rows;
+        if self.rows == rows && self.ids.cast_unsigned() == ids && whole {
+            return Ok(());
+        }
+        Err(format!("of {rows} rows these were read: {self:?}").into())
     }
 }
 

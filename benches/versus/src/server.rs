@@ -1,4 +1,5 @@
-//! The acknowledging server, in a process of its own.
+//! The server, in a process of its own: one that only acknowledges, or one that keeps what is
+//! written in memory, to be read.
 //!
 //! It prints its address, answers each line on standard input with the number of rows it counted so
 //! far, and ends with its input.
@@ -11,9 +12,12 @@ use fluss_core::testing::loopback::{Loopback, LoopbackOptions};
 
 use crate::Failure;
 
+const KEEP: &str = "keep";
+
 /// Serves until standard input ends.
 pub fn run() -> Result<(), Failure> {
-    let options = ClusterOptions { tablet_servers: 1, ack_only: true, ..Default::default() };
+    let ack_only = std::env::args().nth(2).as_deref() != Some(KEEP);
+    let options = ClusterOptions { tablet_servers: 1, ack_only, ..Default::default() };
     let fake = Loopback::start(FakeCluster::new(options), LoopbackOptions::default())?;
     let mut out = std::io::stdout();
     writeln!(out, "{}", fake.bootstrap())?;
@@ -33,9 +37,10 @@ pub struct Server {
 }
 
 impl Server {
-    pub fn start() -> Result<Self, Failure> {
+    pub fn start(keep: bool) -> Result<Self, Failure> {
         let mut child = Command::new(std::env::current_exe()?)
             .arg("server")
+            .args(keep.then_some(KEEP))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;

@@ -45,9 +45,9 @@ impl Tables {
             .column("name", DataTypes::string())
             .column("a", DataTypes::int())
             .column("b", DataTypes::double());
-        let schema = match variant {
-            Variant::Upsert => columns.primary_key(["id"])?.build()?,
-            _ => columns.build()?,
+        let schema = match variant.has_key() {
+            true => columns.primary_key(["id"])?.build()?,
+            false => columns.build()?,
         };
         let mut descriptor = TableDescriptor::builder()
             .schema(schema)

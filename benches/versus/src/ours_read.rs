@@ -1,0 +1,98 @@
+//! This client reading, on tokio, on smol, or blocking.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int64Type;
+use fluss_core::row::{OwnedDatum, OwnedRow};
+use fluss_tokio::config::Config;
+use fluss_tokio::{LogScanner, Lookup, Table, row};
+
+use crate::Failure;
+use crate::client::Stopwatch;
+use crate::ours::start;
+use crate::plan::{self, Cost, Plan, Variant};
+use crate::rows::Found;
+
+fn scanner(table: &Table) -> Result<LogScanner, Failure> {
+    let scanner = table
+        .scanner()
+        .from_earliest()
+        .bounded()
+        .max_bytes(plan::FETCH_BYTES)
+        .max_bytes_per_bucket(plan::FETCH_BYTES_PER_BUCKET);
+    Ok(scanner.build().wait()?)
+}
+
+fn scan_arrow(table: &Table) -> Result<Found, Failure> {
+    let mut found = Found::default();
+    for batch in scanner(table)?.blocking_iter() {
+        let batch = batch?.record_batch();
+        found.add_all(batch.column(0).as_primitive::<Int64Type>().values());
+    }
+    Ok(found)
+}
+
+fn scan_rows(table: &Table) -> Result<Found, Failure> {
+    let mut found = Found::default();
+    for batch in scanner(table)?.blocking_iter() {
+        for row in batch?.rows()?.iter() {
+            found.add(row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
+        }
+    }
+    Ok(found)
+}
+
+fn add(found: &mut Found, row: Option<OwnedRow>) -> Result<(), Failure> {
+    let row = row.ok_or("a key is not there")?;
+    let [
+        OwnedDatum::Int64(id),
+        OwnedDatum::Str(name),
+        OwnedDatum::Int32(a),
+        OwnedDatum::Float64(b),
+    ] = row.values()
+    else {
+        return Err(format!("a row of other types: {row:?}").into());
+    };
+    found.add(*id, name, *a, *b);
+    Ok(())
+}
+
+fn look_up(table: &Table, rows: u64) -> Result<Found, Failure> {
+    let lookuper = table.lookuper()?;
+    let mut found = Found::default();
+    let mut waiting: VecDeque<Lookup<_>> = VecDeque::with_capacity(plan::LOOKUPS_IN_FLIGHT);
+    for id in 0..rows {
+        if waiting.len() == plan::LOOKUPS_IN_FLIGHT
+            && let Some(oldest) = waiting.pop_front()
+        {
+            add(&mut found, oldest.wait()?)?;
+        }
+        waiting.push_back(lookuper.lookup(&row![id.cast_signed()]));
+    }
+    for lookup in waiting {
+        add(&mut found, lookup.wait()?)?;
+    }
+    Ok(found)
+}
+
+/// Runs the plan.
+pub fn run(plan: &Plan) -> Result<Cost, Failure> {
+    let config = Config::new(&plan.bootstrap)?.seed(fluss_tokio::random_seed());
+    let (fluss, _runtime) = start(plan.side, config)?;
+    let table = fluss.table(&plan.table).wait()?;
+    if plan.variant == Variant::Lookups {
+        look_up(&table, plan::WARM_UP)?;
+    }
+    let watch = Stopwatch::start();
+    let found = match plan.variant {
+        Variant::ScanArrow => scan_arrow(&table)?,
+        Variant::ScanRows => scan_rows(&table)?,
+        _ => look_up(&table, plan.rows)?,
+    };
+    let cost = watch.stop();
+    found.check(plan.variant, plan.rows)?;
+    fluss.close(Duration::from_secs(10)).wait()?;
+    Ok(cost)
+}
