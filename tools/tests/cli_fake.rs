@@ -2,6 +2,8 @@
 
 #[path = "cli_fake/kept.rs"]
 mod kept;
+#[path = "cli_fake/snapshot.rs"]
+mod snapshot;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Command, Stdio};
@@ -71,7 +73,11 @@ impl Fake {
 
     /// A log table `shop.events` and a primary-key table `shop.users`.
     fn with_tables() -> Self {
-        let fake = Self::start();
+        Self::of_release(ClusterOptions::default())
+    }
+
+    fn of_release(options: ClusterOptions) -> Self {
+        let fake = Self::with(options);
         fake.ok(&["create-database", "shop"], "");
         let columns = ["--column=id BIGINT", "--column=name STRING", "--column=score DOUBLE"];
         let create = |table, more: &[&str]| {

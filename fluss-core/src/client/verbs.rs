@@ -15,7 +15,7 @@ use crate::ids::{
 use crate::lookup::LookupRequest;
 use crate::scanner::{BucketProgress, ScannerOptions, TakeLimits, Taken};
 use crate::table_info::TableInfo;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use crate::writer::{Open, OpenIn, PartitionPlace, Reserve, WaiterId, WriterKind};
 
 /// Commands: one request, one answer.
@@ -23,6 +23,11 @@ impl Client {
     /// Starts a call; [`Event::CommandDone`](crate::Event::CommandDone) reports its end.
     pub fn call(&mut self, call: Call, now: Instant) -> CommandId {
         self.step(now, |client, cx| client.commands.start(cx, call))
+    }
+
+    /// Reports with [`Event::CommandDone`](crate::Event::CommandDone) that so much time has passed.
+    pub fn alarm(&mut self, after: Duration, now: Instant) -> CommandId {
+        self.step(now, |client, cx| client.commands.alarm(cx, after))
     }
 
     /// Forgets a command nobody waits for; what was sent of it may still happen.

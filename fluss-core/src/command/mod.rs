@@ -63,6 +63,8 @@ pub struct Call {
     pub routing: Option<u32>,
     /// Tells why a response body cannot be read, so that the error can name the server.
     pub check: Option<BodyCheck>,
+    /// A code that says "later", besides those that are retriable anyway.
+    pub later: Option<ErrorCode>,
 }
 
 impl Call {
@@ -71,8 +73,8 @@ impl Call {
     pub fn new(api: ApiKey, body: Bytes, target: Target, what: &str) -> Self {
         let limit = Duration::from_secs(60);
         let what = what.into();
-        let (repeatable, body_error, routing, check) = (true, None, None, None);
-        Self { api, body, target, what, repeatable, limit, body_error, routing, check }
+        let (repeatable, body_error, routing, check, later) = (true, None, None, None, None);
+        Self { api, body, target, what, repeatable, limit, body_error, routing, check, later }
     }
 
     /// Sets [`Call::check`]: the answer is this message.
@@ -141,6 +143,8 @@ pub(crate) struct Commands {
     /// Due commands that need a server which is not known yet.
     stuck: BTreeSet<CommandId>,
     timers: BTreeSet<(Instant, CommandId)>,
+    /// Numbers that stand for a moment and nothing else.
+    alarms: BTreeMap<CommandId, Instant>,
     events: VecDeque<Event>,
     /// The client is closed; nobody would ever answer.
     closed: Option<Error>,
@@ -175,9 +179,25 @@ impl Commands {
         id
     }
 
+    /// A command that is done when so much time has passed.
+    pub(crate) fn alarm(&mut self, cx: &Cx<'_>, after: Duration) -> CommandId {
+        let (id, at) = (self.next_id(), cx.now + after);
+        if let Some(error) = &self.closed {
+            let result = Err(error.clone());
+            self.events.push_back(Event::CommandDone { command: id, result });
+            return id;
+        }
+        self.timers.insert((at, id));
+        self.alarms.insert(id, at);
+        id
+    }
+
     /// Nobody waits for this command any more. What was sent may still happen.
     pub(crate) fn cancel(&mut self, id: CommandId) {
         self.remove(id);
+        if let Some(at) = self.alarms.remove(&id) {
+            self.timers.remove(&(at, id));
+        }
     }
 
     fn remove(&mut self, id: CommandId) -> Option<Command> {
@@ -329,6 +349,10 @@ impl Commands {
     pub(crate) fn handle_timeout(&mut self, cx: &Cx<'_>, metadata: &Metadata) {
         while let Some((at, id)) = self.timers.first().copied().filter(|(at, _)| *at <= cx.now) {
             self.timers.remove(&(at, id));
+            if self.alarms.remove(&id).is_some() {
+                let result = Ok(CommandAnswer::Done);
+                self.events.push_back(Event::CommandDone { command: id, result });
+            }
             let Some(command) = self.commands.get_mut(&id) else { continue };
             if at >= command.deadline {
                 let what = &command.call.what;
@@ -376,6 +400,10 @@ impl Commands {
         while let Some(id) = self.commands.first_key_value().map(|(id, _)| *id) {
             self.done(id, Err(error.clone()));
         }
+        for (command, at) in std::mem::take(&mut self.alarms) {
+            self.timers.remove(&(at, command));
+            self.events.push_back(Event::CommandDone { command, result: Err(error.clone()) });
+        }
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<(Instant, TimerReason)> {
@@ -421,6 +449,7 @@ fn rejected(call: &Call, code: ErrorCode, message: Arc<str>) -> Verdict {
     );
     let unknown_bucket = code == ErrorCode::UNKNOWN_TABLE_OR_BUCKET_EXCEPTION
         && matches!(call.target, Target::Leader(_));
-    let again = elsewhere || unknown_bucket || (call.repeatable && code.is_retriable());
+    let later = call.later == Some(code);
+    let again = elsewhere || unknown_bucket || later || (call.repeatable && code.is_retriable());
     Verdict { again, error, refresh: true }
 }

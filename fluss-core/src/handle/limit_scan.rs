@@ -1,17 +1,16 @@
 //! The rows of a primary-key table as they are now, bucket by bucket.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use fluss_proto::error_code::ServerError;
 use fluss_proto::message::{LimitScanRequest, LimitScanResponse};
-use fluss_proto::record::{ValueBatch, encode_value};
+use fluss_proto::record::{RecordError, Value, ValueBatch, encode_value};
 use fluss_proto::{ApiKey, ErrorCode};
 use prost::Message;
 
-use super::fluss::decode;
+use super::fluss::{Fluss, decode};
 use super::lookup::Lookuper;
 use super::pending::{CommandFuture, Pending};
+use super::table::TableInfo;
 use crate::command::{Call, Target};
 use crate::error::{Error, Result};
 use crate::ids::BucketKey;
@@ -36,30 +35,48 @@ impl Lookuper {
             let limit = i32::try_from(limit).map_err(|_| {
                 Error::misuse(format!("a limit of {limit} rows is above 2147483647"))
             })?;
-            let request = LimitScanRequest {
-                table_id: bucket.table.0,
-                partition_id: bucket.partition.map(|partition| partition.0),
-                bucket_id: bucket.bucket,
-                limit,
-                routing_bucket_count: None,
+            let Some(batch) = first_values(fluss, info, bucket, limit).await? else {
+                return Ok(Vec::new());
             };
-            let what = format!("LIMIT_SCAN {} bucket {}", info.path, bucket.bucket);
-            let (body, target) = (request.encode_to_vec().into(), Target::Leader(bucket));
-            let mut call = Call::new(ApiKey::LimitScan, body, target, &what);
-            call.limit = fluss.config(|config| config.command_deadline);
-            call.body_error = Some(body_error);
-            call.routing = Some(6);
-            call.check = Some(|body| values(body).map(drop));
-            let what = Arc::clone(&call.what);
-            let answer = CommandFuture::start(fluss.shared(), call).await?;
-            let answer: LimitScanResponse = decode(answer, &what)?;
-            let values = values_of(answer).map_err(|why| Error::Peer {
-                server: "server".into(),
-                what: format!("{what}: {why}").into(),
-            })?;
+            let values = values_of(&batch).map_err(|why| nonsense(&what(info, bucket), &why))?;
             lookuper.read(&values).await
         })
     }
+}
+
+/// The first rows of a bucket of a primary-key table as they are stored, in the order of their
+/// keys; None if there are none.
+pub(super) async fn first_values(
+    fluss: &Fluss,
+    info: &TableInfo,
+    bucket: BucketKey,
+    limit: i32,
+) -> Result<Option<ValueBatch>> {
+    let request = LimitScanRequest {
+        table_id: bucket.table.0,
+        partition_id: bucket.partition.map(|partition| partition.0),
+        bucket_id: bucket.bucket,
+        limit,
+        routing_bucket_count: None,
+    };
+    let what = what(info, bucket);
+    let (body, target) = (request.encode_to_vec().into(), Target::Leader(bucket));
+    let mut call = Call::new(ApiKey::LimitScan, body, target, &what);
+    call.limit = fluss.config(|config| config.command_deadline);
+    call.body_error = Some(body_error);
+    call.routing = Some(6);
+    call.check = Some(check);
+    let answer = CommandFuture::start(fluss.shared(), call).await?;
+    let answer: LimitScanResponse = decode(answer, &what)?;
+    batch_of(answer).map_err(|why| nonsense(&what, &why))
+}
+
+fn what(info: &TableInfo, bucket: BucketKey) -> String {
+    format!("LIMIT_SCAN {} bucket {}", info.path, bucket.bucket)
+}
+
+fn nonsense(what: &str, why: &str) -> Error {
+    Error::Peer { server: "server".into(), what: format!("{what}: {why}").into() }
 }
 
 fn body_error(body: &[u8]) -> Option<(ErrorCode, String)> {
@@ -69,20 +86,26 @@ fn body_error(body: &[u8]) -> Option<(ErrorCode, String)> {
     Some((error.code, error.message.clone().unwrap_or_else(usual)))
 }
 
-fn values(body: &[u8]) -> Result<Vec<Bytes>, String> {
+fn check(body: &[u8]) -> Result<(), String> {
     let answer = LimitScanResponse::decode(body);
-    values_of(answer.map_err(|error| format!("an answer that does not parse: {error}"))?)
+    let answer = answer.map_err(|error| format!("an answer that does not parse: {error}"))?;
+    let Some(batch) = batch_of(answer)? else { return Ok(()) };
+    batch.values().try_for_each(|value| value.map(drop).map_err(unreadable))
 }
 
-/// The rows with the ids of their schemas; servers leave the field out where there are none.
-fn values_of(answer: LimitScanResponse) -> Result<Vec<Bytes>, String> {
-    let unreadable = |error| format!("rows that cannot be read: {error}");
-    let Some(records) = answer.records.filter(|records| !records.is_empty()) else {
-        return Ok(Vec::new());
-    };
-    let batch = ValueBatch::new_checked(records).map_err(unreadable)?;
-    let whole =
-        |value: fluss_proto::record::Value| Bytes::from(encode_value(value.schema_id, &value.row));
+fn unreadable(error: RecordError) -> String {
+    format!("rows that cannot be read: {error}")
+}
+
+/// Servers leave the field out where there are no rows.
+fn batch_of(answer: LimitScanResponse) -> Result<Option<ValueBatch>, String> {
+    let records = answer.records.filter(|records| !records.is_empty());
+    records.map(ValueBatch::new_checked).transpose().map_err(unreadable)
+}
+
+/// The rows with the ids of their schemas.
+fn values_of(batch: &ValueBatch) -> Result<Vec<Bytes>, String> {
+    let whole = |value: Value| Bytes::from(encode_value(value.schema_id, &value.row));
     batch.values().map(|value| value.map(whole).map_err(unreadable)).collect()
 }
 
@@ -152,10 +175,10 @@ mod tests {
             records: Some(Bytes::copy_from_slice(records)),
             ..LimitScanResponse::default()
         };
-        assert_eq!(values_of(LimitScanResponse::default()), Ok(Vec::new()));
-        assert_eq!(values_of(answer(&[])), Ok(Vec::new()));
+        assert_eq!(batch_of(LimitScanResponse::default()), Ok(None));
+        assert_eq!(batch_of(answer(&[])), Ok(None));
         for records in [&[1][..], &[5, 0, 0, 0, 0, 1, 0, 0, 0], &[5, 0, 0, 0, 9, 0, 0, 0, 0]] {
-            assert!(values_of(answer(records)).is_err(), "{records:?}");
+            assert!(check(&answer(records).encode_to_vec()).is_err(), "{records:?}");
         }
         let refused = LimitScanResponse { error_code: Some(12), ..LimitScanResponse::default() };
         let error = body_error(&refused.encode_to_vec()).expect("an error");

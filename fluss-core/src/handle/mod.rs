@@ -14,6 +14,7 @@
 //! | [`dead_letter`] | rows that did not make it, given back |
 //! | [`assign`], [`reroute`] | which bucket a row goes to, and what if there are others |
 //! | [`scan`], [`scan_builder`] | the log scanner |
+//! | [`snapshot`] | all rows of a table as they are now, and the changes after that |
 //! | [`offsets`] | where logs begin and end |
 //! | [`lookup`], [`limit_scan`] | reading rows by key, and as they are now |
 //! | [`admin`], [`servers`] | databases, tables, partitions; the servers themselves |
@@ -64,6 +65,7 @@ mod servers;
 mod shared;
 mod signal;
 mod slots;
+mod snapshot;
 #[cfg(test)]
 mod statistics_tests;
 mod table;
@@ -91,6 +93,10 @@ pub use scan_builder::ScanBuilder;
 pub use servers::{ApiRange, Ping};
 pub use shared::Clock;
 pub use signal::{Park, Signal, Sleep};
+pub use snapshot::{
+    NextSnapshotBatch, NextSnapshotEvent, SnapshotBatch, SnapshotBuilder, SnapshotChanges,
+    SnapshotChangesBuilder, SnapshotEvent, SnapshotPosition, SnapshotReader, SnapshotRows,
+};
 pub use table::Table;
 pub use ticket::{Ack, RunPart, RunTicket, Ticket};
 pub use upsert::{MergeMode, UpsertAll, UpsertBuilder, UpsertWriter};

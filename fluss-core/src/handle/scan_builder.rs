@@ -27,6 +27,7 @@ pub struct ScanBuilder {
     table: Table,
     start: Start,
     bounded: bool,
+    ends: Option<BTreeMap<BucketKey, i64>>,
     columns: Option<Vec<String>>,
     buckets: Option<Vec<BucketKey>>,
     options: ScannerOptions,
@@ -41,6 +42,7 @@ impl Table {
             table: self.clone(),
             start: Start::At(OffsetSpec::Earliest),
             bounded: false,
+            ends: None,
             columns: None,
             buckets: None,
             options: ScannerOptions::new(info.id, info.path.clone()),
@@ -99,6 +101,15 @@ impl ScanBuilder {
         self
     }
 
+    /// Until the record at this offset of each bucket, without it.
+    pub(super) fn until_offsets(
+        mut self,
+        offsets: impl IntoIterator<Item = (BucketKey, i64)>,
+    ) -> Self {
+        self.ends = Some(offsets.into_iter().collect());
+        self
+    }
+
     /// Sets [`ScannerOptions::max_bytes`]; also lowers the share of a bucket to it.
     pub fn max_bytes(mut self, bytes: usize) -> Self {
         self.options.max_bytes = bytes;
@@ -151,6 +162,7 @@ impl ScanBuilder {
         };
         self.check_buckets(&keys)?;
         let ends = match self.bounded {
+            _ if self.ends.is_some() => self.ends.clone(),
             true => Some(list_offsets(&fluss, info, &keys, OffsetSpec::Latest).await?),
             false => None,
         };

@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
+use fluss_core::batch::RowView;
 use fluss_core::ids::BucketKey;
-use fluss_core::{Error, LogScanner, OffsetSpec, ScanBatch, ScanBuilder, Table};
+use fluss_core::row::Schema;
+use fluss_core::{Error, LogScanner, OffsetSpec, ScanBuilder, SnapshotEvent, Table};
 use fluss_proto::record::ChangeType;
 
 use super::Work;
@@ -16,6 +18,10 @@ use super::partition::{Partitions, buckets, offset_spec};
 use super::progress::Progress;
 use super::session::Session;
 use super::settings::ScannerSettings;
+use super::snapshot::changes_settings;
+
+/// The timestamp of rows of a state: when they were stored is told by the changelog only.
+const NO_TIME: i64 = -1;
 
 struct Options {
     from: OffsetSpec,
@@ -25,6 +31,7 @@ struct Options {
     columns: Option<Vec<String>>,
     count: u64,
     follow: bool,
+    snapshot: bool,
 }
 
 pub(crate) fn prepare(args: &Args) -> Result<Work<'_>> {
@@ -32,6 +39,9 @@ pub(crate) fn prepare(args: &Args) -> Result<Work<'_>> {
     let options = Options::read(args)?;
     Ok(Box::new(move |session, out| {
         let table = session.table(path)?;
+        if options.snapshot {
+            return with_snapshot(session, out, &table, &options);
+        }
         consume(session, out, &table, &options)
     }))
 }
@@ -43,6 +53,11 @@ impl Options {
             return Err(Failure::usage("--from and --offset cannot be combined"));
         }
         let bucket: Option<i32> = args.number("bucket")?;
+        let snapshot = args.has("snapshot");
+        if snapshot && (offset.is_some() || args.value("from").is_some()) {
+            let text = "--snapshot begins with the rows as they are: it cannot be combined with";
+            return Err(Failure::usage(format!("{text} --from or --offset")));
+        }
         if offset.is_some() && bucket.is_none() {
             return Err(Failure::usage("--offset needs --bucket, whose offset it is"));
         }
@@ -57,6 +72,7 @@ impl Options {
             columns: args.list("columns")?,
             count: args.number("count")?.unwrap_or(u64::MAX),
             follow: args.has("follow"),
+            snapshot,
         })
     }
 
@@ -138,23 +154,74 @@ fn consume(
     options: &Options,
 ) -> Result<Status> {
     let mut scanner = options.scanner(session, table)?;
-    let mut printer = Printer {
-        rows: RowWriter::new(scanner.schema()),
-        partitions: Partitions::new(table),
-        line: String::new(),
-        left: options.count,
-        bytes: 0,
-    };
+    let mut printer = Printer::new(table, scanner.schema(), options.count);
     let mut progress = Progress::new(session.quiet);
     let mut failed: BTreeSet<BucketKey> = BTreeSet::new();
     while printer.left > 0 {
         match session.wait(scanner.next_batch())? {
             Ok(None) => break,
             Ok(Some(batch)) => {
-                printer.print(session, out, &batch)?;
+                let rows = batch.rows()?;
+                let place = (batch.bucket(), batch.timestamp());
+                printer.print(session, out, place, rows.iter())?;
                 out.flush()?;
             }
             // The other buckets go on; at their end the error comes again.
+            Err(Error::Scan(error)) if failed.insert(error.bucket) => {
+                say(&Error::Scan(error).to_string());
+            }
+            Err(Error::Scan(_)) => break,
+            Err(error) => return Err(error.into()),
+        }
+        progress.tick(options.count - printer.left, printer.bytes, || 0);
+    }
+    progress.end();
+    session.summary(&format!("{} records", options.count - printer.left));
+    Ok(Status::of(failed.is_empty()))
+}
+
+/// The rows as they are, bucket by bucket, then what changes them.
+fn with_snapshot(
+    session: &Session,
+    out: &mut Output,
+    table: &Table,
+    options: &Options,
+) -> Result<Status> {
+    if !table.info().has_primary_key() {
+        let path = &table.info().path;
+        let text = format!("{path} is a log table: --snapshot is for tables with a primary key");
+        return Err(Failure::usage(text));
+    }
+    let builder = table.snapshot_then_changes();
+    let mut builder = changes_settings(builder, &session.settings.scanner);
+    if let Some(keys) = options.buckets(session, table)? {
+        builder = builder.buckets(keys);
+    }
+    if let Some(names) = &options.columns {
+        builder = builder.columns(in_schema_order(table, names)?);
+    }
+    if !options.follow {
+        builder = builder.bounded();
+    }
+    let mut reader = session.call(builder.build())?;
+    let mut printer = Printer::new(table, reader.schema(), options.count);
+    let mut progress = Progress::new(session.quiet);
+    let mut failed: BTreeSet<BucketKey> = BTreeSet::new();
+    while printer.left > 0 {
+        match session.wait(reader.next_event())? {
+            Ok(None) => break,
+            Ok(Some(SnapshotEvent::State(batch))) => {
+                let rows = batch.rows()?;
+                printer.print(session, out, (batch.bucket(), NO_TIME), rows.iter())?;
+                out.flush()?;
+            }
+            Ok(Some(SnapshotEvent::Changes(batch))) => {
+                let rows = batch.rows()?;
+                let place = (batch.bucket(), batch.timestamp());
+                printer.print(session, out, place, rows.iter())?;
+                out.flush()?;
+            }
+            Ok(Some(_)) => {}
             Err(Error::Scan(error)) if failed.insert(error.bucket) => {
                 say(&Error::Scan(error).to_string());
             }
@@ -178,8 +245,18 @@ struct Printer {
 }
 
 impl Printer {
-    fn print(&mut self, session: &Session, out: &mut Output, batch: &ScanBatch) -> Result<()> {
-        let bucket = batch.bucket();
+    fn new(table: &Table, schema: &Schema, left: u64) -> Self {
+        let (rows, partitions) = (RowWriter::new(schema), Partitions::new(table));
+        Self { rows, partitions, line: String::new(), left, bytes: 0 }
+    }
+
+    fn print<'a>(
+        &mut self,
+        session: &Session,
+        out: &mut Output,
+        (bucket, timestamp): (BucketKey, i64),
+        rows: impl Iterator<Item = RowView<'a>>,
+    ) -> Result<()> {
         let mut head = String::from("{");
         if self.partitions.any() {
             let partition = self.partitions.json(session, bucket.partition)?;
@@ -187,8 +264,7 @@ impl Printer {
             let _ = write!(head, "\"partition\":{partition},");
         }
         let _ = write!(head, "\"bucket\":{},\"offset\":", bucket.bucket);
-        let (rows, timestamp) = (batch.rows()?, batch.timestamp());
-        for row in rows.iter() {
+        for row in rows {
             if self.left == 0 {
                 break;
             }

@@ -64,11 +64,6 @@ impl RowWriter {
         self.push_with(out, |column| row.datum(column));
     }
 
-    /// Appends the columns at these positions of a whole row, which are those of this writer.
-    pub(crate) fn push_picked(&self, out: &mut String, row: &OwnedRow, columns: &[usize]) {
-        self.push_with(out, |column| row.datum(*columns.get(column)?));
-    }
-
     fn push_with<'a>(&self, out: &mut String, value: impl Fn(usize) -> Option<Datum<'a>>) {
         let value =
             |column| Ok::<_, std::convert::Infallible>(value(column).unwrap_or(Datum::Null));

@@ -33,6 +33,7 @@ mod row_in;
 mod scan;
 mod session;
 mod settings;
+mod snapshot;
 mod spec;
 mod units;
 mod wait;

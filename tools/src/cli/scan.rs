@@ -12,8 +12,9 @@ use super::consume::scanner_settings;
 use super::failure::{Failure, Result, Status};
 use super::json::RowWriter;
 use super::output::Output;
-use super::partition::{buckets, find};
+use super::partition::find;
 use super::session::Session;
+use super::snapshot::snapshot_settings;
 
 struct Options {
     limit: Option<u64>,
@@ -69,23 +70,27 @@ fn rows_now(
     limit: Option<u64>,
     columns: &[usize],
 ) -> Result<u64> {
-    // What the server is asked for at once fits 31 bits.
-    const ALL: u32 = i32::MAX as u32;
-    let writer = RowWriter::of_columns(table.info().schema(), columns);
-    let lookuper = table.lookuper()?;
-    let mut printed = 0;
-    for bucket in buckets(session, table, options.partition.as_deref())? {
-        let left = limit.map_or(u64::MAX, |limit| limit - printed);
-        if left == 0 {
-            break;
-        }
-        let asked = u32::try_from(left).map_or(ALL, |left| left.min(ALL));
-        for row in session.call(lookuper.first_rows(bucket, asked))? {
-            let mut line = String::new();
-            writer.push_picked(&mut line, &row, columns);
+    let names = columns.iter().map(|index| table.info().schema().columns()[*index].name.clone());
+    let mut builder = snapshot_settings(table.snapshot(), &session.settings.scanner);
+    builder = builder.columns(names);
+    if let Some(values) = &options.partition {
+        builder = builder.partitions([find(session, table, values)?.id]);
+    }
+    if let Some(limit) = limit {
+        builder = builder.limit(limit);
+    }
+    let mut reader = session.call(builder.build())?;
+    let writer = RowWriter::new(reader.schema());
+    let (mut printed, mut line) = (0, String::new());
+    while let Some(batch) = session.call(reader.next_batch())? {
+        for row in batch.rows()?.iter() {
+            line.clear();
+            writer
+                .push_row(&mut line, |column| row.value(column))
+                .map_err(|error| Failure::failed(format!("{}: {error}", batch.bucket())))?;
             out.line(&line)?;
-            printed += 1;
         }
+        printed += batch.num_rows() as u64;
     }
     Ok(printed)
 }

@@ -23,6 +23,9 @@ pub(crate) struct ScannerSettings {
     pub(crate) min_bytes: Option<usize>,
     pub(crate) max_wait: Option<Duration>,
     pub(crate) buffer_limit: Option<u64>,
+    pub(crate) kv_fetch_bytes: Option<usize>,
+    pub(crate) kv_max_rows: Option<u32>,
+    pub(crate) kv_max_state_bytes: Option<u64>,
 }
 
 /// Who authenticates how, as far as settings say it.
@@ -127,6 +130,16 @@ const SETTINGS: &[Setting] = &[
     set("client.scanner.log.fetch.wait-max-time", |d, v| {
         parse_duration(v).map(|wait| d.settings.scanner.max_wait = Some(wait))
     }),
+    set("client.scanner.kv.fetch.max-bytes", |d, v| {
+        some_bytes(&mut d.settings.scanner.kv_fetch_bytes, v)
+    }),
+    set("client.scanner.kv.limit-scan.max-rows", |d, v| {
+        let mut rows = 0;
+        number(&mut rows, v).map(|()| d.settings.scanner.kv_max_rows = Some(rows))
+    }),
+    set("client.scanner.kv.replay.max-bytes", |d, v| {
+        parse_size(v).map(|bytes| d.settings.scanner.kv_max_state_bytes = Some(bytes))
+    }),
     set("client.security.protocol", |d, v| keep(&mut d.login.protocol, v)),
     set("client.security.sasl.mechanism", |d, v| keep(&mut d.login.mechanism, v)),
     set("client.security.sasl.username", |d, v| keep(&mut d.login.user, v)),
@@ -147,7 +160,6 @@ const SETTINGS: &[Setting] = &[
     note("client.scanner.remote-log.prefetch-num", NO_REMOTE),
     note("client.remote-file.download-thread-num", NO_REMOTE),
     note("client.scanner.io.tmpdir", NO_REMOTE),
-    note("client.scanner.kv.fetch.max-bytes", "primary-key tables are read bucket by bucket"),
     note("client.scanner.kv.batch-strategy", "it concerns another connector"),
     note("client.filesystem.security.token.renewal.backoff", NO_REMOTE),
     note("client.filesystem.security.token.renewal.time-ratio", NO_REMOTE),
@@ -331,6 +343,9 @@ mod tests {
             "client.writer.acks=1",
             "client.writer.enable-idempotence=false",
             "client.scanner.buffer.max-bytes=1mb",
+            "client.scanner.kv.fetch.max-bytes=64kb",
+            "client.scanner.kv.limit-scan.max-rows=7",
+            "client.scanner.kv.replay.max-bytes=2mb",
             "client.request-deadline=50s",
             "client.writer.retry-backoff.max=2s",
         ])
@@ -339,6 +354,9 @@ mod tests {
         assert_eq!(settings.client.memory_limit, 16 << 20);
         assert_eq!(settings.writer.acks, Acks::Leader);
         assert_eq!(settings.scanner.buffer_limit, Some(1 << 20));
+        assert_eq!(settings.scanner.kv_fetch_bytes, Some(64 << 10));
+        assert_eq!(settings.scanner.kv_max_rows, Some(7));
+        assert_eq!(settings.scanner.kv_max_state_bytes, Some(2 << 20));
         assert_eq!(settings.client.request_deadline, Duration::from_secs(50));
         assert_eq!(settings.writer.retry_backoff.max, Duration::from_secs(2));
         assert!(notes.is_empty());

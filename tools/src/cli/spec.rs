@@ -97,6 +97,7 @@ const CONSUME: &[OptionSpec] = &[
     COLUMNS,
     value("count", "N", "end after so many records over all buckets"),
     switch("follow", "go on until interrupted"),
+    switch("snapshot", "first the rows as they are, as +I at their offset, then what changes them"),
     switch("arrow", "accepted; rows come as Arrow columns anyway, and the output is the same"),
 ];
 

@@ -11,6 +11,7 @@ mod message;
 mod nested;
 mod records;
 mod rows;
+mod values;
 
 use std::sync::Arc;
 
@@ -23,6 +24,7 @@ pub use error::DecodeError;
 pub use get::FromColumn;
 pub use records::LogDecoder;
 pub use rows::{LogRows, RowView, ValueError};
+pub(crate) use values::ValueReader;
 
 use self::message::{Counts, Message};
 use super::arrow_schema_of;

@@ -85,13 +85,19 @@ impl LogDecoder {
 
 #[derive(Clone, Debug)]
 struct RowDecoder {
-    layout: RowLayout,
-    indexed: bool,
-    /// For each stored column its place in the result, if it is wanted.
-    places: Vec<Option<usize>>,
+    rows: StoredRows,
     schema: Schema,
     arrow: SchemaRef,
     limits: DecodeLimits,
+}
+
+/// How rows of one stored schema are read.
+#[derive(Clone, Debug)]
+pub(super) struct StoredRows {
+    pub(super) layout: RowLayout,
+    pub(super) indexed: bool,
+    /// For each stored column its place in the result, if it is wanted.
+    pub(super) places: Vec<Option<usize>>,
 }
 
 impl RowDecoder {
@@ -104,7 +110,8 @@ impl RowDecoder {
         let schema = Schema::new(wanted, vec![]);
         let arrow = arrow_schema_of(&schema);
         let limits = DecodeLimits::default();
-        Self { layout: RowLayout::new(stored), indexed, places, schema, arrow, limits }
+        let rows = StoredRows { layout: RowLayout::new(stored), indexed, places };
+        Self { rows, schema, arrow, limits }
     }
 
     fn decode(&self, batch: &LogBatch) -> Result<(RecordBatch, ChangeTypes), DecodeError> {
@@ -118,23 +125,32 @@ impl RowDecoder {
         for record in batch.records() {
             let record = record?;
             room.take(unit).map_err(|_| too_large(&room, limit))?;
-            self.row(&record.row, changes.len(), &mut columns, &mut room, limit)?;
+            self.rows.read(&record.row, changes.len(), &mut columns, &mut room, limit)?;
             changes.push(record.change_type);
         }
-        let rows = changes.len();
-        let arrays = columns.into_iter().zip(self.arrow.fields()).map(|(column, field)| {
-            let array = column.into_array(field, rows);
-            array.map_err(|error| DecodeError::column(field.name(), error))
-        });
-        let arrays = arrays.collect::<Result<_, _>>()?;
-        let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        let arrow = Arc::clone(&self.arrow);
-        let columns = RecordBatch::try_new_with_options(arrow, arrays, &options)
-            .map_err(|error| DecodeError::message(error.to_string()))?;
+        let columns = finish(columns, changes.len(), &self.arrow)?;
         Ok((columns, changes.into_iter().collect()))
     }
+}
 
-    fn row(
+/// The columns as they are when all rows are in.
+pub(super) fn finish(
+    columns: Vec<Growing>,
+    rows: usize,
+    arrow: &SchemaRef,
+) -> Result<RecordBatch, DecodeError> {
+    let arrays = columns.into_iter().zip(arrow.fields()).map(|(column, field)| {
+        let array = column.into_array(field, rows);
+        array.map_err(|error| DecodeError::column(field.name(), error))
+    });
+    let arrays = arrays.collect::<Result<_, _>>()?;
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    RecordBatch::try_new_with_options(Arc::clone(arrow), arrays, &options)
+        .map_err(|error| DecodeError::message(error.to_string()))
+}
+
+impl StoredRows {
+    pub(super) fn read(
         &self,
         bytes: &[u8],
         row: usize,
@@ -180,6 +196,6 @@ impl RowDecoder {
     }
 }
 
-fn too_large(room: &Room, limit: usize) -> DecodeError {
+pub(super) fn too_large(room: &Room, limit: usize) -> DecodeError {
     DecodeError::TooLarge { needed: room.used() as u64, limit: limit as u64 }
 }

@@ -24,6 +24,8 @@ pub struct LogRows {
     columns: Vec<(Values, Option<NullBuffer>)>,
     rows: usize,
     base_offset: i64,
+    /// From one row's offset to the next: 1, and 0 where all rows are of one moment.
+    step: i64,
     timestamp: i64,
     change_types: ChangeTypes,
 }
@@ -100,6 +102,26 @@ impl LogRows {
         batch: &LogBatch,
         change_types: ChangeTypes,
     ) -> Result<Self, DecodeError> {
+        let place = (batch.base_offset(), 1, batch.commit_timestamp());
+        Self::placed(schema, columns, place, change_types)
+    }
+
+    /// The rows of a state, which all have the offset that the state belongs to.
+    pub(crate) fn of_state(
+        schema: &Schema,
+        columns: &RecordBatch,
+        offset: i64,
+    ) -> Result<Self, DecodeError> {
+        let inserts = std::iter::repeat_n(ChangeType::Insert, columns.num_rows()).collect();
+        Self::placed(schema, columns, (offset, 0, -1), inserts)
+    }
+
+    fn placed(
+        schema: &Schema,
+        columns: &RecordBatch,
+        (base_offset, step, timestamp): (i64, i64, i64),
+        change_types: ChangeTypes,
+    ) -> Result<Self, DecodeError> {
         let nested = schema.columns().iter().zip(columns.columns());
         let nested = nested.filter(|(column, _)| !column.data_type.kind.is_scalar());
         let count: usize = nested.map(|(_, array)| nested::count(array)).sum();
@@ -118,8 +140,9 @@ impl LogRows {
             schema: schema.clone(),
             columns: values,
             rows: columns.num_rows(),
-            base_offset: batch.base_offset(),
-            timestamp: batch.commit_timestamp(),
+            base_offset,
+            step,
+            timestamp,
             change_types,
         })
     }
@@ -246,7 +269,7 @@ impl<'a> RowView<'a> {
     #[must_use]
     pub fn offset(&self) -> i64 {
         // A checked batch's offsets do not overflow.
-        self.rows.base_offset + self.index as i64
+        self.rows.base_offset + self.rows.step * self.index as i64
     }
 
     /// When the server committed the batch, in milliseconds since 1970; equal for all its rows.

@@ -33,6 +33,7 @@ pub(super) mod key {
     pub(crate) const DROP_ACLS: i16 = 1041;
     pub(crate) const ALTER_TABLE: i16 = 1044;
     pub(crate) const GET_TABLE_STATS: i16 = 1059;
+    pub(crate) const SCAN_KV: i16 = 1061;
 }
 
 /// Error codes the fake answers with.
@@ -71,6 +72,10 @@ pub(super) mod code {
     pub(crate) const AUTHORIZATION: i32 = 48;
     pub(crate) const BUCKET_MAX_NUM: i32 = 49;
     pub(crate) const DELETION_DISABLED: i32 = 57;
+    pub(crate) const SCANNER_EXPIRED: i32 = 66;
+    pub(crate) const UNKNOWN_SCANNER: i32 = 67;
+    pub(crate) const INVALID_SCAN_REQUEST: i32 = 68;
+    pub(crate) const TOO_MANY_SCANNERS: i32 = 69;
     pub(crate) const BACKPRESSURE: i32 = 72;
     pub(crate) const INVALID_BUCKET_ROUTING: i32 = 74;
 }
@@ -114,7 +119,7 @@ fn highest(api: i16, release: Release) -> i16 {
 }
 
 /// Whether the fake serves this API on this kind of server; others are dropped without an answer.
-pub(super) fn served(api: i16, coordinator: bool) -> bool {
+pub(super) fn served(api: i16, coordinator: bool, release: Release) -> bool {
     use key::*;
     match api {
         API_VERSIONS | AUTHENTICATE | LIST_DATABASES | DATABASE_EXISTS | GET_TABLE_INFO
@@ -124,6 +129,7 @@ pub(super) fn served(api: i16, coordinator: bool) -> bool {
         | DROP_PARTITION | CREATE_ACLS | DROP_ACLS | ALTER_TABLE => coordinator,
         PRODUCE_LOG | FETCH_LOG | PUT_KV | LOOKUP | LIST_OFFSETS | INIT_WRITER | LIMIT_SCAN
         | PREFIX_LOOKUP | GET_TABLE_STATS => !coordinator,
+        SCAN_KV => !coordinator && release >= Release::V1_0,
         _ => false,
     }
 }

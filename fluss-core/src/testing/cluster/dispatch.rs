@@ -4,12 +4,13 @@ use bytes::Bytes;
 use fluss_proto::message::{
     ApiVersionsResponse, AuthenticateRequest, AuthenticateResponse, FetchLogRequest,
     InitWriterRequest, InitWriterResponse, LookupRequest, PbApiVersion, ProduceLogRequest,
-    PutKvRequest,
+    PutKvRequest, ScanKvRequest,
 };
 use prost::Message;
 
 use super::api::{self, code, key};
 use super::conn::{self, Outcome, Request};
+use super::scan_kv::Sessions;
 use super::{Answer, Failure, FakeCluster, Fault, Timer, shape};
 use crate::ids::{BucketKey, ConnId, PartitionId, ServerId, TableId};
 
@@ -68,7 +69,9 @@ impl FakeCluster {
         }
         let reply = ReplyTo { conn, id: request.id, fault: request.fault };
         let coordinator = self.is_coordinator(server);
-        if !api::served(request.api, coordinator) || !shape::complete(request.api, &request.body) {
+        if !api::served(request.api, coordinator, self.options.release)
+            || !shape::complete(request.api, &request.body)
+        {
             return;
         }
         if let Some(failure) = self.refuses_all(conn, &mut request) {
@@ -105,7 +108,7 @@ impl FakeCluster {
             Fault::RestartClean => self.restart(server, true),
             Fault::RestartUnclean => self.restart(server, false),
             Fault::MoveLeader | Fault::ExpireWriters | Fault::RecreateTable => {
-                let Some(bucket) = first_bucket(request) else { return false };
+                let Some(bucket) = first_bucket(request, &self.sessions) else { return false };
                 let done = match fault {
                     Fault::MoveLeader => self.move_leader(bucket, None).is_some(),
                     Fault::ExpireWriters => self.expire_writers(bucket),
@@ -136,7 +139,12 @@ impl FakeCluster {
         let refusal = fault.refusal(request.version)?;
         let whole = !matches!(
             request.api,
-            key::PRODUCE_LOG | key::PUT_KV | key::FETCH_LOG | key::LOOKUP | key::PREFIX_LOOKUP
+            key::PRODUCE_LOG
+                | key::PUT_KV
+                | key::FETCH_LOG
+                | key::LOOKUP
+                | key::PREFIX_LOOKUP
+                | key::SCAN_KV
         );
         if !whole && !WHOLE_REQUEST.contains(&refusal) {
             return None;
@@ -176,6 +184,7 @@ impl FakeCluster {
             key::PREFIX_LOOKUP => {
                 reply(body, |q| self.prefix_lookup(conn, server, request.fault, &q))
             }
+            key::SCAN_KV => reply(body, |q| self.scan_kv(conn, server, request.fault, &q)),
             _ => Outcome::Dropped,
         }
     }
@@ -303,7 +312,7 @@ where
 }
 
 /// The first bucket a request names, for faults that need one.
-fn first_bucket(request: &Request) -> Option<BucketKey> {
+fn first_bucket(request: &Request, sessions: &Sessions) -> Option<BucketKey> {
     let body = request.body.clone();
     let key = |table, partition: Option<i64>, bucket| BucketKey {
         table: TableId(table),
@@ -331,6 +340,14 @@ fn first_bucket(request: &Request) -> Option<BucketKey> {
             let request = LookupRequest::decode(body).ok()?;
             let bucket = request.buckets_req.first()?;
             Some(key(request.table_id, bucket.partition_id, bucket.bucket_id))
+        }
+        key::SCAN_KV => {
+            let request = ScanKvRequest::decode(body).ok()?;
+            if let Some(id) = &request.scanner_id {
+                return sessions.bucket(id);
+            }
+            let bucket = request.bucket_scan_req?;
+            Some(key(bucket.table_id, bucket.partition_id, bucket.bucket_id))
         }
         _ => None,
     }

@@ -294,7 +294,10 @@ fn fits(api: i16, fault: Fault) -> bool {
         | Fault::MoveLeaderAfter
         | Fault::ExpireWriters
         | Fault::RecreateTable => {
-            matches!(api, key::PRODUCE_LOG | key::PUT_KV | key::FETCH_LOG | key::LOOKUP)
+            matches!(
+                api,
+                key::PRODUCE_LOG | key::PUT_KV | key::FETCH_LOG | key::LOOKUP | key::SCAN_KV
+            )
         }
         _ => true,
     }

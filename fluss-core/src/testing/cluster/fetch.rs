@@ -182,9 +182,9 @@ impl FakeCluster {
             false => None,
         };
         let log = &state.log;
-        let from = if bucket.fetch_offset == EARLIEST { 0 } else { bucket.fetch_offset };
-        if !(0..=log.end).contains(&from) {
-            let message = format!("offset {from} of {key} is not in 0..={}", log.end);
+        let from = if bucket.fetch_offset == EARLIEST { log.start } else { bucket.fetch_offset };
+        if !(log.start..=log.end).contains(&from) {
+            let message = format!("offset {from} of {key} is not in {}..={}", log.start, log.end);
             return Err(Failure::new(code::OFFSET_OUT_OF_RANGE, message));
         }
         let end = self.visible_end(log, request.follower_server_id);

@@ -119,20 +119,32 @@ impl Kv {
 
     /// The first rows in key order as a value batch.
     pub(super) fn first_rows(&self, limit: usize) -> Bytes {
-        let rows: Vec<&Row> = self.all_visible().map(|(_, row)| row).take(limit).collect();
-        let mut out = BytesMut::new();
-        out.put_i32_le(0);
-        out.put_u8(0);
-        out.put_i32_le(i32::try_from(rows.len()).unwrap_or(i32::MAX));
-        for row in rows {
-            out.put_i32_le(i32::try_from(2 + row.bytes.len()).unwrap_or(i32::MAX));
-            out.put_i16_le(row.schema_id);
-            out.put_slice(&row.bytes);
-        }
-        let length = i32::try_from(out.len() - 4).unwrap_or(i32::MAX);
-        out[..4].copy_from_slice(&length.to_le_bytes());
-        out.freeze()
+        value_batch(self.first(limit))
     }
+
+    /// The same, row by row.
+    pub(super) fn first(&self, limit: usize) -> impl Iterator<Item = &Row> {
+        self.all_visible().map(|(_, row)| row).take(limit)
+    }
+}
+
+/// Rows as scans bring them.
+pub(super) fn value_batch<'a>(rows: impl Iterator<Item = &'a Row>) -> Bytes {
+    let mut out = BytesMut::new();
+    out.put_i32_le(0);
+    out.put_u8(0);
+    out.put_i32_le(0);
+    let mut count = 0_i32;
+    for row in rows {
+        out.put_i32_le(i32::try_from(2 + row.bytes.len()).unwrap_or(i32::MAX));
+        out.put_i16_le(row.schema_id);
+        out.put_slice(&row.bytes);
+        count += 1;
+    }
+    let length = i32::try_from(out.len() - 4).unwrap_or(i32::MAX);
+    out[..4].copy_from_slice(&length.to_le_bytes());
+    out[5..9].copy_from_slice(&count.to_le_bytes());
+    out.freeze()
 }
 
 #[cfg(test)]

@@ -41,6 +41,8 @@ impl Entry {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Log {
     pub(super) entries: Vec<Entry>,
+    /// The first offset that can be read.
+    pub(super) start: i64,
     /// The next offset.
     pub(super) end: i64,
     /// What is replicated; clients see nothing at or above it.

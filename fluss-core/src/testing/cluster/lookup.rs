@@ -76,7 +76,7 @@ impl FakeCluster {
     }
 
     /// A code that every bucket gets because of a fault.
-    fn injected(&mut self, fault: Option<Fault>) -> Option<Failure> {
+    pub(super) fn injected(&mut self, fault: Option<Fault>) -> Option<Failure> {
         let (Some(fault @ Fault::ErrorBefore(code)) | Some(fault @ Fault::ErrorAfter(code))) =
             fault
         else {

@@ -38,6 +38,7 @@ mod put;
 mod replicas;
 mod rescale;
 mod scan;
+mod scan_kv;
 mod shape;
 #[cfg(test)]
 mod tests;
@@ -123,6 +124,7 @@ pub struct FakeCluster {
     offers: Option<Vec<(i16, i16)>>,
     /// The same for single servers.
     offers_of: BTreeMap<ServerId, Vec<(i16, i16)>>,
+    sessions: scan_kv::Sessions,
     journal: Option<VecDeque<Appended>>,
     /// Batches that came when their writer had just been forgotten for its age.
     forgotten: VecDeque<(BucketKey, i64, i32)>,
@@ -161,6 +163,7 @@ impl FakeCluster {
             lost_writes: 0,
             offers: None,
             offers_of: BTreeMap::new(),
+            sessions: scan_kv::Sessions::default(),
             journal: None,
             forgotten: VecDeque::new(),
         }

@@ -119,6 +119,7 @@ impl FakeCluster {
         if let ServerId::Tablet(id) = server {
             self.forget_writes_of(id);
             self.forget_polls_of(id);
+            self.sessions.forget(id);
             let followed =
                 |bucket: &&mut Bucket| bucket.leader.server != id && bucket.replicas.contains(&id);
             if !clean && self.options.replica_timeout.is_some() {
@@ -202,6 +203,13 @@ impl FakeCluster {
     /// Drops the table at this path; false without one.
     pub fn remove_table_at(&mut self, path: &TablePath) -> bool {
         self.remove_table(path).is_some()
+    }
+
+    /// Lets the log of a bucket begin at this offset, as when what came before has expired.
+    pub fn expire_log(&mut self, key: BucketKey, start: i64) {
+        if let Some(bucket) = self.catalog.buckets.get_mut(&key) {
+            bucket.log.start = start.clamp(bucket.log.start, bucket.log.high_watermark);
+        }
     }
 
     /// Lets a writer's last batch in a bucket have had this sequence, as if it had written that

@@ -48,6 +48,8 @@ pub struct ClusterOptions {
     pub replication: i32,
     /// In-sync replicas below which writes with acks -1 are refused. Default 1.
     pub min_in_sync: usize,
+    /// How long a session of SCAN_KV lives without a call. Default 10 min.
+    pub scan_ttl: Duration,
     /// Writes are checked, counted and acknowledged, but not kept. For measurements. Default off.
     pub ack_only: bool,
 }
@@ -70,6 +72,7 @@ impl Default for ClusterOptions {
             default_buckets: 1,
             replication: 1,
             min_in_sync: 1,
+            scan_ttl: Duration::from_secs(600),
             ack_only: false,
         }
     }

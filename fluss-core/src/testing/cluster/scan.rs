@@ -37,7 +37,7 @@ impl FakeCluster {
         let bucket = self.catalog.buckets.get(&key).ok_or_else(|| unknown_bucket(key))?;
         self.routed(key, request.routing_bucket_count)?;
         match request.offset_type {
-            0 => Ok(0),
+            0 => Ok(bucket.log.start),
             1 if request.follower_server_id >= 0 => Ok(bucket.log.end),
             1 => Ok(bucket.log.high_watermark),
             2 => {
@@ -85,7 +85,7 @@ impl FakeCluster {
             let message = format!("limit {limit} leads past the end", limit = request.limit);
             return Err(Failure::new(code::OFFSET_OUT_OF_RANGE, message));
         }
-        let from = end.saturating_sub(i64::from(request.limit.max(0))).max(0);
+        let from = end.saturating_sub(i64::from(request.limit.max(0))).max(bucket.log.start);
         let mut out = BytesMut::new();
         for entry in bucket.log.segment(from) {
             if entry.next_offset() <= end && limit > 0 {

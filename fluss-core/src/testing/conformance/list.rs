@@ -76,6 +76,10 @@ macro_rules! conformance {
             scan: a_scan_follows_a_leader_that_moves
             scan: a_dropped_wait_for_rows_loses_none
             scan: a_dropped_scanner_fetches_no_more
+            snapshot: all_rows_of_a_table_are_read_as_they_are_now
+            snapshot: a_dropped_wait_for_rows_of_a_snapshot_loses_none
+            snapshot: a_lost_session_begins_anew_or_is_told
+            snapshot: a_state_and_its_changes_have_no_gap_and_nothing_twice
             trouble: a_write_that_is_dropped_silently_is_sent_again
             trouble: a_write_whose_answer_never_comes_is_there_once
             trouble: a_call_that_is_dropped_silently_is_repeated
@@ -118,6 +122,7 @@ mod tests {
             ("routing", include_str!("routing.rs")),
             ("rows", include_str!("rows.rs")),
             ("scan", include_str!("scan.rs")),
+            ("snapshot", include_str!("snapshot.rs")),
             ("trouble", include_str!("trouble.rs")),
         ];
         let mut written = BTreeSet::new();

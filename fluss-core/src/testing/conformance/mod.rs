@@ -20,6 +20,7 @@ pub mod peers;
 pub mod routing;
 pub mod rows;
 pub mod scan;
+pub mod snapshot;
 mod stage;
 pub mod trouble;
 

@@ -32,15 +32,19 @@ fn kv_batch(stamp: (i64, i32), records: &[Rec<'_>]) -> Bytes {
     [head.as_ref(), sealed.payload()].concat().into()
 }
 
-struct Kv {
-    talk: Talk,
-    bucket: BucketKey,
+pub(super) struct Kv {
+    pub(super) talk: Talk,
+    pub(super) bucket: BucketKey,
     targets: Vec<i32>,
 }
 
 impl Kv {
-    fn new(properties: &str) -> Self {
-        let mut talk = Talk::new(ClusterOptions::default());
+    pub(super) fn new(properties: &str) -> Self {
+        Self::with(ClusterOptions::default(), properties)
+    }
+
+    pub(super) fn with(options: ClusterOptions, properties: &str) -> Self {
+        let mut talk = Talk::new(options);
         let table = talk.create("t", &descriptor(&["a"], 1, properties));
         let bucket = BucketKey { table, partition: None, bucket: 0 };
         Self { talk, bucket, targets: Vec::new() }
@@ -61,7 +65,7 @@ impl Kv {
         bucket.error_code.map_or(Ok(bucket.log_end_offset.unwrap_or(-9)), Err)
     }
 
-    fn put(&mut self, stamp: (i64, i32), records: &[Rec<'_>]) -> Result<i64, i32> {
+    pub(super) fn put(&mut self, stamp: (i64, i32), records: &[Rec<'_>]) -> Result<i64, i32> {
         self.send(kv_batch(stamp, records))
     }
 

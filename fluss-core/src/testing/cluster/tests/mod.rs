@@ -7,6 +7,7 @@ mod kv;
 mod log;
 mod protocol;
 mod replicas;
+mod scan_kv;
 
 use bytes::{BufMut, Bytes};
 use fluss_proto::message::*;

@@ -1,0 +1,155 @@
+//! What to read of a table's state and changes, and from where.
+
+use std::collections::BTreeMap;
+
+use super::builder::SnapshotBuilder;
+use super::changes::{SnapshotChanges, SnapshotPosition};
+use crate::error::{Error, Result};
+use crate::handle::offsets::{OffsetSpec, list_offsets};
+use crate::handle::pending::Pending;
+use crate::handle::table::Table;
+use crate::ids::{BucketKey, PartitionId};
+
+/// A read of all rows and then of all changes that is being set up; see
+/// [`Table::snapshot_then_changes`].
+#[derive(Clone, Debug)]
+#[must_use = "nothing is read until it is built"]
+pub struct SnapshotChangesBuilder {
+    states: SnapshotBuilder,
+    positions: Option<BTreeMap<BucketKey, SnapshotPosition>>,
+    bounded: bool,
+}
+
+impl Table {
+    /// All rows of a primary-key table as they are now, and then every change after that, without a
+    /// gap and without anything twice; see [`SnapshotChanges`].
+    ///
+    /// ```no_run
+    /// # use fluss_core::{Result, SnapshotEvent, Table};
+    /// # async fn f(table: Table) -> Result<()> {
+    /// let mut reader = table.snapshot_then_changes().build().await?;
+    /// while let Some(event) = reader.next_event().await? {
+    ///     match event {
+    ///         SnapshotEvent::StateBegins { bucket } => println!("forget all rows of {bucket}"),
+    ///         SnapshotEvent::State(batch) => println!("{} rows", batch.num_rows()),
+    ///         SnapshotEvent::StateEnds { bucket, offset } => println!("{bucket}: as of {offset}"),
+    ///         SnapshotEvent::Changes(batch) => println!("{} changes", batch.num_rows()),
+    ///         _ => {}
+    ///     }
+    ///     let checkpoint = reader.positions();
+    ///     # drop(checkpoint);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn snapshot_then_changes(&self) -> SnapshotChangesBuilder {
+        SnapshotChangesBuilder { states: self.snapshot(), positions: None, bounded: false }
+    }
+}
+
+impl SnapshotChangesBuilder {
+    /// These buckets and no others, each from where an earlier reader was: its
+    /// [`positions`](SnapshotChanges::positions).
+    pub fn from_positions(
+        mut self,
+        positions: impl IntoIterator<Item = (BucketKey, SnapshotPosition)>,
+    ) -> Self {
+        self.positions = Some(positions.into_iter().collect());
+        self
+    }
+
+    /// Until the end of each bucket's changelog as it is when the reader is built, or as it is when
+    /// its state is read, if that is later. By default without end.
+    pub fn bounded(mut self) -> Self {
+        self.bounded = true;
+        self
+    }
+
+    /// As [`SnapshotBuilder::columns`], for state and changes.
+    pub fn columns<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        self.states = self.states.columns(names);
+        self
+    }
+
+    /// As [`SnapshotBuilder::buckets`].
+    pub fn buckets(mut self, buckets: impl IntoIterator<Item = BucketKey>) -> Self {
+        self.states = self.states.buckets(buckets);
+        self
+    }
+
+    /// As [`SnapshotBuilder::partitions`].
+    pub fn partitions(mut self, partitions: impl IntoIterator<Item = PartitionId>) -> Self {
+        self.states = self.states.partitions(partitions);
+        self
+    }
+
+    /// As [`SnapshotBuilder::fetch_bytes`].
+    pub fn fetch_bytes(mut self, bytes: usize) -> Self {
+        self.states = self.states.fetch_bytes(bytes);
+        self
+    }
+
+    /// As [`SnapshotBuilder::buffer_limit`], of the state and then of the changes.
+    pub fn buffer_limit(mut self, bytes: u64) -> Self {
+        self.states = self.states.buffer_limit(bytes);
+        self
+    }
+
+    /// As [`SnapshotBuilder::buckets_at_once`].
+    pub fn buckets_at_once(mut self, buckets: usize) -> Self {
+        self.states = self.states.buckets_at_once(buckets);
+        self
+    }
+
+    /// As [`SnapshotBuilder::max_state_bytes`].
+    pub fn max_state_bytes(mut self, bytes: u64) -> Self {
+        self.states = self.states.max_state_bytes(bytes);
+        self
+    }
+
+    /// Asks for the buckets, and for the ends of their changelogs. Rows are asked for when the
+    /// first ones are wanted.
+    ///
+    /// # Errors
+    /// Those of [`SnapshotBuilder::build`] and [`Table::offsets`].
+    pub fn build(self) -> Pending<SnapshotChanges> {
+        let fluss = self.states.table.fluss().clone();
+        Pending::new(&fluss, self.open())
+    }
+
+    async fn open(mut self) -> Result<SnapshotChanges> {
+        if let Some(positions) = &self.positions {
+            if self.states.buckets.is_some() {
+                return Err(Error::misuse("either buckets are chosen, or positions are"));
+            }
+            self.states.buckets = Some(positions.keys().copied().collect());
+        }
+        let keys = self.states.keys().await?;
+        let mut positions: BTreeMap<BucketKey, SnapshotPosition> =
+            keys.iter().map(|key| (*key, SnapshotPosition::State)).collect();
+        for (key, position) in self.positions.iter().flatten() {
+            if let SnapshotPosition::Offset(offset @ ..=-1) = position {
+                return Err(Error::misuse(format!("{key}: {offset} is no offset")));
+            }
+            if let Some(at) = positions.get_mut(key) {
+                *at = *position;
+            }
+        }
+        let of_state = |key: &&BucketKey| positions.get(key) == Some(&SnapshotPosition::State);
+        let left: Vec<BucketKey> = keys.iter().filter(of_state).copied().collect();
+        let states = self.states.reader(&left, true)?;
+        let table = &self.states.table;
+        let ends = match self.bounded {
+            true => {
+                let (fluss, info) = (table.fluss(), table.info());
+                Some(list_offsets(fluss, info, &keys, OffsetSpec::Latest).await?)
+            }
+            false => None,
+        };
+        let mut scanner = table.scanner().buffer_limit(self.states.buffer_limit);
+        if let Some(names) = &self.states.columns {
+            scanner = scanner.columns(names.clone());
+        }
+        Ok(SnapshotChanges::new(states, positions, scanner, ends))
+    }
+}

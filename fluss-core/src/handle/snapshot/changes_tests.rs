@@ -1,0 +1,275 @@
+//! State and changes: no gap, nothing twice, whatever happens, and from every checkpoint on.
+
+use std::collections::BTreeMap;
+use std::task::Poll::Ready;
+
+use super::super::testkit::Stage;
+use super::testkit::*;
+use super::{SnapshotChanges, SnapshotEvent, SnapshotPosition};
+use crate::ids::BucketKey;
+use crate::rng::Rng;
+use crate::row::OwnedDatum;
+use crate::testing::cluster::{Fault, Faults, On, Release};
+use crate::time::Duration;
+use crate::{Error, ScanBatch, Table};
+
+const RELEASES: [Release; 2] = [Release::V0_9, Release::V1_0];
+
+/// Who keeps the rows of a table by what a reader tells.
+#[derive(Clone, Default)]
+struct Copy {
+    rows: BTreeMap<BucketKey, Rows>,
+    positions: BTreeMap<BucketKey, SnapshotPosition>,
+    begun: u32,
+}
+
+impl Copy {
+    fn take(&mut self, event: SnapshotEvent) {
+        match event {
+            SnapshotEvent::StateBegins { bucket } => {
+                self.begun += 1;
+                self.rows.insert(bucket, Rows::new());
+            }
+            SnapshotEvent::State(batch) => {
+                let bucket = self.rows.get_mut(&batch.bucket()).expect("it has begun");
+                for row in rows_of(&batch) {
+                    assert_eq!(bucket.insert(key_of(&row), row), None, "a row twice");
+                }
+            }
+            SnapshotEvent::StateEnds { .. } => {}
+            SnapshotEvent::Changes(batch) => {
+                let bucket = self.rows.get_mut(&batch.bucket()).expect("it has begun");
+                for (change, row) in changes_of(&batch) {
+                    apply(bucket, change, row);
+                }
+            }
+        }
+    }
+}
+
+fn changes_of(batch: &ScanBatch) -> Vec<(crate::ChangeType, crate::row::OwnedRow)> {
+    let rows = batch.rows().expect("readable");
+    let owned = rows.iter().map(|row| {
+        let values = (0..batch.schema().columns().len());
+        let values = values.map(|i| OwnedDatum::from(row.value(i).expect("a value"))).collect();
+        (row.change_type(), values)
+    });
+    owned.collect()
+}
+
+/// The next event, if there is one soon: offsets without a change move positions and nothing else.
+fn next(stage: &mut Stage, reader: &mut SnapshotChanges) -> Result<Option<SnapshotEvent>, Error> {
+    if let Ready(next) = stage.poll(&mut reader.next_event()) {
+        return next.map(|event| Some(event.expect("it has no end")));
+    }
+    stage.pass(Duration::from_millis(20));
+    Ok(None)
+}
+
+/// Where each bucket is, if it is past its state.
+fn offset(positions: &BTreeMap<BucketKey, SnapshotPosition>, bucket: BucketKey) -> Option<i64> {
+    match positions.get(&bucket)? {
+        SnapshotPosition::Offset(offset) => Some(*offset),
+        SnapshotPosition::State => None,
+    }
+}
+
+fn check(stage: &Stage, copy: &Copy, seed: u64) {
+    for (bucket, rows) in &copy.rows {
+        if let Some(offset) = offset(&copy.positions, *bucket) {
+            assert_eq!(rows, &state_at(stage, *bucket, offset), "seed {seed} {bucket} at {offset}");
+        }
+    }
+}
+
+/// Whether all buckets were read up to what is there.
+fn is_through(stage: &mut Stage, table: &Table, copy: &Copy) -> bool {
+    let buckets = stage.run(table.buckets()).expect("buckets");
+    buckets.into_iter().all(|bucket| {
+        let end = stage.cluster(|cluster| cluster.truth(bucket)).expect("it exists").log_end;
+        offset(&copy.positions, bucket).is_some_and(|at| at >= end)
+    })
+}
+
+#[test]
+fn state_and_changes_make_the_table_at_every_event() {
+    for release in RELEASES {
+        let mut stage = Stage::with(cluster(release, 1));
+        let table = users(&mut stage, 3);
+        let writer = table.upserter().build().expect("a writer");
+        let mut rng = Rng::new(7);
+        fill(&mut stage, &writer, 0..100, 1);
+        let builder = table.snapshot_then_changes().fetch_bytes(300);
+        let mut reader = stage.run(builder.build()).expect("a reader");
+        let mut copy = Copy::default();
+        for _ in 0..40 {
+            change_some(&mut stage, &writer, &mut rng, 100);
+            let event = stage.run(reader.next_event()).expect("no error").expect("no end");
+            copy.take(event);
+            copy.positions = reader.positions();
+            check(&stage, &copy, 7);
+        }
+        while !is_through(&mut stage, &table, &copy) {
+            let event = next(&mut stage, &mut reader).expect("no error");
+            event.into_iter().for_each(|event| copy.take(event));
+            copy.positions = reader.positions();
+        }
+        check(&stage, &copy, 7);
+        assert_eq!((copy.begun, copy.rows.len()), (3, 3));
+        assert!(reader.changes().is_some());
+    }
+}
+
+#[test]
+fn a_bounded_reader_ends_where_the_changelog_ended_when_it_was_built() {
+    for release in RELEASES {
+        let mut stage = Stage::with(cluster(release, 1));
+        let table = users(&mut stage, 2);
+        let writer = table.upserter().build().expect("a writer");
+        fill(&mut stage, &writer, 0..50, 1);
+        let builder = table.snapshot_then_changes().bounded().columns(["id"]);
+        let mut reader = stage.run(builder.build()).expect("a reader");
+        let ends: Vec<i64> = (0..2)
+            .map(|n| stage.cluster(|c| c.truth(table.info().bucket(n))).expect("it").log_end)
+            .collect();
+        let mut events = 0;
+        while let Some(event) = stage.run(reader.next_event()).expect("no error") {
+            fill(&mut stage, &writer, 0..5, 2);
+            if let SnapshotEvent::StateEnds { bucket, offset } = event {
+                assert!(offset >= ends[usize::try_from(bucket.bucket).expect("small")]);
+            }
+            if let SnapshotEvent::State(batch) = &event {
+                assert_eq!(batch.schema().columns().len(), 1);
+            }
+            events += 1;
+        }
+        assert!(events >= 6, "{events}");
+        assert!(stage.run(reader.next_event()).expect("no error").is_none());
+        assert!(reader.positions().len() == 2);
+    }
+}
+
+#[test]
+fn a_state_whose_server_is_gone_begins_anew() {
+    let mut stage = Stage::with(cluster(Release::V1_0, 1));
+    let table = users(&mut stage, 1);
+    let writer = table.upserter().build().expect("a writer");
+    fill(&mut stage, &writer, 0..100, 1);
+    let builder = table.snapshot_then_changes().fetch_bytes(300);
+    let mut reader = stage.run(builder.build()).expect("a reader");
+    let mut copy = Copy::default();
+    stage.cluster(|cluster| cluster.inject(On::Api(SCAN_KV), 4, Fault::MoveLeader));
+    let mut ended = false;
+    while !ended {
+        fill(&mut stage, &writer, [1000 + i64::from(copy.begun)].into_iter(), 1);
+        let event = stage.run(reader.next_event()).expect("no error").expect("no end");
+        ended = matches!(event, SnapshotEvent::StateEnds { .. });
+        copy.take(event);
+        copy.positions = reader.positions();
+        assert_eq!(ended, offset(&copy.positions, table.info().bucket(0)).is_some());
+    }
+    assert_eq!(copy.begun, 2, "it began anew, once");
+    check(&stage, &copy, 0);
+}
+
+#[test]
+fn positions_that_make_no_sense_are_refused() {
+    let mut stage = Stage::new();
+    let table = users(&mut stage, 1);
+    let bucket = table.info().bucket(0);
+    let build = |positions: Vec<(BucketKey, SnapshotPosition)>| {
+        table.snapshot_then_changes().from_positions(positions).build()
+    };
+    assert!(stage.run(build(vec![(bucket, SnapshotPosition::Offset(-1))])).is_err());
+    let strange = BucketKey { bucket: 1, ..bucket };
+    assert!(stage.run(build(vec![(strange, SnapshotPosition::State)])).is_err());
+    let both = table.snapshot_then_changes().buckets([bucket]);
+    let both = both.from_positions([(bucket, SnapshotPosition::State)]);
+    assert!(stage.run(both.build()).is_err());
+}
+
+fn faults(seed: u64) -> Faults {
+    Faults::new(seed)
+        .one_in(12, On::Api(SCAN_KV), Fault::LoseAnswer)
+        .one_in(12, On::Api(SCAN_KV), Fault::MoveLeader)
+        .one_in(12, On::Api(SCAN_KV), Fault::ErrorBefore(67))
+        .one_in(20, On::Fetch, Fault::MoveLeader)
+        .one_in(20, On::Fetch, Fault::LoseAnswer)
+        .one_in(60, On::Any, Fault::CutAnswer)
+        .one_in(60, On::Any, Fault::DelayAnswer(Duration::from_millis(300)))
+        .one_in(80, On::Any, Fault::RestartUnclean)
+}
+
+fn open(
+    stage: &mut Stage,
+    table: &Table,
+    rng: &mut Rng,
+    copy: &Copy,
+) -> Result<SnapshotChanges, Error> {
+    let builder = table
+        .snapshot_then_changes()
+        .fetch_bytes(1 + rng.below(400) as usize)
+        .buckets_at_once(1 + rng.below(3) as usize)
+        .from_positions(copy.positions.clone());
+    stage.run(builder.build())
+}
+
+#[test]
+fn readers_that_die_and_go_on_from_checkpoints_lose_nothing_and_double_nothing() {
+    let mut restarts = 0;
+    for seed in 0..80 {
+        let mut rng = Rng::new(seed);
+        let mut options = cluster(RELEASES[(seed % 2) as usize], seed);
+        options.replication_delay = Duration::from_millis([0, 5, 50][(seed % 3) as usize]);
+        let mut stage = Stage::with(options);
+        let table = users(&mut stage, 1 + rng.below(3) as u32);
+        let writer = table.upserter().build().expect("a writer");
+        fill(&mut stage, &writer, 0..40, 1);
+        let mut copy = Copy::default();
+        for bucket in stage.run(table.buckets()).expect("buckets") {
+            copy.positions.insert(bucket, SnapshotPosition::State);
+        }
+        // What was stored last, together with its positions.
+        let mut checkpoint = copy.clone();
+        let mut reader = open(&mut stage, &table, &mut rng, &copy).expect("no faults yet");
+        for step in 0..2000 {
+            let changing = step < 150;
+            if changing && rng.one_in(3) {
+                stage.cluster(|cluster| cluster.set_faults(Faults::new(0)));
+                change_some(&mut stage, &writer, &mut rng, 60);
+            }
+            if changing && seed % 4 >= 2 {
+                stage.cluster(|cluster| cluster.set_faults(faults(seed + step)));
+            } else {
+                stage.cluster(|cluster| cluster.set_faults(Faults::new(0)));
+            }
+            if !changing && is_through(&mut stage, &table, &copy) {
+                break;
+            }
+            let next = next(&mut stage, &mut reader);
+            // A reader is over, or a bucket is, or whoever reads dies: it begins again from what
+            // was stored last.
+            let mut again = changing && rng.one_in(20);
+            match next {
+                Ok(event) => {
+                    event.into_iter().for_each(|event| copy.take(event));
+                    copy.positions = reader.positions();
+                    check(&stage, &copy, seed);
+                    if rng.one_in(3) {
+                        checkpoint = copy.clone();
+                    }
+                }
+                Err(_) => again = true,
+            }
+            if again {
+                restarts += 1;
+                copy = checkpoint.clone();
+                stage.cluster(|cluster| cluster.set_faults(Faults::new(0)));
+                reader = open(&mut stage, &table, &mut rng, &copy).expect("no faults now");
+            }
+        }
+        assert!(is_through(&mut stage, &table, &copy), "seed {seed}: it came to no end");
+        check(&stage, &copy, seed);
+    }
+    assert!(restarts > 100, "only {restarts} restarts");
+}
