@@ -7,7 +7,10 @@ use std::process::{Command, Stdio};
 use fluss_embedded::config::Config;
 use fluss_embedded::rng::Rng;
 use fluss_embedded::row::{DataType, Datum, Schema, TableDescriptor};
-use fluss_embedded::{ChangeType, Error, Fluss, Result, SnapshotEvent, SnapshotPosition, Table};
+use fluss_embedded::{
+    ChangeType, Error, Fluss, Pending, Result, SnapshotBatch, SnapshotChanges, SnapshotEvent,
+    SnapshotPosition, SnapshotReader, Table,
+};
 use fluss_tools::cluster::{ClusterOptions, RealCluster, TableLosses, real_cluster_or_skip};
 use serde_json::Value;
 

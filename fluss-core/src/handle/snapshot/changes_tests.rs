@@ -50,7 +50,7 @@ impl Copy {
 fn changes_of(batch: &ScanBatch) -> Vec<(crate::ChangeType, crate::row::OwnedRow)> {
     let rows = batch.rows().expect("readable");
     let owned = rows.iter().map(|row| {
-        let values = (0..batch.schema().columns().len());
+        let values = 0..batch.schema().columns().len();
         let values = values.map(|i| OwnedDatum::from(row.value(i).expect("a value"))).collect();
         (row.change_type(), values)
     });

@@ -216,38 +216,36 @@ impl SnapshotReader {
         if let Some(error) = &self.failed {
             return Poll::Ready(Err(error.clone()));
         }
-        loop {
-            if self.left == Some(0) {
-                self.slots.clear();
-                self.waiting.clear();
-            }
-            self.pump(cx);
-            let Some(front) = self.slots.front_mut() else { return Poll::Ready(Ok(None)) };
-            if let Some(error) = front.error.take() {
-                self.slots.clear();
-                self.failed = Some(error.clone());
-                return Poll::Ready(Err(error));
-            }
-            if !front.is_settled() {
-                return Poll::Pending;
-            }
-            if !front.begun {
-                front.begun = true;
-                return Poll::Ready(Ok(Some(Item::Begin(front.bucket))));
-            }
-            if let Some(batch) = front.ready.pop_front() {
-                let rows = batch.num_rows() as u64;
-                front.given += rows;
-                self.left = self.left.map(|left| left.saturating_sub(rows));
-                // What comes next is asked for before these rows are looked at.
-                self.pump(cx);
-                return Poll::Ready(Ok(Some(Item::Rows(batch))));
-            }
-            let Some(offset) = front.end else { return Poll::Pending };
-            let bucket = front.bucket;
-            self.slots.pop_front();
-            return Poll::Ready(Ok(Some(Item::End(bucket, offset))));
+        if self.left == Some(0) {
+            self.slots.clear();
+            self.waiting.clear();
         }
+        self.pump(cx);
+        let Some(front) = self.slots.front_mut() else { return Poll::Ready(Ok(None)) };
+        if let Some(error) = front.error.take() {
+            self.slots.clear();
+            self.failed = Some(error.clone());
+            return Poll::Ready(Err(error));
+        }
+        if !front.is_settled() {
+            return Poll::Pending;
+        }
+        if !front.begun {
+            front.begun = true;
+            return Poll::Ready(Ok(Some(Item::Begin(front.bucket))));
+        }
+        if let Some(batch) = front.ready.pop_front() {
+            let rows = batch.num_rows() as u64;
+            front.given += rows;
+            self.left = self.left.map(|left| left.saturating_sub(rows));
+            // What comes next is asked for before these rows are looked at.
+            self.pump(cx);
+            return Poll::Ready(Ok(Some(Item::Rows(batch))));
+        }
+        let Some(offset) = front.end else { return Poll::Pending };
+        let bucket = front.bucket;
+        self.slots.pop_front();
+        Poll::Ready(Ok(Some(Item::End(bucket, offset))))
     }
 
     /// Lets every bucket do what it can do now.

