@@ -35,8 +35,9 @@ impl Table {
     ///
     /// Servers of the 1.0 line send each bucket as it is at one moment, piece by piece (SCAN_KV).
     /// Older servers cannot; of those, the changelog of each bucket is replayed in memory, if it is
-    /// still whole. If it is not, or cannot be read, the rows come in one answer (LIMIT_SCAN), which
-    /// is an error when it might not be all of them.
+    /// still whole. If it is not, or cannot be read, the rows come in one answer (LIMIT_SCAN), and
+    /// it is an error when that might not be all of them. With a [limit](SnapshotBuilder::limit)
+    /// that one answer can hold, it is asked for at once.
     ///
     /// ```no_run
     /// # async fn f(table: fluss_core::Table) -> fluss_core::Result<()> {

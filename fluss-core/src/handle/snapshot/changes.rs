@@ -143,6 +143,12 @@ impl SnapshotChanges {
         self.changes.as_ref()
     }
 
+    /// Whether a bounded reader has told everything.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.changes.as_ref().is_some_and(LogScanner::is_finished)
+    }
+
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<SnapshotEvent>>> {
         while !self.states_over {
             let item = ready!(self.states.poll_item(cx))?;
@@ -216,7 +222,7 @@ impl NextSnapshotEvent<'_> {
     }
 
     /// Blocks this thread until there is an event, at most about this long. None when the time
-    /// passed and at the end of a bounded reader.
+    /// passed and at the end of a bounded reader; [`SnapshotChanges::is_finished`] tells which.
     ///
     /// # Errors
     /// As for [`SnapshotChanges::next_event`].

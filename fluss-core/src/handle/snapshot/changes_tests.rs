@@ -145,6 +145,7 @@ fn a_bounded_reader_ends_where_the_changelog_ended_when_it_was_built() {
         }
         assert!(events >= 6, "{events}");
         assert!(stage.run(reader.next_event()).expect("no error").is_none());
+        assert!(reader.is_finished());
         assert!(reader.positions().len() == 2);
     }
 }

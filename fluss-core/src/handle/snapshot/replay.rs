@@ -91,8 +91,9 @@ impl State {
             return Ok(());
         }
         Err(Error::misuse(format!(
-            "the rows of the buckets being read take more than {limit} bytes, and the server has no \
-             way to send them piece by piece; raise max_state_bytes, or read fewer buckets at once"
+            "the rows of the buckets being read take more than {limit} bytes, and the server has \
+             no way to send them piece by piece; raise max_state_bytes, or read fewer buckets at \
+             once"
         )))
     }
 

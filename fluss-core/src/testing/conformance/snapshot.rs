@@ -106,15 +106,15 @@ pub fn a_dropped_wait_for_rows_of_a_snapshot_loses_none<H: Harness>() {
 
 /// Cuts and moves before rows were handed out cost time only; later they are told.
 pub fn a_lost_session_begins_anew_or_is_told<H: Harness>() {
-    let cluster = ClusterOptions { release: Release::V1_0, ..ClusterOptions::default() };
-    Stage::<H>::run_with(cluster, LoopbackOptions::default(), async |stage| {
-        let table = keyed_table(stage).await;
-        fill(&table, 200).await;
-        for fault in [Fault::LoseAnswer, Fault::MoveLeader, Fault::ErrorBefore(66)] {
-            for (skip, is_told) in [(1, false), (2, true)] {
+    for fault in [Fault::LoseAnswer, Fault::MoveLeader, Fault::ErrorBefore(66)] {
+        for (skip, is_told) in [(1, false), (2, true)] {
+            let cluster = ClusterOptions { release: Release::V1_0, ..ClusterOptions::default() };
+            Stage::<H>::run_with(cluster, LoopbackOptions::default(), async move |stage| {
+                let table = keyed_table(stage).await;
+                fill(&table, 200).await;
                 stage.inject(On::Api(SCAN_KV), skip, fault);
-                let mut reader =
-                    table.snapshot().fetch_bytes(PIECE).build().await.expect("a reader");
+                let builder = table.snapshot().fetch_bytes(PIECE);
+                let mut reader = builder.build().await.expect("a reader");
                 let mut rows = BTreeMap::new();
                 let end = loop {
                     match reader.next_batch().await {
@@ -128,9 +128,9 @@ pub fn a_lost_session_begins_anew_or_is_told<H: Harness>() {
                 };
                 assert_eq!(end.is_some(), is_told, "{fault:?}: {end:?}");
                 assert!(is_told || rows == filled(200), "{fault:?}");
-            }
+            });
         }
-    });
+    }
 }
 
 /// Takes events until the rows are those that are expected.
