@@ -18,7 +18,7 @@ use super::{AppendWriter, UpsertWriter};
 use crate::config::{Acks, WriterConfig};
 use crate::ids::BucketKey;
 use crate::row::{Column, DataType, OwnedDatum, Schema, TableDescriptor};
-use crate::testing::cluster::ClusterOptions;
+use crate::testing::cluster::{ClusterOptions, Release};
 use crate::time::Duration;
 use crate::writer::WriterKind;
 use crate::{OffsetSpec, Table, Ticket};
@@ -167,6 +167,39 @@ fn write_and_read_by_key(cut: Cut) -> Heard {
     end(stage)
 }
 
+/// All rows as they are now, of a reader that is dropped before its end, and then all of them with
+/// what changes them.
+fn read_as_it_is_now(cut: Cut, release: Release) -> Heard {
+    let options = ClusterOptions { tablet_servers: 1, release, ..ClusterOptions::default() };
+    let mut stage = Stage::with(options);
+    stage.cut(cut);
+    let Some(table) = open(&mut stage, &users()) else { return end(stage) };
+    let s = &mut stage;
+    let writer = table.upserter().build().expect("a writer");
+    for id in 0..3_i64 {
+        change(s, &writer, |w| w.try_upsert(&(id, "Ann", "Rome")).expect("room"));
+    }
+    // A session that is lost is opened once more: three answers to wait for at most.
+    let answer = 3 * COMMAND;
+    let opened = within(s, "open", COMMAND, table.snapshot().fetch_bytes(1).build());
+    if let Ok(mut reader) = opened {
+        let _ = within(s, "rows", answer, reader.next_batch());
+    }
+    let opening = table.snapshot_then_changes().fetch_bytes(1).bounded().build();
+    if let Ok(mut reader) = within(s, "open", 2 * COMMAND, opening) {
+        while let Ok(Some(_)) = within(s, "an event", answer, reader.next_event()) {}
+    }
+    end(stage)
+}
+
+fn read_by_sessions(cut: Cut) -> Heard {
+    read_as_it_is_now(cut, Release::V1_0)
+}
+
+fn read_by_changelogs(cut: Cut) -> Heard {
+    read_as_it_is_now(cut, Release::V0_9)
+}
+
 fn append_one(stage: &mut Stage, writer: &AppendWriter, id: i64) -> (i64, Ticket) {
     let row = (id,);
     (id, within(stage, "append", COMMAND, writer.append(&row)).expect("room"))
@@ -232,7 +265,7 @@ fn read_an_unknown_schema(cut: Cut) -> Heard {
     end(stage)
 }
 
-const CONVERSATIONS: [fn(Cut) -> Heard; 8] = [
+const CONVERSATIONS: [fn(Cut) -> Heard; 10] = [
     converse,
     converse_about_partitions,
     ask_for_everything,
@@ -241,6 +274,8 @@ const CONVERSATIONS: [fn(Cut) -> Heard; 8] = [
     write_and_read_by_key,
     append_in_other_ways,
     read_an_unknown_schema,
+    read_by_sessions,
+    read_by_changelogs,
 ];
 
 #[test]
@@ -269,9 +304,15 @@ fn a_reader_in_want_of_a_schema_outlives_no_server() {
     cut_everywhere(read_an_unknown_schema);
 }
 
+#[test]
+fn readers_of_all_rows_outlive_no_server() {
+    cut_everywhere(read_by_sessions);
+    cut_everywhere(read_by_changelogs);
+}
+
 /// APIs that the protocol has and the client never asks by: there is no handle and no machine for
 /// what they do, so there is no wait that a server could draw out.
-const NEVER_ASKED: [ApiKey; 29] = [
+const NEVER_ASKED: [ApiKey; 28] = [
     ApiKey::GetLatestKvSnapshots,
     ApiKey::GetKvSnapshotMetadata,
     ApiKey::GetFileSystemSecurityToken,
@@ -295,7 +336,6 @@ const NEVER_ASKED: [ApiKey; 29] = [
     ApiKey::DropKvSnapshotLease,
     ApiKey::GetTableStats,
     ApiKey::AlterDatabase,
-    ApiKey::ScanKv,
     ApiKey::GetClusterHealth,
     ApiKey::ListRemoteLogManifests,
     ApiKey::ListKvSnapshots,
