@@ -3,9 +3,9 @@
 //! Each run is a process of its own, and so is the server. For runs that write it checks, counts
 //! and acknowledges and keeps nothing; for runs that read it keeps a table in memory. Both sides
 //! get the same rows, batch size, linger, acks, batches in flight and sizes of fetches; neither
-//! waits per row. What counts is user and system time of the whole client process from the first row of
-//! the run to its last acknowledgement, or from the subscription to the last row read; for lookups
-//! it is the time on the clock.
+//! waits per row. What counts is user and system time of the whole client process from the first
+//! row of the run to its last acknowledgement, or from the subscription to the last row read; for
+//! lookups it is the time on the clock.
 //!
 //! `--main-job` is another comparison: wall time with default settings on a real cluster.
 
