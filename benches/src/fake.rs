@@ -1,4 +1,4 @@
-//! Fake clusters that only acknowledge.
+//! Fake clusters: most only acknowledge.
 
 use fluss_core::ids::{ServerId, TablePath};
 use fluss_core::row::{DataType, Schema, TableDescriptor};
@@ -23,7 +23,11 @@ pub const DAYS: &str = "fluss.days";
 /// If the fake cluster refuses one of them.
 #[must_use]
 pub fn cluster(buckets: u32) -> FakeCluster {
-    let options = ClusterOptions { tablet_servers: 1, ack_only: true, ..Default::default() };
+    filled(true, buckets)
+}
+
+fn filled(ack_only: bool, buckets: u32) -> FakeCluster {
+    let options = ClusterOptions { tablet_servers: 1, ack_only, ..Default::default() };
     let mut cluster = FakeCluster::new(options);
     for (path, primary_key) in [(LOG, false), (KEYED, true)] {
         let mut descriptor = TableDescriptor::new(crate::schema(primary_key));
@@ -51,6 +55,15 @@ pub fn cluster(buckets: u32) -> FakeCluster {
 #[must_use]
 pub fn loopback(buckets: u32) -> Loopback {
     Loopback::start(cluster(buckets), LoopbackOptions::default()).expect("loopback ports")
+}
+
+/// Likewise behind loopback ports, of a cluster that keeps what is written.
+///
+/// # Panics
+/// If no port can be opened.
+#[must_use]
+pub fn keeping(buckets: u32) -> Loopback {
+    Loopback::start(filled(false, buckets), LoopbackOptions::default()).expect("loopback ports")
 }
 
 fn create(cluster: &mut FakeCluster, path: &str, descriptor: &TableDescriptor) {

@@ -96,7 +96,9 @@ impl Lookuper {
     }
 
     /// The row with this key: the values of the primary key's columns, in key order. None if there
-    /// is none, or no partition for it. Sent at once, also if the answer is awaited later.
+    /// is none, or no partition for it. Many are on their way at once if they are awaited or waited
+    /// for after all were made: each is sent at the latest with the next call of any handle, the last
+    /// one when it is awaited or waited for.
     ///
     /// # Errors
     /// [`Error::Row`] for a key that does not fit, [`Error::Rejected`] with the server's code,
@@ -221,9 +223,11 @@ impl<T: Found> Lookup<T> {
     /// As the call that made it.
     pub fn wait(mut self) -> Result<T> {
         // Of many lookups on their way most have come when they are waited for.
-        let mut context = Context::from_waker(Waker::noop());
-        if let Poll::Ready(result) = Pin::new(&mut self).poll(&mut context) {
-            return result;
+        if matches!(&self.state, State::Sent(future, _) if future.is_told()) {
+            let mut context = Context::from_waker(Waker::noop());
+            if let Poll::Ready(result) = Pin::new(&mut self).poll(&mut context) {
+                return result;
+            }
         }
         let shared = Arc::clone(self.inner.table.fluss().shared());
         shared.block_on(self)?
@@ -365,7 +369,7 @@ impl Inner {
             what: Arc::clone(what),
             limit: self.limit,
         };
-        Ok(CommandFuture::watch(self.table.fluss().shared(), |core, now| {
+        Ok(CommandFuture::watch_untold(self.table.fluss().shared(), |core, now| {
             core.client.lookup(request, now)
         }))
     }

@@ -58,6 +58,8 @@ impl<T> Future for Pending<T> {
 pub(crate) struct CommandFuture {
     shared: Arc<Shared>,
     command: CommandId,
+    /// The driver has not been told of it.
+    untold: bool,
     done: bool,
 }
 
@@ -69,7 +71,7 @@ impl CommandFuture {
             core.watch_command(command);
             command
         });
-        Self { shared: Arc::clone(shared), command, done: false }
+        Self { shared: Arc::clone(shared), command, untold: false, done: false }
     }
 
     /// Waits for the end of something that reports to this id; `begin` starts it.
@@ -77,12 +79,34 @@ impl CommandFuture {
         shared: &Arc<Shared>,
         begin: impl FnOnce(&mut super::shared::Core, crate::Instant) -> CommandId,
     ) -> Self {
-        let command = shared.with(|core, now| {
+        let mut future = Self::watch_untold(shared, begin);
+        future.tell();
+        future
+    }
+
+    /// Like [`CommandFuture::watch`], but the driver hears of it when somebody polls or waits: one
+    /// who blocks then drives it all by himself. Any other call of a handle tells it earlier.
+    pub(crate) fn watch_untold(
+        shared: &Arc<Shared>,
+        begin: impl FnOnce(&mut super::shared::Core, crate::Instant) -> CommandId,
+    ) -> Self {
+        let (command, untold) = shared.with_uncalled(|core, now| {
             let command = begin(core, now);
             core.watch_command(command);
             command
         });
-        Self { shared: Arc::clone(shared), command, done: false }
+        Self { shared: Arc::clone(shared), command, untold, done: false }
+    }
+
+    /// Whether the driver has heard of it.
+    pub(super) fn is_told(&self) -> bool {
+        !self.untold
+    }
+
+    fn tell(&mut self) {
+        if std::mem::take(&mut self.untold) {
+            self.shared.call_driver();
+        }
     }
 }
 
@@ -91,6 +115,7 @@ impl Future for CommandFuture {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let polled = self.shared.poll_command(self.command, cx.waker());
+        self.tell();
         self.done |= polled.is_ready();
         polled
     }

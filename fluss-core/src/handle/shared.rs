@@ -75,6 +75,8 @@ pub(crate) struct Core {
     ask_again: Option<Instant>,
     /// What the driver's timer is set to.
     armed: Option<Instant>,
+    /// A handle left something for the driver without calling it, and it has not come since.
+    uncalled: bool,
     aborted: Option<&'static str>,
 }
 
@@ -207,6 +209,28 @@ impl Shared {
         result
     }
 
+    /// Like [`Shared::with`], but the driver may be left uncalled: true if that is up to the caller
+    /// now. The next call of any handle does it, too, also if it is another of this kind.
+    pub(crate) fn with_uncalled<R>(&self, act: impl FnOnce(&mut Core, Instant) -> R) -> (R, bool) {
+        let mut wake = Wake::default();
+        let (result, is_second) = self.with_later(&mut wake, |core, now| {
+            let result = act(core, now);
+            (result, std::mem::replace(&mut core.uncalled, true))
+        });
+        let uncalled = wake.driver && !is_second;
+        wake.driver &= is_second;
+        self.fire(wake);
+        (result, uncalled)
+    }
+
+    /// Has the driver look for something to do.
+    pub(crate) fn call_driver(&self) {
+        let driver = lock(&self.driver).clone();
+        if let Some(waker) = driver {
+            waker.wake();
+        }
+    }
+
     /// The answer to a command, or who waits for it from now on. Nothing else comes of it.
     pub(crate) fn poll_command(
         &self,
@@ -249,10 +273,7 @@ impl Shared {
         let to_driver = wake.driver;
         wake.tell();
         if to_driver {
-            let driver = lock(&self.driver).clone();
-            if let Some(waker) = driver {
-                waker.wake();
-            }
+            self.call_driver();
         }
     }
 
@@ -294,12 +315,14 @@ impl Shared {
         core.armed
     }
 
-    /// Seals the batches whose time has come. The holder of a lane that is busy this moment seals
-    /// them when it is done; should it have missed the wish, it is asked again after a moment.
+    /// The driver has come: it seals the batches that are due. The holder of a lane that is busy
+    /// this moment seals them when it is done; should it have missed the wish, it is asked again
+    /// after a moment.
     pub(crate) fn seal_what_is_due(&self) -> bool {
         let now = self.clock.now();
         let due: Vec<(LaneId, Arc<dyn SealOnDemand>, Vec<BatchId>)> = {
             let mut core = lock(&self.core);
+            core.uncalled = false;
             let mut due = std::mem::take(&mut core.to_seal);
             if core.ask_again.is_some_and(|at| at <= now) {
                 core.ask_again = None;
@@ -421,6 +444,7 @@ impl Core {
             busy: Vec::new(),
             ask_again: None,
             armed: None,
+            uncalled: false,
             aborted: None,
         }
     }

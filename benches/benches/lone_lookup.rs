@@ -1,0 +1,169 @@
+//! A lone lookup against the raw round trip of the same request on a blocking socket, to the same
+//! server in memory, in turns: median times per runtime and how many times as long one takes.
+//!
+//! ```console
+//! $ cargo bench -p fluss-benches --bench lone_lookup
+//! ```
+//!
+//! It ends with 1 where a lookup takes more than 1.5 times as long with the blocking runtime, or
+//! 2.5 times on tokio and smol. The server runs in this process, on a thread of its own.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use fluss_benches::{fake, schema, tuple};
+use fluss_core::config::Config;
+use fluss_core::ids::{ServerId, TablePath};
+use fluss_core::row::key::KeyEncoder;
+use fluss_core::testing::loopback::Loopback;
+use fluss_core::{Fluss, Lookuper};
+use fluss_proto::message::{LookupRequest, PbLookupReqForBucket};
+use fluss_proto::request::encode_request;
+
+/// Lookups of each side, and those before them that do not count.
+const ROUNDS: usize = 20_000;
+const WARM_UP: usize = 2_000;
+/// The key that is looked up.
+const KEY: i64 = 7;
+
+/// The same request by hand, on a blocking socket.
+struct Raw {
+    socket: TcpStream,
+    request: Vec<u8>,
+    answer: Vec<u8>,
+}
+
+impl Raw {
+    fn new(fake: &Loopback) -> Self {
+        let path = TablePath::parse(fake::KEYED).expect("a path");
+        let table_id = fake.with(|cluster| cluster.table_id(&path)).expect("the table").0;
+        let mut key = Vec::new();
+        let encoder = KeyEncoder::new(&schema(true), &[0]).expect("a key");
+        encoder.encode(&tuple(KEY.unsigned_abs()), &mut key).expect("a row");
+        let bucket = PbLookupReqForBucket {
+            partition_id: None,
+            bucket_id: 0,
+            keys: vec![key.into()],
+            original_partition_name: None,
+            routing_bucket_count: None,
+        };
+        let request = LookupRequest {
+            table_id,
+            buckets_req: vec![bucket],
+            insert_if_not_exists: None,
+            acks: None,
+            timeout_ms: None,
+        };
+        let request = encode_request(1, 0, &request).expect("a short request").to_vec();
+        let address = fake.address(ServerId::Tablet(0)).expect("it is up");
+        let socket = TcpStream::connect((&*address.host, address.port)).expect("it is up");
+        socket.set_nodelay(true).expect("a socket");
+        Self { socket, request, answer: Vec::new() }
+    }
+
+    /// One round trip, in nanoseconds.
+    fn time(&mut self) -> u64 {
+        let start = Instant::now();
+        self.socket.write_all(&self.request).expect("the server is up");
+        let mut length = [0; 4];
+        self.socket.read_exact(&mut length).expect("an answer");
+        self.answer.resize(u32::from_be_bytes(length) as usize, 0);
+        self.socket.read_exact(&mut self.answer).expect("an answer");
+        let taken = nanos(start);
+        assert!(self.answer.len() > 30, "the answer holds no row: {:?}", self.answer);
+        taken
+    }
+}
+
+fn nanos(start: Instant) -> u64 {
+    u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn median(mut times: Vec<u64>) -> u64 {
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
+/// Both sides' times, in turns.
+async fn in_turns(lookuper: Lookuper, mut raw: Raw) -> (u64, u64) {
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for round in 0..WARM_UP + ROUNDS {
+        let by_hand = raw.time();
+        let start = Instant::now();
+        let row = lookuper.lookup(&(KEY,)).await.expect("an answer");
+        let taken = nanos(start);
+        assert!(row.is_some(), "the row is there");
+        if round >= WARM_UP {
+            theirs.push(by_hand);
+            ours.push(taken);
+        }
+    }
+    (median(ours), median(theirs))
+}
+
+/// The same for a caller that blocks.
+fn in_turns_blocking(lookuper: &Lookuper, mut raw: Raw) -> (u64, u64) {
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for round in 0..WARM_UP + ROUNDS {
+        let by_hand = raw.time();
+        let start = Instant::now();
+        let row = lookuper.lookup(&(KEY,)).wait().expect("an answer");
+        let taken = nanos(start);
+        assert!(row.is_some(), "the row is there");
+        if round >= WARM_UP {
+            theirs.push(by_hand);
+            ours.push(taken);
+        }
+    }
+    (median(ours), median(theirs))
+}
+
+fn lookuper(fluss: &Fluss) -> Lookuper {
+    fluss.table(fake::KEYED).wait().and_then(|table| table.lookuper()).expect("the table")
+}
+
+fn report(runtime: &str, limit: f64, (ours, raw): (u64, u64)) -> bool {
+    let ratio = ours as f64 / raw as f64;
+    let verdict = if ratio <= limit { "met" } else { "MISSED" };
+    println!("{runtime:<22} {ours:>7} ns, by hand {raw:>7} ns: {ratio:4.2} of {limit}  {verdict}");
+    ratio <= limit
+}
+
+fn main() -> ExitCode {
+    let fake = fake::keeping(1);
+    let config = || Config::new(&fake.bootstrap()).expect("an address");
+    let mut met = true;
+
+    let fluss = fluss_embedded::open(config()).expect("a client");
+    let upserter = fluss.table(fake::KEYED).wait().and_then(|t| t.upserter().build());
+    let upserter = upserter.expect("a writer");
+    drop(upserter.upsert(&tuple(KEY.unsigned_abs())).wait().expect("room for a row"));
+    upserter.flush().wait().expect("an acknowledgement");
+    met &= report("blocking", 1.5, in_turns_blocking(&lookuper(&fluss), Raw::new(&fake)));
+    fluss.close(Duration::from_secs(10)).wait().expect("nothing is left");
+
+    for (name, mut builder) in [
+        ("tokio, current_thread", tokio::runtime::Builder::new_current_thread()),
+        ("tokio, multi_thread", tokio::runtime::Builder::new_multi_thread()),
+    ] {
+        let runtime = builder.enable_all().build().expect("a runtime");
+        let times = runtime.block_on(async {
+            let fluss = fluss_tokio::start(config()).await.expect("a client");
+            let table = fluss.table(fake::KEYED).await.expect("the table");
+            let lookuper = table.lookuper().expect("it has a key");
+            tokio::spawn(in_turns(lookuper, Raw::new(&fake))).await.expect("no panic")
+        });
+        met &= report(name, 2.5, times);
+    }
+
+    let times = smol::block_on(async {
+        let fluss = fluss_smol::start(config()).await.expect("a client");
+        let table = fluss.table(fake::KEYED).await.expect("the table");
+        let lookuper = table.lookuper().expect("it has a key");
+        smol::spawn(in_turns(lookuper, Raw::new(&fake))).await
+    });
+    met &= report("smol", 2.5, times);
+    if met { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
