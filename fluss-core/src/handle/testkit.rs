@@ -334,6 +334,23 @@ pub(super) fn events(stage: &mut Stage, buckets: u32) -> Table {
     stage.run(opening).expect("it is there")
 }
 
+/// The table `shop.users` of a new cluster: `id BIGINT` as its key, `name STRING`, one bucket.
+pub(super) fn users(stage: &mut Stage) -> Table {
+    let schema = Schema::builder()
+        .column("id", DataType::BIGINT.not_null())
+        .column("name", DataType::STRING)
+        .primary_key(["id"])
+        .build()
+        .expect("a sound schema");
+    let mut table = TableDescriptor::new(schema);
+    table.bucket_count = Some(1);
+    let admin = stage.fluss.admin();
+    stage.run(admin.create_database("shop", true)).expect("a database");
+    stage.run(admin.create_table("shop.users", &table, false)).expect("a table");
+    let opening = stage.fluss.table("shop.users");
+    stage.run(opening).expect("it is there")
+}
+
 /// Whatever a test did: when its client is aborted, no byte of the budget is in use.
 impl Drop for Stage {
     fn drop(&mut self) {

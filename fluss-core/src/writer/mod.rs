@@ -102,6 +102,8 @@ pub(crate) struct Writers {
     partitions: Partitions,
     writers: BTreeMap<WriterKey, Writer>,
     lanes: BTreeMap<LaneId, WriterKey>,
+    /// Writer ids that this client was given.
+    ids: BTreeSet<i64>,
     /// Writers to look at in the next update: the work of a step must not grow with the writers
     /// that have nothing to do with it.
     changed: BTreeSet<WriterKey>,
@@ -161,6 +163,7 @@ impl Writers {
             partitions: Partitions::default(),
             writers: BTreeMap::new(),
             lanes: BTreeMap::new(),
+            ids: BTreeSet::new(),
             changed: BTreeSet::new(),
             timers: BTreeSet::new(),
             ready: BTreeMap::new(),

@@ -14,6 +14,9 @@ use crate::ids::{BucketKey, ServerId, WriterId, WriterKey};
 use crate::metadata::Cluster;
 use crate::output::BatchOutcome;
 
+/// Writer ids remembered; the lowest, mostly the oldest, are forgotten first.
+const IDS_KEPT: usize = 1 << 16;
+
 impl Writers {
     /// The picture of the cluster changed: leaders may be known, or may have moved.
     pub(crate) fn handle_metadata(&mut self, cx: &mut Cx<'_>, cluster: &Cluster) {
@@ -34,14 +37,29 @@ impl Writers {
         key: WriterKey,
         result: Result<Bytes, RequestError>,
     ) {
-        let Some(writer) = self.changing(key) else { return };
         let result = result.and_then(|body| match InitWriterResponse::decode(body) {
-            Ok(answer) => Ok(WriterId(answer.writer_id)),
+            Ok(answer) => self.new_id(answer.writer_id),
             Err(e) => Err(RequestError::Lost(Error::misuse(format!("INIT_WRITER: {e}")))),
         });
+        let Some(writer) = self.changing(key) else { return };
         writer.sender.manager.handle_writer_id(cx, result);
         writer.sender.touch_waiting_for_id();
         self.settle(key);
+    }
+
+    /// An id that no writer of this client had before. Under one that was given out twice the
+    /// servers would take a new batch for an old one, and call it written.
+    fn new_id(&mut self, id: i64) -> Result<WriterId, RequestError> {
+        // Those below 0 are none; the writer says so.
+        if id >= 0 && !self.ids.insert(id) {
+            let what = format!("INIT_WRITER: the writer id {id} was given to this client before");
+            let server = "cluster".into();
+            return Err(RequestError::Lost(Error::Peer { server, what: what.into() }));
+        }
+        if self.ids.len() > IDS_KEPT {
+            self.ids.pop_first();
+        }
+        Ok(WriterId(id))
     }
 
     /// The request for a writer id.

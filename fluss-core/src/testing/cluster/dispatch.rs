@@ -174,7 +174,7 @@ impl FakeCluster {
             key::TABLE_EXISTS => reply(body, |q| self.table_exists(&q)),
             key::LIST_PARTITION_INFOS => reply(body, |q| self.list_partitions(&q)),
             key::GET_METADATA => reply(body, |q| self.metadata(conn, server, &q)),
-            key::INIT_WRITER => reply(body, |q| self.init_writer(&q)),
+            key::INIT_WRITER => reply(body, |q| self.init_writer(request.fault, &q)),
             key::LIST_OFFSETS => reply(body, |q| self.list_offsets(server, &q)),
             key::LIMIT_SCAN => reply(body, |q| self.limit_scan(server, &q)),
             key::GET_TABLE_STATS => reply(body, |q| self.table_stats(server, &q)),
@@ -289,7 +289,15 @@ impl FakeCluster {
         Ok(AuthenticateResponse { challenge: Some(Bytes::new()) })
     }
 
-    fn init_writer(&mut self, _: &InitWriterRequest) -> Answer<InitWriterResponse> {
+    fn init_writer(
+        &mut self,
+        fault: Option<Fault>,
+        _: &InitWriterRequest,
+    ) -> Answer<InitWriterResponse> {
+        if let Some(fault @ Fault::WriterId(writer_id)) = fault {
+            self.faults.fired(fault);
+            return Ok(InitWriterResponse { writer_id });
+        }
         let writer_id = self.catalog.next_writer_id;
         self.catalog.next_writer_id += 1;
         Ok(InitWriterResponse { writer_id })

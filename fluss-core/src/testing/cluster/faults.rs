@@ -66,6 +66,8 @@ pub enum Fault {
     NegativeOffset,
     /// The request is applied; before its answer comes one to a request that was never sent.
     UnaskedAnswer,
+    /// INIT_WRITER is answered with this writer id, whether it makes sense or not.
+    WriterId(i64),
 }
 
 /// The kinds of [`Fault`], without their arguments; what is counted.
@@ -98,6 +100,7 @@ pub enum FaultKind {
     MissingBucket,
     NegativeOffset,
     UnaskedAnswer,
+    WriterId,
 }
 
 impl Fault {
@@ -131,6 +134,7 @@ impl Fault {
             Self::MissingBucket => FaultKind::MissingBucket,
             Self::NegativeOffset => FaultKind::NegativeOffset,
             Self::UnaskedAnswer => FaultKind::UnaskedAnswer,
+            Self::WriterId(_) => FaultKind::WriterId,
         }
     }
 }
@@ -286,6 +290,7 @@ impl Faults {
 fn fits(api: i16, fault: Fault) -> bool {
     match fault {
         Fault::Throttle | Fault::Pressure(_) => api == key::PUT_KV,
+        Fault::WriterId(_) => api == key::INIT_WRITER,
         Fault::ForeignBucket
         | Fault::RepeatedBucket
         | Fault::MissingBucket

@@ -27,6 +27,9 @@ pub(super) const LONG_BATCHES: u64 = 10_000;
 /// Tells the choice of nonsense from all others of a seed.
 const NONSENSE: u64 = 0x6e6f_6e73_656e_7365;
 
+/// The same for writer ids.
+const WRITER_IDS: u64 = 0x7772_6974_6572_6964;
+
 /// A table.
 #[derive(Clone, Debug)]
 pub(super) struct TablePlan {
@@ -188,6 +191,16 @@ impl Plan {
             _ => Fault::UnaskedAnswer,
         };
         self.faults.push((On::Write, rarity(&mut rng, profile == Profile::Long), fault));
+    }
+
+    /// In one seed of eight the cluster gives out a writer id that is none, or one that it gave out
+    /// before. Only a client that got both can tell, so not where there are two.
+    pub(super) fn add_writer_ids(&mut self, seed: u64) {
+        let mut rng = Rng::new(seed ^ WRITER_IDS);
+        if rng.one_in(8) {
+            let id = [-1, 0, 1, i64::MAX][rng.below(4) as usize];
+            self.faults.push((On::InitWriter, 2 + rng.below(3), Fault::WriterId(id)));
+        }
     }
 
     /// Another client has the same writers on the same tables.

@@ -86,7 +86,7 @@ pub enum Thing {
 
 /// The faults of the servers that plans contain. `ExpireWriters` is not among them: writers are
 /// forgotten by time, and no copy of theirs may be left then.
-const FAULTS: [FaultKind; 25] = [
+const FAULTS: [FaultKind; 26] = [
     FaultKind::CutRequest,
     FaultKind::LoseAnswer,
     FaultKind::CutAnswer,
@@ -112,6 +112,7 @@ const FAULTS: [FaultKind; 25] = [
     FaultKind::MissingBucket,
     FaultKind::NegativeOffset,
     FaultKind::UnaskedAnswer,
+    FaultKind::WriterId,
 ];
 
 impl Thing {

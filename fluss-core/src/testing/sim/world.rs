@@ -91,6 +91,13 @@ impl World {
         let mut rng = Rng::new(seed);
         let mut plan = Plan::draw(&mut rng, options);
         plan.add_nonsense(seed, options.profile);
+        // Drawn apart, so that the seeds with one client are what they were without the others.
+        let two = Rng::new(seed ^ TWO_CLIENTS).one_in(8);
+        if two {
+            plan.add_second_client();
+        } else {
+            plan.add_writer_ids(seed);
+        }
         let mut cluster = FakeCluster::new(plan.cluster.clone());
         let tables = super::app::make_tables(&mut cluster, &plan.tables);
         let addresses = plan.bootstrap.iter().filter_map(|s| cluster.address(*s).cloned());
@@ -103,11 +110,6 @@ impl World {
         cluster.watch_appends();
         if let Some((skip, bug)) = options.bug {
             cluster.misbehave(skip, bug);
-        }
-        // Drawn apart, so that the seeds with one client are what they were without the others.
-        let two = Rng::new(seed ^ TWO_CLIENTS).one_in(8);
-        if two {
-            plan.add_second_client();
         }
         let client = Clients::new(&plan.client, if two { 2 } else { 1 });
         let mut world = Self {
