@@ -260,6 +260,11 @@ impl Client {
         &mut self.writers
     }
 
+    #[cfg(test)]
+    pub(crate) fn metadata_mut(&mut self) -> &mut Metadata {
+        &mut self.metadata
+    }
+
     // ----- close -----
 
     /// Takes no more rows, delivers what is there, and ends what is left at `until` with a true

@@ -73,9 +73,20 @@ pub struct Cluster {
     pub(super) partition_ids: BTreeMap<(TableId, Arc<str>), PartitionId>,
     /// Sorted by bucket; shared between snapshots, so that a new one costs a pointer for each.
     pub(super) buckets: BTreeMap<(TableId, Option<PartitionId>), Arc<[BucketMeta]>>,
+    /// A rule broken on purpose: see `Mutation::OlderLeader`.
+    #[cfg(test)]
+    pub(super) believes_older: bool,
 }
 
 impl Cluster {
+    /// Whether a leader with an older epoch is taken for a newer one; never outside tests.
+    pub(super) const fn believes_older(&self) -> bool {
+        #[cfg(test)]
+        return self.believes_older;
+        #[cfg(not(test))]
+        false
+    }
+
     /// Every server with a known address.
     #[must_use]
     pub fn servers(&self) -> BTreeMap<ServerId, Address> {

@@ -208,8 +208,9 @@ fn apply_buckets(
             leader: told.leader_id.filter(|leader| *leader >= 0),
             epoch: told.leader_epoch,
         };
+        let older = |known: &BucketMeta| fresh.epoch.is_some() && fresh.epoch < known.epoch;
         let kept = match known(bucket) {
-            Some(known) if fresh.epoch.is_some() && fresh.epoch < known.epoch => known,
+            Some(known) if older(&known) && !cluster.believes_older() => known,
             Some(known) => BucketMeta { epoch: fresh.epoch.or(known.epoch), ..fresh },
             None => fresh,
         };

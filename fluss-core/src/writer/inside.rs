@@ -30,6 +30,9 @@ impl Client {
     /// Breaks a rule on purpose.
     #[cfg(test)]
     pub(crate) fn mutate(&mut self, key: WriterKey, mutation: super::idempotence::Mutation) {
+        if mutation == super::idempotence::Mutation::OlderLeader {
+            self.metadata_mut().believe_older();
+        }
         if let Some(writer) = self.writers_mut().writers.get_mut(&key) {
             writer.sender.manager.mutate(mutation);
         }

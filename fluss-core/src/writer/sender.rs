@@ -137,6 +137,12 @@ impl Sender {
                 self.with_manager(bucket, |manager, fresh| {
                     manager.handle_leader(cx, bucket, (server, epoch), fresh)
                 });
+                // A former leader gets nothing more, also while copies that it has keep the bucket
+                // from the new one: it would refuse what it gets, and say nothing that counts.
+                if let Some(former) = self.in_line.get(&bucket).copied().filter(|s| *s != server) {
+                    self.in_line.remove(&bucket);
+                    self.drop_from_line(bucket, former);
+                }
             } else if let Some(server) = self.in_line.remove(&bucket) {
                 // Its leader is not alive any more; nobody would come to this line.
                 self.drop_from_line(bucket, server);

@@ -5,12 +5,13 @@
 //! shows only inside (windows, floors) it reads after each step.
 
 mod end;
+mod leaders;
 mod waits;
 
 use std::collections::BTreeMap;
 
 use crate::config::Acks;
-use crate::ids::{BucketKey, CommandId, ConnId, LaneId, WriterKey};
+use crate::ids::{BucketKey, CommandId, ConnId, LaneId, ServerId, WriterKey};
 use crate::output::{BatchOutcome, Written};
 use crate::testing::cluster::Appended;
 use crate::time::{Duration, Instant};
@@ -114,6 +115,8 @@ struct Seen {
     failed: bool,
     /// Before this moment the bucket is to be left alone.
     throttled_until: Instant,
+    /// The leader and the highest epoch it was told under.
+    leader: Option<(ServerId, Option<i32>)>,
 }
 
 #[derive(Debug)]
@@ -317,9 +320,15 @@ impl Checker {
     // ----- the wire -----
 
     /// A request leaves. The windows were looked at just before.
-    pub(super) fn transmitted(&mut self, conn: ConnId, sent: Sent, at: Instant) {
+    pub(super) fn transmitted(
+        &mut self,
+        (conn, server): (ConnId, ServerId),
+        sent: Sent,
+        at: Instant,
+    ) {
         for (i, copy) in sent.copies.iter().enumerate() {
             self.check_waited(copy, at);
+            self.check_leader(copy, server);
             self.transmitted_copy(conn, copy);
             let once = sent.copies[..i].iter().all(|other| other.bucket != copy.bucket);
             self.rule("I18", once && copy.alone, || format!("more than one batch: {sent:?}"));
@@ -486,6 +495,9 @@ impl Checker {
         self.rule("I6", window.slots <= limit, || format!("{window:?} of {limit}"));
         let seen = self.seen.entry((writer, bucket)).or_default();
         seen.probing = window.probing;
+        let newer = seen.learn_leader(window.leader);
+        self.rule("R22", newer, || format!("back to an older leader: {window:?}"));
+        let seen = self.seen.entry((writer, bucket)).or_default();
         let before = seen.session;
         if before == window.session {
             return;

@@ -49,6 +49,7 @@
 //! | I24 | no batch is sent to another table than its own | each request |
 //! | I25 | a bucket begins no two sessions within 100 ms | windows, each step |
 //! | A4 | no copy comes to a server that has forgotten its writer for its age | each arrival |
+//! | R22 | no copy goes to the leader of an older epoch than the client was told | each request |
 //! | R24 | a bucket is left alone after a failure and under pressure | each request |
 //!
 //! A4 is what exactly-once rests on besides the servers: it holds for writers whose deadlines and
@@ -58,7 +59,8 @@
 //!
 //! In one seed of three a server answers some writes with what makes no sense: a bucket that was
 //! not asked for, one twice, one left out, a negative offset, or an answer to a request of the
-//! future. Others send rubbish, or the same answer twice. Neither side's word is taken for how such
+//! future. Others send rubbish, or the same answer twice. In one seed of eight the cluster gives out
+//! a writer id that is none, or that it gave out before. Neither side's word is taken for how such
 //! an answer is to be read; the checker has rules of its own.
 //!
 //! Some faults excuse something: what a server loses after it acknowledged it need not be found,

@@ -125,14 +125,14 @@ impl World {
     }
 
     fn send(&mut self, link: usize, frame: Bytes) {
-        let conn = self.links[link].conn;
+        let Link { conn, server, .. } = self.links[link];
         let sent = wire::sent(&frame);
         self.watch.note(self.now, || format!("link {link} > {}", super::watch::sent(&sent)));
         self.watch.bytes(link, &frame);
         if !sent.copies.is_empty() {
             self.look();
         }
-        self.check.transmitted(conn, sent, self.now);
+        self.check.transmitted((conn, server), sent, self.now);
         if self.links[link].cut_up {
             return;
         }

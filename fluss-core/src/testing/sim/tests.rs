@@ -101,6 +101,7 @@ fn a_client_with_a_broken_rule_is_found_out() {
         (Mutation::NoIdleRotation, "R18", "A4"),
         (Mutation::NoIdFailsAll, "R20", "I3"),
         (Mutation::GoneIsNotWritten, "R21", "I3"),
+        (Mutation::OlderLeader, "R22", "R22"),
         (Mutation::TwoOfOneBucket, "R23", "I18"),
         (Mutation::NoBackoff, "R24", "R24"),
         (Mutation::NoThrottle, "R24", "R24"),

@@ -44,6 +44,8 @@ use self::session::Bucket;
 use crate::backoff::BackoffConfig;
 use crate::config::{Config, WriterConfig};
 use crate::error::Error;
+#[cfg(any(test, feature = "testing"))]
+use crate::ids::ServerId;
 #[cfg(test)]
 use crate::ids::WriterId;
 use crate::ids::{BatchId, BucketKey, ConnId};
@@ -387,6 +389,7 @@ impl IdempotenceManager {
             session: bucket.session.map(|s| (s.id.0, s.floor)),
             slots: bucket.slots.len(),
             probing: bucket.genuine || bucket.slots.front().is_some_and(|s| s.doomed.is_some()),
+            leader: bucket.leader,
         })
     }
 
@@ -414,6 +417,8 @@ pub(crate) struct Window {
     pub(crate) slots: usize,
     /// Copies behind the floor are probes now.
     pub(crate) probing: bool,
+    /// Its leader and epoch, as told last.
+    pub(crate) leader: Option<(ServerId, Option<i32>)>,
 }
 
 #[cfg(test)]

@@ -11,9 +11,6 @@ use crate::ids::BucketKey;
 use crate::writer::retry::{Class, classify};
 
 /// A way to get a rule wrong; named after the rules of the specification (`idempotence.md` §8.2).
-///
-/// Of R22 the part that ignores older leaders has none, as no invariant can tell: such a leader
-/// answers that it leads no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mutation {
     /// R3: fresh batches are stamped whatever is unresolved.
@@ -71,6 +68,10 @@ pub(crate) enum Mutation {
     GoneIsNotWritten,
     /// R22: what a former leader refused counts for the next one too.
     FormerLeaderIsEvidence,
+    /// R22: who was said to lead last is believed, also under an older epoch. Broken in the client's
+    /// picture of the cluster, not here.
+    #[cfg(test)]
+    OlderLeader,
     /// R23: a request takes a second batch of the same bucket.
     TwoOfOneBucket,
     /// R24: what was lost or refused for now is sent again at once.

@@ -281,7 +281,8 @@ fn simulations_see_the_window_as_it_is() {
     let ids = w.send_all(0);
     w.serve(ids[0]);
     let window = |slots, floor, probing| {
-        vec![Window { bucket: bucket(0), session: Some((7, floor)), slots, probing }]
+        let (bucket, session) = (bucket(0), Some((7, floor)));
+        vec![Window { bucket, session, slots, probing, leader: None }]
     };
     assert_eq!(w.manager.windows().collect::<Vec<_>>(), window(1, 1, false));
     assert!(!w.manager.skip_sequences(bucket(0), 100), "a batch is under way");
