@@ -6,7 +6,7 @@ use std::task::{Poll, Waker};
 
 use super::dead_letter::{Delivery, Kept};
 use super::shared::{Shared, Wake};
-use super::signal::lock;
+use super::signal::{lock, lock_in};
 use super::writer::FailureSlot;
 use crate::error::{Error, WriteError};
 use crate::output::BatchOutcome;
@@ -195,9 +195,19 @@ impl BatchCell {
         }
     }
 
+    /// The child of a fork hears nothing of a batch: it is the parent's.
+    #[cold]
+    fn forked(&self) -> Settled {
+        let error = self.shared.explain(Error::Closed("client"));
+        Settled::Done(BatchOutcome::Failed(WriteError::OutcomeUnknown(error.into())))
+    }
+
     /// What became of the batch of this row, if it is known.
     pub(crate) fn peek(&self, index: u32) -> Option<Settled> {
-        match &*lock(&self.state) {
+        let Some(state) = lock_in(&self.state, || self.shared.is_foreign()) else {
+            return Some(self.forked());
+        };
+        match &*state {
             State::Pending(_) => None,
             state => Some(state.settled(index)),
         }
@@ -209,21 +219,25 @@ impl BatchCell {
     pub(crate) fn poll(&self, place: &mut Place, index: u32, waker: &Waker) -> Poll<Settled> {
         // Dropping a waker may run code of the application: not under the lock.
         let mut old = None;
-        let polled = match &mut *lock(&self.state) {
-            state @ (State::Done(..) | State::Moved(..)) => Poll::Ready(state.settled(index)),
-            State::Pending(waiting) => {
-                match waiting.get_mut(place.0 as usize) {
-                    Some(Some(known)) if known.will_wake(waker) => {}
-                    Some(slot) => old = slot.replace(waker.clone()),
-                    None => {
-                        place.0 = waiting.len() as u32;
-                        waiting.push(Some(waker.clone()));
-                    }
-                }
-                Poll::Pending
-            }
+        let Some(mut state) = lock_in(&self.state, || self.shared.is_foreign()) else {
+            return Poll::Ready(self.forked());
         };
+        match &mut *state {
+            state @ (State::Done(..) | State::Moved(..)) => {
+                return Poll::Ready(state.settled(index));
+            }
+            State::Pending(waiting) => match waiting.get_mut(place.0 as usize) {
+                Some(Some(known)) if known.will_wake(waker) => return Poll::Pending,
+                Some(slot) => old = slot.replace(waker.clone()),
+                None => {
+                    place.0 = waiting.len() as u32;
+                    waiting.push(Some(waker.clone()));
+                }
+            },
+        }
+        drop(state);
         drop(old);
-        polled
+        // Asked for with each waker, not with each poll: it costs a system call.
+        if self.shared.is_foreign() { Poll::Ready(self.forked()) } else { Poll::Pending }
     }
 }

@@ -1,6 +1,5 @@
-//! Handles in the child of a fork. To fork a process is `unsafe` in Rust, which is forbidden here;
-//! so the process is a number that the clock tells, and a test lets it change. What a child has
-//! after a real fork is the same: a copy of everything, without the other threads.
+//! Handles in the child of a fork, one step at a time: the process is a number that the clock tells,
+//! and a test lets it change. Real forks, among busy threads, are in `tools/tests/fork.rs`.
 
 use std::task::Poll;
 
@@ -42,7 +41,10 @@ fn a_ticket_in_a_forked_child_says_that_nothing_can_be_known_and_the_parents_row
     let mut stage = Stage::new();
     let writer = events(&mut stage, 1).appender().build().expect("a writer");
     let before = [1i64, 2].map(|id| writer.try_append(&(id, "a")).expect("room"));
+    let mut awaited = writer.try_append(&(4i64, "a")).expect("room");
     stage.fork(true);
+    assert_eq!(stage.poll(&mut awaited), Poll::Ready(Err(unknown())));
+    assert_eq!(awaited.outcome(), None);
     // It goes into the child's copy of the open batch, which nobody sends.
     let within = writer.try_append(&(3i64, "a")).expect("room");
     assert_eq!(within.wait(), Err(unknown()));

@@ -14,7 +14,7 @@ use super::cell::{BatchCell, Failures};
 use super::dead_letter::Letters;
 pub(super) use super::format::{Format, Op};
 use super::shared::{Core, SealOnDemand, Shared, Wake};
-use super::signal::lock;
+use super::signal::{lock, lock_in};
 use super::slots::{Home, OpenBatch, Places, Target};
 use crate::batch::{BodyPool, Push};
 use crate::error::{Error, Result, WriteError};
@@ -272,7 +272,8 @@ impl<F: Format> Lane<F> {
     }
 
     fn seal_asked(&self, slots: &mut Slots<F>) {
-        let asked = std::mem::take(&mut *lock(&self.asked_for));
+        let asked = lock_in(&self.asked_for, || self.shared.is_foreign());
+        let asked = asked.map(|mut asked| std::mem::take(&mut *asked)).unwrap_or_default();
         for batch in asked {
             if let Some(at) = slots.by_batch.get(&batch).copied() {
                 self.seal_at(slots, at);

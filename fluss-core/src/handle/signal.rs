@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::pin::pin;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::task::{Context, Poll, Wake, Waker};
 
 use super::shared::Clock;
@@ -12,6 +12,19 @@ use crate::time::Duration;
 /// single steps, so it is whole.
 pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Like [`lock`], but None where the lock is never free again: in the child of a fork, if a thread
+/// that is not there any more had it.
+pub(crate) fn lock_in<'a, T: ?Sized>(
+    mutex: &'a Mutex<T>,
+    is_child: impl FnOnce() -> bool,
+) -> Option<MutexGuard<'a, T>> {
+    match mutex.try_lock() {
+        Ok(guard) => Some(guard),
+        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => (!is_child()).then(|| lock(mutex)),
+    }
 }
 
 /// A flag that can be waited for; waking sets it.
