@@ -33,7 +33,8 @@ impl Backoff {
         let factor = 1u32 << self.failures.min(20);
         self.failures = self.failures.saturating_add(1);
         let base = config.initial.saturating_mul(factor).min(config.max);
-        let micros = u64::try_from(base.as_micros()).unwrap_or(u64::MAX / 4);
+        // A quarter of all time, so that the jitter does not go beyond it.
+        let micros = u64::try_from(base.as_micros()).unwrap_or(u64::MAX).min(u64::MAX / 4);
         let fifth = micros / 5;
         Duration::from_micros(micros - fifth + rng.below(2 * fifth + 1))
     }
@@ -65,5 +66,17 @@ mod tests {
         }
         backoff.reset();
         assert!(backoff.next(config, &mut rng) <= Duration::from_millis(24));
+    }
+
+    #[test]
+    fn waits_without_a_sensible_bound_do_not_overflow() {
+        let mut rng = Rng::new(1);
+        for most in [Duration::from_micros(u64::MAX), Duration::MAX, Duration::ZERO] {
+            let mut backoff = Backoff::default();
+            for _ in 0..50 {
+                let wait = backoff.next(BackoffConfig::new(most, most), &mut rng);
+                assert!(wait <= most.saturating_mul(2));
+            }
+        }
     }
 }

@@ -45,7 +45,7 @@ pub struct Config {
     pub request_deadline: Duration,
     /// What the server is told to wait at most for acknowledgements. Default 30 s.
     pub ack_timeout: Duration,
-    /// Wait between attempts to reach a server. Default 50 ms to 5 s.
+    /// Wait between attempts to reach a server, above 0. Default 50 ms to 5 s.
     pub reconnect_backoff: BackoffConfig,
     /// Largest frame accepted from a server, in bytes. Default 256 MiB.
     pub max_frame_bytes: usize,
@@ -217,6 +217,11 @@ impl Config {
         rule(self.lookup_in_flight > 0, "lookup_in_flight must be at least 1");
         rule(self.memory_limit >= 1 << 10, "memory_limit must be at least 1024");
         rule(
+            !self.reconnect_backoff.initial.is_zero(),
+            "reconnect_backoff.initial 0: servers that refuse connections would be called without \
+             a pause; set it above 0",
+        );
+        rule(
             self.reconnect_backoff.initial <= self.reconnect_backoff.max,
             "reconnect_backoff.initial must not exceed its max",
         );
@@ -318,7 +323,7 @@ pub struct WriterConfig {
     /// [`Config::request_deadline`] and a second later. At least `linger` and the request deadline
     /// together, at most 24 h. Default 120 s.
     pub delivery_timeout: Duration,
-    /// Wait between attempts of a bucket. Default 20 ms to 1 s.
+    /// Wait between attempts of a bucket, above 0. Default 20 ms to 1 s.
     pub retry_backoff: BackoffConfig,
     /// A bucket idle for longer gets a new writer id. Default 24 h; must be below the server's
     /// expiry (7 d by default).
@@ -332,7 +337,7 @@ pub struct WriterConfig {
     /// Where rows go in a table without a bucket key. Default [`NoKeyAssigner::Sticky`].
     pub no_key_assigner: NoKeyAssigner,
     /// The window in which a bucket is left alone after the server said its storage is under full
-    /// pressure. Default 3 s.
+    /// pressure. Default 3 s, at most 24 h.
     pub max_throttle: Duration,
 }
 
@@ -375,6 +380,11 @@ impl WriterConfig {
         rule(
             self.request_bytes <= client.max_request_bytes,
             "request_bytes must not exceed max_request_bytes",
+        );
+        rule(
+            !self.retry_backoff.initial.is_zero(),
+            "retry_backoff.initial 0: what a server refuses for now would be sent again without a \
+             pause; set it above 0",
         );
         rule(
             self.retry_backoff.initial <= self.retry_backoff.max,
@@ -439,6 +449,13 @@ impl WriterConfig {
             ),
         );
         rule(
+            self.max_throttle <= DAY,
+            format_args!(
+                "max_throttle {:?} is above 24 h: no row waits that long; set it to a few seconds",
+                self.max_throttle
+            ),
+        );
+        rule(
             self.idle_rotate > Duration::ZERO && self.idle_rotate <= DAY * 3,
             format_args!(
                 "idle_rotate {:?} must be above 0 and at most 3 days, as servers forget writers \
@@ -498,6 +515,22 @@ mod tests {
         }
         let error = bad.validate(&client).expect_err("four reasons").to_string();
         assert!(expected.iter().all(|(what, _)| error.contains(what)), "{error}");
+    }
+
+    #[test]
+    fn pauses_of_no_time_and_of_all_time_are_refused() {
+        let client = Config::new("a:1").expect("valid");
+        let none = BackoffConfig::new(Duration::ZERO, Duration::from_secs(1));
+        let writer =
+            WriterConfig { retry_backoff: none, max_throttle: Duration::MAX, ..Default::default() };
+        let said = problems(&writer, &client);
+        assert_eq!(said.len(), 2, "{said:#?}");
+        for (said, what) in said.iter().zip(["max_throttle", "retry_backoff.initial 0"]) {
+            assert!(said.starts_with(what), "{said}");
+        }
+        let client = Config { reconnect_backoff: none, ..client };
+        let said = client.validate().expect_err("no pause").to_string();
+        assert!(said.contains("reconnect_backoff.initial 0"), "{said}");
     }
 
     #[test]

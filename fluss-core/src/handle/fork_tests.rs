@@ -1,5 +1,5 @@
-//! Handles in the child of a fork, one step at a time: the process is a number that the clock tells,
-//! and a test lets it change. Real forks, among busy threads, are in `tools/tests/fork.rs`.
+//! Handles in the child of a fork, one step at a time: the process is a number that the clock
+//! tells, and a test lets it change. Real forks, among busy threads, are in `tools/tests/fork.rs`.
 
 use std::task::Poll;
 

@@ -88,6 +88,8 @@ pub struct HandIn<'a, F: Format, R: ?Sized> {
     op: Op,
     row: &'a R,
     line: Option<InLine>,
+    /// Its end was told. Polled once more, it must not hand the row in twice.
+    over: bool,
 }
 
 impl<F: Format, R: ?Sized> std::fmt::Debug for HandIn<'_, F, R> {
@@ -98,7 +100,7 @@ impl<F: Format, R: ?Sized> std::fmt::Debug for HandIn<'_, F, R> {
 
 impl<'a, F: Format, R: Row + ?Sized> HandIn<'a, F, R> {
     pub(crate) fn new(writer: &'a WriterCore<F>, op: Op, row: &'a R) -> Self {
-        Self { writer, op, row, line: None }
+        Self { writer, op, row, line: None, over: false }
     }
 
     /// Blocks this thread until there is memory for the row.
@@ -138,7 +140,12 @@ impl<F: Format, R: Row + ?Sized> Future for HandIn<'_, F, R> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        poll_put(this.writer, this.op, this.row, &mut this.line, cx)
+        if this.over {
+            return Poll::Ready(Err(Error::misuse("this future was polled after its end")));
+        }
+        let polled = poll_put(this.writer, this.op, this.row, &mut this.line, cx);
+        this.over = polled.is_ready();
+        polled
     }
 }
 

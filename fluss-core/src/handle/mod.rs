@@ -20,6 +20,8 @@
 //! | [`admin`], [`servers`] | databases, tables, partitions; the servers themselves |
 //! | [`ticket`], [`pending`] | what is being waited for |
 
+#[cfg(test)]
+mod abuse_tests;
 mod admin;
 mod append;
 mod assign;

@@ -30,8 +30,8 @@ impl Writers {
             };
             let limit = writer.config.request_bytes;
             let batch_bytes = writer.config.batch_bytes;
-            let (mut table, mut size, mut entries) = (None, 0, Vec::new());
-            while entries.is_empty() || size + batch_bytes <= limit {
+            let (mut table, mut size, mut entries) = (None, 0_usize, Vec::new());
+            while entries.is_empty() || size.saturating_add(batch_bytes) <= limit {
                 let Some(writer) = self.writers.get_mut(&key) else { break };
                 let target = (server, conn);
                 match writer.sender.take(cx, target, &mut table, &self.accumulator) {

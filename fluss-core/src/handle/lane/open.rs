@@ -80,7 +80,8 @@ impl<F: Format> Lane<F> {
 
     /// What a batch needs that opens for a row of about `hint` bytes.
     fn wish(&self, hint: usize) -> Reserve {
-        let step = FIRST_STEP.min(self.max_bytes).max(hint) as u64;
+        // More than the whole budget would never be there without a wait.
+        let step = (FIRST_STEP.min(self.max_bytes) as u64).min(self.memory_limit).max(hint as u64);
         Reserve::Now { step, full: self.full_step().max(step) }
     }
 

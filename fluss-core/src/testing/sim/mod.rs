@@ -59,9 +59,9 @@
 //!
 //! In one seed of three a server answers some writes with what makes no sense: a bucket that was
 //! not asked for, one twice, one left out, a negative offset, or an answer to a request of the
-//! future. Others send rubbish, or the same answer twice. In one seed of eight the cluster gives out
-//! a writer id that is none, or that it gave out before. Neither side's word is taken for how such
-//! an answer is to be read; the checker has rules of its own.
+//! future. Others send rubbish, or the same answer twice. In one seed of eight the cluster gives
+//! out a writer id that is none, or that it gave out before. Neither side's word is taken for how
+//! such an answer is to be read; the checker has rules of its own.
 //!
 //! Some faults excuse something: what a server loses after it acknowledged it need not be found,
 //! tables that were dropped keep nothing, and acks 0 and 1 promise nothing about leaders that fail.

@@ -68,8 +68,8 @@ pub(crate) enum Mutation {
     GoneIsNotWritten,
     /// R22: what a former leader refused counts for the next one too.
     FormerLeaderIsEvidence,
-    /// R22: who was said to lead last is believed, also under an older epoch. Broken in the client's
-    /// picture of the cluster, not here.
+    /// R22: who was said to lead last is believed, also under an older epoch. Broken in the
+    /// client's picture of the cluster, not here.
     #[cfg(test)]
     OlderLeader,
     /// R23: a request takes a second batch of the same bucket.
