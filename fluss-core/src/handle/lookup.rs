@@ -97,8 +97,8 @@ impl Lookuper {
 
     /// The row with this key: the values of the primary key's columns, in key order. None if there
     /// is none, or no partition for it. Many are on their way at once if they are awaited or waited
-    /// for after all were made: each is sent at the latest with the next call of any handle, the last
-    /// one when it is awaited or waited for.
+    /// for after all were made: each is sent at the latest with the next call of any handle, the
+    /// last one when it is awaited or waited for.
     ///
     /// # Errors
     /// [`Error::Row`] for a key that does not fit, [`Error::Rejected`] with the server's code,
