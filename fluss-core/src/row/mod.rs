@@ -34,7 +34,7 @@ mod types;
 mod value;
 
 #[cfg(feature = "serde")]
-pub use by_name::ByName;
+pub use by_name::{ByName, RowReadError};
 pub use columns::Columns;
 pub use datum::{Datum, Decimal, OwnedDatum, OwnedRow, Timestamp};
 pub use decimal::ParseDecimalError;

@@ -4,7 +4,7 @@
 //! and without zeros at its end, years outside 0001 to 9999 with a sign and at least four digits.
 //! Decimals have `Display` and `FromStr` of their own.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write};
 
 use super::calendar::{date_of, day_of};
 use super::datum::Timestamp;
@@ -26,28 +26,20 @@ pub struct TextError {
 /// A DATE, in days since 1970-01-01, as `2026-11-20`.
 #[must_use]
 pub fn format_date(days: i32) -> String {
-    let mut out = String::with_capacity(10);
-    push_date(&mut out, i64::from(days));
-    out
+    text_of(10, |out| write_date(out, i64::from(days)))
 }
 
 /// A TIME, in milliseconds of the day, as `10:00:00.5`. Milliseconds outside a day, which no sound
 /// table holds, are taken within the day.
 #[must_use]
 pub fn format_time(millis: i32) -> String {
-    let mut out = String::with_capacity(12);
-    push_time(&mut out, i64::from(millis).rem_euclid(DAY_MILLIS), 0);
-    out
+    text_of(12, |out| write_time(out, i64::from(millis).rem_euclid(DAY_MILLIS), 0))
 }
 
 /// A TIMESTAMP as `2026-11-20T10:00:00.000001`.
 #[must_use]
 pub fn format_timestamp(timestamp: Timestamp) -> String {
-    let mut out = String::with_capacity(30);
-    push_date(&mut out, timestamp.millis.div_euclid(DAY_MILLIS));
-    out.push('T');
-    push_time(&mut out, timestamp.millis.rem_euclid(DAY_MILLIS), timestamp.nanos);
-    out
+    text_of(30, |out| write_timestamp(out, timestamp))
 }
 
 /// A TIMESTAMP_LTZ in UTC, as `2026-11-20T10:00:00Z`.
@@ -58,27 +50,42 @@ pub fn format_timestamp_ltz(timestamp: Timestamp) -> String {
     out
 }
 
-fn push_date(out: &mut String, days: i64) {
-    let (year, month, day) = date_of(days);
+fn text_of(room: usize, write: impl FnOnce(&mut String) -> fmt::Result) -> String {
+    let mut out = String::with_capacity(room);
     // Writing to a String cannot fail.
-    let _ = if (1..=9999).contains(&year) {
+    let _ = write(&mut out);
+    out
+}
+
+pub(super) fn write_timestamp(out: &mut impl Write, timestamp: Timestamp) -> fmt::Result {
+    write_date(out, timestamp.millis.div_euclid(DAY_MILLIS))?;
+    out.write_char('T')?;
+    write_time(out, timestamp.millis.rem_euclid(DAY_MILLIS), timestamp.nanos)
+}
+
+pub(super) fn write_date(out: &mut impl Write, days: i64) -> fmt::Result {
+    let (year, month, day) = date_of(days);
+    if (1..=9999).contains(&year) {
         write!(out, "{year:04}-{month:02}-{day:02}")
     } else {
         let sign = if year < 0 { '-' } else { '+' };
         write!(out, "{sign}{:04}-{month:02}-{day:02}", year.unsigned_abs())
-    };
+    }
 }
 
-fn push_time(out: &mut String, millis: i64, nanos: u32) {
+pub(super) fn write_time(out: &mut impl Write, millis: i64, nanos: u32) -> fmt::Result {
     let seconds = millis / 1000;
     let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    let _ = write!(out, "{hour:02}:{minute:02}:{second:02}");
-    let fraction = millis % 1000 * 1_000_000 + i64::from(nanos);
-    if fraction != 0 {
-        let digits = format!("{fraction:09}");
-        out.push('.');
-        out.push_str(digits.trim_end_matches('0'));
+    write!(out, "{hour:02}:{minute:02}:{second:02}")?;
+    let mut fraction = millis % 1000 * 1_000_000 + i64::from(nanos);
+    if fraction == 0 {
+        return Ok(());
     }
+    let mut digits = 9;
+    while fraction % 10 == 0 {
+        (fraction, digits) = (fraction / 10, digits - 1);
+    }
+    write!(out, ".{fraction:0digits$}")
 }
 
 /// Reads a DATE as days since 1970-01-01.

@@ -5,11 +5,16 @@
 //! elsewhere, and once for columns that it lacks, the struct is looked at again.
 //! A DECIMAL or a point in time is recognised by the name of its type, see [`types`]; lists, maps
 //! and structs within a row are put together in memory first, see [`parts`].
+//!
+//! The way back, from rows to structs, is [`read`].
 
 mod parts;
+mod read;
 mod row;
 mod types;
 mod value;
+
+pub use read::RowReadError;
 
 use std::fmt::{self, Debug, Display, Formatter};
 

@@ -68,6 +68,22 @@ fn decimal_of(bytes: &[u8]) -> Option<Decimal> {
     Some(Decimal::new(i128::from_le_bytes(*unscaled), scale))
 }
 
+/// What [`timestamp_of`] reads.
+pub(super) fn timestamp_bytes(point: Timestamp) -> [u8; 12] {
+    let mut bytes = [0; 12];
+    bytes[..8].copy_from_slice(&point.millis.to_le_bytes());
+    bytes[8..].copy_from_slice(&point.nanos.to_le_bytes());
+    bytes
+}
+
+/// What [`decimal_of`] reads.
+pub(super) fn decimal_bytes(decimal: Decimal) -> [u8; 17] {
+    let mut bytes = [0; 17];
+    bytes[..16].copy_from_slice(&decimal.unscaled.to_le_bytes());
+    bytes[16] = decimal.scale;
+    bytes
+}
+
 /// The bytes, or the text, in the newtype around them.
 struct Form<'a, T>(&'a T);
 
@@ -76,10 +92,7 @@ impl Serialize for Form<'_, Timestamp> {
         if serializer.is_human_readable() {
             return serializer.serialize_str(&text::format_timestamp(*self.0));
         }
-        let mut bytes = [0; 12];
-        bytes[..8].copy_from_slice(&self.0.millis.to_le_bytes());
-        bytes[8..].copy_from_slice(&self.0.nanos.to_le_bytes());
-        serializer.serialize_bytes(&bytes)
+        serializer.serialize_bytes(&timestamp_bytes(*self.0))
     }
 }
 
@@ -88,10 +101,7 @@ impl Serialize for Form<'_, Decimal> {
         if serializer.is_human_readable() {
             return serializer.collect_str(self.0);
         }
-        let mut bytes = [0; 17];
-        bytes[..16].copy_from_slice(&self.0.unscaled.to_le_bytes());
-        bytes[16] = self.0.scale;
-        serializer.serialize_bytes(&bytes)
+        serializer.serialize_bytes(&decimal_bytes(*self.0))
     }
 }
 

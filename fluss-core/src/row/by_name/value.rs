@@ -325,7 +325,7 @@ impl<T: Target> Serializer for ValueSerializer<T> {
     }
 
     fn collect_str<V: Display + ?Sized>(self, value: &V) -> Result<T::Ok, Self::Error> {
-        let mut text = ShortText { bytes: [0; 64], length: 0 };
+        let mut text = ShortText::default();
         match write!(text, "{value}").ok().and_then(|()| text.as_str()) {
             Some(text) => self.text(text),
             None => self.text(&value.to_string()),
@@ -338,13 +338,19 @@ impl<T: Target> Serializer for ValueSerializer<T> {
 }
 
 /// A text of a few bytes, enough for every time, number and id.
-struct ShortText {
+pub(super) struct ShortText {
     bytes: [u8; 64],
     length: usize,
 }
 
+impl Default for ShortText {
+    fn default() -> Self {
+        Self { bytes: [0; 64], length: 0 }
+    }
+}
+
 impl ShortText {
-    fn as_str(&self) -> Option<&str> {
+    pub(super) fn as_str(&self) -> Option<&str> {
         std::str::from_utf8(self.bytes.get(..self.length)?).ok()
     }
 }
