@@ -103,8 +103,8 @@ pub use output::{
     Action, BatchOutcome, CommandAnswer, Counters, Event, NoteLevel, TimerReason, Written,
 };
 pub use scanner::{
-    BucketProgress, EARLIEST, FetchedBatch, ScanBatch, ScanError, ScanRows, ScannerOptions,
-    TakeLimits, Taken,
+    BucketProgress, EARLIEST, FetchedBatch, MetadataColumn, ScanBatch, ScanError, ScanRows,
+    ScannerOptions, TakeLimits, Taken,
 };
 pub use table_info::TableInfo;
 pub use time::Instant;

@@ -303,12 +303,19 @@ impl Client {
         self.step(now, |client, _| client.scanners.stop(scanner, bucket, position));
     }
 
+    /// Reports [`Event::ScanReady`](crate::Event::ScanReady) at this time, once, whatever else
+    /// happens; None takes that back.
+    pub fn set_scan_alarm(&mut self, scanner: ScannerKey, at: Option<Instant>, now: Instant) {
+        self.step(now, |client, _| client.scanners.set_alarm(scanner, at));
+    }
+
     /// Ends a scanner; what is buffered is dropped.
     pub fn close_scanner(&mut self, scanner: ScannerKey, now: Instant) {
         self.step(now, |client, _| client.scanners.close_scanner(scanner));
     }
 
-    /// Takes fetched batches. Positions move with what is handed out here, never before.
+    /// Takes fetched batches. Positions move with what is handed out here, never before. The
+    /// batches count as buffered until the next call, as their memory is in use until then.
     ///
     /// # Errors
     /// [`Error::Closed`](crate::Error::Closed) for a scanner that is gone.
@@ -322,7 +329,7 @@ impl Client {
         self.scanners.progress(scanner, bucket)
     }
 
-    /// Bytes fetched and not taken.
+    /// Bytes fetched and not taken, those taken last included.
     #[must_use]
     pub fn buffered(&self, scanner: ScannerKey) -> u64 {
         self.scanners.buffered(scanner)

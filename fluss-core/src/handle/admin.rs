@@ -85,7 +85,7 @@ impl Fluss {
         self.list_partitions(&info.path, values).await
     }
 
-    async fn list_partitions(
+    pub(super) async fn list_partitions(
         &self,
         path: &TablePath,
         values: Vec<(String, String)>,

@@ -90,7 +90,10 @@ pub use hand_in_batch::AppendBatch;
 pub use lookup::{Found, Lookup, Lookuper};
 pub use offsets::{BucketOffset, OffsetSpec};
 pub use pending::Pending;
-pub use scan::{LogScanner, NextBatch};
+pub use scan::policy::{OnCorruptBatch, OnOutOfRange, ScanEvent};
+#[cfg(feature = "testing")]
+pub(crate) use scan::recorder::Recorder;
+pub use scan::{LogScanner, NextBatch, ScanRecordBatches, ScanWaker, Subscribe};
 pub use scan_builder::ScanBuilder;
 pub use servers::{ApiRange, Ping};
 pub use shared::Clock;

@@ -4,18 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use fluss_proto::error_code::ServerError;
-use fluss_proto::message::{
-    ListOffsetsRequest, ListOffsetsResponse, ListPartitionInfosRequest, ListPartitionInfosResponse,
-};
+use fluss_proto::message::{ListOffsetsRequest, ListOffsetsResponse};
 use fluss_proto::{ApiKey, ErrorCode};
 use prost::Message;
 
-use super::fluss::{Fluss, decode, pb_path};
+use super::fluss::{Fluss, decode};
 use super::pending::{CommandFuture, Pending};
+use super::scan::places::Partitions;
 use super::table::{Table, TableInfo};
 use crate::command::{Call, Target};
 use crate::error::{Error, Result};
-use crate::ids::{BucketKey, PartitionId};
+use crate::ids::BucketKey;
 
 /// Which offset of a bucket is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,22 +65,7 @@ impl Table {
 }
 
 pub(crate) async fn buckets(fluss: &Fluss, info: &TableInfo) -> Result<Vec<BucketKey>> {
-    if info.descriptor.partition_key.is_empty() {
-        return Ok((0..info.buckets()).map(|n| info.bucket(n)).collect());
-    }
-    let request = ListPartitionInfosRequest {
-        table_path: pb_path(&info.path),
-        ..ListPartitionInfosRequest::default()
-    };
-    let what = format!("LIST_PARTITION_INFOS {}", info.path);
-    let answer: ListPartitionInfosResponse =
-        fluss.call(ApiKey::ListPartitionInfos, &request, Target::AnyServer, &what, true).await?;
-    let mut keys = Vec::new();
-    for partition in &answer.partitions_info {
-        let count = partition.bucket_count.unwrap_or_else(|| info.buckets());
-        let partition = Some(PartitionId(partition.partition_id));
-        keys.extend((0..count).map(|n| BucketKey { partition, ..info.bucket(n) }));
-    }
+    let mut keys = Partitions::list(fluss, info).await?.buckets(info);
     keys.sort_unstable();
     Ok(keys)
 }

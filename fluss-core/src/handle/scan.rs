@@ -1,11 +1,32 @@
 //! The log scanner.
+//!
+//! | room | what it holds |
+//! |---|---|
+//! | [`places`] | which buckets there are, where they begin and end |
+//! | [`subscribe`] | buckets added, taken away, paused under way |
+//! | [`discovery`] | partitions that come and go |
+//! | [`policy`] | what is done about trouble, and who is told |
+//! | [`waker`] | ending a wait from elsewhere |
+//! | [`record_batches`] | a scan as Arrow's source of batches, and as a stream |
 
-use std::collections::{BTreeMap, VecDeque};
+mod discovery;
+pub(super) mod places;
+pub(super) mod policy;
+mod record_batches;
+#[cfg(feature = "testing")]
+pub(super) mod recorder;
+#[cfg(feature = "stream")]
+mod stream;
+mod subscribe;
+mod waker;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use arrow_schema::SchemaRef;
 use fluss_proto::message::{GetTableSchemaRequest, GetTableSchemaResponse};
 use fluss_proto::{ApiKey, ErrorCode};
 use prost::Message;
@@ -23,6 +44,14 @@ use crate::scanner::{
 };
 use crate::time::Duration;
 
+use discovery::Discovery;
+use places::{Partitions, Until};
+use policy::{OnCorruptBatch, OnOutOfRange, Policy, ScanEvent};
+
+pub use record_batches::ScanRecordBatches;
+pub use subscribe::Subscribe;
+pub use waker::ScanWaker;
+
 type RangeFuture = Pin<Box<dyn Future<Output = Option<(i64, i64)>> + Send>>;
 
 /// Reads the log of a table, all its buckets in turn; made by [`Table::scanner`].
@@ -35,6 +64,10 @@ type RangeFuture = Pin<Box<dyn Future<Output = Option<(i64, i64)>> + Send>>;
 /// next call goes on with the others, and [`LogScanner::seek`] sets it going again. When nothing
 /// else is left, the error is returned again and again instead of an end that would look like
 /// success.
+///
+/// The `-U` and the `+U` of a change are in one batch: a server stores all changes of a write as
+/// one batch, and a batch is handed out whole. Only a start or an end that lies between the two
+/// parts them: each hands out exactly the rows from it on, or before it.
 pub struct LogScanner {
     fluss: Fluss,
     info: Arc<TableInfo>,
@@ -46,11 +79,31 @@ pub struct LogScanner {
     positions: BTreeMap<BucketKey, i64>,
     /// Buckets of a bounded scan that have not reached their ends.
     ends: Option<BTreeMap<BucketKey, i64>>,
+    /// Where buckets that are subscribed later end.
+    until: Option<Until>,
+    paused: BTreeSet<BucketKey>,
     failed: BTreeMap<BucketKey, ScanError>,
+    partitions: Partitions,
+    discovery: Option<Discovery>,
+    policy: Policy,
+    waker: ScanWaker,
     /// A stored schema that was asked for.
     schema_call: Option<(i16, CommandFuture)>,
     /// The true range of a bucket whose position lies outside of it.
     range_call: Option<(ScanError, RangeFuture)>,
+}
+
+/// What a builder found out.
+pub(super) struct Opening {
+    pub(super) options: ScannerOptions,
+    pub(super) reader: BatchReader,
+    pub(super) starts: BTreeMap<BucketKey, i64>,
+    /// Where a bounded scan ends, and how that was said.
+    pub(super) ends: Option<(BTreeMap<BucketKey, i64>, Until)>,
+    pub(super) partitions: Partitions,
+    /// How often new partitions are looked for.
+    pub(super) discovery: Option<Duration>,
+    pub(super) policy: Policy,
 }
 
 impl std::fmt::Debug for LogScanner {
@@ -58,33 +111,36 @@ impl std::fmt::Debug for LogScanner {
         f.debug_struct("LogScanner")
             .field("table", &self.info.path)
             .field("positions", &self.positions)
+            .field("paused", &self.paused)
             .field("failed", &self.failed)
             .finish_non_exhaustive()
     }
 }
 
 impl LogScanner {
-    pub(super) fn open(
-        table: &Table,
-        options: ScannerOptions,
-        reader: BatchReader,
-        starts: BTreeMap<BucketKey, i64>,
-        ends: Option<BTreeMap<BucketKey, i64>>,
-    ) -> Result<Self> {
+    pub(super) fn open(table: &Table, opening: Opening) -> Result<Self> {
         let fluss = table.fluss().clone();
         let shared = fluss.shared();
-        let opened = shared.with(|core, now| core.client.open_scanner(options, now));
+        let opened = shared.with(|core, now| core.client.open_scanner(opening.options, now));
         let key = opened.map_err(|error| shared.explain(error))?;
+        let now = shared.now();
+        let (ends, until) = opening.ends.unzip();
         let mut scanner = Self {
             fluss,
             info: Arc::clone(table.shared_info()),
             key,
-            reader,
+            reader: opening.reader,
             fetched: VecDeque::new(),
             errors: VecDeque::new(),
-            positions: starts,
+            positions: opening.starts,
             ends,
+            until,
+            paused: BTreeSet::new(),
             failed: BTreeMap::new(),
+            partitions: opening.partitions,
+            discovery: opening.discovery.map(|interval| Discovery::new(interval, now)),
+            policy: opening.policy,
+            waker: ScanWaker::default(),
             schema_call: None,
             range_call: None,
         };
@@ -106,15 +162,44 @@ impl LogScanner {
         })
     }
 
-    /// The next rows of any bucket; None at the end of a bounded scan.
+    /// The next rows of any bucket; None at the end of a bounded scan, and when the scanner is
+    /// [woken](Self::waker); [`is_finished`](Self::is_finished) tells which.
     ///
     /// # Errors
-    /// [`Error::Scan`] for a bucket that stopped, [`Error::Closed`] after the client was closed.
+    /// [`Error::Scan`] for a bucket that stopped, [`Error::Closed`] after the client was closed;
+    /// where new partitions are looked for, why the servers do not list them.
     pub fn next_batch(&mut self) -> NextBatch<'_> {
         NextBatch { scanner: self }
     }
 
-    /// All batches of a bounded scan, or without end; blocks this thread.
+    /// The same for implementations of `Future` and `Stream`: ready when [`next_batch`] is; else
+    /// the task is woken when it is worth another look. With `futures-lite`, for one, a stream is
+    /// `stream::poll_fn(|cx| scanner.poll_next_batch(cx).map(Result::transpose))`; with the feature
+    /// `stream`, a scanner is one itself.
+    ///
+    /// # Errors
+    /// As for [`next_batch`].
+    ///
+    /// [`next_batch`]: Self::next_batch
+    pub fn poll_next_batch(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<ScanBatch>>> {
+        if self.waker.take() {
+            return Poll::Ready(Ok(None));
+        }
+        let polled = self.poll_next(cx);
+        if polled.is_pending() && self.waker.watch(cx.waker()) {
+            return Poll::Ready(Ok(None));
+        }
+        polled
+    }
+
+    /// What ends a wait for the next batch from another thread or task.
+    #[must_use]
+    pub fn waker(&self) -> ScanWaker {
+        self.waker.clone()
+    }
+
+    /// All batches of a bounded scan, or without end, until it is [woken](Self::waker); blocks this
+    /// thread.
     ///
     /// # Errors
     /// Each item may be an error of [`next_batch`](Self::next_batch).
@@ -122,10 +207,16 @@ impl LogScanner {
         std::iter::from_fn(|| self.next_batch().wait().transpose())
     }
 
-    /// The columns of the batches.
+    /// The columns of the table in the batches.
     #[must_use]
     pub fn schema(&self) -> &Schema {
         self.reader.schema()
+    }
+
+    /// The columns of the record batches, metadata columns included.
+    #[must_use]
+    pub fn arrow_schema(&self) -> SchemaRef {
+        Arc::clone(self.reader.arrow_schema())
     }
 
     /// The next offset of each bucket, as far as rows were handed out: given to
@@ -142,6 +233,8 @@ impl LogScanner {
         let mut progress =
             self.fluss.shared().with(|core, _| core.client.progress(self.key, bucket))?;
         progress.position = *self.positions.get(&bucket)?;
+        progress.paused = self.paused.contains(&bucket);
+        progress.stopped &= !progress.paused;
         Some(progress)
     }
 
@@ -149,31 +242,6 @@ impl LogScanner {
     #[must_use]
     pub fn is_finished(&self) -> bool {
         self.fetched.is_empty() && self.ends.as_ref().is_some_and(BTreeMap::is_empty)
-    }
-
-    /// Goes on at another offset of a bucket ([`EARLIEST`](crate::EARLIEST) for the earliest), also
-    /// of one that stopped because of an error. A bounded scan keeps its end, and leaves alone a
-    /// bucket that has reached it.
-    ///
-    /// # Errors
-    /// [`Error::Misuse`] for a bucket this scanner does not read, or an offset that is none.
-    pub fn seek(&mut self, bucket: BucketKey, offset: i64) -> Result<()> {
-        let mut resume = true;
-        match (self.positions.get(&bucket), &mut self.ends) {
-            (None, _) => {
-                return Err(Error::misuse(format!("{bucket} is not read by this scanner")));
-            }
-            (Some(_), Some(ends)) => resume = ends.contains_key(&bucket),
-            (Some(_), None) => {}
-        }
-        if resume {
-            self.fluss
-                .shared()
-                .with(|core, now| core.client.subscribe(self.key, bucket, offset, now))?;
-            self.forget(bucket);
-            self.positions.insert(bucket, offset);
-        }
-        Ok(())
     }
 
     /// Drops what was fetched of a bucket and its errors.
@@ -187,12 +255,13 @@ impl LogScanner {
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<ScanBatch>>> {
+        self.discover(cx)?;
         loop {
             if let Some((error, call)) = &mut self.range_call {
                 error.range = ready!(call.as_mut().poll(cx));
                 let error = error.clone();
                 self.range_call = None;
-                return Poll::Ready(Err(self.fail(error)));
+                self.reset_or_fail(error)?;
             }
             while let Some(front) = self.fetched.front() {
                 let id = front.batch.schema_id();
@@ -204,6 +273,9 @@ impl LogScanner {
                 }
             }
             if let Some(error) = self.errors.pop_front() {
+                if self.drop_partition_of(&error) {
+                    continue;
+                }
                 if error.cause.code() == Some(ErrorCode::LOG_OFFSET_OUT_OF_RANGE_EXCEPTION) {
                     let call = range_of(self.fluss.clone(), Arc::clone(&self.info), error.bucket);
                     self.range_call = Some((error, Box::pin(call)));
@@ -216,6 +288,26 @@ impl LogScanner {
             }
             ready!(self.poll_take(cx))?;
         }
+    }
+
+    /// What is done about a position out of range, as far as the range is known.
+    fn reset_or_fail(&mut self, error: ScanError) -> Result<()> {
+        let (bucket, from) = (error.bucket, error.position);
+        let to = match (self.policy.out_of_range, error.range) {
+            (OnOutOfRange::Earliest, Some((earliest, _))) => earliest,
+            (OnOutOfRange::Latest, Some((_, latest))) => latest,
+            _ => return Err(self.fail(error)),
+        };
+        let Some(range) = error.range.filter(|_| to != from) else {
+            // Servers that call this their range refuse it all the same.
+            return Err(self.fail(error));
+        };
+        self.read_from(bucket, to)?;
+        if self.ends.as_ref().and_then(|ends| ends.get(&bucket)).is_some_and(|end| to >= *end) {
+            self.advance(bucket, to);
+        }
+        self.policy.listener.tell(&ScanEvent::PositionReset { bucket, from, to, range });
+        Ok(())
     }
 
     /// What to say when nothing can come any more.
@@ -255,6 +347,14 @@ impl LogScanner {
             }
             Err(cause) => {
                 let position = fetched.batch.base_offset().max(fetched.start_offset);
+                let damaged = matches!(cause, Error::Decode(_));
+                if damaged && self.policy.corrupt == OnCorruptBatch::Skip {
+                    let (from, to) = (position, fetched.next_offset);
+                    self.advance(bucket, to);
+                    let event = ScanEvent::BatchSkipped { bucket, from, to, cause };
+                    self.policy.listener.tell(&event);
+                    return Ok(None);
+                }
                 self.forget(bucket);
                 self.fluss.shared().with(|core, now| {
                     core.client.stop_bucket(self.key, bucket, position, now);
@@ -277,6 +377,7 @@ impl LogScanner {
 
     /// Ready when something was taken or a position moved.
     fn poll_take(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        let alarm = self.alarm();
         let polled = self.fluss.shared().with(|core, now| {
             let taken = core.client.take(self.key, TakeLimits::default(), now)?;
             let mut moved = Vec::new();
@@ -287,6 +388,9 @@ impl LogScanner {
                     moved.extend(progress.filter(|p| p.position >= *end).map(|_| *bucket));
                 }
                 core.watch_scanner(self.key, cx.waker());
+                if alarm.is_some() {
+                    core.client.set_scan_alarm(self.key, alarm, now);
+                }
             }
             Ok::<_, Error>((taken, moved))
         });
@@ -352,7 +456,8 @@ pub struct NextBatch<'a> {
 }
 
 impl NextBatch<'_> {
-    /// Blocks this thread until there is a batch; None at the end of a bounded scan.
+    /// Blocks this thread until there is a batch; None at the end of a bounded scan and when the
+    /// scanner is woken.
     ///
     /// # Errors
     /// As for [`LogScanner::next_batch`].
@@ -362,7 +467,8 @@ impl NextBatch<'_> {
     }
 
     /// Blocks this thread until there is a batch, at most about this long. None when the time
-    /// passed and at the end of a bounded scan; [`LogScanner::is_finished`] tells which.
+    /// passed, when the scanner is woken, and at the end of a bounded scan, which
+    /// [`LogScanner::is_finished`] tells.
     ///
     /// # Errors
     /// As for [`LogScanner::next_batch`].
@@ -376,6 +482,6 @@ impl Future for NextBatch<'_> {
     type Output = Result<Option<ScanBatch>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.scanner.poll_next(cx)
+        self.scanner.poll_next_batch(cx)
     }
 }

@@ -2,15 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use super::offsets::{OffsetSpec, buckets, list_offsets};
+use super::offsets::{OffsetSpec, list_offsets};
 use super::pending::Pending;
-use super::scan::LogScanner;
+use super::scan::places::{Partitions, Until, ends_of, is_partitioned, without_earliest};
+use super::scan::policy::{Listener, OnCorruptBatch, OnOutOfRange, Policy, ScanEvent};
+use super::scan::{LogScanner, Opening};
 use super::table::Table;
 use crate::batch::LogFormat;
 use crate::error::{Error, Result};
 use crate::ids::BucketKey;
-use crate::scanner::{BatchReader, EARLIEST, ScannerOptions};
+use crate::scanner::{BatchReader, EARLIEST, MetadataColumn, ScannerOptions};
 use crate::time::Duration;
+
+/// How often new partitions are looked for, unless told otherwise.
+const DISCOVERY: Duration = Duration::from_secs(10);
 
 /// Where reading begins.
 #[derive(Clone, Debug)]
@@ -26,10 +31,13 @@ enum Start {
 pub struct ScanBuilder {
     table: Table,
     start: Start,
-    bounded: bool,
-    ends: Option<BTreeMap<BucketKey, i64>>,
+    until: Option<Until>,
     columns: Option<Vec<String>>,
+    metadata: Vec<MetadataColumn>,
     buckets: Option<Vec<BucketKey>>,
+    /// As it was set; None if it was not.
+    discovery: Option<Option<Duration>>,
+    policy: Policy,
     options: ScannerOptions,
 }
 
@@ -41,10 +49,12 @@ impl Table {
         ScanBuilder {
             table: self.clone(),
             start: Start::At(OffsetSpec::Earliest),
-            bounded: false,
-            ends: None,
+            until: None,
             columns: None,
+            metadata: Vec::new(),
             buckets: None,
+            discovery: None,
+            policy: Policy::default(),
             options: ScannerOptions::new(info.id, info.path.clone()),
         }
     }
@@ -95,18 +105,64 @@ impl ScanBuilder {
         self
     }
 
-    /// Until the end of each bucket's log as it is when the scanner is built.
-    pub fn bounded(mut self) -> Self {
-        self.bounded = true;
+    /// Adds columns to the record batches, behind those of the table, that tell change type, offset
+    /// and time of each row. By default there are none; rows tell all three in any case.
+    pub fn with_metadata_columns(
+        mut self,
+        columns: impl IntoIterator<Item = MetadataColumn>,
+    ) -> Self {
+        self.metadata = columns.into_iter().collect();
         self
     }
 
-    /// Until the record at this offset of each bucket, without it.
-    pub(super) fn until_offsets(
-        mut self,
-        offsets: impl IntoIterator<Item = (BucketKey, i64)>,
-    ) -> Self {
-        self.ends = Some(offsets.into_iter().collect());
+    /// Until the end of each bucket's log as it is when the scanner is built.
+    pub fn bounded(mut self) -> Self {
+        self.until = Some(Until::At(OffsetSpec::Latest));
+        self
+    }
+
+    /// Until the first record of each bucket that was stored at this time or later, in milliseconds
+    /// since 1970, without it; where there is none, until the end of the log as it is when the
+    /// scanner is built.
+    pub fn until_timestamp(mut self, millis: i64) -> Self {
+        self.until = Some(Until::At(OffsetSpec::Timestamp(millis)));
+        self
+    }
+
+    /// Until the record at this offset of each bucket, without it; waits for records that are still
+    /// to come. Every bucket that is read needs an offset.
+    pub fn until_offsets(mut self, offsets: impl IntoIterator<Item = (BucketKey, i64)>) -> Self {
+        self.until = Some(Until::Offsets(offsets.into_iter().collect()));
+        self
+    }
+
+    /// How often new partitions are looked for, which are then read from their earliest record on;
+    /// None for never. Partitions that are dropped are read no more, without an error; both are
+    /// told by [`on_event`](Self::on_event). Asked for only while somebody waits for a batch.
+    ///
+    /// Default 10 s for scans without an end of all buckets of a partitioned table, and never for
+    /// others. With [`from_offsets`](Self::from_offsets), partitions without an offset are new.
+    pub fn discover_partitions(mut self, interval: Option<Duration>) -> Self {
+        self.discovery = Some(interval);
+        self
+    }
+
+    /// What to do about a bucket whose position is not in its log; an error by default.
+    pub fn on_out_of_range(mut self, action: OnOutOfRange) -> Self {
+        self.policy.out_of_range = action;
+        self
+    }
+
+    /// What to do about a damaged batch; an error by default.
+    pub fn on_corrupt_batch(mut self, action: OnCorruptBatch) -> Self {
+        self.policy.corrupt = action;
+        self
+    }
+
+    /// Who is told what the scanner does by itself. It is called while the next batch is waited
+    /// for, by whoever waits, with no lock held. Without one, a line in the log says so.
+    pub fn on_event(mut self, listener: impl Fn(&ScanEvent) + Send + Sync + 'static) -> Self {
+        self.policy.listener = Listener::new(listener);
         self
     }
 
@@ -144,8 +200,9 @@ impl ScanBuilder {
     /// Asks for the offsets and begins to fetch.
     ///
     /// # Errors
-    /// [`Error::Misuse`] for an unknown column or bucket, an offset that is none, and tables whose
-    /// log format cannot be read; [`Error::Config`] for settings against the rules; and those of
+    /// [`Error::Misuse`] for an unknown column or bucket, a metadata column with the name of a
+    /// column, an offset that is none, new partitions where there can be none, and tables whose log
+    /// format cannot be read; [`Error::Config`] for settings against the rules; and those of
     /// [`Table::offsets`].
     pub fn build(self) -> Pending<LogScanner> {
         let fluss = self.table.fluss().clone();
@@ -154,41 +211,60 @@ impl ScanBuilder {
 
     async fn open(self) -> Result<LogScanner> {
         let (fluss, info) = (self.table.fluss().clone(), self.table.info());
-        let reader = self.reader()?;
-        let keys = match (&self.buckets, &self.start) {
-            (_, Start::Offsets(offsets)) => offsets.keys().copied().collect(),
-            (Some(keys), _) => keys.clone(),
-            (None, _) => buckets(&fluss, info).await?,
+        let reader = self.reader()?.with_metadata(&self.metadata)?;
+        let discovery = self.discovery_interval()?;
+        let explicit = match (&self.buckets, &self.start) {
+            (_, Start::Offsets(offsets)) => Some(offsets.keys().copied().collect()),
+            (keys, _) => keys.clone(),
         };
-        self.check_buckets(&keys)?;
-        let ends = match self.bounded {
-            _ if self.ends.is_some() => self.ends.clone(),
-            true => Some(list_offsets(&fluss, info, &keys, OffsetSpec::Latest).await?),
-            false => None,
+        if let Some(keys) = &explicit {
+            // What is wrong without looking is told without looking.
+            Partitions::default().check(info, keys)?;
+        }
+        let partitions = Partitions::list(&fluss, info).await?;
+        let keys = explicit.clone().unwrap_or_else(|| partitions.buckets(info));
+        partitions.check(info, &keys)?;
+        let ends = match &self.until {
+            Some(until) => Some((ends_of(&fluss, info, &keys, until).await?, until.clone())),
+            None => None,
         };
-        let starts = match &self.start {
-            Start::Offsets(offsets) => offsets.clone(),
-            Start::Offset(offset) => keys.iter().map(|key| (*key, *offset)).collect(),
-            Start::At(OffsetSpec::Earliest) => keys.iter().map(|key| (*key, EARLIEST)).collect(),
+        let starts = match (&self.start, &ends) {
+            (Start::Offsets(offsets), _) => offsets.clone(),
+            (Start::Offset(offset), _) => keys.iter().map(|key| (*key, *offset)).collect(),
+            (Start::At(OffsetSpec::Earliest), _) => {
+                keys.iter().map(|key| (*key, EARLIEST)).collect()
+            }
             // Both are the same; asked for again, the latest offset might have moved on.
-            Start::At(OffsetSpec::Latest) if ends.is_some() => ends.clone().unwrap_or_default(),
-            Start::At(at) => list_offsets(&fluss, info, &keys, *at).await?,
+            (Start::At(OffsetSpec::Latest), Some((ends, Until::At(OffsetSpec::Latest)))) => {
+                ends.clone()
+            }
+            (Start::At(at), _) => list_offsets(&fluss, info, &keys, *at).await?,
         };
-        let starts = if self.bounded { self.resolve_earliest(starts).await? } else { starts };
-        LogScanner::open(&self.table, self.options, reader, starts, ends)
+        let starts = match ends {
+            Some(_) => without_earliest(&fluss, info, starts).await?,
+            None => starts,
+        };
+        // Partitions that are new since the offsets were told have to be found.
+        let resumed = discovery.is_some() && explicit.is_some();
+        let partitions = if resumed { partitions.of_buckets(&keys) } else { partitions };
+        let (options, policy) = (self.options, self.policy);
+        let opening = Opening { options, reader, starts, ends, partitions, discovery, policy };
+        LogScanner::open(&self.table, opening)
     }
 
-    /// The end of a log whose records all expired is reached by no fetch from its earliest offset,
-    /// so a bounded scan begins at true offsets.
-    async fn resolve_earliest(
-        &self,
-        mut starts: BTreeMap<BucketKey, i64>,
-    ) -> Result<BTreeMap<BucketKey, i64>> {
-        let unknown: Vec<_> =
-            starts.iter().filter(|(_, at)| **at == EARLIEST).map(|(key, _)| *key).collect();
-        let (fluss, info) = (self.table.fluss(), self.table.info());
-        starts.extend(list_offsets(fluss, info, &unknown, OffsetSpec::Earliest).await?);
-        Ok(starts)
+    fn discovery_interval(&self) -> Result<Option<Duration>> {
+        let (bounded, partitioned) = (self.until.is_some(), is_partitioned(self.table.info()));
+        match self.discovery {
+            Some(Some(interval)) => {
+                check_discovery(bounded, partitioned, self.buckets.is_some())?;
+                Ok(Some(interval.max(Duration::from_millis(1))))
+            }
+            Some(None) => Ok(None),
+            None => {
+                let all = self.buckets.is_none() && !matches!(self.start, Start::Offsets(_));
+                Ok((partitioned && !bounded && all).then_some(DISCOVERY))
+            }
+        }
     }
 
     fn reader(&self) -> Result<BatchReader> {
@@ -211,25 +287,15 @@ impl ScanBuilder {
         let indexed = kv_format.is_some_and(|format| format.eq_ignore_ascii_case("INDEXED"));
         Ok(if indexed && info.has_primary_key() { reader.of_padded_rows() } else { reader })
     }
+}
 
-    fn check_buckets(&self, keys: &[BucketKey]) -> Result<()> {
-        let info = self.table.info();
-        let partitioned = !info.descriptor.partition_key.is_empty();
-        // Partitions may have other numbers of buckets than their table.
-        let count = if partitioned { i32::MAX } else { info.buckets() };
-        let fits = |key: &BucketKey| {
-            key.table == info.id
-                && key.partition.is_some() == partitioned
-                && (0..count).contains(&key.bucket)
-        };
-        match keys.iter().find(|key| !fits(key)) {
-            None => Ok(()),
-            Some(key) => Err(Error::misuse(format!(
-                "{key} is no bucket of {} (table {}, {} buckets)",
-                info.path,
-                info.id,
-                info.buckets()
-            ))),
-        }
-    }
+/// Why looking for partitions does not go with these settings.
+fn check_discovery(bounded: bool, partitioned: bool, buckets: bool) -> Result<()> {
+    let why = match (bounded, partitioned, buckets) {
+        (true, ..) => "a bounded scan ends with the partitions it began with",
+        (_, false, _) => "the table has no partitions",
+        (.., true) => "only these buckets are to be read",
+        _ => return Ok(()),
+    };
+    Err(Error::misuse(format!("new partitions cannot be looked for: {why}")))
 }

@@ -177,6 +177,7 @@ impl Bucket {
             high_watermark: self.high_watermark,
             buffered_bytes: self.waiting_bytes,
             stopped: self.stopped,
+            paused: false,
         }
     }
 

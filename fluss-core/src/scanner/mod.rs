@@ -8,12 +8,14 @@
 //! | [`plan`] | what goes into the next fetch to a server |
 //! | [`answer`] | what an answer means for each bucket |
 //! | [`read`] | from batches to columns and rows, outside all locks |
+//! | [`metadata_columns`] | columns that tell change type, offset and time |
 //!
 //! One fetch of a scanner is on its way to a server at a time, formed when the socket takes it.
 //! Positions move only with batches that are taken, so nothing is lost whenever a caller gives up.
 
 mod answer;
 mod bucket;
+mod metadata_columns;
 mod padding;
 mod plan;
 mod read;
@@ -32,6 +34,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub use metadata_columns::MetadataColumn;
 pub(crate) use read::BatchReader;
 pub use read::{ScanBatch, ScanRows};
 pub use types::{
@@ -99,6 +102,8 @@ struct Outputs {
     wishes: VecDeque<ReadWish>,
     events: VecDeque<Event>,
     timers: BTreeSet<(Instant, ScannerKey)>,
+    /// When somebody wants to be told, whatever else happens.
+    alarms: BTreeMap<ScannerKey, Instant>,
 }
 
 /// All scanners of a client.
@@ -175,20 +180,35 @@ impl Scanners {
         }
     }
 
+    /// Reports the scanner at this time, or not any more.
+    pub(crate) fn set_alarm(&mut self, key: ScannerKey, at: Option<Instant>) {
+        if self.scanners.contains_key(&key)
+            && let Some(at) = at
+        {
+            self.out.alarms.insert(key, at);
+            self.out.timers.insert((at, key));
+        } else {
+            self.out.alarms.remove(&key);
+        }
+    }
+
     /// Forgets a scanner and all its data.
     pub(crate) fn close_scanner(&mut self, key: ScannerKey) {
+        self.out.alarms.remove(&key);
         self.scanners.remove(&key);
         self.dirty.remove(&key);
     }
 
     /// Takes what is there, the buckets in turn, a batch at a time. Positions move with what is
-    /// taken and with nothing else.
+    /// taken and with nothing else. What is taken counts as buffered until the next call.
     ///
     /// # Errors
     /// [`Error::Closed`] if the scanner or the client is closed.
     pub(crate) fn take(&mut self, key: ScannerKey, limits: TakeLimits) -> Result<Taken> {
-        let taken = self.scanner(key)?.take(limits);
-        if !taken.is_empty() {
+        let scanner = self.scanner(key)?;
+        let before = scanner.buffered();
+        let taken = scanner.take(limits);
+        if !taken.is_empty() || scanner.buffered() != before {
             self.dirty.insert(key);
         }
         Ok(taken)
@@ -199,7 +219,7 @@ impl Scanners {
         self.scanners.get(&key)?.progress(bucket)
     }
 
-    /// Bytes of fetched frames of which something was not taken yet.
+    /// Bytes of fetched frames of which something was not taken, or was taken last.
     pub(crate) fn buffered(&self, key: ScannerKey) -> u64 {
         self.scanners.get(&key).map_or(0, Scanner::buffered)
     }
@@ -272,6 +292,10 @@ impl Scanners {
             && at <= cx.now
         {
             self.out.timers.pop_first();
+            if self.out.alarms.get(&key).is_some_and(|at| *at <= cx.now) {
+                self.out.alarms.remove(&key);
+                self.out.events.push_back(Event::ScanReady { scanner: key });
+            }
             if self.scanners.contains_key(&key) {
                 self.dirty.insert(key);
             }
@@ -285,6 +309,7 @@ impl Scanners {
         }
         self.dirty.clear();
         self.out.timers.clear();
+        self.out.alarms.clear();
         self.out.wishes.clear();
         self.closed = Some(error.clone());
     }

@@ -8,6 +8,7 @@ use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow_schema::SchemaRef;
 use fluss_proto::record::{ChangeType, ChangeTypes, LogBatch};
 
+use super::metadata_columns::{MetadataColumn, with_metadata};
 use super::padding::without_padding;
 use super::types::FetchedBatch;
 use crate::batch::{DecodeError, LogDecoder, LogFormat, LogRows, RowView, arrow_schema_of};
@@ -47,13 +48,15 @@ impl ScanBatch {
         self.rows.len()
     }
 
-    /// The rows' columns. Shares the memory of this batch.
+    /// The rows' columns, and behind them the metadata columns that were asked for with
+    /// [`ScanBuilder::with_metadata_columns`](crate::ScanBuilder::with_metadata_columns). Shares
+    /// the memory of this batch.
     #[must_use]
     pub fn record_batch(&self) -> RecordBatch {
         self.columns.slice(self.rows.start, self.rows.len())
     }
 
-    /// What the columns are.
+    /// What the table's columns are.
     #[must_use]
     pub fn schema(&self) -> &Schema {
         &self.schema
@@ -107,6 +110,15 @@ impl ScanRows {
     pub fn iter(&self) -> impl Iterator<Item = RowView<'_>> {
         self.range.clone().filter_map(|index| self.rows.row(index))
     }
+
+    /// The rows in order as structs, see [`RowView::to`]. One that does not fit is an error in its
+    /// place, and the others follow.
+    #[cfg(feature = "serde")]
+    pub fn deserialize<'a, T: serde_core::Deserialize<'a>>(
+        &'a self,
+    ) -> impl Iterator<Item = Result<T, crate::row::RowReadError>> + use<'a, T> {
+        self.range.clone().filter_map(|index| self.rows.row(index)).map(|row| row.to())
+    }
 }
 
 /// How batches of one stored schema become rows of the table as it was opened.
@@ -133,6 +145,9 @@ impl Mapping {
 pub(crate) struct BatchReader {
     schema: Schema,
     arrow: SchemaRef,
+    metadata: Vec<MetadataColumn>,
+    /// With the metadata columns.
+    out: SchemaRef,
     format: LogFormat,
     /// Whether CHAR columns come with the zero bytes they were padded with.
     padded: bool,
@@ -156,7 +171,17 @@ impl BatchReader {
         let arrow = arrow_schema_of(&wanted);
         let mapping = Mapping::new(decoder, places, &arrow);
         let mappings = BTreeMap::from([(schema_id, mapping)]);
-        Ok(Self { arrow, schema: wanted, format, padded: false, mappings })
+        let (metadata, out) = (Vec::new(), Arc::clone(&arrow));
+        Ok(Self { arrow, metadata, out, schema: wanted, format, padded: false, mappings })
+    }
+
+    /// The same with these columns behind those of the table.
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] if the table has a column of the same name.
+    pub(crate) fn with_metadata(self, columns: &[MetadataColumn]) -> Result<Self> {
+        let out = with_metadata(&self.arrow, columns)?;
+        Ok(Self { metadata: columns.to_vec(), out, ..self })
     }
 
     /// The same for an ARROW changelog that a server made of INDEXED rows.
@@ -164,9 +189,14 @@ impl BatchReader {
         Self { padded: self.format == LogFormat::Arrow, ..self }
     }
 
-    /// What comes out.
+    /// What comes out, without metadata columns.
     pub(crate) fn schema(&self) -> &Schema {
         &self.schema
+    }
+
+    /// What record batches have, metadata columns included.
+    pub(crate) fn arrow_schema(&self) -> &SchemaRef {
+        &self.out
     }
 
     /// Whether batches with this schema can be read.
@@ -239,6 +269,9 @@ impl BatchReader {
             columns = without_padding(&self.schema, columns)
                 .map_err(|error| Error::misuse(format!("CHAR columns: {error}")))?;
         }
+        if !self.metadata.is_empty() {
+            columns = self.add_metadata(&columns, batch, &change_types)?;
+        }
         Ok(Some(ScanBatch {
             bucket: fetched.bucket,
             schema: self.schema.clone(),
@@ -248,6 +281,20 @@ impl BatchReader {
             rows,
             high_watermark: fetched.high_watermark,
         }))
+    }
+
+    fn add_metadata(
+        &self,
+        columns: &RecordBatch,
+        batch: &LogBatch,
+        changes: &ChangeTypes,
+    ) -> Result<RecordBatch> {
+        let rows = columns.num_rows();
+        let metadata = self.metadata.iter().map(|column| column.array(batch, changes, rows));
+        let all = columns.columns().iter().cloned().chain(metadata).collect();
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        RecordBatch::try_new_with_options(Arc::clone(&self.out), all, &options)
+            .map_err(|error| Error::misuse(format!("metadata columns: {error}")))
     }
 
     fn columns(
@@ -348,6 +395,21 @@ mod tests {
         fetched.batch = LogBatch::new_checked(bytes.into(), check).expect("a header");
         let error = reader.read(&fetched, None).expect_err("damaged");
         assert!(error.to_string().contains("checksum"), "{error}");
+    }
+
+    #[test]
+    fn metadata_columns_of_the_name_of_a_column_are_refused_by_name() {
+        // Servers refuse such columns in tables that are made now.
+        let columns = vec![column("_log_offset", 0, TypeKind::Int), column("b", 1, TypeKind::Int)];
+        let schema = Schema::new(columns, vec![]);
+        let reader = |columns: &[usize]| {
+            BatchReader::new(LogFormat::Arrow, &schema, 1, columns).expect("ok")
+        };
+        let error = reader(&[0, 1]).with_metadata(&MetadataColumn::ALL).expect_err("it is there");
+        assert!(error.to_string().contains("`_log_offset`"), "{error}");
+        let others = [MetadataColumn::ChangeType, MetadataColumn::Timestamp];
+        assert!(reader(&[0, 1]).with_metadata(&others).is_ok());
+        assert!(reader(&[1]).with_metadata(&MetadataColumn::ALL).is_ok(), "it is not read");
     }
 
     #[test]

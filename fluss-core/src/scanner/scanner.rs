@@ -34,6 +34,8 @@ pub(super) struct Scanner {
     frames: BTreeMap<u64, Frame>,
     /// Bytes of all frames.
     buffered: u64,
+    /// The frames of the batches that were taken last: whoever took them works on them still.
+    lent: Vec<u64>,
     /// Buckets with something to take; the first is next.
     ready: VecDeque<BucketKey>,
     /// Whether somebody was told of it and has not found it empty since.
@@ -53,6 +55,7 @@ impl Scanner {
             fetches: BTreeMap::new(),
             frames: BTreeMap::new(),
             buffered: 0,
+            lent: Vec::new(),
             ready: VecDeque::new(),
             told: false,
             moved: false,
@@ -110,13 +113,15 @@ impl Scanner {
     }
 
     fn release(&mut self, batches: impl IntoIterator<Item = Waiting>) {
-        for batch in batches {
-            let Some(frame) = self.frames.get_mut(&batch.frame) else { continue };
-            frame.batches -= 1;
-            if frame.batches == 0 {
-                self.buffered -= frame.bytes;
-                self.frames.remove(&batch.frame);
-            }
+        batches.into_iter().for_each(|batch| self.release_one(batch.frame));
+    }
+
+    fn release_one(&mut self, id: u64) {
+        let Some(frame) = self.frames.get_mut(&id) else { return };
+        frame.batches -= 1;
+        if frame.batches == 0 {
+            self.buffered -= frame.bytes;
+            self.frames.remove(&id);
         }
     }
 
@@ -136,6 +141,9 @@ impl Scanner {
     }
 
     pub(super) fn take(&mut self, limits: TakeLimits) -> Taken {
+        for frame in std::mem::take(&mut self.lent) {
+            self.release_one(frame);
+        }
         let mut taken = Taken::default();
         let mut bytes = 0;
         while taken.batches.len() < limits.max_batches.max(1)
@@ -154,8 +162,8 @@ impl Scanner {
             }
             if let Some(batch) = batch {
                 bytes += batch.fetched.batch.size();
-                taken.batches.push(batch.fetched.clone());
-                self.release([batch]);
+                taken.batches.push(batch.fetched);
+                self.lent.push(batch.frame);
             }
         }
         if !taken.batches.is_empty() {

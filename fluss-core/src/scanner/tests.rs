@@ -37,6 +37,7 @@ fn the_position_moves_with_what_is_taken_and_with_nothing_else() {
     assert_eq!(b.position(key, 0), 22, "offsets without records are passed");
     let progress = b.scanners.progress(key, bucket(0)).expect("subscribed");
     assert_eq!(progress.lag(), Some(8));
+    assert!(b.take(key).is_empty());
     assert_eq!(b.scanners.buffered(key), 0);
 }
 
@@ -174,8 +175,29 @@ fn the_budget_bounds_what_waits_and_taking_frees_it() {
     b.take_at_most(key, TakeLimits { max_batches: 1, max_bytes: 1 });
     assert_eq!(b.scanners.buffered(key), held, "the frame lives as long as one of its batches");
     b.take(key);
+    assert_eq!(b.scanners.buffered(key), held, "and as long as somebody works on what was taken");
+    assert!(b.poll(S1).is_none() && b.poll(S2).is_none());
+    assert!(b.take(key).is_empty());
     assert_eq!(b.scanners.buffered(key), 0);
     assert!(b.poll(S1).is_some() && b.poll(S2).is_some());
+}
+
+#[test]
+fn an_alarm_is_reported_once_at_its_time_and_can_be_taken_back() {
+    let mut b = Bench::new(&[]);
+    let key = b.open(Bench::options(), &[]);
+    let at = b.now + Duration::from_secs(3600);
+    b.run(|s, _| s.set_alarm(key, Some(at)));
+    assert_eq!(b.timeout(), Some(at));
+    b.pass(Duration::from_secs(3599));
+    assert_eq!(b.ready, 0);
+    b.pass(Duration::from_secs(1));
+    assert_eq!((b.ready, b.timeout()), (1, None));
+    let later = b.now + Duration::from_secs(5);
+    b.run(|s, _| s.set_alarm(key, Some(later)));
+    b.run(|s, _| s.set_alarm(key, None));
+    b.pass(Duration::from_secs(10));
+    assert_eq!(b.ready, 1);
 }
 
 #[test]

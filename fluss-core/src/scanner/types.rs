@@ -190,6 +190,8 @@ pub struct BucketProgress {
     pub buffered_bytes: u64,
     /// Whether the bucket stopped because of an error.
     pub stopped: bool,
+    /// Whether the bucket is paused.
+    pub paused: bool,
 }
 
 impl BucketProgress {

@@ -187,6 +187,19 @@ impl FakeCluster {
         }
     }
 
+    /// Damages the stored batch that holds this offset: a bit of its last byte. False if there is
+    /// none.
+    pub fn damage_log(&mut self, key: BucketKey, offset: i64) -> bool {
+        let Some(bucket) = self.catalog.buckets.get_mut(&key) else { return false };
+        let at = bucket.log.index_of(offset);
+        let Some(entry) = bucket.log.entries.get_mut(at) else { return false };
+        let mut bytes = entry.batch.bytes.to_vec();
+        let Some(last) = bytes.last_mut() else { return false };
+        *last ^= 1;
+        entry.batch.bytes = bytes.into();
+        true
+    }
+
     /// Drops the table with this id and makes it again, empty, under another id, with partitions
     /// of the same names; false without such a table.
     pub fn recreate_table(&mut self, table: TableId) -> bool {

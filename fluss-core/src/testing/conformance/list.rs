@@ -63,6 +63,14 @@ macro_rules! conformance {
             peers: a_server_that_never_answers_is_given_up_in_time
             peers: an_answer_above_the_frame_limit_names_the_limit
             peers: a_large_batch_is_written_in_parts
+            reading: record_batches_tell_change_offset_and_time
+            reading: a_change_comes_whole_but_where_the_reader_itself_parts_it
+            reading: bounded_scans_end_at_offsets_and_times
+            reading: every_bucket_with_data_moves_whatever_the_sizes_of_batches
+            reading: a_position_out_of_range_is_dealt_with_as_told
+            reading: a_damaged_batch_is_dealt_with_as_told
+            reading: a_scan_is_a_stream_and_an_arrow_reader
+            reading: rows_become_structs
             routing: keys_of_lake_tables_are_found_where_the_lake_places_them
             routing: an_assigner_places_rows_and_its_mistakes_cost_one_row_each
             rows: rows_by_name_reach_their_columns
@@ -80,6 +88,11 @@ macro_rules! conformance {
             snapshot: a_dropped_wait_for_rows_of_a_snapshot_loses_none
             snapshot: a_lost_session_begins_anew_or_is_told
             snapshot: a_state_and_its_changes_have_no_gap_and_nothing_twice
+            subscribe: buckets_are_added_and_taken_away_under_way
+            subscribe: a_paused_bucket_is_neither_fetched_nor_handed_out
+            subscribe: partitions_are_found_and_dropped_under_way
+            subscribe: a_waker_ends_a_wait_and_loses_nothing
+            subscribe: waits_dropped_at_random_lose_nothing
             trouble: a_write_that_is_dropped_silently_is_sent_again
             trouble: a_write_whose_answer_never_comes_is_there_once
             trouble: a_call_that_is_dropped_silently_is_repeated
@@ -119,10 +132,12 @@ mod tests {
             ("misuse", include_str!("misuse.rs")),
             ("partition", include_str!("partition.rs")),
             ("peers", include_str!("peers.rs")),
+            ("reading", include_str!("reading.rs")),
             ("routing", include_str!("routing.rs")),
             ("rows", include_str!("rows.rs")),
             ("scan", include_str!("scan.rs")),
             ("snapshot", include_str!("snapshot.rs")),
+            ("subscribe", include_str!("subscribe.rs")),
             ("trouble", include_str!("trouble.rs")),
         ];
         let mut written = BTreeSet::new();

@@ -17,11 +17,13 @@ pub mod memory;
 pub mod misuse;
 pub mod partition;
 pub mod peers;
+pub mod reading;
 pub mod routing;
 pub mod rows;
 pub mod scan;
 pub mod snapshot;
 mod stage;
+pub mod subscribe;
 pub mod trouble;
 
 use std::pin::Pin;
