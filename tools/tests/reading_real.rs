@@ -1,0 +1,399 @@
+//! Reading a real cluster on tokio, smol and blocking threads: metadata columns, structs, buckets
+//! added and paused under way, bounded scans, wake-ups, Arrow readers and streams, partitions that
+//! come and go.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int64Type, TimestampMillisecondType};
+use fluss_core::config::Config;
+use fluss_core::ids::BucketKey;
+use fluss_core::row::{DataType, Schema, TableDescriptor};
+use fluss_core::{
+    EARLIEST, Error, Fluss, LogScanner, MetadataColumn, OffsetSpec, OnOutOfRange, Pending,
+    RowToAssign, ScanBatch, ScanEvent, Table, row,
+};
+use fluss_tools::cluster::{ClusterOptions, RealCluster, TableLosses, real_cluster_or_skip};
+use serde::Deserialize;
+
+static LOSSES: TableLosses = TableLosses::new();
+/// Far above what any step takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A runtime, by how its threads wait.
+enum Runtime {
+    Tokio(tokio::runtime::Runtime),
+    Smol,
+    Blocking,
+}
+
+/// Waits for a future of this client.
+macro_rules! wait {
+    ($runtime:expr, $future:expr) => {
+        match $runtime {
+            Runtime::Tokio(runtime) => runtime.block_on($future),
+            Runtime::Smol => smol::block_on($future),
+            Runtime::Blocking => $future.wait(),
+        }
+    };
+}
+
+impl Runtime {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Tokio(_) => "tokio",
+            Self::Smol => "smol",
+            Self::Blocking => "blocking",
+        }
+    }
+
+    fn connect(&self, bootstrap: &str) -> Fluss {
+        let config = Config::new(bootstrap).expect("addresses");
+        let fluss = match self {
+            Self::Tokio(runtime) => runtime.block_on(fluss_tokio::start(config)),
+            Self::Smol => smol::block_on(fluss_smol::start(config)),
+            Self::Blocking => fluss_embedded::start(config),
+        };
+        fluss.expect("a client")
+    }
+
+    fn call<T>(&self, call: Pending<T>) -> T {
+        wait!(self, call).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// The next batch, of a scan that has not ended.
+    fn next(&self, scanner: &mut LogScanner) -> ScanBatch {
+        wait!(self, scanner.next_batch()).expect("readable").expect("no end")
+    }
+
+    /// Nothing comes for a while.
+    fn is_quiet(&self, scanner: &mut LogScanner) {
+        let next = scanner.next_batch().wait_timeout(Duration::from_millis(700));
+        assert!(next.expect("readable").is_none(), "nothing was to come");
+    }
+
+    /// So many different rows.
+    fn read(&self, scanner: &mut LogScanner, count: usize) -> BTreeSet<i64> {
+        let mut seen = BTreeSet::new();
+        while seen.len() < count {
+            let batch = self.next(scanner);
+            assert!(ids(&batch).into_iter().all(|id| seen.insert(id)), "a row comes twice");
+        }
+        seen
+    }
+
+    fn rest(&self, scanner: &mut LogScanner) -> Vec<i64> {
+        let mut all = Vec::new();
+        while let Some(batch) = wait!(self, scanner.next_batch()).expect("readable") {
+            all.extend(ids(&batch));
+        }
+        assert!(scanner.is_finished());
+        all
+    }
+}
+
+/// What runs on one runtime.
+struct Stage<'a> {
+    cluster: &'a RealCluster,
+    runtime: &'a Runtime,
+    fluss: Fluss,
+}
+
+fn ids(batch: &ScanBatch) -> Vec<i64> {
+    batch.record_batch().column(0).as_primitive::<Int64Type>().values().to_vec()
+}
+
+impl Stage<'_> {
+    fn table(&self, name: &str, descriptor: &TableDescriptor, probe: Option<&str>) -> Table {
+        let name = format!("fluss.{}_{name}", self.runtime.name());
+        let admin = self.fluss.admin();
+        let made = LOSSES.make(
+            self.cluster,
+            &name,
+            |path| {
+                wait!(self.runtime, admin.create_table(path, descriptor, false))?;
+                if let Some(day) = probe {
+                    let probed = admin.create_partition(path, &[("day", day)], false);
+                    // The server may have lost the table, which shows when this one has no leaders.
+                    let _lost = wait!(self.runtime, probed);
+                }
+                wait!(self.runtime, self.fluss.table(path))
+            },
+            |path, _| {
+                let (database, table) = path.split_once('.').expect("a path");
+                Ok::<_, Error>(self.cluster.has_leaders(database, table, probe).unwrap_or(false))
+            },
+        );
+        made.expect("a table with leaders").1
+    }
+
+    /// `id BIGINT, text STRING`, rows placed by `id % buckets`.
+    fn log(&self, name: &str, buckets: u32) -> Table {
+        let schema = Schema::builder()
+            .column("id", DataType::BIGINT.not_null())
+            .column("text", DataType::STRING);
+        let mut table = TableDescriptor::new(schema.build().expect("a schema"));
+        table.bucket_key = vec![0];
+        table.bucket_count = Some(buckets);
+        self.table(name, &table, None)
+    }
+
+    fn append(&self, table: &Table, ids: impl IntoIterator<Item = i64>) {
+        let place = |row: &RowToAssign<'_>| u32::from(row.key[0]) % row.buckets;
+        let writer = table.appender().linger(Duration::ZERO).bucket_assigner(place).build();
+        let writer = writer.expect("a writer");
+        for id in ids {
+            let ticket = wait!(self.runtime, writer.append(&(id, format!("text {id}"))));
+            wait!(self.runtime, ticket.expect("it fits")).expect("written");
+        }
+    }
+}
+
+#[derive(Debug, PartialEq, Deserialize)]
+struct Order<'a> {
+    text: Option<&'a str>,
+    id: i64,
+}
+
+/// The changelog of a primary-key table: each change whole, in record batches, rows and structs.
+fn changes(stage: &Stage<'_>) {
+    const ROWS: i64 = 400;
+    let schema = Schema::builder()
+        .column("id", DataType::BIGINT.not_null())
+        .column("text", DataType::STRING)
+        .primary_key(["id"]);
+    let mut descriptor = TableDescriptor::new(schema.build().expect("a schema"));
+    descriptor.bucket_count = Some(2);
+    let table = stage.table("changes", &descriptor, None);
+    let builder = table.upserter().linger(Duration::from_millis(1)).batch_bytes(4 << 10);
+    let writer = builder.build().expect("a writer");
+    for version in 0..2 {
+        let rows = (0..ROWS).map(|id| (id, format!("{version} {id}")));
+        let run = wait!(stage.runtime, writer.upsert_all(rows)).expect("handed in");
+        drop(run);
+        wait!(stage.runtime, writer.flush()).expect("written");
+    }
+    // Every tenth goes, and then many that are not there: batches without a record.
+    for keys in [(0..ROWS / 10).map(|id| id * 10).collect::<Vec<_>>(), (ROWS..ROWS + 50).collect()]
+    {
+        let run = wait!(stage.runtime, writer.delete_all(keys.into_iter().map(|id| row![id])));
+        drop(run.expect("handed in"));
+        wait!(stage.runtime, writer.flush()).expect("written");
+    }
+    let builder = table.scanner().with_metadata_columns(MetadataColumn::ALL).bounded();
+    let mut scanner = stage.runtime.call(builder.build());
+    let mut counts: BTreeMap<String, i64> = BTreeMap::new();
+    let mut last: BTreeMap<BucketKey, i64> = BTreeMap::new();
+    while let Some(batch) = wait!(stage.runtime, scanner.next_batch()).expect("readable") {
+        let columns = batch.record_batch();
+        assert_eq!(columns.schema(), scanner.arrow_schema());
+        let changes = columns.column(2).as_string::<i32>();
+        let offsets = columns.column(3).as_primitive::<Int64Type>();
+        let times = columns.column(4).as_primitive::<TimestampMillisecondType>();
+        let rows = batch.rows().expect("rows");
+        let orders = rows.deserialize::<Order<'_>>().map(|order| order.expect("an order"));
+        for (at, (row, order)) in rows.iter().zip(orders).enumerate() {
+            let told = (offsets.value(at), changes.value(at), times.value(at));
+            assert_eq!(told, (row.offset(), row.change_type().symbol(), row.timestamp()));
+            assert_eq!(row.to::<(i64, Option<&str>)>(), Ok((order.id, order.text)));
+            let version = if matches!(told.1, "+I" | "-U") { 0 } else { 1 };
+            assert_eq!(order.text, Some(&*format!("{version} {}", order.id)), "{told:?}");
+            if told.1 == "-U" {
+                assert!(at + 1 < columns.num_rows(), "-U is the last of its batch");
+                assert_eq!(changes.value(at + 1), "+U");
+                assert_eq!(ids(&batch)[at + 1], order.id);
+            }
+            *counts.entry(told.1.to_owned()).or_default() += 1;
+        }
+        let before = last.insert(batch.bucket(), batch.base_offset() + rows.iter().count() as i64);
+        assert!(before.is_none_or(|end| end <= batch.base_offset()));
+    }
+    let expected = [("+I", ROWS), ("+U", ROWS), ("-D", ROWS / 10), ("-U", ROWS)];
+    assert_eq!(counts, expected.map(|(change, count)| (change.to_owned(), count)).into());
+    let ends = stage.runtime.call(table.offsets(OffsetSpec::Latest));
+    let positions = ends.iter().map(|end| (end.bucket, end.offset)).collect::<BTreeMap<_, _>>();
+    assert_eq!(*scanner.positions(), positions, "the ends are reached");
+    assert!(last.iter().any(|(key, end)| *end < positions[key]), "no offset without a record");
+}
+
+/// Buckets under way, ends, wake-ups, positions out of range.
+fn buckets(stage: &Stage<'_>) {
+    let (runtime, table) = (stage.runtime, stage.log("buckets", 3));
+    stage.append(&table, 0..12);
+    let bucket = |number: i32| table.info().bucket(number);
+    let mut scanner = runtime.call(table.scanner().buckets([bucket(0)]).build());
+    let read = |scanner: &mut LogScanner, count: usize| runtime.read(scanner, count);
+    assert_eq!(read(&mut scanner, 4), BTreeSet::from([0, 3, 6, 9]));
+    let more = [(bucket(1), 2), (bucket(2), EARLIEST)];
+    wait!(runtime, scanner.subscribe(more)).expect("subscribed");
+    assert_eq!(read(&mut scanner, 6), BTreeSet::from([7, 10, 2, 5, 8, 11]));
+    let error = wait!(runtime, scanner.subscribe([(bucket(3), 0)])).expect_err("no such bucket");
+    assert!(error.to_string().contains("3 buckets"), "{error}");
+    scanner.pause(bucket(0)).expect("it is read");
+    assert!(scanner.unsubscribe(bucket(1)));
+    stage.append(&table, 12..15);
+    assert_eq!(read(&mut scanner, 1), BTreeSet::from([14]));
+    runtime.is_quiet(&mut scanner);
+    scanner.resume(bucket(0)).expect("it is read");
+    assert_eq!(read(&mut scanner, 1), BTreeSet::from([12]));
+    let progress = scanner.progress(bucket(0)).expect("it is read");
+    assert_eq!((progress.position, progress.paused), (5, false));
+
+    let waker = scanner.waker();
+    let other = thread::spawn(move || waker.wake());
+    let woken = scanner.next_batch().wait_timeout(PATIENCE).expect("readable");
+    assert!(woken.is_none() && !scanner.is_finished());
+    other.join().expect("no panic");
+    stage.append(&table, [17]);
+    assert_eq!(read(&mut scanner, 1), BTreeSet::from([17]));
+
+    ends(stage, &table);
+    out_of_range(stage, &table);
+}
+
+/// Where scans of the table with 16 rows end.
+fn ends(stage: &Stage<'_>, table: &Table) {
+    let runtime = stage.runtime;
+    let bucket = |number: i32| table.info().bucket(number);
+    let ends = [(bucket(0), 2), (bucket(1), 0), (bucket(2), 1)];
+    let mut bounded = runtime.call(table.scanner().until_offsets(ends).build());
+    let found: BTreeSet<i64> = runtime.rest(&mut bounded).into_iter().collect();
+    assert_eq!(found, BTreeSet::from([0, 3, 2]));
+    let mut at = runtime.call(table.scanner().bounded().build());
+    let mut times: Vec<(i64, i64)> = Vec::new();
+    while let Some(batch) = wait!(runtime, at.next_batch()).expect("readable") {
+        times.extend(ids(&batch).into_iter().map(|id| (batch.timestamp(), id)));
+    }
+    assert_eq!(times.len(), 16);
+    times.sort_unstable();
+    let (middle, _) = times[8];
+    let mut until = runtime.call(table.scanner().until_timestamp(middle).build());
+    let found: BTreeSet<i64> = runtime.rest(&mut until).into_iter().collect();
+    let before = times.iter().filter(|(at, _)| *at < middle).map(|(_, id)| *id);
+    assert_eq!(found, before.collect::<BTreeSet<i64>>());
+}
+
+/// A position beyond all there are.
+fn out_of_range(stage: &Stage<'_>, table: &Table) {
+    let runtime = stage.runtime;
+    let bucket = |number: i32| table.info().bucket(number);
+    let far = || table.scanner().from_offsets([(bucket(0), 1 << 40)]);
+    let error =
+        wait!(runtime, runtime.call(far().build()).next_batch()).expect_err("no such offset");
+    let Error::Scan(error) = error else { panic!("{error}") };
+    assert_eq!((error.position, error.range), (1 << 40, Some((0, 5))));
+    let events: Arc<Mutex<Vec<ScanEvent>>> = Arc::default();
+    let list = Arc::clone(&events);
+    let builder = far().on_out_of_range(OnOutOfRange::Earliest);
+    let builder = builder.on_event(move |event| list.lock().expect("no panic").push(event.clone()));
+    let mut scanner = runtime.call(builder.build());
+    assert_eq!(runtime.read(&mut scanner, 5), BTreeSet::from([0, 3, 6, 9, 12]));
+    let (from, to, range) = (1 << 40, 0, (0, 5));
+    let reset = ScanEvent::PositionReset { bucket: bucket(0), from, to, range };
+    assert_eq!(*events.lock().expect("no panic"), [reset]);
+}
+
+/// The same rows as Arrow's source of batches, as a stream, and from waits that are dropped.
+fn ways(stage: &Stage<'_>) {
+    let (runtime, table) = (stage.runtime, stage.log("ways", 2));
+    stage.append(&table, 0..40);
+    let all: BTreeSet<i64> = (0..40).collect();
+    let reader = runtime.call(table.scanner().bounded().build()).into_record_batches();
+    let read = thread::spawn(move || {
+        let batches = reader.map(|batch| batch.expect("readable"));
+        batches.flat_map(|b| b.column(0).as_primitive::<Int64Type>().values().to_vec()).collect()
+    });
+    let found: Vec<i64> = read.join().expect("no panic");
+    assert_eq!((found.len(), found.into_iter().collect::<BTreeSet<_>>()), (40, all.clone()));
+    let mut scanner = runtime.call(table.scanner().max_bytes(1 << 10).bounded().build());
+    let mut found = Vec::new();
+    loop {
+        // Given up almost at once, each time.
+        let next = scanner.next_batch().wait_timeout(Duration::from_micros(50));
+        match next.expect("readable") {
+            Some(batch) => found.extend(ids(&batch)),
+            None if scanner.is_finished() => break,
+            None => {}
+        }
+    }
+    assert_eq!((found.len(), found.into_iter().collect::<BTreeSet<_>>()), (40, all));
+    let mut scanner = runtime.call(table.scanner().bounded().build());
+    let mut stream = std::pin::pin!(std::future::poll_fn(|cx| scanner.poll_next_batch(cx)));
+    let first = match runtime {
+        Runtime::Tokio(tokio) => tokio.block_on(&mut stream),
+        Runtime::Smol => smol::block_on(&mut stream),
+        Runtime::Blocking => return,
+    };
+    assert!(first.expect("readable").is_some());
+}
+
+/// Partitions that are made and dropped while their table is read.
+fn partitions(stage: &Stage<'_>) {
+    let runtime = stage.runtime;
+    let schema = Schema::builder()
+        .column("id", DataType::BIGINT.not_null())
+        .column("day", DataType::STRING.not_null());
+    let mut descriptor = TableDescriptor::new(schema.build().expect("a schema"));
+    descriptor.partition_key = vec![1];
+    descriptor.bucket_count = Some(2);
+    let table = stage.table("days", &descriptor, Some("mon"));
+    let writer = table.appender().linger(Duration::ZERO).build().expect("a writer");
+    let append = |id: i64, day: &str| {
+        let ticket = wait!(runtime, writer.append(&row![id, day])).expect("it fits");
+        wait!(runtime, ticket).expect("written").partition.expect("a partition")
+    };
+    let events: Arc<Mutex<Vec<String>>> = Arc::default();
+    let list = Arc::clone(&events);
+    let builder = table.scanner().discover_partitions(Some(Duration::from_millis(50)));
+    let builder = builder.on_event(move |event| {
+        list.lock().expect("no panic").push(match event {
+            ScanEvent::PartitionFound { name, .. } => format!("found {name}"),
+            ScanEvent::PartitionDropped { name, .. } => format!("dropped {name}"),
+            other => format!("{other:?}"),
+        });
+    });
+    let mut scanner = runtime.call(builder.build());
+    let old = append(0, "mon");
+    assert_eq!(ids(&runtime.next(&mut scanner)), [0]);
+    append(1, "tue");
+    assert_eq!(ids(&runtime.next(&mut scanner)), [1]);
+    let path = table.info().path.to_string();
+    runtime.call(stage.fluss.admin().drop_partition(&path, &[("day", "mon")], false));
+    let told = |what: &str| events.lock().expect("no panic").iter().any(|event| event == what);
+    let mut waits = 0;
+    while !told("dropped mon") {
+        let next = scanner.next_batch().wait_timeout(Duration::from_millis(100));
+        assert!(next.expect("no error").is_none(), "nothing was written");
+        waits += 1;
+        assert!(waits < 600, "the end of a partition goes unnoticed: {events:?}");
+    }
+    assert!(scanner.positions().keys().all(|key| key.partition != Some(old)));
+    append(2, "tue");
+    assert_eq!(ids(&runtime.next(&mut scanner)), [2]);
+    append(3, "wed");
+    assert_eq!(ids(&runtime.next(&mut scanner)), [3]);
+    assert!(told("found tue") && told("found wed"), "{events:?}");
+}
+
+#[test]
+fn readers_change_what_they_read_under_way_and_end_where_they_should() {
+    if !real_cluster_or_skip("readers change what they read under way and end where they should") {
+        return;
+    }
+    let cluster = RealCluster::start(ClusterOptions::default()).expect("a cluster");
+    let bootstrap = cluster.bootstrap().join(",");
+    let tokio = tokio::runtime::Runtime::new().expect("a runtime");
+    for runtime in [Runtime::Tokio(tokio), Runtime::Smol, Runtime::Blocking] {
+        let fluss = runtime.connect(&bootstrap);
+        let stage = Stage { cluster: &cluster, runtime: &runtime, fluss };
+        changes(&stage);
+        buckets(&stage);
+        ways(&stage);
+        partitions(&stage);
+        assert_eq!(stage.fluss.counters().invariant_violations, 0);
+        runtime.call(stage.fluss.close(Duration::from_secs(10)));
+    }
+}
