@@ -327,8 +327,7 @@ impl Checker {
         at: Instant,
     ) {
         for (i, copy) in sent.copies.iter().enumerate() {
-            self.check_waited(copy, at);
-            self.check_leader(copy, server);
+            self.check_waited(copy, server, at);
             self.transmitted_copy(conn, copy);
             let once = sent.copies[..i].iter().all(|other| other.bucket != copy.bucket);
             self.rule("I18", once && copy.alone, || format!("more than one batch: {sent:?}"));
@@ -495,9 +494,9 @@ impl Checker {
         self.rule("I6", window.slots <= limit, || format!("{window:?} of {limit}"));
         let seen = self.seen.entry((writer, bucket)).or_default();
         seen.probing = window.probing;
-        let newer = seen.learn_leader(window.leader);
-        self.rule("R22", newer, || format!("back to an older leader: {window:?}"));
-        let seen = self.seen.entry((writer, bucket)).or_default();
+        if !seen.learn_leader(window.leader) {
+            return self.rule("R22", false, || format!("back to an older leader: {window:?}"));
+        }
         let before = seen.session;
         if before == window.session {
             return;

@@ -1,9 +1,9 @@
 //! How long buckets are left alone, and that no copy outlives the servers' memory.
 
 use super::super::wire::{Copy, Part, Said};
-use super::Checker;
+use super::{Checker, Seen};
 use crate::config::WriterConfig;
-use crate::ids::BucketKey;
+use crate::ids::{BucketKey, ServerId};
 use crate::testing::sim::plan::{EXPIRY, IDLE_ROTATE};
 use crate::time::{Duration, Instant};
 
@@ -35,16 +35,20 @@ impl Patience {
 const ROUNDING: Duration = Duration::from_micros(2);
 
 impl Checker {
-    /// A copy leaves: its batch must have waited for as long as answers before asked for.
-    pub(super) fn check_waited(&mut self, copy: &Copy, now: Instant) {
+    /// A copy leaves: its batch must have waited for as long as answers before asked for, and goes
+    /// to the leader.
+    pub(super) fn check_waited(&mut self, copy: &Copy, server: ServerId, now: Instant) {
         let Some(batch) = self.batches.get(copy.payload as usize) else { return };
         let seen = self.seen.get(&(batch.writer, copy.bucket));
+        let leader = seen.and_then(Seen::leader);
         let throttled = seen.map_or(Instant::ZERO, |seen| seen.throttled_until);
         let until = batch.again_at.max(throttled);
         let waited = !batch.idempotent || now + ROUNDING >= until;
         self.rule("R24", waited, || {
             format!("to be left alone until {} us: {copy:?}", until.as_micros())
         });
+        let leads = leader.is_none_or(|leader| leader == server);
+        self.rule("R22", leads, || format!("to {server}, {leader:?} leads: {copy:?}"));
     }
 
     /// A copy got this answer, or none.
