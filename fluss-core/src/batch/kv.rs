@@ -102,23 +102,44 @@ impl KvBatchBuilder {
         self.push(key, None)
     }
 
+    /// Takes a record as it will be sent.
+    #[inline]
+    pub(crate) fn try_push_record(&mut self, record: &[u8]) -> Result<Push, RowError> {
+        if !self.has_room(record.len())? {
+            return Ok(Push::Full);
+        }
+        self.records.extend_from_slice(record);
+        Ok(self.counted())
+    }
+
     #[inline]
     fn push(&mut self, key: &[u8], row: Option<&[u8]>) -> Result<Push, RowError> {
-        let size = kv_record_size(key.len(), row.map(<[u8]>::len));
-        if self.size_in_bytes() + size > self.options.max_bytes {
-            let alone = KV_V0.header_size + size;
-            if alone > self.options.max_row_bytes {
-                return Err(RowError::too_large(alone, self.options.max_row_bytes));
-            }
-            if self.count > 0 {
-                return Ok(Push::Full);
-            }
+        if !self.has_room(kv_record_size(key.len(), row.map(<[u8]>::len)))? {
+            return Ok(Push::Full);
         }
         push_kv_record(&mut self.records, key, row)?;
+        Ok(self.counted())
+    }
+
+    /// Whether a record of so many bytes may be put into this batch.
+    #[inline]
+    fn has_room(&self, size: usize) -> Result<bool, RowError> {
+        if self.size_in_bytes() + size <= self.options.max_bytes {
+            return Ok(true);
+        }
+        let alone = KV_V0.header_size + size;
+        if alone > self.options.max_row_bytes {
+            return Err(RowError::too_large(alone, self.options.max_row_bytes));
+        }
+        Ok(self.count == 0)
+    }
+
+    #[inline]
+    fn counted(&mut self) -> Push {
         let index = self.count;
         // A record has at least five bytes and a batch at most 2^30, so this cannot overflow.
         self.count += 1;
-        Ok(Push::Pushed(index))
+        Push::Pushed(index)
     }
 
     /// The number of records.

@@ -3,6 +3,7 @@
 use crate::row::compacted::CompactedWriter;
 use crate::row::indexed::IndexedWriter;
 use crate::row::key::{KeyEncoder, KeyFormat, KeyRules};
+use crate::row::short::ShortRow;
 use crate::row::{
     Columns, Datum, OwnedDatum, OwnedRow, Row, RowDecodeError, RowError, RowLayout, RowSink,
     Schema, compacted, indexed,
@@ -54,6 +55,8 @@ pub enum KvEncoderError {
 /// Buffers in which rows are encoded, kept from row to row.
 #[derive(Clone, Debug, Default)]
 pub struct KvScratch {
+    /// The row, if it is short; the buffers below are of no use then.
+    short: ShortRow,
     row: Vec<u8>,
     key: Vec<u8>,
     bucket: Vec<u8>,
@@ -67,9 +70,10 @@ impl KvScratch {
     #[inline]
     #[must_use]
     pub fn key(&self) -> &[u8] {
-        match self.key_in_row {
-            Some((start, end)) => &self.row[start..end],
-            None => &self.key,
+        match (self.short.parts(), self.key_in_row) {
+            (Some((_, key, _)), _) => key,
+            (None, Some((start, end))) => &self.row[start..end],
+            (None, None) => &self.key,
         }
     }
 
@@ -77,7 +81,13 @@ impl KvScratch {
     #[inline]
     #[must_use]
     pub fn row(&self) -> &[u8] {
-        &self.row
+        self.short.parts().map_or(&self.row, |(row, ..)| row)
+    }
+
+    /// The row and its key as the record that stands for them in a batch, if that is there already.
+    #[inline]
+    pub(crate) fn record(&self) -> Option<&[u8]> {
+        self.short.parts().map(|(.., record)| record)
     }
 
     /// The bytes that place the row in a bucket; the key itself unless the table says otherwise.
@@ -88,6 +98,7 @@ impl KvScratch {
     }
 
     fn clear(&mut self) {
+        self.short.clear();
         self.row.clear();
         self.key.clear();
         self.bucket.clear();
@@ -128,6 +139,7 @@ pub struct KvRowEncoder {
     bucket: Option<(KeyEncoder, KeyEncoder)>,
     /// The first key column and the one after the last, if they stand together in key order.
     run: Option<(usize, usize)>,
+    may_be_short: bool,
 }
 
 /// The columns a partial update writes.
@@ -217,7 +229,8 @@ impl KvRowEncoder {
         let together = physical.is_sorted_by(|a, b| a + 1 == *b);
         let run = (together && format == KvFormat::Compacted).then_some((first, last + 1));
         let layout = RowLayout::new(schema);
-        Ok(Self { layout, format, targets: None, key, key_of_key, bucket, run })
+        let may_be_short = layout.may_be_short();
+        Ok(Self { layout, format, targets: None, key, key_of_key, bucket, run, may_be_short })
     }
 
     /// Encodes keys as these rules say, instead of as a table without a data lake has them.
@@ -292,6 +305,23 @@ impl KvRowEncoder {
     /// # Errors
     /// What is wrong with the row. The scratch then holds nothing of use.
     pub fn encode<R: Row + ?Sized>(
+        &self,
+        row: &R,
+        scratch: &mut KvScratch,
+    ) -> Result<(), RowError> {
+        let plain = self.may_be_short && self.bucket.is_none() && self.targets.is_none();
+        if let Some(run) = self.run
+            && plain
+            && scratch.short.write(&self.layout, run, row)
+        {
+            scratch.own_bucket_key = false;
+            return Ok(());
+        }
+        self.encode_any(row, scratch)
+    }
+
+    /// Any row, however long.
+    fn encode_any<R: Row + ?Sized>(
         &self,
         row: &R,
         scratch: &mut KvScratch,

@@ -421,7 +421,10 @@ impl Format for RowFormat {
         // Before it asks for memory, of which there can never be enough for it.
         self.options.check(kv.key(), kv.row())?;
         let push = |batch: &mut KvBatchBuilder| match op {
-            Op::Append | Op::Upsert => batch.try_push_upsert(kv.key(), kv.row()),
+            Op::Append | Op::Upsert => match kv.record() {
+                Some(record) => batch.try_push_record(record),
+                None => batch.try_push_upsert(kv.key(), kv.row()),
+            },
             Op::Delete => batch.try_push_delete(kv.key()),
         };
         let key = match &self.seen {

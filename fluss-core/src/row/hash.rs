@@ -31,6 +31,7 @@ fn avalanche(mut hash: u32) -> u32 {
 /// Each of the last one to three bytes that fill no word is a round of its own, **sign-extended**:
 /// the one place where this differs from what a Murmur3 library would give.
 #[must_use]
+#[inline]
 pub fn fluss_hash(key: &[u8]) -> i32 {
     let (words, tail) = key.as_chunks::<4>();
     let mut hash = words.iter().fold(SEED, |hash, word| mix(hash, u32::from_le_bytes(*word)));
@@ -61,7 +62,9 @@ pub fn bucket_of(key: &[u8], buckets: u32) -> Option<u32> {
     if key.is_empty() {
         return None;
     }
-    spread(fluss_hash(key)).checked_rem(buckets)
+    let hash = spread(fluss_hash(key));
+    // A division takes as long as half the hash.
+    if buckets.is_power_of_two() { Some(hash & (buckets - 1)) } else { hash.checked_rem(buckets) }
 }
 
 /// How the bytes of a bucket key choose a bucket. Which one a table has, its property

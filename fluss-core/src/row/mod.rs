@@ -26,6 +26,7 @@ mod named;
 mod nested;
 pub mod partition;
 mod schema;
+pub(crate) mod short;
 mod slot;
 mod table;
 pub mod text;
