@@ -150,6 +150,14 @@ impl LogBatchBuilder {
         }
     }
 
+    /// See [`ArrowBatchBuilder::is_full_for`]; false where rows go in one by one.
+    pub(crate) fn is_full_for(&self, rows: &ArrowRows, at: usize) -> bool {
+        match &self.0 {
+            Kind::Arrow(builder) => builder.is_full_for(rows, at),
+            Kind::Rows(_) => false,
+        }
+    }
+
     /// The number of rows.
     #[must_use]
     pub fn len(&self) -> usize {

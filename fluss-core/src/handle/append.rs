@@ -9,7 +9,7 @@ use super::assign::{Assigner, BucketAssigner, Placing};
 use super::dead_letter::Letters;
 use super::hand_in::{HandIn, HandInAll};
 use super::hand_in_batch::AppendBatch;
-use super::lane::{Format, Op, Pushed, Run};
+use super::lane::{Format, Many, Op, Progress, Pushed, Run};
 use super::pending::Pending;
 use super::reroute::{Dealer, Rerouted, whole};
 use super::slots::Target;
@@ -313,6 +313,21 @@ impl Format for AppendFormat {
         let push = |batch: &mut LogBatchBuilder| batch.try_push(row);
         batches.push_to_partition(partition, bucket, 0, granted, push)
     }
+
+    fn put_many<I: Iterator<Item: Row>>(
+        &self,
+        run: &mut Run<'_, Self>,
+        rows: &mut I,
+        most: usize,
+        progress: &mut Progress,
+    ) -> Many<I::Item> {
+        match run.parts() {
+            Ok((_, mut batches)) if self.target_of_all().is_some() => {
+                batches.push_many(rows, most, progress, |batch, row| batch.try_push(row))
+            }
+            _ => rows.next().map_or(Many::Ended, Many::Left),
+        }
+    }
 }
 
 /// Appends rows to a log table.
@@ -376,7 +391,8 @@ impl AppendWriter {
 
     /// Hands an Arrow record batch in, with one ticket for all its rows: columns are found by their
     /// names and widened where nothing is lost (see [`ArrowRows`](crate::batch::ArrowRows)). Rows
-    /// that may go to any bucket are copied column by column.
+    /// that may go to any bucket are copied column by column, at the latest when their batch is
+    /// sealed; until then the buffers of the record batch may be kept.
     ///
     /// ```no_run
     /// # async fn f(writer: &fluss_core::AppendWriter, batch: arrow_array::RecordBatch) {

@@ -2,7 +2,7 @@
 
 use fluss_proto::record::SealedBatch;
 
-use super::lane::{Pushed, Run};
+use super::lane::{Many, Progress, Pushed, Run};
 use super::reroute::Rerouted;
 use crate::error::Result;
 use crate::row::{Columns, OwnedRow, Row};
@@ -57,6 +57,21 @@ pub trait Format: Send + Sync + 'static {
     ) -> Result<Pushed>
     where
         Self: Sized;
+
+    /// Puts as many rows as can go in one behind the other, at most so many; what cannot comes back
+    /// to be put by itself.
+    fn put_many<I: Iterator<Item: Row>>(
+        &self,
+        _run: &mut Run<'_, Self>,
+        rows: &mut I,
+        _most: usize,
+        _progress: &mut Progress,
+    ) -> Many<I::Item>
+    where
+        Self: Sized,
+    {
+        rows.next().map_or(Many::Ended, Many::Left)
+    }
 }
 
 /// What is to be done with a row.

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::lane::{Format, Op, Pushed, Run};
+use super::lane::{Format, Many, Op, Progress, Pushed, Run};
 use super::shared::Shared;
 use super::ticket::{RunTicket, Ticket};
 use super::writer::WriterCore;
@@ -202,15 +202,14 @@ pub struct HandInAll<'a, F: Format, I: Iterator> {
     /// The row that waits for memory.
     held: Option<I::Item>,
     line: Option<InLine>,
-    ticket: RunTicket,
-    taken: u64,
+    progress: Progress,
 }
 
 impl<F: Format, I: Iterator> Unpin for HandInAll<'_, F, I> {}
 
 impl<F: Format, I: Iterator> std::fmt::Debug for HandInAll<'_, F, I> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("HandInAll").field("handed_in", &self.taken).finish_non_exhaustive()
+        f.debug_struct("HandInAll").field("handed_in", &self.progress.taken).finish_non_exhaustive()
     }
 }
 
@@ -219,14 +218,13 @@ where
     I::Item: Row,
 {
     pub(crate) fn new(writer: &'a WriterCore<F>, op: Op, rows: I) -> Self {
-        let ticket = RunTicket::default();
-        Self { writer, op, rows, held: None, line: None, ticket, taken: 0 }
+        Self { writer, op, rows, held: None, line: None, progress: Progress::default() }
     }
 
     /// Rows that were handed in so far, those that did not fit the table included.
     #[must_use]
     pub fn handed_in(&self) -> u64 {
-        self.taken
+        self.progress.taken
     }
 
     /// Blocks this thread until all rows are handed in.
@@ -243,8 +241,8 @@ where
 
     /// Ends the run early with what was handed in so far.
     fn interrupt(&mut self, error: Error) -> Interrupted {
-        let ticket = Box::new(std::mem::take(&mut self.ticket));
-        Interrupted { error, handed_in: self.taken, ticket }
+        let ticket = Box::new(std::mem::take(&mut self.progress.ticket));
+        Interrupted { error, handed_in: self.progress.taken, ticket }
     }
 
     /// Puts up to [`RUN`] rows under one hold of the lane's lock. False when there are no more.
@@ -260,10 +258,18 @@ where
             return Ok(true);
         }
         let mut run = writer.lane().run();
-        for _ in 0..known {
-            let Some(row) = self.rows.next() else { return Ok(false) };
-            if !self.put(&mut run, row)? {
-                break;
+        let until = self.progress.taken + known as u64;
+        while self.progress.taken < until {
+            let Self { rows, progress, .. } = self;
+            let most = (until - progress.taken) as usize;
+            match writer.format().put_many(&mut run, rows, most, progress) {
+                Many::Ended => return Ok(false),
+                Many::Taken => {}
+                Many::Left(row) => {
+                    if !self.put(&mut run, row)? {
+                        break;
+                    }
+                }
             }
         }
         Ok(true)
@@ -272,7 +278,9 @@ where
     /// Puts a row; false if it must wait for memory.
     fn put(&mut self, run: &mut Run<'_, F>, row: I::Item) -> Result<bool> {
         match self.writer.format().put(run, self.op, &row, None) {
-            Ok(Pushed::In(at, index)) => self.ticket.push(self.taken, 1, run.cell(at)?, index),
+            Ok(Pushed::In(at, index)) => {
+                self.progress.ticket.push(self.progress.taken, 1, run.cell(at)?, index)
+            }
             // Whoever routes rows does not give up there.
             Ok(Pushed::Rebucketed) => return Err(Error::Closed("writer")),
             Ok(Pushed::Wait(waiter)) => {
@@ -283,10 +291,10 @@ where
             Err(error) if ends_runs(&error) => return Err(error),
             Err(error) => {
                 run.refuse(self.op, &row, &error);
-                self.ticket.refuse(self.taken, error);
+                self.progress.ticket.refuse(self.progress.taken, error);
             }
         }
-        self.taken += 1;
+        self.progress.taken += 1;
         Ok(true)
     }
 
@@ -299,12 +307,12 @@ where
             }
             Poll::Ready(Ok(ticket)) => {
                 let (cell, index) = ticket.into_parts();
-                self.ticket.push(self.taken, 1, &cell, index);
+                self.progress.ticket.push(self.progress.taken, 1, &cell, index);
             }
             Poll::Ready(Err(error)) if ends_runs(&error) => return Poll::Ready(Err(error)),
-            Poll::Ready(Err(error)) => self.ticket.refuse(self.taken, error),
+            Poll::Ready(Err(error)) => self.progress.ticket.refuse(self.progress.taken, error),
         }
-        self.taken += 1;
+        self.progress.taken += 1;
         Poll::Ready(Ok(()))
     }
 }
@@ -317,8 +325,8 @@ where
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        let until = this.taken + ROWS_PER_POLL;
-        while this.taken < until {
+        let until = this.progress.taken + ROWS_PER_POLL;
+        while this.progress.taken < until {
             match this.poll_held(cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(())) => {}
@@ -326,7 +334,7 @@ where
             }
             match this.run() {
                 Ok(true) => {}
-                Ok(false) => return Poll::Ready(Ok(std::mem::take(&mut this.ticket))),
+                Ok(false) => return Poll::Ready(Ok(std::mem::take(&mut this.progress.ticket))),
                 Err(error) => return Poll::Ready(Err(this.interrupt(error))),
             }
         }

@@ -72,7 +72,7 @@ impl<'a> AppendBatch<'a> {
         while *taken < until {
             let place = line.take();
             let granted = place.as_ref().map(|place| place.waiter);
-            let put = writer.format().put_many(&mut run, rows, *taken, granted);
+            let put = writer.format().put_columns(&mut run, rows, *taken, granted);
             if let (Ok(_), Some(place)) = (&put, place) {
                 place.use_up();
             }
@@ -104,7 +104,7 @@ impl<'a> AppendBatch<'a> {
 impl AppendFormat {
     /// Puts rows of a record batch from `from` on, at least one; how many, and where
     /// the last one is.
-    fn put_many(
+    fn put_columns(
         &self,
         run: &mut Run<'_, Self>,
         rows: &ArrowRows,
@@ -125,6 +125,9 @@ impl AppendFormat {
                 return Ok(Push::Pushed(batch.len() as u32 - 1));
             }
             count = 1;
+            if batch.is_full_for(rows, from) {
+                return Ok(Push::Full);
+            }
             batch.try_push(&row)
         })?;
         Ok((pushed, count))

@@ -4,11 +4,14 @@
 //! columns. The lane's lock is taken once for a row or a run of rows; besides its owner only the
 //! driver takes it, to seal a batch whose linger is over, and never waits for it.
 
+mod many;
 mod open;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+
+pub(super) use many::{Many, Progress};
 
 use super::cell::{BatchCell, Failures};
 use super::dead_letter::Letters;
@@ -436,6 +439,22 @@ impl<F: Format> Batches<'_, F> {
     /// waiter whose memory was granted. `hint` is the row's size, roughly.
     #[inline]
     pub(crate) fn push(
+        &mut self,
+        target: Target,
+        hint: usize,
+        granted: Option<WaiterId>,
+        push: impl FnMut(&mut F::Builder) -> std::result::Result<Push, RowError>,
+    ) -> Result<Pushed> {
+        match granted {
+            // Almost always. The result is not looked at on its way, as copying it costs as much
+            // as several columns.
+            None => self.push_or_wait(target, hint, &mut None, push),
+            Some(_) => self.push_granted(target, hint, granted, push),
+        }
+    }
+
+    #[cold]
+    fn push_granted(
         &mut self,
         target: Target,
         hint: usize,

@@ -207,6 +207,14 @@ impl<B> Places<B> {
         route.places = vec![NONE; route.buckets as usize].into();
     }
 
+    /// The place of the open batch for rows that may go to any bucket of an unpartitioned table, if
+    /// it takes the next one too.
+    #[inline]
+    pub(super) fn open_for_any(&self) -> Option<usize> {
+        let open = self.slots.get(self.sticky).is_some_and(|slot| slot.open.is_some());
+        (open && !self.spread).then_some(self.sticky)
+    }
+
     /// The place of the batch for a row.
     #[inline]
     pub(super) fn place(&mut self, target: Target, granted: bool) -> usize {

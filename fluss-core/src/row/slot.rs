@@ -109,7 +109,13 @@ impl Slot {
 /// Whether a text has more characters than these.
 #[inline]
 pub(crate) fn is_longer(text: &str, characters: u32) -> bool {
-    text.len() > characters as usize && text.chars().count() > characters as usize
+    text.len() > characters as usize && has_more(text, characters)
+}
+
+/// Kept apart, as counting takes many instructions and almost no text needs it.
+#[inline(never)]
+fn has_more(text: &str, characters: u32) -> bool {
+    text.chars().count() > characters as usize
 }
 
 impl From<&DataType> for Slot {

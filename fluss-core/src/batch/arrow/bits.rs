@@ -66,8 +66,14 @@ impl Validity {
     #[inline]
     pub(super) fn push_valid(&mut self) {
         if self.nulls != 0 {
-            self.bits.push(true);
+            self.push_one();
         }
+    }
+
+    /// Kept out of the path of columns without nulls.
+    #[inline(never)]
+    fn push_one(&mut self) {
+        self.bits.push(true);
     }
 
     /// Notes that the next values, so many, are not null.

@@ -6,10 +6,11 @@ use arrow_ipc::{Buffer, CompressionType, FieldNode};
 use bytes::Bytes;
 use fluss_proto::record::{LogFields, SealedBatch};
 
-use super::bits::Validity;
-use super::column::{Column, Values, end_of};
+use super::column::{Column, Values};
 use super::compress::{ArrowCompression, Compressor};
+use super::held::Held;
 use super::ipc::{self, MetadataWriter};
+use super::parts::Parts;
 use super::statistics::Statistics;
 use super::writer::RowWriter;
 use crate::batch::{ArrowRows, BatchError, Push};
@@ -33,6 +34,9 @@ const MAX_EXTEND: usize = 1024;
 
 /// The size to which a batch may grow at once, however small it is.
 const FIRST_EXTEND: usize = 16 << 10;
+
+/// How many times the size of a full batch a record batch may keep alive that is held.
+const MAX_KEPT: usize = 4;
 
 /// Limits and compression of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,7 +154,9 @@ impl Layout {
 pub struct ArrowBatchBuilder {
     schema: Schema,
     options: ArrowBatchOptions,
+    /// Those of the finished rows, of the last ones without their values if those are held.
     columns: Vec<Column>,
+    held: Held,
     layout: Layout,
     rows: usize,
     /// Bytes of all strings, byte arrays and elements of the finished rows.
@@ -196,6 +202,7 @@ impl ArrowBatchBuilder {
             schema,
             options,
             columns,
+            held: Held::default(),
             layout,
             rows: 0,
             variable: 0,
@@ -235,14 +242,17 @@ impl ArrowBatchBuilder {
     /// A value does not fit its column, or the row has the wrong number of values, or it alone
     /// exceeds `max_row_bytes`. The batch is as it was before.
     pub fn try_push<R: Row + ?Sized>(&mut self, row: &R) -> Result<Push, RowError> {
-        if self.half_written {
-            self.roll_back();
+        if self.half_written || !self.held.is_empty() {
+            self.settle();
         }
         self.half_written = true;
         let limit = self.options.max_row_bytes;
         let mut writer = RowWriter::new(&mut self.columns, &self.schema, self.rows, limit);
-        let written = row.write(&mut writer);
-        match written.and_then(|()| writer.finish()) {
+        let written = match row.write(&mut writer) {
+            Ok(()) => writer.finish(),
+            Err(error) => Err(error),
+        };
+        match written {
             Ok(variable) => {
                 let size = self.layout.size(self.rows + 1, self.variable + variable);
                 if size > self.options.max_bytes || self.rows >= MAX_ROWS {
@@ -266,7 +276,7 @@ impl ArrowBatchBuilder {
     /// [`try_push`]: Self::try_push
     pub fn extend(&mut self, rows: &ArrowRows, from: usize) -> usize {
         if self.half_written {
-            self.roll_back();
+            self.settle();
         }
         let flat = self.columns.iter().all(Column::is_flat);
         if !flat || rows.columns().len() != self.columns.len() {
@@ -279,12 +289,48 @@ impl ArrowBatchBuilder {
             let range = from..from + count;
             let variable = self.variable_bytes(rows, range.clone());
             let size = self.layout.size(self.rows + count, self.variable + variable);
-            if size <= limit && self.extend_by(rows, range, variable, size) {
+            if size <= limit
+                && (self.hold(rows, range.clone(), size) || self.extend_by(rows, range.clone()))
+            {
+                self.variable += variable;
+                self.size = size;
+                self.rows += count;
                 return count;
             }
             count /= 2;
         }
         0
+    }
+
+    /// Whether the row at this index of a record batch is too much for the rows that are there.
+    #[must_use]
+    pub fn is_full_for(&self, rows: &ArrowRows, at: usize) -> bool {
+        let flat = self.columns.iter().all(Column::is_flat);
+        if self.rows == 0 || !flat || rows.sound_from(at) == 0 {
+            return false;
+        }
+        let variable = self.variable + self.variable_bytes(rows, at..at + 1);
+        self.rows >= MAX_ROWS || self.layout.size(self.rows + 1, variable) > self.options.max_bytes
+    }
+
+    /// Takes all these rows by reference, which makes the batch this large, or none of them.
+    fn hold(&mut self, rows: &ArrowRows, range: Range<usize>, size: usize) -> bool {
+        // Compressors and statistics want a column in one piece.
+        if !matches!(self.compressor, Compressor::None) || self.statistics.is_some() {
+            return false;
+        }
+        let count = range.len();
+        let taken = self.held.take(
+            &self.columns,
+            rows,
+            range,
+            size - self.size,
+            self.options.max_bytes.saturating_mul(MAX_KEPT),
+        );
+        if taken {
+            self.columns.iter_mut().for_each(|column| column.validity.push_valid_many(count));
+        }
+        taken
     }
 
     fn variable_bytes(&self, rows: &ArrowRows, range: Range<usize>) -> usize {
@@ -295,13 +341,10 @@ impl ArrowBatchBuilder {
     }
 
     /// Takes all these rows, or none and says false, as one of them does not fit its columns.
-    fn extend_by(
-        &mut self,
-        rows: &ArrowRows,
-        range: Range<usize>,
-        variable: usize,
-        size: usize,
-    ) -> bool {
+    fn extend_by(&mut self, rows: &ArrowRows, range: Range<usize>) -> bool {
+        if !self.held.is_empty() {
+            self.settle();
+        }
         self.half_written = true;
         for (to, (from, nulls)) in self.columns.iter_mut().zip(rows.columns()) {
             if to.extend(self.rows, from, nulls.as_ref(), range.clone()).is_err() {
@@ -310,9 +353,6 @@ impl ArrowBatchBuilder {
             }
         }
         self.half_written = false;
-        self.variable += variable;
-        self.size = size;
-        self.rows += range.len();
         true
     }
 
@@ -340,6 +380,16 @@ impl ArrowBatchBuilder {
         let index = self.rows as u32;
         self.rows += 1;
         Push::Pushed(index)
+    }
+
+    /// Makes the columns those of the finished rows: drops what an interrupted one left, and takes
+    /// in what is held.
+    #[cold]
+    fn settle(&mut self) {
+        if self.half_written {
+            self.roll_back();
+        }
+        self.held.settle(&mut self.columns);
     }
 
     #[cold]
@@ -389,9 +439,15 @@ impl ArrowBatchBuilder {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn held_rows(&self) -> usize {
+        self.held.rows()
+    }
+
     /// Forgets all rows and keeps the memory.
     pub fn clear(&mut self) {
         self.columns.iter_mut().for_each(Column::clear);
+        self.held.clear();
         self.rows = 0;
         self.variable = 0;
         self.size = self.layout.size(0, 0);
@@ -409,7 +465,7 @@ impl ArrowBatchBuilder {
     /// The batch has no rows, or the compressor failed; then the rows are still there.
     pub fn seal(&mut self, schema_id: i16, mut body: Vec<u8>) -> Result<SealedBatch, BatchError> {
         if self.half_written {
-            self.roll_back();
+            self.settle();
         }
         if self.rows == 0 {
             return Err(BatchError::Empty);
@@ -454,78 +510,17 @@ impl ArrowBatchBuilder {
             buffers: Vec::with_capacity(self.layout.buffers),
             compressor: &mut self.compressor,
             ones: &mut self.ones,
+            held: &self.held,
             head,
             body,
         };
-        self.columns.iter().try_for_each(|column| parts.column(column, self.rows))?;
+        if self.held.is_empty() {
+            self.columns.iter().try_for_each(|column| parts.column(column, self.rows))?;
+        } else {
+            let mut columns = self.columns.iter().enumerate();
+            columns.try_for_each(|(at, column)| parts.held_column(at, column, self.rows))?;
+        }
         Ok((parts.nodes, parts.buffers))
-    }
-}
-
-/// Nodes and buffers in the making.
-struct Parts<'a> {
-    nodes: Vec<FieldNode>,
-    buffers: Vec<Buffer>,
-    compressor: &'a mut Compressor,
-    ones: &'a mut Vec<u8>,
-    head: usize,
-    body: &'a mut Vec<u8>,
-}
-
-impl Parts<'_> {
-    /// Writes a column of this many values, and behind it those within it.
-    fn column(&mut self, column: &Column, length: usize) -> Result<(), BatchError> {
-        self.node(length, &column.validity)?;
-        let (values, data) = column.buffers();
-        values.into_iter().chain(data).try_for_each(|buffer| self.buffer(buffer))?;
-        match &column.values {
-            Values::List { offsets, element } => self.column(element, end_of(offsets)),
-            Values::Map { offsets, key, value } => {
-                let entries = end_of(offsets);
-                self.node(entries, &Validity::default())?;
-                self.column(key, entries)?;
-                self.column(value, entries)
-            }
-            Values::Struct(fields) => {
-                fields.iter().try_for_each(|field| self.column(field, length))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn node(&mut self, length: usize, validity: &Validity) -> Result<(), BatchError> {
-        self.nodes.push(FieldNode::new(length as i64, validity.nulls() as i64));
-        if let Some(bitmap) = validity.bitmap() {
-            return self.buffer(bitmap);
-        }
-        // Java readers expect the bitmap even when nothing is null.
-        let mut ones = std::mem::take(self.ones);
-        bitmap_of_ones(&mut ones, length);
-        let written = self.buffer(&ones);
-        *self.ones = ones;
-        written
-    }
-
-    fn buffer(&mut self, buffer: &[u8]) -> Result<(), BatchError> {
-        let start = self.body.len();
-        self.compressor.append(buffer, self.body)?;
-        let offset = (start - self.head) as i64;
-        self.buffers.push(Buffer::new(offset, (self.body.len() - start) as i64));
-        // Statistics may stand in front of the message, at whatever length.
-        let length = (self.body.len() - self.head).next_multiple_of(ipc::ALIGNMENT);
-        self.body.resize(self.head + length, 0);
-        Ok(())
-    }
-}
-
-/// The bitmap of a column without nulls.
-fn bitmap_of_ones(ones: &mut Vec<u8>, rows: usize) {
-    ones.clear();
-    ones.resize(rows.div_ceil(8), 0xff);
-    if !rows.is_multiple_of(8)
-        && let Some(last) = ones.last_mut()
-    {
-        *last = (1 << (rows & 7)) - 1;
     }
 }
 

@@ -69,7 +69,7 @@ impl Column {
 
 impl Values {
     /// Copies a run of values of the same type; false if the types differ, and nothing is copied.
-    fn copy(&mut self, source: &Source, rows: Range<usize>) -> bool {
+    pub(super) fn copy(&mut self, source: &Source, rows: Range<usize>) -> bool {
         match (self, source) {
             (Self::Int8(to), Source::Int8(from)) => to.extend_from_slice(&from[rows]),
             (Self::Int16(to), Source::Int16(from)) => to.extend_from_slice(&from[rows]),
@@ -96,15 +96,23 @@ impl Variable {
         from: &GenericByteArray<T>,
         rows: Range<usize>,
     ) {
-        let ends = &from.value_offsets()[rows.start..=rows.end];
+        let ends = ends(from, rows.clone());
         let (start, end) = (ends[0], self.data.len() as i32);
         self.data.extend_from_slice(&from.value_data()[span(from, rows)]);
         self.offsets.extend(ends[1..].iter().map(|offset| offset - start + end));
     }
 }
 
+/// Where these values end, behind where the first begins.
+pub(super) fn ends<T: ByteArrayType<Offset = i32>>(
+    array: &GenericByteArray<T>,
+    rows: Range<usize>,
+) -> &[i32] {
+    &array.value_offsets()[rows.start..=rows.end]
+}
+
 /// Where the bytes of these values lie. Arrow has checked that offsets are not negative.
-fn span<T: ByteArrayType<Offset = i32>>(
+pub(super) fn span<T: ByteArrayType<Offset = i32>>(
     array: &GenericByteArray<T>,
     rows: Range<usize>,
 ) -> Range<usize> {
@@ -112,7 +120,7 @@ fn span<T: ByteArrayType<Offset = i32>>(
     offsets[rows.start] as usize..offsets[rows.end] as usize
 }
 
-fn has_null(nulls: Option<&NullBuffer>, rows: &Range<usize>) -> bool {
+pub(super) fn has_null(nulls: Option<&NullBuffer>, rows: &Range<usize>) -> bool {
     nulls.is_some_and(|nulls| nulls.slice(rows.start, rows.len()).null_count() > 0)
 }
 

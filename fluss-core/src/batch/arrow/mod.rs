@@ -6,8 +6,10 @@ pub(super) mod column;
 mod compress;
 pub(super) mod convert;
 mod extend;
+mod held;
 mod ipc;
 pub(super) mod nested;
+mod parts;
 mod statistics;
 mod writer;
 

@@ -31,21 +31,29 @@ impl<'a> RowWriter<'a> {
     }
 
     /// The bytes of the row's strings and byte arrays, once every column has its value.
-    pub(super) fn finish(self) -> Result<usize, RowError> {
-        match self.failed {
-            None if self.columns.len() == 0 => Ok(self.variable),
-            None => {
-                let expected = self.schema.columns().len();
-                Err(RowError::arity(expected, expected - self.columns.len()))
-            }
-            Some(error) => Err(error),
+    ///
+    /// By reference, as a writer that is moved is read in other pieces than it was just written in,
+    /// for which processors wait.
+    #[inline]
+    pub(super) fn finish(&mut self) -> Result<usize, RowError> {
+        if self.failed.is_none() && self.columns.len() == 0 {
+            return Ok(self.variable);
         }
+        Err(self.unfinished())
+    }
+
+    #[cold]
+    fn unfinished(&mut self) -> RowError {
+        self.failed.take().unwrap_or_else(|| {
+            let expected = self.schema.columns().len();
+            RowError::arity(expected, expected - self.columns.len())
+        })
     }
 
     /// Everything the typed paths below do not cover: null, widening, times, wrong types.
     #[inline(never)]
-    fn put_any(column: &mut Column, row: usize, datum: Datum<'_>) -> Result<(), Refusal> {
-        column.put(row, datum)
+    fn put_any(&mut self, column: &mut Column, datum: Datum<'_>) -> Result<(), RowError> {
+        column.put(self.row, datum).map_err(|refusal| self.refuse(refusal, datum))
     }
 
     /// A value within which there are others; they are accounted for as they are copied.
@@ -117,8 +125,7 @@ macro_rules! typed {
                 column.validity.push_valid();
                 return Ok(());
             }
-            let datum = Datum::$datum(value);
-            Self::put_any(column, self.row, datum).map_err(|refusal| self.refuse(refusal, datum))
+            self.put_any(column, Datum::$datum(value))
         }
     };
 }
@@ -142,8 +149,7 @@ impl RowSink for RowWriter<'_> {
             Datum::Array(_) | Datum::Map(_) | Datum::Row(_) => self.put_nested(datum),
             other => {
                 let column = self.column()?;
-                Self::put_any(column, self.row, other)
-                    .map_err(|refusal| self.refuse(refusal, other))
+                self.put_any(column, other)
             }
         }
     }
@@ -164,8 +170,7 @@ impl RowSink for RowWriter<'_> {
             column.validity.push_valid();
             return Ok(());
         }
-        let datum = Datum::Str(value);
-        Self::put_any(column, self.row, datum).map_err(|refusal| self.refuse(refusal, datum))
+        self.put_any(column, Datum::Str(value))
     }
 
     #[inline]
@@ -177,7 +182,6 @@ impl RowSink for RowWriter<'_> {
             column.validity.push_valid();
             return Ok(());
         }
-        let datum = Datum::Bytes(value);
-        Self::put_any(column, self.row, datum).map_err(|refusal| self.refuse(refusal, datum))
+        self.put_any(column, Datum::Bytes(value))
     }
 }

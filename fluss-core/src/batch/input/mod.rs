@@ -9,11 +9,16 @@
 mod column;
 mod nested;
 
+use std::sync::Arc;
+
 use arrow_array::{Array, RecordBatch};
 use arrow_buffer::NullBuffer;
 
 use crate::row::{Datum, Row, RowError, RowErrorKind, RowSink, Schema};
 pub(super) use column::Source;
+
+/// How many times its own size a record batch may keep alive to be held.
+const MAX_KEPT: usize = 2;
 
 /// Why a record batch cannot be written to a table.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -69,10 +74,12 @@ pub enum ColumnsError {
 /// by their names too.
 #[derive(Clone, Debug)]
 pub struct ArrowRows {
-    columns: Vec<(Source, Option<NullBuffer>)>,
+    columns: Arc<[(Source, Option<NullBuffer>)]>,
     rows: usize,
     /// The rows with a value that no row can hold, with the first such value; sorted.
     bad: Vec<(usize, RowError)>,
+    /// The bytes that are kept alive with the rows, if that is little more than they take.
+    kept: Option<usize>,
 }
 
 impl ArrowRows {
@@ -131,7 +138,8 @@ impl ArrowRows {
         }
         bad_rows.sort_by_key(|(row, _)| *row);
         bad_rows.dedup_by_key(|(row, _)| *row);
-        Ok(Self { columns, rows: batch.num_rows(), bad: bad_rows })
+        let kept = kept_bytes(batch).filter(|_| bad_rows.is_empty());
+        Ok(Self { columns: columns.into(), rows: batch.num_rows(), bad: bad_rows, kept })
     }
 
     /// The number of rows.
@@ -166,6 +174,17 @@ impl ArrowRows {
         }
     }
 
+    /// The bytes that these rows keep alive, their own among them. None where that is much more
+    /// than their own, as for a small slice of a large batch.
+    pub(super) fn kept_bytes(&self) -> Option<usize> {
+        self.kept
+    }
+
+    /// Whether both are the same rows of the same record batch.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.columns, &other.columns)
+    }
+
     /// The row at this index.
     #[must_use]
     pub fn row(&self, index: usize) -> Option<ArrowRow<'_>> {
@@ -176,6 +195,13 @@ impl ArrowRows {
     pub fn iter(&self) -> ArrowRowIter<'_> {
         ArrowRowIter { rows: self, next: 0 }
     }
+}
+
+fn kept_bytes(batch: &RecordBatch) -> Option<usize> {
+    let kept = batch.get_array_memory_size();
+    let own = batch.columns().iter().map(|array| array.to_data().get_slice_memory_size());
+    let own: usize = own.map(|size| size.unwrap_or(0)).sum();
+    (kept <= own.saturating_mul(MAX_KEPT)).then_some(kept)
 }
 
 impl<'a> IntoIterator for &'a ArrowRows {
@@ -232,7 +258,7 @@ impl Row for ArrowRow<'_> {
         if !self.rows.bad.is_empty() {
             self.rows.check(self.index)?;
         }
-        for (source, nulls) in &self.rows.columns {
+        for (source, nulls) in &*self.rows.columns {
             match nulls {
                 Some(nulls) if nulls.is_null(self.index) => sink.put(Datum::Null)?,
                 _ => source.put(self.index, sink)?,

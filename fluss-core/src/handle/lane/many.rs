@@ -1,0 +1,105 @@
+//! Rows of a run that go into one open batch, one right behind the other.
+//!
+//! Most rows of a run go where the one before went and need nothing but their encoding. What has to
+//! be known of them all, their number above all, is noted once when the batch is left.
+
+use std::ops::ControlFlow;
+
+use super::{Batches, Format};
+use crate::batch::Push;
+use crate::handle::slots::{OpenBatch, Slot};
+use crate::handle::ticket::RunTicket;
+use crate::row::RowError;
+
+/// A run of rows: how many were handed in so far, and the claim to their outcomes.
+#[derive(Debug, Default)]
+pub struct Progress {
+    pub(crate) ticket: RunTicket,
+    pub(crate) taken: u64,
+}
+
+/// How putting many rows ended.
+#[derive(Debug)]
+pub enum Many<R> {
+    /// There are no more.
+    Ended,
+    /// As many as asked for are in their batch, or it needs a look before it takes more.
+    Taken,
+    /// This one was taken from the iterator and is still to be put, as a single row.
+    Left(R),
+}
+
+/// Notes rows when it is dropped: also those in front of one whose code panics.
+struct Noted<'a, F: Format> {
+    open: &'a mut OpenBatch<F::Builder>,
+    handed_in: &'a mut u64,
+    progress: &'a mut Progress,
+    count: u32,
+}
+
+impl<F: Format> Drop for Noted<'_, F> {
+    fn drop(&mut self) {
+        let Self { open, handed_in, progress, count } = self;
+        let rows = F::rows(&open.builder);
+        if *count > 0 && rows > 0 {
+            **handed_in += u64::from(*count);
+            open.cell.set_rows(rows, **handed_in - 1);
+            progress.ticket.push(progress.taken, *count, &open.cell, rows - 1);
+            progress.taken += u64::from(*count);
+        }
+    }
+}
+
+impl<F: Format> Batches<'_, F> {
+    /// Puts rows into the batch that takes rows for any bucket, if one is open, at most so many. A
+    /// row for which there is no such batch, that does not fit into it or is wrong comes back.
+    #[inline]
+    pub(crate) fn push_many<R>(
+        &mut self,
+        rows: &mut impl Iterator<Item = R>,
+        most: usize,
+        progress: &mut Progress,
+        push: impl Fn(&mut F::Builder, &R) -> Result<Push, RowError>,
+    ) -> Many<R> {
+        let one = |rows: &mut dyn Iterator<Item = R>| rows.next().map_or(Many::Ended, Many::Left);
+        let Self { lane, slots } = self;
+        let Some(at) = slots.places.open_for_any() else { return one(rows) };
+        let Slot { open: Some(open), .. } = &mut slots.places.slots[at] else { return one(rows) };
+        if open.cell.is_done() {
+            return one(rows);
+        }
+        let reserved = open.reserved;
+        let handed_in = &mut slots.handed_in;
+        let mut noted = Noted::<F> { open, handed_in, progress, count: 0 };
+        let stopped = rows.take(most).try_for_each(|row| {
+            let builder = &mut noted.open.builder;
+            if !matches!(push(builder, &row), Ok(Push::Pushed(_))) {
+                return ControlFlow::Break(Some(row));
+            }
+            noted.count += 1;
+            match F::size(builder) > reserved {
+                true => ControlFlow::Break(None),
+                false => ControlFlow::Continue(()),
+            }
+        });
+        let count = noted.count as usize;
+        drop(noted);
+        match stopped {
+            ControlFlow::Continue(()) if count < most => Many::Ended,
+            ControlFlow::Continue(()) => Many::Taken,
+            ControlFlow::Break(Some(row)) => Many::Left(row),
+            ControlFlow::Break(None) => {
+                if let Some(open) = &mut slots.places.slots[at].open
+                    && !lane.grow(open, &mut slots.wake)
+                {
+                    lane.seal_at(slots, at);
+                }
+                Many::Taken
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "many_tests.rs"]
+mod tests;
