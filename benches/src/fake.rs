@@ -12,12 +12,14 @@ use prost::Message;
 pub const LOG: &str = "fluss.log";
 /// The primary-key table of [`cluster`].
 pub const KEYED: &str = "fluss.keyed";
+/// Like [`LOG`], with ZSTD as servers have it by default.
+pub const ZSTD: &str = "fluss.zstd";
 /// The partitioned log table of [`cluster`]: a BIGINT; by STRING, INT and DOUBLE.
 pub const DAYS: &str = "fluss.days";
 
-/// A cluster of one tablet server that acknowledges writes and keeps nothing, with a log table
-/// and a primary-key table of [`schema`](crate::schema), uncompressed, with this many buckets, and
-/// a partitioned log table.
+/// A cluster of one tablet server that acknowledges writes and keeps nothing, with two log
+/// tables and a primary-key table of [`schema`](crate::schema) with this many buckets, one of the
+/// log tables with ZSTD and the others uncompressed, and a partitioned log table.
 ///
 /// # Panics
 /// If the fake cluster refuses one of them.
@@ -29,10 +31,12 @@ pub fn cluster(buckets: u32) -> FakeCluster {
 fn filled(ack_only: bool, buckets: u32) -> FakeCluster {
     let options = ClusterOptions { tablet_servers: 1, ack_only, ..Default::default() };
     let mut cluster = FakeCluster::new(options);
-    for (path, primary_key) in [(LOG, false), (KEYED, true)] {
+    for (path, primary_key, codec) in
+        [(LOG, false, "NONE"), (KEYED, true, "NONE"), (ZSTD, false, "ZSTD")]
+    {
         let mut descriptor = TableDescriptor::new(crate::schema(primary_key));
         descriptor.bucket_count = Some(buckets);
-        let codec = ("table.log.arrow.compression.type".to_owned(), "NONE".to_owned());
+        let codec = ("table.log.arrow.compression.type".to_owned(), codec.to_owned());
         descriptor.properties.extend([codec]);
         create(&mut cluster, path, &descriptor);
     }

@@ -1,0 +1,132 @@
+//! What a second writer thread brings, each with a handle of its own on four buckets, up to the
+//! acknowledgement of sealed batches by a server that is a function call (see
+//! [`fluss_benches::local`]). No socket is involved.
+//!
+//! ```console
+//! $ cargo run --release -p fluss-benches --bin writer-threads -- [ROWS [ROUNDS [WRITER]]]
+//! ```
+//!
+//! What counts is the clock: run it where two processors have nothing else to do, or it says
+//! nothing. The processor time of the writing threads stands beside it as a hint: it shows cache
+//! lines that move between them, and does not show a thread that waits for a lock.
+
+use std::fs;
+use std::thread;
+use std::time::Instant;
+
+use fluss_benches::{fake, local, tuple};
+use fluss_core::time::Duration;
+use fluss_core::{AppendWriter, Fluss, UpsertWriter};
+
+/// What two threads must bring.
+const BOUND: f64 = 1.7;
+
+/// A handle with the way it writes.
+#[derive(Clone)]
+enum Writer {
+    Append(AppendWriter),
+    AppendAll(AppendWriter),
+    Upsert(UpsertWriter),
+}
+
+impl Writer {
+    fn write(&self, rows: std::ops::Range<u64>) {
+        match self {
+            Self::Append(writer) => {
+                for row in rows {
+                    drop(writer.append(&tuple(row)).wait().expect("memory for the row"));
+                }
+                writer.flush().wait().expect("all rows acknowledged");
+            }
+            Self::AppendAll(writer) => {
+                drop(writer.append_all(rows.map(tuple)).wait().expect("memory for the rows"));
+                writer.flush().wait().expect("all rows acknowledged");
+            }
+            Self::Upsert(writer) => {
+                for row in rows {
+                    drop(writer.upsert(&tuple(row)).wait().expect("memory for the row"));
+                }
+                writer.flush().wait().expect("all rows acknowledged");
+            }
+        }
+    }
+}
+
+/// Nanoseconds: by the clock for all rows, and of processor time of the threads that wrote them.
+#[derive(Clone, Copy)]
+struct Spent {
+    wall: f64,
+    cpu: f64,
+}
+
+/// Nanoseconds that this thread ran so far. Where the system does not tell, the clock has to do.
+fn ran(since: Instant) -> f64 {
+    let told = fs::read_to_string("/proc/thread-self/schedstat").ok();
+    let ran = told.and_then(|text| text.split_whitespace().next()?.parse().ok());
+    ran.unwrap_or_else(|| since.elapsed().as_nanos() as f64)
+}
+
+fn measure(writer: &Writer, threads: u64, rows: u64) -> Spent {
+    let start = Instant::now();
+    let share = rows / threads;
+    let threads = (0..threads).map(|thread| {
+        let writer = writer.clone();
+        thread::spawn(move || {
+            let before = ran(start);
+            writer.write(thread * share..(thread + 1) * share);
+            ran(start) - before
+        })
+    });
+    let threads: Vec<_> = threads.collect();
+    let cpu = threads.into_iter().map(|thread| thread.join().expect("it writes")).sum::<f64>();
+    Spent { wall: start.elapsed().as_nanos() as f64 / rows as f64, cpu: cpu / rows as f64 }
+}
+
+fn lowest(rounds: &[Spent], of: impl Fn(&Spent) -> f64) -> f64 {
+    rounds.iter().map(of).fold(f64::INFINITY, f64::min)
+}
+
+fn writers(fluss: &Fluss) -> Vec<(&'static str, Writer)> {
+    let appender = |path| {
+        let table = fluss.table(path).wait().expect("a log table");
+        table.appender().build().expect("a writer")
+    };
+    let keyed = fluss.table(fake::KEYED).wait().expect("the primary-key table");
+    vec![
+        ("append", Writer::Append(appender(fake::LOG))),
+        ("append_all", Writer::AppendAll(appender(fake::LOG))),
+        ("append, ZSTD", Writer::Append(appender(fake::ZSTD))),
+        ("append_all, ZSTD", Writer::AppendAll(appender(fake::ZSTD))),
+        ("upsert", Writer::Upsert(keyed.upserter().build().expect("a writer"))),
+    ]
+}
+
+fn main() {
+    let numbers: Vec<u64> = std::env::args().filter_map(|arg| arg.parse().ok()).collect();
+    let rows = numbers.first().copied().unwrap_or(2_000_000);
+    let rounds = numbers.get(1).copied().unwrap_or(7).max(1);
+    let only = std::env::args().nth(3);
+    let fluss = local::start(4, |config| config);
+    println!("nanoseconds per row, lowest of {rounds} rounds of {rows} rows");
+    println!("{:<17} | {:>7} {:>7} faster | {:>7} {:>7} |", "", "clock 1", "2", "CPU 1", "2");
+    for (name, writer) in writers(&fluss) {
+        if only.as_ref().is_some_and(|only| only != name) {
+            continue;
+        }
+        writer.write(0..1000);
+        let (mut one, mut two) = (Vec::new(), Vec::new());
+        for _ in 0..rounds {
+            one.push(measure(&writer, 1, rows));
+            two.push(measure(&writer, 2, rows));
+        }
+        let pair = |of: fn(&Spent) -> f64| (lowest(&one, of), lowest(&two, of));
+        let (wall, cpu) = (pair(|spent| spent.wall), pair(|spent| spent.cpu));
+        let faster = wall.0 / wall.1;
+        let verdict = if faster >= BOUND { "met" } else { "MISSED" };
+        println!(
+            "{name:<17} | {:7.1} {:7.1} {faster:6.2} | {:7.1} {:7.1} | at least {BOUND}: {verdict}",
+            wall.0, wall.1, cpu.0, cpu.1,
+        );
+    }
+    fluss.close(Duration::from_secs(10)).wait().expect("a client that closes");
+}
