@@ -1,4 +1,5 @@
-//! A row handed in costs no allocation. Batches do: when they open, grow and are sealed.
+//! A row handed in costs no allocation, nor does one read into a struct that borrows. Batches do:
+//! when they open, grow and are sealed.
 //!
 //! The counts are those of the calling thread alone. A batch of two megabytes holds about 50,000
 //! rows; its memory grows at one megabyte and its columns at 32,768 rows for the last time, so the
@@ -8,8 +9,10 @@ use std::time::Duration;
 
 use allocation_counter::{AllocationInfo, measure};
 use fluss_benches::{NAME, fake, tuple};
-use fluss_core::row::ByName;
-use fluss_core::testing::loopback::Loopback;
+use fluss_core::ids::TablePath;
+use fluss_core::row::{ByName, DataType, Schema, TableDescriptor};
+use fluss_core::testing::cluster::{ClusterOptions, FakeCluster};
+use fluss_core::testing::loopback::{Loopback, LoopbackOptions};
 use fluss_core::{named_row, row};
 use fluss_tokio::config::Config;
 use fluss_tokio::{AppendWriter, Fluss, Ticket, UpsertWriter};
@@ -223,4 +226,42 @@ fn over_many_batches_only_a_few_rows_of_each_allocate() {
     // At least seven batches; opening, growing eight times, buffers that double, sealing.
     assert!(allocating <= 8 * 40, "{allocating} rows allocated");
     writer.flush().wait().expect("all rows acknowledged");
+}
+
+#[derive(Debug, serde::Deserialize)]
+struct Read<'a> {
+    name: &'a str,
+    id: i64,
+}
+
+#[test]
+fn a_row_read_into_a_struct_costs_no_allocation() {
+    let schema = Schema::builder().column("id", DataType::BIGINT).column("name", DataType::STRING);
+    let mut table = TableDescriptor::new(schema.build().expect("a schema"));
+    table.bucket_count = Some(1);
+    let mut cluster = FakeCluster::new(ClusterOptions::default());
+    cluster.add_table(&TablePath::new("fluss", "kept"), &table.to_json()).expect("a table");
+    let fake = Loopback::start(cluster, LoopbackOptions::default()).expect("loopback ports");
+    let runtime = Runtime::new().expect("a runtime");
+    let config = Config::new(&fake.bootstrap()).expect("an address");
+    let fluss = runtime.block_on(fluss_tokio::start(config)).expect("a client");
+    let table = fluss.table("fluss.kept").wait().expect("the table");
+    let writer = table.appender().linger(LINGER).build().expect("a writer");
+    let rows = (0..MEASURED as i64).map(|id| row![id, NAME]);
+    drop(writer.append_all(rows).wait().expect("memory for the rows"));
+    writer.flush().wait().expect("all rows acknowledged");
+    let mut scanner = table.scanner().bounded().build().wait().expect("a scanner");
+    let mut next = 0;
+    while let Some(batch) = scanner.next_batch().wait().expect("readable") {
+        let rows = batch.rows().expect("rows");
+        let info = measure(|| {
+            for read in rows.deserialize::<Read<'_>>() {
+                let read = read.expect("it fits");
+                assert_eq!((read.id, read.name), (next, NAME));
+                next += 1;
+            }
+        });
+        assert_eq!(info.count_total, 0, "{info:?}");
+    }
+    assert_eq!(next, MEASURED as i64);
 }
