@@ -121,7 +121,9 @@ impl<'a> Player<'a> {
                 self.await_leaders(wire);
                 true
             }
-            Event::PauseFollowers | Event::KillFollowers | Event::StartFormer => true,
+            Event::PauseFollowers | Event::KillFollowers => true,
+            // It knows none of its buckets until the coordinator has told it of them.
+            Event::StartFormer => until(wire, LONG_LOOKS, |wire| self.former_knows(wire)),
             Event::MissFollowers => until(wire, LONG_LOOKS, |wire| self.probe(wire) == Some(29)),
             Event::ResumeFollowers | Event::StartFollowers => self.await_in_sync(wire),
             Event::KillLeader => {
@@ -138,6 +140,22 @@ impl<'a> Player<'a> {
     fn has_moved(&mut self, wire: &mut dyn Wire, former: i32) -> bool {
         let Some(Step::Create(table)) = self.script.steps.first() else { return true };
         self.is_led(wire, &table.clone()) && self.symbols.leader != former
+    }
+
+    /// Whether the former leader knows all buckets of the table, as whatever it is by now.
+    fn former_knows(&mut self, wire: &mut dyn Wire) -> bool {
+        let Some(Step::Create(table)) = self.script.steps.first() else { return true };
+        let former =
+            At::Tablet(must("a former leader", self.symbols.former.ok_or("none")) as usize);
+        wire.act_as(USERS[0].0);
+        (0..table.buckets).all(|bucket| {
+            let fetch = self.symbols.fetch(&super::step::fetch(0), Some(bucket));
+            let Got::Answer(body) = wire.call(former, 1015, 0, &fetch.encode_to_vec()) else {
+                return false;
+            };
+            let answer = must("a fetch", FetchLogResponse::decode(body));
+            answer.tables_resp[0].buckets_resp[0].error_code != Some(21)
+        })
     }
 
     /// Waits until as many replicas are in sync as a write with acks −1 needs.
