@@ -11,11 +11,12 @@ use crate::ids::BucketKey;
 use crate::row;
 use crate::row::hash::BucketFunction;
 use crate::row::{DataType, OwnedDatum, Schema, TableDescriptor};
-use crate::testing::cluster::{Fault, On};
-use crate::time::Duration;
+use crate::testing::cluster::{FakeCluster, Fault, On};
+use crate::time::{Duration, Instant};
 
 const PATH: &str = "shop.scaled";
 const LIST_PARTITIONS: i16 = 1009;
+const INIT_WRITER: i16 = 1026;
 
 /// The log table that [`table`] makes, placed by its id, in a log format.
 fn log_table(stage: &mut Stage, format: &str) -> Table {
@@ -304,6 +305,29 @@ fn what_cannot_be_placed_anew_in_its_order_is_not_written_and_the_next_rows_are(
     drop(gone);
     let error = stage.run(lost).expect_err("its handle is gone");
     assert_eq!(error.code(), Some(ErrorCode::INVALID_BUCKET_ROUTING), "{error}");
+}
+
+#[test]
+fn rows_that_were_placed_anew_and_cannot_be_sent_in_time_are_not_written() {
+    let mut stage = Stage::new();
+    let table = log_table(&mut stage, "ARROW");
+    let time = Duration::from_secs(50);
+    let writer = table.appender().delivery_timeout(time).build().expect("a writer");
+    rescale(&stage, &table, 4);
+    let nobody = |cluster: &mut FakeCluster| {
+        (0..1000).for_each(|nth| cluster.inject(On::Api(INIT_WRITER), nth, Fault::DropRequest));
+    };
+    stage.cluster(nobody);
+    for id in 0..8_i64 {
+        let _ticket = stage.run(writer.append(&row!["new", id])).expect("it fits");
+    }
+    let ticket = stage.run(writer.append(&row!["new", 8_i64])).expect("it fits");
+    let error = stage.run(ticket).expect_err("nobody gives a writer id out");
+    assert!(matches!(error, WriteError::NotWritten(_)), "{error}");
+    assert!(error.to_string().contains("no writer id was assigned"), "{error}");
+    stage.run(writer.flush()).expect_err("none is written");
+    assert!(stage.now() < Instant::ZERO + time + Duration::from_secs(9), "{:?}", stage.now());
+    assert_eq!(stage.fluss.memory_used(), 0);
 }
 
 #[test]

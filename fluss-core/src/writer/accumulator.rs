@@ -475,6 +475,18 @@ mod tests {
     }
 
     #[test]
+    fn who_is_asked_to_deal_a_batch_out_is_asked_again_only_after_an_answer() {
+        let mut acc = Accumulator::new(1000);
+        let id = open(&mut acc, Instant::ZERO, 10);
+        assert!(acc.note_reroute(id, true), "nobody was asked before");
+        assert!(!acc.note_reroute(id, true), "the answer is still to come");
+        assert!(acc.note_reroute(id, false) && !acc.note_reroute(id, false));
+        assert!(acc.note_reroute(id, true), "the answer came too late to be of use");
+        acc.finish(id);
+        assert!(!acc.note_reroute(id, true), "there is nothing to deal out any more");
+    }
+
+    #[test]
     fn parts_take_the_place_of_a_batch_with_its_deadline_and_its_memory() {
         let mut acc = Accumulator::new(10_000);
         let waits = Some(Waits { partition: PartitionKey(1), of: 1, keyed: true });
@@ -484,7 +496,12 @@ mod tests {
         let parts = vec![(2, sealed(300)), (0, sealed(200))];
         let size = parts.iter().map(|(_, sealed)| sealed.size() as u64).sum::<u64>();
         let split = acc.split(BatchId(0), (PartitionId(7), 3), parts).expect("it is there");
-        assert_eq!(split.iter().map(|(_, key)| key.bucket).collect::<Vec<_>>(), [2, 0]);
+        let key = |bucket| BucketKey { partition: Some(PartitionId(7)), bucket, ..place(0).bucket };
+        assert_eq!(split.iter().map(|(_, key)| *key).collect::<Vec<_>>(), [key(2), key(0)]);
+        // The queue it is in is looked for by what it says itself, should it end unsent.
+        for (id, key) in &split {
+            assert_eq!(acc.get(*id).map(|part| (part.bucket, part.of)), Some((*key, Some(3))));
+        }
         assert_eq!((acc.memory().used(), acc.sealed_bytes, acc.stuck_bytes), (size, size, 0));
         assert!(
             acc.get(BatchId(0)).is_none()

@@ -317,24 +317,84 @@ impl FreshBatches for Queue<'_> {
 mod tests {
     use super::*;
     use crate::config::{Config, WriterConfig};
-    use crate::ids::LaneId;
+    use crate::ids::{LaneId, WriterKey};
     use crate::rng::Rng;
+    use crate::time::Duration;
+    use crate::writer::accumulator::{Open, Place, Reserve, Times};
     use crate::writer::idempotence::IdempotenceConfig;
+
+    const TABLE: TableId = TableId(1);
+
+    /// A sender without idempotence.
+    fn plain(client: &Config) -> Sender {
+        let writer = WriterConfig { idempotence: false, ..WriterConfig::default() };
+        let config = IdempotenceConfig::new(client, &writer, false);
+        Sender::new(IdempotenceManager::new(config))
+    }
+
+    fn look(
+        sender: &mut Sender,
+        cx: &mut Cx<'_>,
+        cluster: &Cluster,
+    ) -> (Vec<ServerId>, Vec<BucketKey>) {
+        let mut out = Wishes::default();
+        sender.update(cx, cluster, |_| None, &mut out);
+        (out.servers, out.leaders)
+    }
+
+    /// A sealed batch of this bucket in its queue.
+    fn queue(sender: &mut Sender, accumulator: &mut Accumulator, bucket: BucketKey) {
+        let at = Place { writer: WriterKey(0), lane: LaneId(0), bucket, waits: None, of: Some(2) };
+        let times = Times { linger: Duration::ZERO, delivery: Duration::from_secs(60) };
+        let reserve = Reserve::Now { step: 1, full: 1 };
+        let opened = accumulator.open(Instant::from_millis(1), at, times, reserve);
+        let Open::Granted { batch, .. } = opened else { panic!("{opened:?}") };
+        let sealed = SealedBatch::kv_v0(1, 0, 1, vec![0; 9].into()).expect("a valid batch");
+        accumulator.seal(batch, sealed);
+        sender.queue(bucket).open(batch, LaneId(0));
+        sender.queue(bucket).seal(batch);
+        sender.touch(bucket);
+    }
+
+    #[test]
+    fn a_bucket_with_a_copy_under_way_learns_of_its_new_leader_at_once_and_an_idle_one_does_not() {
+        let client = Config::new("a:1").expect("valid");
+        let (mut sender, mut accumulator) = (plain(&client), Accumulator::new(1000));
+        let mut rng = Rng::new(1);
+        let cx = &mut Cx { now: Instant::from_millis(1), rng: &mut rng, config: &client };
+        let key = |bucket| BucketKey { table: TABLE, partition: None, bucket };
+        let (busy, idle) = (key(0), key(1));
+        let (first, second) = (ServerId::Tablet(1), ServerId::Tablet(2));
+        queue(&mut sender, &mut accumulator, busy);
+        assert_eq!(look(&mut sender, cx, &Cluster::led_by(busy, 1, true)).0, [first]);
+        let at = (first, ConnId(1));
+        let entry = sender.take(cx, at, &mut None, &accumulator).expect("it is in line");
+        assert_eq!(entry.bucket, busy);
+        look(&mut sender, cx, &Cluster::led_by(busy, 1, true));
+        assert!(sender.queue(busy).is_empty() && sender.changed.is_empty());
+        let leader = |sender: &Sender| {
+            let window = sender.manager.windows().find(|window| window.bucket == busy);
+            window.and_then(|window| window.leader).map(|(server, _)| server)
+        };
+        assert_eq!(leader(&sender), Some(first));
+        // The first leader may never answer: how long it has is counted from here.
+        sender.handle_metadata(cx, &Cluster::led_by(busy, 2, true));
+        assert_eq!(leader(&sender), Some(second));
+        look(&mut sender, cx, &Cluster::led_by(busy, 2, true));
+        // One of ten thousand partitions that were written to once.
+        sender.queue(idle);
+        sender.handle_metadata(cx, &Cluster::led_by(idle, 1, true));
+        assert!(sender.changed.is_empty(), "{:?}", sender.changed);
+        assert!(sender.manager.windows().all(|window| window.bucket == busy));
+    }
 
     #[test]
     fn a_bucket_in_line_for_a_server_that_vanishes_looks_for_its_leader_again() {
         let client = Config::new("a:1").expect("valid");
-        let writer = WriterConfig { idempotence: false, ..WriterConfig::default() };
-        let config = IdempotenceConfig::new(&client, &writer, false);
-        let mut sender = Sender::new(IdempotenceManager::new(config));
+        let mut sender = plain(&client);
         let mut rng = Rng::new(1);
         let cx = &mut Cx { now: Instant::from_millis(1), rng: &mut rng, config: &client };
-        let bucket = BucketKey { table: TableId(1), partition: None, bucket: 0 };
-        let look = |sender: &mut Sender, cx: &mut Cx<'_>, cluster: &Cluster| {
-            let mut out = Wishes::default();
-            sender.update(cx, cluster, |_| None, &mut out);
-            (out.servers, out.leaders)
-        };
+        let bucket = BucketKey { table: TABLE, partition: None, bucket: 0 };
         let (alive, dead) = (Cluster::led_by(bucket, 1, true), Cluster::led_by(bucket, 1, false));
 
         sender.queue(bucket).open(BatchId(0), LaneId(0));
