@@ -20,7 +20,8 @@ fn no_writer_is_told_a_lie_while_leaders_are_killed() {
     println!("{table}");
     assert_eq!(reports.len(), 3, "{table}");
     for report in reports {
-        assert!(report.passed(), "{table}");
+        // Longer runs may repeat a round whose servers broke down before its first row.
+        assert!(report.passed() && report.repeated.is_none(), "{table}");
         assert!(report.rows() >= 10_000 && report.deeds.kills >= 1, "{table}");
         assert!(report.failovers >= 1 && report.deeds.in_flight > Some(0), "{table}");
         assert!(report.harm.cuts > 0 && report.harm.lost_answers > 0, "{table}");

@@ -18,6 +18,12 @@ while leaders are killed, paused and stopped and connections cut; then reads eve
 compares it with the outcomes the writers were told. Prints a line for each round. Needs Java, and
 Maven the first time.
 
+A round is played again, with its seed and on a new cluster, if before its first row the cluster
+could not be started or a server ended that nobody had killed: each round once at most, and 3 of any
+hundred rounds (of fewer in proportion, but one). Beyond that it fails. Repetitions are printed and
+counted at the end with what the log of the server said last; no round is repeated after a row of it
+was handed in.
+
   --rounds N   how many rounds (default 5)
   --seed N     of the first round; each round has the next one (default 0)
   --kind KIND  what the rounds are about, in turn: kill, pause, restart, coordinator, storm,

@@ -17,12 +17,19 @@
 //!
 //! A lost row counts as the client's fault unless the log of the server that leads its bucket says
 //! that it was truncated.
+//!
+//! A round before whose first row the cluster could not be started, or a server ended that nobody
+//! had killed, is played once more with the same seed, on a new cluster. At most 3 of a hundred
+//! rounds are, of fewer in proportion, but one; what goes beyond that fails. No round in which a
+//! row was handed in is repeated. Each repetition is printed, and the sum at the end counts them
+//! and quotes the last lines of the server's log.
 
 mod check;
 mod faults;
 mod plan;
 mod proxy;
 mod read;
+mod repeat;
 mod report;
 mod round;
 mod runtimes;
@@ -43,8 +50,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use fluss_core::Error;
 
-use crate::cluster::{ClusterError, ClusterOptions, RealCluster, TableLosses};
+use crate::cluster::{ClusterError, ClusterOptions, RealCluster, TableLosses, tally};
 use plan::Plan;
+use repeat::{BrokenOff, Played, Repeats};
 use round::Stage;
 use runtimes::Runtime;
 
@@ -97,7 +105,7 @@ pub enum ChaosError {
 }
 
 /// Plays all rounds and writes their table to `out` as it grows. Ends early once `interrupted` is
-/// set. Whether a round failed says its report.
+/// set. Whether a round failed says its report, and whether it is what came of a repetition.
 ///
 /// # Errors
 /// [`ChaosError`] if no cluster can be started or `out` cannot be written. A round that cannot be
@@ -113,31 +121,64 @@ pub fn run(
     let mut plans: Vec<(u64, Plan)> = (1..).zip(plans).collect();
     // Rounds whose servers have the same settings share a cluster.
     plans.sort_by_key(|(_, plan)| plan.kind.server_settings());
+    let mut repeats = Repeats::new(options.rounds);
     let mut reports = Vec::new();
     let mut place: Option<Place> = None;
+    let mut fatal = None;
     writeln!(out, "{HEAD}")?;
     for (number, plan) in &plans {
-        if interrupted.load(Ordering::SeqCst) {
+        if interrupted.load(Ordering::SeqCst) || fatal.is_some() {
             break;
         }
-        let settings = plan.kind.server_settings();
-        let found = match place.take().filter(|place| place.settings == settings) {
-            Some(place) => place,
-            None => Place::new(settings, options, *number)?,
+        let attempt = |again| {
+            let dir = format!("from-round-{number}{}", if again { "-again" } else { "" });
+            once(&mut place, &runtimes, options, (*number, plan), &dir).map_err(|broken| {
+                let stop = interrupted.load(Ordering::SeqCst);
+                if stop { broken.interrupted() } else { broken }
+            })
         };
-        let report = match round::play(&found.stage(&runtimes), *number, plan, options.rows) {
-            Ok(report) => {
-                place = Some(found);
-                report
-            }
-            Err(error) => Report::broken_off(*number, plan, options.rows, &error),
+        let tell = |cause: &str, error: &ChaosError| -> Result<(), ChaosError> {
+            tally("round repeated\n");
+            let Plan { kind, seed, .. } = plan;
+            writeln!(
+                out,
+                "{number:>5} {kind:<11} {seed:>10} is repeated, as {cause}\n      {error}"
+            )?;
+            out.flush().map_err(ChaosError::from)
         };
-        writeln!(out, "{}{}", report.line(), report.details())?;
+        let fail = |error: &ChaosError| Report::broken_off(*number, plan, options.rows, error);
+        let played = repeats.play(attempt, tell, fail)?;
+        writeln!(out, "{}{}", played.report.line(), played.report.details())?;
         out.flush()?;
+        let Played { report, fatal: end } = played;
         reports.push(report);
+        fatal = end;
     }
     writeln!(out, "{}", report::summary(&reports))?;
-    Ok(reports)
+    fatal.map_or(Ok(reports), Err)
+}
+
+/// Plays a round once, on the cluster that is there or on a new one, whose files are in `dir`.
+fn once(
+    place: &mut Option<Place>,
+    runtimes: &[Arc<dyn Runtime>],
+    options: &Options,
+    (number, plan): (u64, &Plan),
+    dir: &str,
+) -> Result<Report, BrokenOff> {
+    let settings = plan.kind.server_settings();
+    let found = match place.take().filter(|place| place.settings == settings) {
+        Some(place) => place,
+        None => Place::new(settings, options, dir).map_err(BrokenOff::at_start)?,
+    };
+    let mut handed_in = false;
+    match round::play(&found.stage(runtimes), number, plan, options.rows, &mut handed_in) {
+        Ok(report) => {
+            *place = Some(found);
+            Ok(report)
+        }
+        Err(error) => Err(BrokenOff::on_the_way(error, handed_in, found.cluster.check())),
+    }
 }
 
 /// A cluster behind a proxy.
@@ -153,7 +194,7 @@ impl Place {
     fn new(
         settings: &'static [(&'static str, &'static str)],
         options: &Options,
-        number: u64,
+        name: &str,
     ) -> Result<Self, ChaosError> {
         let proxy = Proxy::open(1 + TABLET_SERVERS, options.seed)?;
         let mut wanted = ClusterOptions::replicated().advertise(proxy.ports());
@@ -161,7 +202,7 @@ impl Place {
             wanted = wanted.set(key, value);
         }
         if let Some(dir) = &options.dir {
-            wanted = wanted.dir(dir.join(format!("from-round-{number}")));
+            wanted = wanted.dir(dir.join(name));
         }
         let cluster = RealCluster::start(wanted)?;
         proxy.aim(&cluster.bootstrap());

@@ -52,6 +52,8 @@ pub struct Report {
     pub notes: Vec<String>,
     /// What the first rows without an `Ok` met.
     pub errors: Vec<String>,
+    /// Why it was played a second time: what servers did by themselves before its first row.
+    pub repeated: Option<String>,
 }
 
 /// The head of the table whose lines are [`Report::line`].
@@ -81,6 +83,7 @@ impl Report {
             problems: Vec::new(),
             notes: Vec::new(),
             errors: Vec::new(),
+            repeated: None,
         }
     }
 
@@ -110,11 +113,14 @@ impl Report {
     /// Its line of the table.
     #[must_use]
     pub fn line(&self) -> String {
-        let verdict = match (self.passed(), self.excused) {
+        let mut verdict = match (self.passed(), self.excused) {
             (true, 0) => "ok".to_owned(),
             (true, lost) => format!("ok, {lost} rows lost by the servers"),
             (false, _) => "FAILED".to_owned(),
         };
+        if self.passed() && self.repeated.is_some() {
+            verdict.push_str(", when it was repeated");
+        }
         format!(
             "{:>5} {:<11} {:>10} {:>7} {:>6} {:>5} {:>5} {:>4} {:>4} {:>4} {:>4} {:>5} {:>5} {:>7} \
              {:>4} {:>7} {:>4} {:>5} {:>6.1} {:>6.0} {verdict}",
@@ -166,16 +172,18 @@ impl Report {
     }
 }
 
-/// The sum of all rounds, as text.
+/// The sum of all rounds, as text, and why rounds were repeated.
 pub(super) fn summary(reports: &[Report]) -> String {
     let sum = |of: &dyn Fn(&Report) -> u64| reports.iter().map(of).sum::<u64>();
     let slowest = reports.iter().map(|report| report.slowest).max().unwrap_or_default();
-    format!(
-        "{} rounds, {} failed: {} rows, {} ok, {} not written, {} unknown, {} lost ({} by the \
-         servers); {} kills, {} pauses, {} stops, {} failovers, {} cuts, {} lost answers, {} \
-         silences, {} delays, {} splits, {} retries, {} ids given up; slowest outcome {:.1} s",
+    let mut text = format!(
+        "{} rounds, {} failed, {} repeated: {} rows, {} ok, {} not written, {} unknown, {} lost \
+         ({} by the servers); {} kills, {} pauses, {} stops, {} failovers, {} cuts, {} lost \
+         answers, {} silences, {} delays, {} splits, {} retries, {} ids given up; slowest outcome \
+         {:.1} s",
         reports.len(),
         reports.iter().filter(|report| !report.passed()).count(),
+        reports.iter().filter(|report| report.repeated.is_some()).count(),
         sum(&Report::rows),
         sum(&|r| r.ok),
         sum(&|r| r.not_written),
@@ -194,5 +202,11 @@ pub(super) fn summary(reports: &[Report]) -> String {
         sum(&|r| r.retries),
         sum(&|r| r.rotations),
         slowest.as_secs_f64(),
-    )
+    );
+    for report in reports {
+        if let Report { number, repeated: Some(why), .. } = report {
+            let _ = write!(text, "\n      round {number} was repeated before its first row: {why}");
+        }
+    }
+    text
 }

@@ -70,12 +70,14 @@ struct Writers {
     start: Instant,
 }
 
-/// Plays a round with about `rows` rows.
+/// Plays a round with about `rows` rows. `handed_in` becomes true before the first of them is
+/// handed in.
 pub(super) fn play(
     stage: &Stage<'_>,
     number: u64,
     plan: &Plan,
     rows: u64,
+    handed_in: &mut bool,
 ) -> Result<Report, ChaosError> {
     let began = Instant::now();
     let cluster = stage.cluster;
@@ -88,7 +90,7 @@ pub(super) fn play(
     thread::sleep(SETTLING);
     let epochs = Faults::epochs(cluster, &names.both())?;
 
-    let writers = start(stage, plan, &names, rows)?;
+    let writers = start(stage, plan, &names, rows, handed_in)?;
     stage.proxy.set(plan.weather);
     let mut faults = Faults::new(cluster, names.both(), plan.seed);
     faults.play(plan, writers.start, &writers.progress)?;
@@ -191,8 +193,14 @@ fn drop_tables(admin: &Fluss, names: &Names) {
     }
 }
 
-/// Starts a client on each runtime and all its threads.
-fn start(stage: &Stage<'_>, plan: &Plan, names: &Names, rows: u64) -> Result<Writers, ChaosError> {
+/// Starts a client on each runtime and all its threads. `handed_in` is true once one may run.
+fn start(
+    stage: &Stage<'_>,
+    plan: &Plan,
+    names: &Names,
+    rows: u64,
+    handed_in: &mut bool,
+) -> Result<Writers, ChaosError> {
     let mut rng = Rng::new(plan.seed);
     let bootstrap = stage.proxy.addresses().join(",");
     let mut handles = Vec::new();
@@ -215,6 +223,9 @@ fn start(stage: &Stage<'_>, plan: &Plan, names: &Names, rows: u64) -> Result<Wri
         }
         clients.push(fluss);
     }
+    // A round begins with all its servers.
+    stage.cluster.check()?;
+    *handed_in = true;
     let each = (rows / handles.len() as u64).max(1);
     let progress = Arc::new(Progress::default());
     let (start, threads) = (Instant::now(), handles.len());

@@ -48,7 +48,7 @@ pub fn real_cluster_or_skip(test: &str) -> bool {
 ///
 /// # Panics
 /// If it cannot be written: a run that counts must not count too little.
-pub(super) fn tally(line: &str) {
+pub(crate) fn tally(line: &str) {
     if let Some(path) = env::var_os("FLUSS_REAL_CLUSTER_TALLY").filter(|path| !path.is_empty()) {
         let mut options = OpenOptions::new();
         let written = options.create(true).append(true).open(&path);
