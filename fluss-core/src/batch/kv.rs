@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use fluss_proto::record::{KV_V0, SealedBatch, kv_record_size, push_kv_record};
 
+use super::ahead::Ahead;
 use super::{BatchError, Push};
 use crate::row::RowError;
 
@@ -59,6 +60,7 @@ impl KvBatchOptions {
 pub struct KvBatchBuilder {
     options: KvBatchOptions,
     records: Vec<u8>,
+    ahead: Ahead,
     count: u32,
 }
 
@@ -78,7 +80,7 @@ impl KvBatchBuilder {
             }
         }
         buffer.clear();
-        Ok(Self { options, records: buffer, count: 0 })
+        Ok(Self { options, records: buffer, ahead: Ahead::default(), count: 0 })
     }
 
     /// Takes an upsert of an encoded row.
@@ -108,15 +110,18 @@ impl KvBatchBuilder {
         if !self.has_room(record.len())? {
             return Ok(Push::Full);
         }
+        self.ahead.reach(&mut self.records, record.len());
         self.records.extend_from_slice(record);
         Ok(self.counted())
     }
 
     #[inline]
     fn push(&mut self, key: &[u8], row: Option<&[u8]>) -> Result<Push, RowError> {
-        if !self.has_room(kv_record_size(key.len(), row.map(<[u8]>::len)))? {
+        let size = kv_record_size(key.len(), row.map(<[u8]>::len));
+        if !self.has_room(size)? {
             return Ok(Push::Full);
         }
+        self.ahead.reach(&mut self.records, size);
         push_kv_record(&mut self.records, key, row)?;
         Ok(self.counted())
     }
@@ -178,6 +183,7 @@ impl KvBatchBuilder {
         next.clear();
         let records = Bytes::from(std::mem::replace(&mut self.records, next));
         let count = std::mem::take(&mut self.count);
+        self.ahead.restart();
         Ok(SealedBatch::kv_v0(schema_id, 0, count, records)?)
     }
 }

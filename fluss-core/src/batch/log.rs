@@ -5,9 +5,13 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use fluss_proto::record::{ChangeType, LOG_V0, SealedBatch, open_log_record};
 
+use super::ahead::Ahead;
 use super::arrow::APPEND_ONLY;
 use super::{ArrowBatchBuilder, ArrowBatchOptions, ArrowRows, BatchError, Push};
 use crate::row::{Row, RowError, RowLayout, Schema, compacted, indexed};
+
+/// Most rows have no more bytes than these.
+const MOST_ROWS: usize = 512;
 
 /// The format of a log, the table's property `table.log.format`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -84,6 +88,7 @@ struct RowBatch {
     max_bytes: usize,
     max_row_bytes: usize,
     records: Vec<u8>,
+    ahead: Ahead,
     count: u32,
 }
 
@@ -112,6 +117,7 @@ impl LogBatchBuilder {
             max_bytes: options.max_bytes,
             max_row_bytes: options.max_row_bytes,
             records: Vec::new(),
+            ahead: Ahead::default(),
             count: 0,
         })))
     }
@@ -211,6 +217,7 @@ impl LogBatchBuilder {
 impl RowBatch {
     fn try_push<R: Row + ?Sized>(&mut self, row: &R) -> Result<Push, RowError> {
         let start = self.records.len();
+        self.ahead.reach(&mut self.records, MOST_ROWS);
         let open = open_log_record(&mut self.records, ChangeType::Append);
         let encoded = if self.indexed {
             indexed::encode(&self.layout, row, &mut self.records)
@@ -247,6 +254,7 @@ impl RowBatch {
         next.clear();
         let records = Bytes::from(std::mem::replace(&mut self.records, next));
         let count = std::mem::take(&mut self.count);
+        self.ahead.restart();
         Ok(SealedBatch::log_v0(schema_id, APPEND_ONLY, count, count - 1, records)?)
     }
 }

@@ -1,6 +1,7 @@
 //! Batches: rows for one bucket on their way to the server, and fetched batches on their way to
 //! rows.
 
+mod ahead;
 pub mod arrow;
 mod collect;
 pub mod decode;
