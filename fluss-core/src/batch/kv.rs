@@ -33,7 +33,13 @@ impl KvBatchOptions {
     /// It exceeds `max_row_bytes`; with both numbers.
     #[inline]
     pub fn check(&self, key: &[u8], row: &[u8]) -> Result<(), RowError> {
-        let alone = KV_V0.header_size + kv_record_size(key.len(), Some(row.len()));
+        self.check_record(kv_record_size(key.len(), Some(row.len())))
+    }
+
+    /// Whether a record of this many bytes fits a batch of its own.
+    #[inline]
+    pub(crate) fn check_record(&self, bytes: usize) -> Result<(), RowError> {
+        let alone = KV_V0.header_size + bytes;
         if alone > self.max_row_bytes {
             return Err(RowError::too_large(alone, self.max_row_bytes));
         }

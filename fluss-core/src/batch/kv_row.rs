@@ -3,7 +3,7 @@
 use crate::row::compacted::CompactedWriter;
 use crate::row::indexed::IndexedWriter;
 use crate::row::key::{KeyEncoder, KeyFormat, KeyRules};
-use crate::row::short::ShortRow;
+use crate::row::short::{ShortRecord, ShortRow};
 use crate::row::{
     Columns, Datum, OwnedDatum, OwnedRow, Row, RowDecodeError, RowError, RowLayout, RowSink,
     Schema, compacted, indexed,
@@ -55,7 +55,6 @@ pub enum KvEncoderError {
 /// Buffers in which rows are encoded, kept from row to row.
 #[derive(Clone, Debug, Default)]
 pub struct KvScratch {
-    /// The row, if it is short; the buffers below are of no use then.
     short: ShortRow,
     row: Vec<u8>,
     key: Vec<u8>,
@@ -70,10 +69,9 @@ impl KvScratch {
     #[inline]
     #[must_use]
     pub fn key(&self) -> &[u8] {
-        match (self.short.parts(), self.key_in_row) {
-            (Some((_, key, _)), _) => key,
-            (None, Some((start, end))) => &self.row[start..end],
-            (None, None) => &self.key,
+        match self.key_in_row {
+            Some((start, end)) => &self.row[start..end],
+            None => &self.key,
         }
     }
 
@@ -81,13 +79,7 @@ impl KvScratch {
     #[inline]
     #[must_use]
     pub fn row(&self) -> &[u8] {
-        self.short.parts().map_or(&self.row, |(row, ..)| row)
-    }
-
-    /// The row and its key as the record that stands for them in a batch, if that is there already.
-    #[inline]
-    pub(crate) fn record(&self) -> Option<&[u8]> {
-        self.short.parts().map(|(.., record)| record)
+        &self.row
     }
 
     /// The bytes that place the row in a bucket; the key itself unless the table says otherwise.
@@ -98,7 +90,6 @@ impl KvScratch {
     }
 
     fn clear(&mut self) {
-        self.short.clear();
         self.row.clear();
         self.key.clear();
         self.bucket.clear();
@@ -300,28 +291,25 @@ impl KvRowEncoder {
         Ok(targets.columns.iter().map(value).collect())
     }
 
+    /// Encodes an upsert as the record that stands for it in a batch, if it is a short one whose
+    /// bucket its key decides. Nothing of the scratch is of use otherwise.
+    #[inline]
+    pub(crate) fn encode_short<'a, R: Row + ?Sized>(
+        &self,
+        row: &R,
+        scratch: &'a mut KvScratch,
+    ) -> Option<ShortRecord<'a>> {
+        if !self.may_be_short || self.bucket.is_some() || self.targets.is_some() {
+            return None;
+        }
+        scratch.short.write(&self.layout, self.run?, row)
+    }
+
     /// Encodes an upsert: [`KvScratch::key`], [`KvScratch::row`] and [`KvScratch::bucket_key`].
     ///
     /// # Errors
     /// What is wrong with the row. The scratch then holds nothing of use.
     pub fn encode<R: Row + ?Sized>(
-        &self,
-        row: &R,
-        scratch: &mut KvScratch,
-    ) -> Result<(), RowError> {
-        let plain = self.may_be_short && self.bucket.is_none() && self.targets.is_none();
-        if let Some(run) = self.run
-            && plain
-            && scratch.short.write(&self.layout, run, row)
-        {
-            scratch.own_bucket_key = false;
-            return Ok(());
-        }
-        self.encode_any(row, scratch)
-    }
-
-    /// Any row, however long.
-    fn encode_any<R: Row + ?Sized>(
         &self,
         row: &R,
         scratch: &mut KvScratch,

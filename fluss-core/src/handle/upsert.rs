@@ -413,6 +413,18 @@ impl Format for RowFormat {
         granted: Option<WaiterId>,
     ) -> Result<Pushed> {
         let (RowScratch { kv, partition, seen }, mut batches) = run.parts()?;
+        if op != Op::Delete
+            && self.partitions.is_none()
+            && self.seen.is_none()
+            && let Some(short) = self.encoder.encode_short(row, kv)
+        {
+            // Most rows.
+            self.options.check_record(short.record.len())?;
+            let bucket = self.placing.bucket(short.key, None, self.buckets)?;
+            let target = Target::Bucket(self.info.bucket(bucket));
+            let push = |batch: &mut KvBatchBuilder| batch.try_push_record(short.record);
+            return batches.push(target, short.record.len(), granted, push);
+        }
         match op {
             Op::Append | Op::Upsert => self.encoder.encode(row, kv)?,
             Op::Delete => self.encoder.encode_delete(row, kv)?,
@@ -421,10 +433,7 @@ impl Format for RowFormat {
         // Before it asks for memory, of which there can never be enough for it.
         self.options.check(kv.key(), kv.row())?;
         let push = |batch: &mut KvBatchBuilder| match op {
-            Op::Append | Op::Upsert => match kv.record() {
-                Some(record) => batch.try_push_record(record),
-                None => batch.try_push_upsert(kv.key(), kv.row()),
-            },
+            Op::Append | Op::Upsert => batch.try_push_upsert(kv.key(), kv.row()),
             Op::Delete => batch.try_push_delete(kv.key()),
         };
         let key = match &self.seen {

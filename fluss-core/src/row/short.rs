@@ -19,72 +19,77 @@ const LONGEST: usize = 10;
 /// Numbers below this have at most eight bytes.
 const EIGHT_BYTES: u64 = 1 << 56;
 
-/// A row that was written, and the record that it is in.
+/// Where rows are written.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ShortRow {
     /// [`ROOM`] of them, once there was a row.
     bytes: Vec<u8>,
-    /// Where the record begins.
-    start: usize,
-    end: usize,
-    /// Where the key stands.
-    key: (usize, usize),
+}
+
+/// A row that was written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ShortRecord<'a> {
+    /// The record of a KV batch that holds the row and its key.
+    pub(crate) record: &'a [u8],
+    pub(crate) key: &'a [u8],
 }
 
 impl ShortRow {
-    /// Writes a row whose key are the columns from the first to before the second of `run`. False
-    /// if it is none of those that go here; nothing of it is left then.
+    /// Writes a row whose key are the columns from the first to before the second of `run`. None if
+    /// it is none of those that go here.
     #[inline]
     pub(crate) fn write<R: Row + ?Sized>(
         &mut self,
         layout: &RowLayout,
         run: (usize, usize),
         row: &R,
-    ) -> bool {
-        self.end = 0;
+    ) -> Option<ShortRecord<'_>> {
         if self.bytes.len() != ROOM {
             self.bytes.resize(ROOM, 0);
         }
-        let Some(bytes) = self.bytes.first_chunk_mut::<ROOM>() else { return false };
+        let bytes = self.bytes.first_chunk_mut::<ROOM>()?;
         let at = HEAD + layout.null_bytes();
         if at > ROOM {
-            return false;
+            return None;
         }
-        bytes[HEAD..at].fill(0);
+        if at <= HEAD + 8 {
+            // What is too much of it is overwritten.
+            bytes[HEAD..HEAD + 8].fill(0);
+        } else {
+            bytes[HEAD..at].fill(0);
+        }
         let slots = &*layout.slots;
         let mut writer = Writer { layout, slots, bytes, at, column: 0, run, key: (at, at) };
         if row.write(&mut writer).is_err() || writer.column != slots.len() {
-            return false;
+            return None;
         }
         let (end, key) = (writer.at, writer.key);
         // The record: its length behind this field, the key's length, the key, the row.
         let length = key.1 - key.0;
         if length >= 0x80 || length > HEAD - 5 {
-            return false;
+            return None;
         }
         let start = HEAD - 5 - length;
         bytes[start..start + 4].copy_from_slice(&((end - start - 4) as u32).to_le_bytes());
         bytes[start + 4] = length as u8;
-        bytes.copy_within(key.0..key.1, start + 5);
-        (self.start, self.end, self.key) = (start, end, key);
-        true
+        put_key(bytes, key.0, length);
+        let (record, key) = (bytes.get(start..end)?, bytes.get(key.0..key.1)?);
+        Some(ShortRecord { record, key })
     }
+}
 
-    /// Forgets the row.
-    #[inline]
-    pub(crate) fn clear(&mut self) {
-        self.end = 0;
+/// Copies the key to right in front of the row.
+#[inline]
+fn put_key(bytes: &mut [u8; ROOM], from: usize, length: usize) {
+    let to = HEAD - length;
+    if length >= 16 || from > ROOM - 16 {
+        return bytes.copy_within(from..from + length, to);
     }
-
-    /// The row, its key, and the record of a KV batch that holds both; None without a row.
-    #[inline]
-    pub(crate) fn parts(&self) -> Option<(&[u8], &[u8], &[u8])> {
-        if self.end == 0 {
-            return None;
-        }
-        let record = self.bytes.get(self.start..self.end)?;
-        Some((self.bytes.get(HEAD..self.end)?, self.bytes.get(self.key.0..self.key.1)?, record))
-    }
+    // In one go, with what stands behind it left as it is.
+    let sixteen = |at: usize| bytes[at..].first_chunk().map_or(0, |it| u128::from_le_bytes(*it));
+    let (key, there) = (sixteen(from), sixteen(to));
+    let mask = (1_u128 << (8 * length)) - 1;
+    bytes[to..to + 16].copy_from_slice(&((key & mask) | (there & !mask)).to_le_bytes());
 }
 
 impl RowLayout {

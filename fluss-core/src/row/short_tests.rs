@@ -78,14 +78,12 @@ fn short_rows_have_the_bytes_that_the_general_way_makes_and_others_go_that_way()
         let row: OwnedRow = (0..11).map(|column| value(&mut rng, column)).collect();
         let keys = [(0, 1), (1, 2), (0, 2)][rng.below(3) as usize];
         let expected = generally(&layout, keys, &row);
-        let written = short.write(&layout, keys, &row);
-        assert_eq!(written, short.parts().is_some(), "seed {seed}");
-        match (short.parts(), expected) {
-            (Some((bytes, key, record)), Some(general)) => {
-                assert_eq!((bytes, key), (&general.0[..], &general.1[..]), "seed {seed}");
+        match (short.write(&layout, keys, &row), expected) {
+            (Some(short), Some((bytes, key))) => {
+                assert_eq!(short.key, key, "seed {seed}");
                 let mut whole = Vec::new();
-                fluss_proto::record::push_kv_record(&mut whole, key, Some(bytes)).expect("a row");
-                assert_eq!(record, whole, "seed {seed}");
+                fluss_proto::record::push_kv_record(&mut whole, &key, Some(&bytes)).expect("a row");
+                assert_eq!(short.record, whole, "seed {seed}");
                 seen[0] += 1;
             }
             (None, Some((bytes, key))) => {
@@ -104,10 +102,10 @@ fn rows_with_too_few_or_too_many_values_are_none_of_these() {
     let schema = Schema::builder().column("a", DataType::INT).column("b", DataType::INT);
     let layout = RowLayout::new(&schema.build().expect("a schema"));
     let mut short = ShortRow::default();
-    assert!(short.write(&layout, (0, 1), &row![1, 2]));
-    assert_eq!(short.parts().map(|parts| parts.0), Some(&[0, 1, 2][..]));
-    assert!(!short.write(&layout, (0, 1), &row![1]) && short.parts().is_none());
-    assert!(!short.write(&layout, (0, 1), &row![1, 2, 3]) && short.parts().is_none());
+    let whole = short.write(&layout, (0, 1), &row![1, 2]);
+    assert_eq!(whole.map(|short| short.record), Some(&[5, 0, 0, 0, 1, 1, 0, 1, 2][..]));
+    assert!(short.write(&layout, (0, 1), &row![1]).is_none());
+    assert!(short.write(&layout, (0, 1), &row![1, 2, 3]).is_none());
 }
 
 /// Passes over each error of the sink.
@@ -130,6 +128,7 @@ fn a_value_that_finds_no_room_leaves_nothing_behind() {
     let schema = Schema::builder().column("a", DataType::STRING).column("b", DataType::STRING);
     let layout = RowLayout::new(&schema.build().expect("a schema"));
     let mut short = ShortRow::default();
-    assert!(short.write(&layout, (0, 1), &Stubborn));
-    assert_eq!(short.parts().map(|parts| parts.0), Some(&[0, 1, b'a', 1, b'b'][..]));
+    let written = short.write(&layout, (0, 1), &Stubborn);
+    let record = [8, 0, 0, 0, 2, 1, b'a', 0, 1, b'a', 1, b'b'];
+    assert_eq!(written.map(|short| short.record), Some(&record[..]));
 }
