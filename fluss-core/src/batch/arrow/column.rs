@@ -92,6 +92,11 @@ impl Variable {
         Self { offsets: vec![0], data: Vec::new(), characters }
     }
 
+    /// Whether each value is to be looked at, as only so many characters are allowed.
+    pub(super) fn is_limited(&self) -> bool {
+        self.characters != u32::MAX
+    }
+
     /// Takes a value. The batch's limits keep the sum of all lengths below 2 GiB.
     #[inline]
     pub(super) fn push(&mut self, value: &[u8]) {

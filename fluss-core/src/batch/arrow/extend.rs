@@ -79,7 +79,7 @@ impl Values {
             (Self::Float64(to), Source::Float64(from)) => to.extend_from_slice(&from[rows]),
             (Self::Date(to), Source::Date(from)) => to.extend_from_slice(&from[rows]),
             // Each text of a CHAR is looked at.
-            (Self::Text(to), Source::Text(from)) if to.characters == u32::MAX => {
+            (Self::Text(to), Source::Text(from)) if !to.is_limited() => {
                 to.copy(from, rows);
             }
             (Self::Bytes(to), Source::Bytes(from)) => to.copy(from, rows),

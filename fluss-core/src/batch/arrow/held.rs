@@ -142,9 +142,8 @@ impl Values {
                 | (Self::Float32(_), Source::Float32(_))
                 | (Self::Float64(_), Source::Float64(_))
                 | (Self::Date(_), Source::Date(_))
-                | (Self::Text(_), Source::Text(_))
                 | (Self::Bytes(_), Source::Bytes(_))
-        )
+        ) || matches!((self, source), (Self::Text(to), Source::Text(_)) if !to.is_limited())
     }
 }
 

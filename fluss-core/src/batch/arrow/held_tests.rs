@@ -130,6 +130,49 @@ fn few_rows_and_slices_of_much_more_are_copied_at_once() {
     assert!(taken > 100 && held == taken, "{held} of {taken} rows of the whole are held");
 }
 
+/// `id BIGINT, code CHAR(3)`, and rows of them as a record batch.
+fn codes(rows: usize, of: impl Fn(usize) -> &'static str) -> (Schema, RecordBatch) {
+    let schema = Schema::builder().column("id", DataType::BIGINT).column("code", DataType::char(3));
+    let id: ArrayRef = Arc::new(Int64Array::from_iter_values(0..rows as i64));
+    let code: ArrayRef = Arc::new(StringArray::from_iter_values((0..rows).map(of)));
+    let batch = RecordBatch::try_from_iter([("id", id), ("code", code)]).expect("equal lengths");
+    (schema.build().expect("a sound schema"), batch)
+}
+
+#[test]
+fn texts_of_a_char_column_are_looked_at_however_many_come_at_once() {
+    let compression = ArrowCompression::None;
+    let options = ArrowBatchOptions { compression, ..ArrowBatchOptions::default() };
+    let (schema, sound) = codes(3_000, |_| "äöü");
+    let mut by_row = ArrowBatchBuilder::new(schema.clone(), options).expect("sound options");
+    let mut by_column = ArrowBatchBuilder::new(schema.clone(), options).expect("sound options");
+    let rows = ArrowRows::new(&schema, &sound).expect("columns that fit");
+    rows.iter().for_each(|row| assert!(by_row.try_push(&row).is_ok()));
+    let mut next = 0;
+    while next < rows.len() {
+        let taken = by_column.extend(&rows, next);
+        assert!(taken > 0, "row {next}");
+        next += taken;
+    }
+    let mut sealed = [by_row, by_column].map(|mut b| b.seal(1, Vec::new()).expect("rows"));
+    let [one, many] = &mut sealed;
+    assert!(one.payload() == many.payload());
+
+    let (schema, long) = codes(3_000, |row| if row == 2_000 { "four" } else { "abc" });
+    let rows = ArrowRows::new(&schema, &long).expect("columns that fit");
+    let mut builder = ArrowBatchBuilder::new(schema, options).expect("sound options");
+    let mut next = 0;
+    loop {
+        match builder.extend(&rows, next) {
+            0 => break,
+            taken => next += taken,
+        }
+    }
+    assert_eq!(next, 2_000, "up to the row to blame");
+    let error = builder.try_push(&rows.row(next).expect("it is there")).expect_err("too long");
+    assert!(error.to_string().contains("`code`"), "{error}");
+}
+
 #[test]
 fn cleared_rows_are_let_go() {
     let rows = ArrowRows::new(&schema(), &batch(&mut Rng::new(1), 4_000)).expect("columns");
