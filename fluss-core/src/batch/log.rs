@@ -87,8 +87,11 @@ struct RowBatch {
     indexed: bool,
     max_bytes: usize,
     max_row_bytes: usize,
+    /// Finished rows, and behind them what one left whose code panicked.
     records: Vec<u8>,
     ahead: Ahead,
+    /// Where the finished ones end.
+    end: usize,
     count: u32,
 }
 
@@ -118,6 +121,7 @@ impl LogBatchBuilder {
             max_row_bytes: options.max_row_bytes,
             records: Vec::new(),
             ahead: Ahead::default(),
+            end: 0,
             count: 0,
         })))
     }
@@ -186,7 +190,7 @@ impl LogBatchBuilder {
     pub fn size_in_bytes(&self) -> usize {
         match &self.0 {
             Kind::Arrow(builder) => builder.size_in_bytes(),
-            Kind::Rows(batch) => LOG_V0.header_size + batch.records.len(),
+            Kind::Rows(batch) => LOG_V0.header_size + batch.end,
         }
     }
 
@@ -196,7 +200,7 @@ impl LogBatchBuilder {
             Kind::Arrow(builder) => builder.clear(),
             Kind::Rows(batch) => {
                 batch.records.clear();
-                batch.count = 0;
+                (batch.end, batch.count) = (0, 0);
             }
         }
     }
@@ -216,7 +220,8 @@ impl LogBatchBuilder {
 
 impl RowBatch {
     fn try_push<R: Row + ?Sized>(&mut self, row: &R) -> Result<Push, RowError> {
-        let start = self.records.len();
+        let start = self.end;
+        self.records.truncate(start);
         self.ahead.reach(&mut self.records, MOST_ROWS);
         let open = open_log_record(&mut self.records, ChangeType::Append);
         let encoded = if self.indexed {
@@ -244,6 +249,7 @@ impl RowBatch {
         let index = self.count;
         // A record has at least five bytes and a batch at most 2^30.
         self.count += 1;
+        self.end = self.records.len();
         Ok(Push::Pushed(index))
     }
 
@@ -252,9 +258,11 @@ impl RowBatch {
             return Err(BatchError::Empty);
         }
         next.clear();
+        self.records.truncate(self.end);
         let records = Bytes::from(std::mem::replace(&mut self.records, next));
         let count = std::mem::take(&mut self.count);
         self.ahead.restart();
+        self.end = 0;
         Ok(SealedBatch::log_v0(schema_id, APPEND_ONLY, count, count - 1, records)?)
     }
 }

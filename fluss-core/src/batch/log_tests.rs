@@ -1,16 +1,20 @@
 use super::*;
+use crate::batch::LogDecoder;
 use crate::row;
-use crate::row::{DataType, Datum, Decimal, OwnedDatum, Timestamp, TypeKind};
+use crate::row::{DataType, Datum, Decimal, OwnedDatum, RowSink, Timestamp, TypeKind};
 use fluss_proto::record::{Check, LogBatch, Stamp};
 
-fn builder(format: LogFormat, max_bytes: usize, max_row_bytes: usize) -> LogBatchBuilder {
-    let schema = Schema::builder()
+fn schema() -> Schema {
+    Schema::builder()
         .column("a", DataType::INT.not_null())
         .column("b", DataType::STRING)
         .build()
-        .expect("a schema");
+        .expect("a schema")
+}
+
+fn builder(format: LogFormat, max_bytes: usize, max_row_bytes: usize) -> LogBatchBuilder {
     let options = ArrowBatchOptions { max_bytes, max_row_bytes, ..ArrowBatchOptions::default() };
-    LogBatchBuilder::new(format, schema, options).expect("the limits work")
+    LogBatchBuilder::new(format, schema(), options).expect("the limits work")
 }
 
 #[test]
@@ -53,6 +57,47 @@ fn a_refused_row_leaves_no_trace_in_any_format() {
         let bytes = [&sealed.stamp(Stamp::NONE)[..], &sealed.payload()[..]].concat();
         let batch = LogBatch::new_checked(bytes.into(), Check::Crc).expect("a sound batch");
         assert_eq!(batch.record_count(), 1);
+    }
+}
+
+/// A row whose code panics behind its first value.
+struct Bomb;
+
+impl Row for Bomb {
+    fn arity(&self) -> usize {
+        2
+    }
+
+    fn write<S: RowSink>(&self, sink: &mut S) -> Result<(), S::Error> {
+        sink.put_i32(7)?;
+        panic!("the row's own panic")
+    }
+}
+
+#[test]
+fn a_row_that_panics_leaves_no_trace_in_any_format() {
+    for format in [LogFormat::Arrow, LogFormat::Indexed, LogFormat::Compacted] {
+        for behind in [0, 1] {
+            let mut builder = builder(format, 1000, 1000);
+            builder.try_push(&row![1, "a"]).expect("a row that fits");
+            let caught = std::panic::AssertUnwindSafe(|| builder.try_push(&Bomb));
+            assert!(std::panic::catch_unwind(caught).is_err());
+            for _ in 0..behind {
+                builder.try_push(&row![2, "b"]).expect("a row that fits");
+            }
+            let size = builder.size_in_bytes();
+            let sealed = builder.seal(1, Vec::new()).expect("a row");
+            assert!(sealed.size() <= size, "{format:?}: {} of {size}", sealed.size());
+            let bytes = [&sealed.stamp(Stamp::NONE)[..], &sealed.payload()[..]].concat();
+            let batch = LogBatch::new_checked(bytes.into(), Check::Crc).expect("a sound batch");
+            let schema = schema();
+            let rows = LogDecoder::new(format, &schema, &[0, 1]).expect("columns to read");
+            let rows = rows.decode_rows(&batch).expect("rows that decode");
+            let first = rows.iter().map(|row| row.value(0).map(OwnedDatum::from));
+            let expected = [OwnedDatum::Int32(1), OwnedDatum::Int32(2)];
+            let first: Vec<OwnedDatum> = first.map(|value| value.expect("a value")).collect();
+            assert_eq!(first, expected[..=behind], "{format:?}");
+        }
     }
 }
 
