@@ -194,6 +194,21 @@ impl LogBatchBuilder {
         }
     }
 
+    /// The bytes of memory that the rows take, which may be more than their size.
+    pub(crate) fn memory_in_bytes(&self) -> usize {
+        match &self.0 {
+            Kind::Arrow(builder) => builder.memory_in_bytes(),
+            Kind::Rows(_) => self.size_in_bytes(),
+        }
+    }
+
+    /// Makes the memory that the rows take no more than their size.
+    pub(crate) fn let_go(&mut self) {
+        if let Kind::Arrow(builder) = &mut self.0 {
+            builder.let_go();
+        }
+    }
+
     /// Forgets all rows and keeps the memory.
     pub fn clear(&mut self) {
         match &mut self.0 {

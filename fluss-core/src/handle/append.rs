@@ -233,6 +233,15 @@ impl Format for AppendFormat {
         builder.size_in_bytes()
     }
 
+    #[inline]
+    fn memory(builder: &Self::Builder) -> usize {
+        builder.memory_in_bytes()
+    }
+
+    fn let_go(builder: &mut Self::Builder) {
+        builder.let_go();
+    }
+
     fn rows(builder: &Self::Builder) -> u32 {
         builder.len() as u32
     }
@@ -392,7 +401,9 @@ impl AppendWriter {
     /// Hands an Arrow record batch in, with one ticket for all its rows: columns are found by their
     /// names and widened where nothing is lost (see [`ArrowRows`](crate::batch::ArrowRows)). Rows
     /// that may go to any bucket are copied column by column, at the latest when their batch is
-    /// sealed; until then the buffers of the record batch may be kept.
+    /// sealed. Until then the buffers of the record batch may be kept, up to eight times
+    /// [`batch_bytes`](AppendBuilder::batch_bytes) for each open batch of the writer; they count
+    /// against the memory budget, and where it is short, rows are copied at once.
     ///
     /// ```no_run
     /// # async fn f(writer: &fluss_core::AppendWriter, batch: arrow_array::RecordBatch) {

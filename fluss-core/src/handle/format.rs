@@ -19,6 +19,14 @@ pub trait Format: Send + Sync + 'static {
     /// The size of the batch as it would be sealed now, at most.
     fn size(builder: &Self::Builder) -> usize;
 
+    /// The memory that its rows take, which may be more as long as they lie where they came from.
+    fn memory(builder: &Self::Builder) -> usize {
+        Self::size(builder)
+    }
+
+    /// Makes the memory that its rows take no more than their size.
+    fn let_go(_builder: &mut Self::Builder) {}
+
     /// The number of rows.
     fn rows(builder: &Self::Builder) -> u32;
 

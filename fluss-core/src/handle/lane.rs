@@ -506,7 +506,8 @@ impl<F: Format> Batches<'_, F> {
                     // One row, or a run of them of which this is the last.
                     slots.handed_in += u64::from(index + 1 - before);
                     open.cell.set_rows(index + 1, slots.handed_in - 1);
-                    if F::size(&open.builder) > open.reserved && !lane.grow(open, &mut slots.wake) {
+                    let needed = F::memory(&open.builder);
+                    if needed > open.reserved && !lane.grow(open, &mut slots.wake) {
                         lane.seal_at(slots, at);
                     }
                     return Ok(Pushed::In(at, index));

@@ -1,5 +1,9 @@
 //! Rows and the memory budget.
 
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, Int64Array, RecordBatch};
+
 use super::testkit::{Stage, events};
 use crate::error::Error;
 use crate::row::{DataType, RowErrorKind, Schema, TableDescriptor};
@@ -58,4 +62,33 @@ fn an_upsert_larger_than_the_budget_is_refused_at_once_too() {
     assert!(size > LIMIT && limit == LIMIT, "{error}");
     let ticket = writer.try_upsert(&(1i64, "fits")).expect("room");
     stage.run(ticket).expect("written");
+}
+
+#[test]
+fn record_batches_kept_alive_count_and_rows_are_copied_where_memory_is_short() {
+    for (limit, counts) in [(64 << 20, true), (300 << 10, false)] {
+        let mut stage = Stage::configured(ClusterOptions::default(), |c| c.memory_limit(limit));
+        drop(events(&mut stage, 1));
+        let schema = Schema::builder().column("id", DataType::BIGINT).build().expect("a schema");
+        let mut table = TableDescriptor::new(schema);
+        let property = "table.log.arrow.compression.type".to_owned();
+        table.properties.insert(property, "NONE".to_owned());
+        let admin = stage.fluss.admin();
+        stage.run(admin.create_table("shop.numbers", &table, false)).expect("a table");
+        let opening = stage.fluss.table("shop.numbers");
+        let writer = stage.run(opening).expect("it is there").appender().build().expect("a writer");
+        let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(0..100_000));
+        let batch = RecordBatch::try_from_iter([("id", ids)]).expect("a batch");
+        let mut handing = writer.append_batch(&batch);
+        assert!(stage.poll(&mut handing).is_pending(), "others are to have a turn");
+        let handed_in = handing.handed_in();
+        drop(handing);
+        let used = stage.fluss.memory_used();
+        assert_eq!(used >= batch.get_array_memory_size() as u64, counts, "{used} of {limit}");
+        assert!(used >= 8 * handed_in && used <= limit, "{used} of {limit}");
+        let flush = writer.flush();
+        assert_eq!(stage.run(flush), Ok(()));
+        assert_eq!(stage.fluss.memory_used(), 0);
+        assert_eq!(stage.cluster(|c| c.rows_appended()), handed_in);
+    }
 }

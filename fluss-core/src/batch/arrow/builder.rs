@@ -8,7 +8,7 @@ use fluss_proto::record::{LogFields, SealedBatch};
 
 use super::column::{Column, Values};
 use super::compress::{ArrowCompression, Compressor};
-use super::held::Held;
+use super::held::{Held, MaxKept};
 use super::ipc::{self, MetadataWriter};
 use super::parts::Parts;
 use super::statistics::Statistics;
@@ -35,8 +35,9 @@ const MAX_EXTEND: usize = 1024;
 /// The size to which a batch may grow at once, however small it is.
 const FIRST_EXTEND: usize = 16 << 10;
 
-/// How many times the size of a full batch a record batch may keep alive that is held.
-const MAX_KEPT: usize = 4;
+/// How many times the size of a full batch a record batch may keep alive that is held, and all of
+/// them together.
+const MAX_KEPT: (usize, usize) = (4, 8);
 
 /// Limits and compression of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -270,8 +271,9 @@ impl ArrowBatchBuilder {
     /// Takes rows of a record batch from index `from` on, column by column; how many it took.
     ///
     /// Fewer than there are, as many as fit and a bounded number at most: whoever accounts for the
-    /// memory of a batch sees it double at worst. None if not even the next one fits below
-    /// `max_bytes`, or if it does not fit its columns: [`try_push`] tells which, and why.
+    /// size of a batch sees it double at worst. Rows may be left where they lie until the batch is
+    /// sealed, which keeps their record batches alive. None are taken if not even the next one fits
+    /// below `max_bytes`, or if it does not fit its columns: [`try_push`] tells which, and why.
     ///
     /// [`try_push`]: Self::try_push
     pub fn extend(&mut self, rows: &ArrowRows, from: usize) -> usize {
@@ -320,13 +322,10 @@ impl ArrowBatchBuilder {
             return false;
         }
         let count = range.len();
-        let taken = self.held.take(
-            &self.columns,
-            rows,
-            range,
-            size - self.size,
-            self.options.max_bytes.saturating_mul(MAX_KEPT),
-        );
+        let full = self.options.max_bytes;
+        let max =
+            MaxKept { each: full.saturating_mul(MAX_KEPT.0), all: full.saturating_mul(MAX_KEPT.1) };
+        let taken = self.held.take(&self.columns, rows, range, size - self.size, max);
         if taken {
             self.columns.iter_mut().for_each(|column| column.validity.push_valid_many(count));
         }
@@ -419,6 +418,20 @@ impl ArrowBatchBuilder {
     #[must_use]
     pub fn size_in_bytes(&self) -> usize {
         self.size
+    }
+
+    /// The bytes of memory that the rows take: those of [`size_in_bytes`](Self::size_in_bytes),
+    /// and what record batches keep alive beyond the rows that were taken of them. That is at most
+    /// eight times `max_bytes`, and nothing once [`let_go`](Self::let_go) was called.
+    pub(crate) fn memory_in_bytes(&self) -> usize {
+        self.size + self.held.surplus()
+    }
+
+    /// Copies what is left where it lay, so that no record batch is kept alive any more.
+    pub(crate) fn let_go(&mut self) {
+        if !self.held.is_empty() {
+            self.settle();
+        }
     }
 
     /// The schema of the rows.

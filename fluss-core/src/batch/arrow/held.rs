@@ -2,9 +2,10 @@
 //!
 //! Copied into the columns of the batch, and from there into its body, each value would move twice.
 //! Held by reference it moves once. Only runs for which that is one copy of memory for each column
-//! are held: columns of the same type, without nulls, of a batch that is not compressed. What is
-//! held may take several times the memory that it is accounted with, so rows that keep much more
-//! than themselves alive (few of them, or a slice of something large) are copied at once.
+//! are held: columns of the same type, without nulls, of a batch that is not compressed. Rows that
+//! keep much more than themselves alive (few of them, or a slice of something large) are copied at
+//! once. What the others keep alive beyond themselves is bounded, and told to whoever accounts for
+//! the memory of the batch.
 
 use std::ops::Range;
 
@@ -22,6 +23,19 @@ const MIN_HELD: usize = 8 << 10;
 #[derive(Debug, Default)]
 pub(super) struct Held {
     runs: Vec<(ArrowRows, Range<usize>)>,
+    /// Bytes of the rows as they will be sealed.
+    bytes: usize,
+    /// Bytes of all record batches that they keep alive. One that has several runs counts as often.
+    kept: usize,
+}
+
+/// How much may be kept alive.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct MaxKept {
+    /// By one record batch, in bytes.
+    pub(super) each: usize,
+    /// By all of them.
+    pub(super) all: usize,
 }
 
 impl Held {
@@ -34,15 +48,20 @@ impl Held {
         self.runs.iter().map(|(_, range)| range.len()).sum()
     }
 
-    /// Holds these rows of `bytes` bytes, if they are such that it pays and their record batch
-    /// keeps no more than `max_kept` bytes alive.
+    /// Bytes that are kept alive beyond those of the rows themselves.
+    pub(super) fn surplus(&self) -> usize {
+        self.kept.saturating_sub(self.bytes)
+    }
+
+    /// Holds these rows of `bytes` bytes, if they are such that it pays and no more is kept alive
+    /// with them than may be.
     pub(super) fn take(
         &mut self,
         columns: &[Column],
         rows: &ArrowRows,
         range: Range<usize>,
         bytes: usize,
-        max_kept: usize,
+        max: MaxKept,
     ) -> bool {
         let fits = |(to, (from, nulls)): (&Column, &(Source, Option<NullBuffer>))| {
             to.values.is_same(from) && !has_null(nulls.as_ref(), &range)
@@ -53,9 +72,15 @@ impl Held {
         match self.runs.last_mut() {
             Some((last, held)) if last.is(rows) && held.end == range.start => held.end = range.end,
             _ if bytes < MIN_HELD => return false,
-            _ if rows.kept_bytes().is_none_or(|kept| kept > max_kept) => return false,
-            _ => self.runs.push((rows.clone(), range)),
+            _ => match rows.kept_bytes() {
+                Some(kept) if kept <= max.each && self.kept + kept <= max.all => {
+                    self.kept += kept;
+                    self.runs.push((rows.clone(), range));
+                }
+                _ => return false,
+            },
         }
+        self.bytes += bytes;
         true
     }
 
@@ -66,10 +91,12 @@ impl Held {
                 to.values.copy(from, range.clone());
             }
         }
+        self.clear();
     }
 
     pub(super) fn clear(&mut self) {
         self.runs.clear();
+        (self.bytes, self.kept) = (0, 0);
     }
 
     /// Appends the values of a column, or the ends of its values, which begin at `end`.

@@ -130,6 +130,30 @@ fn few_rows_and_slices_of_much_more_are_copied_at_once() {
     assert!(taken > 100 && held == taken, "{held} of {taken} rows of the whole are held");
 }
 
+#[test]
+fn what_rows_keep_alive_is_told_and_bounded_and_let_go_of_on_demand() {
+    let max_bytes = 256 << 10;
+    let whole = batch(&mut Rng::new(2), 8_000);
+    let mut builder = builder(max_bytes);
+    let (mut most, mut copied) = (0, false);
+    loop {
+        // The same bytes, but nobody need know that.
+        let rows = ArrowRows::new(&schema(), &whole).expect("columns that fit");
+        if builder.extend(&rows, 0) == 0 {
+            break;
+        }
+        let surplus = builder.memory_in_bytes() - builder.size_in_bytes();
+        assert!(surplus <= 8 * max_bytes, "{surplus} bytes more than the batch has");
+        assert!(builder.held_rows() == 0 || surplus > whole.get_array_memory_size() / 2);
+        copied |= builder.held_rows() < builder.len();
+        most = most.max(surplus);
+    }
+    assert!(most > 2 * whole.get_array_memory_size(), "{most}: several are held");
+    assert!(copied, "all of them would be too much");
+    builder.let_go();
+    assert_eq!((builder.memory_in_bytes(), builder.held_rows()), (builder.size_in_bytes(), 0));
+}
+
 /// `id BIGINT, code CHAR(3)`, and rows of them as a record batch.
 fn codes(rows: usize, of: impl Fn(usize) -> &'static str) -> (Schema, RecordBatch) {
     let schema = Schema::builder().column("id", DataType::BIGINT).column("code", DataType::char(3));

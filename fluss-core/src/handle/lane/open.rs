@@ -94,7 +94,20 @@ impl<F: Format> Lane<F> {
     /// Reserves more for a growing batch; false: seal it as it is.
     #[cold]
     pub(super) fn grow(&self, open: &mut OpenBatch<F::Builder>, wake: &mut Wake) -> bool {
-        let size = F::size(&open.builder);
+        let (size, memory) = (F::size(&open.builder), F::memory(&open.builder));
+        if self.reserve(open, memory, wake) {
+            return true;
+        }
+        if memory == size {
+            return false;
+        }
+        // Rows that are copied take no more than their size.
+        F::let_go(&mut open.builder);
+        size <= open.reserved || self.reserve(open, size, wake)
+    }
+
+    /// Reserves more, so that there are `size` bytes at least.
+    fn reserve(&self, open: &mut OpenBatch<F::Builder>, size: usize, wake: &mut Wake) -> bool {
         let target = (open.reserved * 2).clamp(size, self.max_bytes.max(size));
         let extra = target - open.reserved;
         let grow = |core: &mut Core, _| core.client.grow_batch(open.id, extra as u64);
