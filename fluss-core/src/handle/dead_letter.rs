@@ -110,7 +110,6 @@ impl Letters {
         error: &Error,
     ) -> Option<Delivery> {
         let callback = Arc::clone(self.0.as_ref()?);
-        let Error::Row(_) = error else { return None };
         let mut values = Values { columns: format.columns(op), values: Vec::new() };
         // What it says is told already.
         let _ = row.write(&mut values);

@@ -290,7 +290,7 @@ where
             }
             Err(error) if ends_runs(&error) => return Err(error),
             Err(error) => {
-                run.refuse(self.op, &row, &error);
+                let error = run.refuse(self.op, &row, error);
                 self.progress.ticket.refuse(self.progress.taken, error);
             }
         }

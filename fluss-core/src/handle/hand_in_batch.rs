@@ -89,9 +89,10 @@ impl<'a> AppendBatch<'a> {
                 Ok((Pushed::Rebucketed, _)) => return Err(Error::Closed("writer")),
                 Err(error) if ends_runs(&error) => return Err(error),
                 Err(error) => {
-                    if let Some(row) = rows.row(*taken) {
-                        run.refuse(Op::Append, &row, &error);
-                    }
+                    let error = match rows.row(*taken) {
+                        Some(row) => run.refuse(Op::Append, &row, error),
+                        None => error,
+                    };
                     ticket.refuse(*taken as u64, error);
                     *taken += 1;
                 }

@@ -368,14 +368,18 @@ impl<F: Format> Run<'_, F> {
             .ok_or(Error::Closed("writer"))
     }
 
-    /// Gives back a row that was refused, when the lock is released.
+    /// Gives back a row that was refused, when the lock is released. The answer is the error with
+    /// what the row has to say about it.
     #[cold]
-    pub(crate) fn refuse<R: Row + ?Sized>(&mut self, op: Op, row: &R, error: &Error) {
+    pub(crate) fn refuse<R: Row + ?Sized>(&mut self, op: Op, row: &R, error: Error) -> Error {
+        let Error::Row(error) = error else { return error };
         let lane = self.lane;
+        let error = Error::Row(error.of_row(lane.format.columns(op), row));
         if let Some(guarded) = self.guarded.as_deref_mut() {
-            let delivery = lane.letters.refuse(&*lane.format, op, row, error);
+            let delivery = lane.letters.refuse(&*lane.format, op, row, &error);
             guarded.slots.wake.deliveries.extend(delivery);
         }
+        error
     }
 
     /// Seals everything that is open.

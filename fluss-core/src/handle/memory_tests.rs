@@ -13,7 +13,10 @@ const LIMIT: usize = 16 << 10;
 
 fn sizes(error: &Error) -> (usize, usize) {
     let Error::Row(row) = error else { panic!("{error}") };
-    let RowErrorKind::TooLarge { size, limit } = *row.kind() else { panic!("{error}") };
+    let RowErrorKind::TooLarge { size, limit, largest } = row.kind() else { panic!("{error}") };
+    let (size, limit) = (*size, *limit);
+    let largest = largest.as_ref().expect("the row is at hand");
+    assert_eq!((&*largest.column, largest.bytes), ("text", LIMIT), "{error}");
     assert!(
         error.to_string().contains(&size.to_string())
             && error.to_string().contains(&limit.to_string()),

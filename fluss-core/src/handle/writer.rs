@@ -202,10 +202,7 @@ impl<F: Format> WriterCore<F> {
             Ok(Pushed::In(at, index)) => Ok(Ok(Ticket::new(Arc::clone(run.cell(at)?), index))),
             Ok(Pushed::Wait(waiter)) => Ok(Err(waiter)),
             Ok(Pushed::Rebucketed) => Err(Error::Closed("writer")),
-            Err(error) => {
-                run.refuse(op, row, &error);
-                Err(error)
-            }
+            Err(error) => Err(run.refuse(op, row, error)),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Why a row was refused.
 
-use super::{DataType, Datum, text};
+use super::{DataType, Datum, LargestValue, text};
 
 /// A row that was not taken, and why. One pointer wide, so that the path on which every value fits
 /// pays nothing for it.
@@ -103,13 +103,21 @@ pub enum RowErrorKind {
         limit: usize,
     },
     /// The row alone is larger than a batch may be.
-    #[error("the row needs {size} bytes, at most {limit} are allowed")]
+    #[error("the row needs {size} bytes, at most {limit} are allowed{}", named(.largest.as_ref()))]
     TooLarge {
         /// Bytes of the row in a batch of its own, at least.
         size: usize,
         /// The limit, in bytes.
         limit: usize,
+        /// Its largest value, where the row was at hand; writers always tell it.
+        largest: Option<LargestValue>,
     },
+}
+
+fn named(largest: Option<&LargestValue>) -> String {
+    largest.map_or_else(String::new, |LargestValue { column, bytes }| {
+        format!("; its largest value is that of `{column}`, with {bytes} bytes")
+    })
 }
 
 impl RowError {
@@ -176,7 +184,7 @@ impl RowError {
     #[cold]
     #[must_use]
     pub fn too_large(size: usize, limit: usize) -> Self {
-        RowErrorKind::TooLarge { size, limit }.into()
+        RowErrorKind::TooLarge { size, limit, largest: None }.into()
     }
 }
 

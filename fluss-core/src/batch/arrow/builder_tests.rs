@@ -187,7 +187,7 @@ fn a_full_batch_takes_the_row_back_and_the_next_one_takes_it() {
     let too_large = "z".repeat(10_000);
     let error = builder.try_push(&Values(&[Datum::Str(&too_large)])).unwrap_err();
     assert!(
-        matches!(error.kind(), RowErrorKind::TooLarge { size, limit: 10_000 } if *size > 10_000)
+        matches!(error.kind(), RowErrorKind::TooLarge { size, limit: 10_000, .. } if *size > 10_000)
     );
     assert_eq!(builder.len(), 1);
 }
