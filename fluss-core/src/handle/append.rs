@@ -286,7 +286,11 @@ impl Format for AppendFormat {
         Columns::all(self.info.schema())
     }
 
-    fn rows_of(&self, sealed: &SealedBatch) -> Result<Vec<(bool, OwnedRow)>> {
+    fn rows_of(
+        &self,
+        sealed: &SealedBatch,
+        _partition: Option<&str>,
+    ) -> Result<Vec<(bool, OwnedRow)>> {
         let bytes = [&sealed.stamp(Stamp::NONE)[..], &sealed.payload()[..]].concat();
         let batch = LogBatch::new_checked(bytes.into(), Check::Structure);
         let batch = batch.map_err(DecodeError::from)?;

@@ -19,7 +19,8 @@ use crate::row::{Columns, Datum, OwnedDatum, OwnedRow, Row, RowError, RowSink};
 pub struct DeadLetter {
     /// Its values: those of the columns that the writer writes, or of the primary key for a delete.
     /// Of a row that did not fit the table, those before the one to blame, and that one. Of a
-    /// delete that was sent, those of partition columns are null.
+    /// delete from a table of the data lake formats whose keys are no rows of Fluss' own (Paimon,
+    /// Iceberg, Hudi), only those of partition columns; the others are null.
     pub row: OwnedRow,
     /// Whether it was a delete.
     pub delete: bool,
@@ -86,11 +87,16 @@ impl Letters {
     }
 
     /// Keeps a batch that was sealed; None if nobody wants its rows.
-    pub(super) fn keep<F: Format>(&self, format: &Arc<F>, sealed: &SealedBatch) -> Option<Kept> {
+    pub(super) fn keep<F: Format>(
+        &self,
+        format: &Arc<F>,
+        sealed: &SealedBatch,
+        partition: Option<Arc<str>>,
+    ) -> Option<Kept> {
         let callback = Arc::clone(self.0.as_ref()?);
         let (format, sealed) = (Arc::clone(format), sealed.clone());
         Some(Kept(Box::new(move |error| {
-            let rows = format.rows_of(&sealed).unwrap_or_else(|cause| {
+            let rows = format.rows_of(&sealed, partition.as_deref()).unwrap_or_else(|cause| {
                 log::error!(target: "fluss", "rows that failed cannot be read back: {cause}");
                 (0..sealed.record_count()).map(|_| (false, OwnedRow::default())).collect()
             });

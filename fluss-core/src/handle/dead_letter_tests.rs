@@ -5,7 +5,7 @@ use arrow_array::{Int64Array, RecordBatch, TimestampNanosecondArray};
 use super::super::testkit::{Stage, events};
 use super::DeadLetter;
 use crate::error::{Error, WriteError};
-use crate::row::{DataType, OwnedDatum, OwnedRow, Schema, TableDescriptor, Timestamp};
+use crate::row::{DataType, Datum, OwnedDatum, OwnedRow, Schema, TableDescriptor, Timestamp};
 use crate::testing::cluster::{Fault, On};
 use crate::time::Duration;
 use crate::{Table, named_row, row};
@@ -142,8 +142,8 @@ fn upserts_and_deletes_come_back_as_they_were_handed_in() {
         stage.run(flush).expect_err("refused");
         let found: Vec<_> = told.take().map(|letter| (letter.delete, letter.row)).collect();
         let upsert = values([text("lost"), text("mon"), OwnedDatum::Int64(1)]);
-        // The partition stands in no key.
-        let delete = values([OwnedDatum::Null, OwnedDatum::Int64(2)]);
+        // The partition stands in no key, but in its name.
+        let delete = values([text("mon"), OwnedDatum::Int64(2)]);
         assert_eq!(found, [(false, upsert), (true, delete)], "{format}");
 
         let (callback, told) = letters();
@@ -155,6 +155,46 @@ fn upserts_and_deletes_come_back_as_they_were_handed_in() {
         stage.run(flush).expect_err("refused");
         let found: Vec<_> = told.take().map(|letter| letter.row).collect();
         assert_eq!(found, [values([OwnedDatum::Int64(3), text("mon")])], "{format}");
+    }
+}
+
+#[test]
+fn letters_of_partitions_have_the_values_of_their_names() {
+    for lake in [None, Some("paimon")] {
+        let mut stage = Stage::new();
+        let schema = Schema::builder()
+            .column("id", DataType::BIGINT)
+            .column("region", DataType::STRING)
+            .column("day", DataType::DATE)
+            .column("n", DataType::INT)
+            .primary_key(["id", "day", "region"])
+            .build()
+            .expect("a schema");
+        let lake: Vec<_> = lake.map(|lake| ("table.datalake.format", lake)).into_iter().collect();
+        let table = make(&mut stage, schema, &lake, &[2, 1]);
+        let (callback, told) = letters();
+        let writer = table.upserter().dead_letter(callback).build().expect("a writer");
+        // It waits for its partition, which is not to be, and ends before it is sent.
+        stage.cluster(|c| c.servers().collect::<Vec<_>>().into_iter().for_each(|s| c.stop(s)));
+        let day = Datum::Date(20_235);
+        drop(writer.try_upsert(&row![7_i64, "eu_1", day, 5]).expect("room"));
+        drop(writer.try_delete(&row![8_i64, day, "eu_1"]).expect("room"));
+        drop(writer.try_delete(&row![9_i64, day, "us"]).expect("room"));
+        stage.pass(Duration::from_secs(1));
+        stage.fluss.shared().abort(stage.now(), "the end");
+        drop(writer);
+        let mut found: Vec<_> = told.take().map(|letter| (letter.delete, letter.row)).collect();
+        found.sort_by_key(|(delete, row)| (*delete, format!("{row:?}")));
+        let day = || OwnedDatum::Date(20_235);
+        // A key of the lake's is not read back.
+        let id = |id| if lake.is_empty() { OwnedDatum::Int64(id) } else { OwnedDatum::Null };
+        let n = OwnedDatum::Int32(5);
+        let expected = [
+            (false, values([OwnedDatum::Int64(7), text("eu_1"), day(), n])),
+            (true, values([id(8), day(), text("eu_1")])),
+            (true, values([id(9), day(), text("us")])),
+        ];
+        assert_eq!(found, expected, "{lake:?}");
     }
 }
 

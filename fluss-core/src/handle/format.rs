@@ -52,8 +52,13 @@ pub trait Format: Send + Sync + 'static {
     /// The columns that rows have values of.
     fn columns(&self, op: Op) -> Columns<'_>;
 
-    /// The rows of a batch as they were handed in, and which of them are deletes.
-    fn rows_of(&self, sealed: &SealedBatch) -> Result<Vec<(bool, OwnedRow)>>;
+    /// The rows of a batch for the partition with this name as they were handed in, and which of
+    /// them are deletes.
+    fn rows_of(
+        &self,
+        sealed: &SealedBatch,
+        partition: Option<&str>,
+    ) -> Result<Vec<(bool, OwnedRow)>>;
 
     /// Routes and encodes a row into the batch of its bucket.
     fn put<R: Row + ?Sized>(

@@ -201,6 +201,7 @@ impl<F: Format> Lane<F> {
 
     /// Seals the open batch at this place and hands it to the core.
     fn seal_at(&self, slots: &mut Slots<F>, at: usize) {
+        let partition = self.letters.is_wanted().then(|| slots.places.partition_at(at)).flatten();
         let slot = &mut slots.places.slots[at];
         let Some(mut open) = slot.open.take() else { return };
         slot.sealed = Some(Arc::clone(&open.cell));
@@ -217,7 +218,7 @@ impl<F: Format> Lane<F> {
         if open.cell.is_done() {
             // The core ended it, and its outcome is told.
             open.cell.count_late_rows();
-            self.return_rows(slots, &mut open);
+            self.return_rows(slots, &mut open, partition);
             F::clear(&mut open.builder);
             slots.spare = Some(open.builder);
             return;
@@ -226,7 +227,7 @@ impl<F: Format> Lane<F> {
         let sealed = self.format.seal(&mut open.builder, body);
         match sealed {
             Ok(sealed) => {
-                open.cell.keep(self.letters.keep(&self.format, &sealed));
+                open.cell.keep(self.letters.keep(&self.format, &sealed, partition));
                 self.shared.with_later(&mut slots.wake, |core, now| {
                     core.client.submit_batch(open.id, sealed, now);
                 });
@@ -249,11 +250,16 @@ impl<F: Format> Lane<F> {
 
     /// Gives back the rows of a batch that ended before it was sealed.
     #[cold]
-    fn return_rows(&self, slots: &mut Slots<F>, open: &mut OpenBatch<F::Builder>) {
+    fn return_rows(
+        &self,
+        slots: &mut Slots<F>,
+        open: &mut OpenBatch<F::Builder>,
+        partition: Option<Arc<str>>,
+    ) {
         if self.letters.is_wanted()
             && let Ok(sealed) = self.format.seal(&mut open.builder, Vec::new())
         {
-            open.cell.keep(self.letters.keep(&self.format, &sealed));
+            open.cell.keep(self.letters.keep(&self.format, &sealed, partition));
             slots.wake.deliveries.extend(open.cell.kept_too_late());
         }
     }

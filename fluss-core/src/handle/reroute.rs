@@ -90,7 +90,9 @@ impl<F: Format> Lane<F> {
             }
         };
         // The rows of each part come back if that part fails.
-        let keep = |(_, sealed): &(i32, SealedBatch)| self.letters.keep(&self.format, sealed);
+        let keep = |(_, sealed): &(i32, SealedBatch)| {
+            self.letters.keep(&self.format, sealed, Some(std::sync::Arc::clone(&partition)))
+        };
         let kept: Vec<_> = parts.iter().flatten().map(keep).collect();
         let mut wake = Wake::default();
         let moved = self.shared.with_later(&mut wake, |core, now| {

@@ -69,6 +69,8 @@ impl<B> Slot<B> {
 struct Route {
     partition: PartitionKey,
     name: Arc<str>,
+    /// It is of no use any more.
+    gone: bool,
     buckets: i32,
     /// The place of each bucket.
     places: Box<[u32]>,
@@ -162,7 +164,9 @@ impl<B> Places<B> {
         self.routes.retain(|_| used.next().is_some_and(|used| *used));
         self.by_name.clear();
         for (at, route) in self.routes.iter_mut().enumerate() {
-            self.by_name.insert(Arc::clone(&route.name), at);
+            if !route.gone {
+                self.by_name.insert(Arc::clone(&route.name), at);
+            }
             for place in route.places.iter_mut().filter(|place| **place != NONE) {
                 let now = place_now.get(*place as usize).copied().flatten();
                 *place = now.map_or(NONE, |now| now as u32);
@@ -178,9 +182,14 @@ impl<B> Places<B> {
     pub(super) fn drop_route(&mut self, route: usize) {
         let name = Arc::clone(&self.routes[route].name);
         self.by_name.remove(&name);
-        // The name of no partition, so that it is not found again.
-        self.routes[route].name = "".into();
+        self.routes[route].gone = true;
         self.last = usize::MAX;
+    }
+
+    /// The name of the partition of a place.
+    pub(super) fn partition_at(&self, at: usize) -> Option<Arc<str>> {
+        let Home::Partition(_, route) = self.slots.get(at)?.home else { return None };
+        self.routes.get(route).map(|route| Arc::clone(&route.name))
     }
 
     #[cfg(test)]
@@ -195,7 +204,8 @@ impl<B> Places<B> {
         let places = vec![NONE; buckets.max(1) as usize].into();
         let sticky = self.start.wrapping_add(at);
         self.by_name.insert(Arc::clone(&name), at);
-        self.routes.push(Route { partition, name, buckets: buckets.max(1), places, sticky });
+        let (buckets, gone) = (buckets.max(1), false);
+        self.routes.push(Route { partition, name, gone, buckets, places, sticky });
     }
 
     /// The partition turned out to have this number of buckets. What is open in the old ones stays

@@ -18,7 +18,7 @@ use crate::batch::{BatchError, KvBatchBuilder, KvBatchOptions, KvFormat, KvRowEn
 use crate::config::WriterConfig;
 use crate::error::{Error, Result};
 use crate::row::key::{KeyEncoder, KeyFormat, KeyRules};
-use crate::row::partition::PartitionNamer;
+use crate::row::partition::{PartitionNamer, values_of};
 use crate::row::{
     Column, Columns, OwnedDatum, OwnedRow, Row, RowDecodeError, RowError, RowLayout, Schema,
     compacted,
@@ -287,21 +287,32 @@ impl RowFormat {
         Ok(made)
     }
 
-    /// The values of the primary key in a key, null for partition columns, which it has not.
-    fn key_of(&self, key: &[u8]) -> std::result::Result<OwnedRow, RowDecodeError> {
-        let schema = self.info.schema();
-        let physical = self.info.descriptor.physical_primary_key();
-        let columns = physical.iter().map(|index| schema.columns()[*index].clone()).collect();
-        let layout = RowLayout::new(&Schema::new(columns, vec![]));
-        // A key is a COMPACTED row without null bits.
-        let mut bytes = vec![0; physical.len().div_ceil(8)];
-        bytes.extend_from_slice(key);
-        let mut values = compacted::decode(&layout, &bytes)?.into_values().into_iter();
-        let value = |column| match physical.contains(column) {
-            true => values.next().unwrap_or(OwnedDatum::Null),
-            false => OwnedDatum::Null,
-        };
-        Ok(schema.primary_key().iter().map(value).collect())
+    /// The values of the primary key in a key, of partition columns those in the partition's name.
+    fn key_of(
+        &self,
+        key: &[u8],
+        partition: Option<&str>,
+    ) -> std::result::Result<OwnedRow, RowDecodeError> {
+        let (schema, table) = (self.info.schema(), &self.info.descriptor);
+        let physical = table.physical_primary_key();
+        let mut values = vec![OwnedDatum::Null; schema.columns().len()];
+        let types = self.info.partition_types();
+        let of_name = partition.map(|name| values_of(name, &types)).unwrap_or_default();
+        for (column, value) in table.partition_key.iter().zip(of_name) {
+            values[*column] = value;
+        }
+        if KeyRules::of(table).is_ok_and(|rules| rules.key == KeyFormat::Compacted) {
+            let columns = physical.iter().map(|index| schema.columns()[*index].clone()).collect();
+            let layout = RowLayout::new(&Schema::new(columns, vec![]));
+            // A key is a COMPACTED row without null bits.
+            let mut bytes = vec![0; physical.len().div_ceil(8)];
+            bytes.extend_from_slice(key);
+            let of_key = compacted::decode(&layout, &bytes)?.into_values();
+            for (column, value) in physical.iter().zip(of_key) {
+                values[*column] = value;
+            }
+        }
+        Ok(schema.primary_key().iter().map(|column| values[*column].clone()).collect())
     }
 }
 
@@ -363,7 +374,11 @@ impl Format for RowFormat {
         }
     }
 
-    fn rows_of(&self, sealed: &SealedBatch) -> Result<Vec<(bool, OwnedRow)>> {
+    fn rows_of(
+        &self,
+        sealed: &SealedBatch,
+        partition: Option<&str>,
+    ) -> Result<Vec<(bool, OwnedRow)>> {
         let bytes = [&sealed.stamp(Stamp::NONE)[..], &sealed.payload()[..]].concat();
         let batch = KvBatch::new_checked(bytes.into(), Check::Structure);
         let batch = batch.map_err(BatchError::from)?;
@@ -373,7 +388,7 @@ impl Format for RowFormat {
             let record = record.map_err(BatchError::from)?;
             rows.push(match &record.row {
                 Some(row) => (false, self.encoder.decode(row).map_err(misuse)?),
-                None => (true, self.key_of(&record.key).map_err(misuse)?),
+                None => (true, self.key_of(&record.key, partition).map_err(misuse)?),
             });
         }
         Ok(rows)

@@ -3,7 +3,11 @@
 //! A partition is addressed by its name, so every client must write a value in the same way as
 //! Java's. Nothing is escaped: a value with a character that names may not have is refused.
 
+mod values;
+
 use std::fmt::Write as _;
+
+pub(crate) use values::values_of;
 
 use super::calendar::date_of;
 use super::datum::{Datum, Timestamp};
