@@ -360,6 +360,18 @@ impl Format for AppendFormat {
 /// [`dynamic_partition_creation`](AppendBuilder::dynamic_partition_creation) is off. When a
 /// partition is dropped, rows on their way there end as not written, or with an unknown outcome
 /// where a copy may have been appended before; the next ones create it again.
+///
+/// # Tables whose number of buckets was changed
+/// No published server has such tables yet, so this is tested with the fake cluster only. Each
+/// partition keeps the number of buckets with which it was created, and requests tell the server
+/// from how many a row's bucket was chosen. Rows that wait for a partition, batched by the number
+/// that was expected, are placed anew once its real number is known, if that is a multiple: the
+/// rows of each bucket then stay in their order. Nothing is kept for it but the batches themselves;
+/// rows are read back from them, and only until they are sent for the first time. With code 74 end
+/// as not written: rows that wait where the number is no multiple, where an assigner of the
+/// application's own placed them or where their handle is gone, and rows that a server refuses for
+/// their bucket. Handed in again they go where they belong. If an earlier copy of them may have
+/// been appended, their outcome is unknown.
 #[derive(Clone, Debug)]
 pub struct AppendWriter {
     core: WriterCore<AppendFormat>,
