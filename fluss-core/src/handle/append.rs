@@ -220,6 +220,10 @@ impl Format for AppendFormat {
     type Builder = LogBatchBuilder;
     type Scratch = LogScratch;
 
+    fn renewed(&self, info: Arc<TableInfo>) -> Result<Self> {
+        self.for_table(info)
+    }
+
     fn builder(&self) -> Result<Self::Builder> {
         let schema = self.info.schema().clone();
         let builder = LogBatchBuilder::new(self.format, schema, self.options)?;
@@ -361,6 +365,13 @@ impl Format for AppendFormat {
 /// partition is dropped, rows on their way there end as not written, or with an unknown outcome
 /// where a copy may have been appended before; the next ones create it again.
 ///
+/// # Columns added under way
+/// A row with more columns than the handle knows makes it go on with the newest schema that the
+/// client has heard of. If the client has heard of none, that row is refused, the client asks a
+/// server, and rows after its answer are taken;
+/// [`with_current_schema`](Self::with_current_schema) waits for the answer. Rows and record batches
+/// of as many columns as before stay welcome: they have null in the new ones.
+///
 /// # Tables whose number of buckets was changed
 /// No published server has such tables yet, so this is tested with the fake cluster only. Each
 /// partition keeps the number of buckets with which it was created, and requests tell the server
@@ -437,7 +448,8 @@ impl AppendWriter {
     /// A value that does not fit its column fails its row alone, in the ticket; a column that is
     /// missing, unknown, there twice or of another type fails the call, and no row is handed in.
     pub fn append_batch(&self, batch: &RecordBatch) -> AppendBatch<'_> {
-        AppendBatch::new(&self.core, self.core.table().rows_of(batch))
+        let (core, rows) = self.core.rows_of(batch);
+        AppendBatch::new(core, rows)
     }
 
     /// Partitions that this handle remembers.
@@ -456,8 +468,10 @@ impl AppendWriter {
     }
 
     /// The same writer for the table as it is now: another handle, whose rows have the columns that
-    /// were added since this one was made, and whose [`table`](Self::table) tells them. This handle
-    /// goes on with the schema it has; rows of both are in one log, under one writer id.
+    /// were added since this one was made, and whose [`table`](Self::table) tells them. It asks for
+    /// them, where this handle goes by what the client heard of the table: see
+    /// [columns added](Self#columns-added-under-way). Rows of both are in one
+    /// log, under one writer id.
     ///
     /// # Errors
     /// [`Error::Misuse`] if the table was dropped and made anew, [`Error::Closed`] after a close,
@@ -470,10 +484,10 @@ impl AppendWriter {
         })
     }
 
-    /// The table.
+    /// The table, with the columns that this handle writes by now.
     #[must_use]
     pub fn table(&self) -> &Table {
-        self.core.table()
+        self.core.newest().table()
     }
 }
 

@@ -1,9 +1,12 @@
 //! What the two kinds of writers do in their own ways: make batches of rows.
 
+use std::sync::Arc;
+
 use fluss_proto::record::SealedBatch;
 
 use super::lane::{Many, Progress, Pushed, Run};
 use super::reroute::Rerouted;
+use super::table::TableInfo;
 use crate::error::Result;
 use crate::row::{Columns, OwnedRow, Row};
 use crate::writer::WaiterId;
@@ -12,6 +15,11 @@ use crate::writer::WaiterId;
 pub trait Format: Send + Sync + 'static {
     /// Encodes rows of one batch, and is used again for the next.
     type Builder: Send;
+
+    /// The same for the table as it is now.
+    fn renewed(&self, info: Arc<TableInfo>) -> Result<Self>
+    where
+        Self: Sized;
 
     /// A builder without rows.
     fn builder(&self) -> Result<Self::Builder>;

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use super::grown::wants_more;
 use super::lane::{Format, Many, Op, Progress, Pushed, Run};
 use super::shared::Shared;
 use super::ticket::{RunTicket, Ticket};
@@ -199,7 +200,7 @@ pub struct HandInAll<'a, F: Format, I: Iterator> {
     writer: &'a WriterCore<F>,
     op: Op,
     rows: I,
-    /// The row that waits for memory.
+    /// The row that is to be put by itself, as it waits for memory for instance.
     held: Option<I::Item>,
     line: Option<InLine>,
     progress: Progress,
@@ -251,6 +252,10 @@ where
     /// handed in before must be sent meanwhile, so its rows are taken without the lock.
     fn run(&mut self) -> Result<bool> {
         let writer = self.writer;
+        if writer.next.get().is_some() {
+            self.held = self.rows.next();
+            return Ok(self.held.is_some());
+        }
         let known = self.rows.size_hint().0.min(RUN);
         if known == 0 {
             let Some(row) = self.rows.next() else { return Ok(false) };
@@ -275,7 +280,7 @@ where
         Ok(true)
     }
 
-    /// Puts a row; false if it must wait for memory.
+    /// Puts a row; false if it is held, as it must wait for memory or wants another schema.
     fn put(&mut self, run: &mut Run<'_, F>, row: I::Item) -> Result<bool> {
         match self.writer.format().put(run, self.op, &row, None) {
             Ok(Pushed::In(at, index)) => {
@@ -289,6 +294,10 @@ where
                 return Ok(false);
             }
             Err(error) if ends_runs(&error) => return Err(error),
+            Err(error) if wants_more(&error) => {
+                self.held = Some(row);
+                return Ok(false);
+            }
             Err(error) => {
                 let error = run.refuse(self.op, &row, error);
                 self.progress.ticket.refuse(self.progress.taken, error);

@@ -36,6 +36,7 @@ mod fluss;
 #[cfg(test)]
 mod fork_tests;
 mod format;
+mod grown;
 mod hand_in;
 mod hand_in_batch;
 mod lane;

@@ -345,6 +345,10 @@ impl Format for RowFormat {
     type Builder = KvBatchBuilder;
     type Scratch = RowScratch;
 
+    fn renewed(&self, info: Arc<TableInfo>) -> Result<Self> {
+        self.for_table(info)
+    }
+
     fn builder(&self) -> Result<Self::Builder> {
         Ok(KvBatchBuilder::new(self.options, Vec::new())?)
     }
@@ -486,7 +490,9 @@ impl Format for RowFormat {
 ///
 /// Dropping the last clone seals what is open; the client goes on delivering it.
 ///
-/// Of partitioned tables the same is true as for [`AppendWriter`](super::AppendWriter).
+/// Of partitioned tables, of columns added under way (but for writers of some columns, which go on
+/// with those) and of changed numbers of buckets the same is true as for
+/// [`AppendWriter`](super::AppendWriter).
 #[derive(Clone, Debug)]
 pub struct UpsertWriter {
     core: WriterCore<RowFormat>,
@@ -565,8 +571,10 @@ impl UpsertWriter {
     }
 
     /// The same writer for the table as it is now: another handle, whose rows have the columns that
-    /// were added since this one was made, and whose [`table`](Self::table) tells them. This handle
-    /// goes on with the schema it has; rows of both are in one log, under one writer id.
+    /// were added since this one was made, and whose [`table`](Self::table) tells them. It asks for
+    /// them, where this handle goes by what the client heard of the table: see
+    /// [`AppendWriter`](super::AppendWriter#columns-added-under-way). Rows of both are in one
+    /// log, under one writer id.
     ///
     /// # Errors
     /// [`Error::Misuse`] if the table was dropped and made anew, [`Error::Closed`] after a close,
@@ -579,9 +587,9 @@ impl UpsertWriter {
         })
     }
 
-    /// The table.
+    /// The table, with the columns that this handle writes by now.
     #[must_use]
     pub fn table(&self) -> &Table {
-        self.core.table()
+        self.core.newest().table()
     }
 }

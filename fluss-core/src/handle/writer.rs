@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::task::{Context, Poll};
 
 use super::cell::{BatchCell, Failures};
@@ -113,6 +113,10 @@ pub(crate) struct WriterCore<F: Format> {
     inner: Arc<Inner>,
     lane: Arc<Lane<F>>,
     format: Arc<F>,
+    /// Who takes the rows since the table has more columns; see [`grown`](super::grown).
+    pub(super) next: OnceLock<Box<Self>>,
+    /// The numbers of columns that it had before.
+    pub(super) earlier: Box<[usize]>,
 }
 
 impl<F: Format> WriterCore<F> {
@@ -133,7 +137,7 @@ impl<F: Format> WriterCore<F> {
         });
         let (key, lane) = opened.map_err(|error| shared.explain(error))?;
         let inner = Arc::new(Inner { table, key, failures: Arc::default(), letters });
-        Ok(Self::with_lane(inner, Arc::new(format), lane, max_bytes))
+        Ok(Self::with_lane(inner, Arc::new(format), lane, max_bytes, [].into()))
     }
 
     /// The same writer for its table as it is now: a lane of its own, with batches of the current
@@ -143,7 +147,7 @@ impl<F: Format> WriterCore<F> {
         format: impl FnOnce(&F, Arc<TableInfo>) -> Result<F>,
     ) -> Result<Self> {
         let fluss = self.table().fluss().clone();
-        let before = self.table().info();
+        let before = self.newest().table().info();
         let info = fluss.table_info(&before.path).await?;
         if info.id != before.id {
             return Err(Error::misuse(format!(
@@ -153,15 +157,31 @@ impl<F: Format> WriterCore<F> {
         }
         let table = Table::new(fluss, info);
         let format = format(&self.format, Arc::clone(table.shared_info()))?;
+        self.followed_by(table, format, [].into())
+    }
+
+    /// The same writer for the table as it is now: a lane of its own, with batches of this format.
+    pub(super) fn followed_by(
+        &self,
+        table: Table,
+        format: F,
+        earlier: Box<[usize]>,
+    ) -> Result<Self> {
         let Inner { key, failures, letters, .. } = &*self.inner;
         let (key, failures, letters) = (*key, Arc::clone(failures), letters.clone());
         let id = self.shared().with(|core, _| core.client.open_lane(key));
         let id = id.map_err(|error| self.shared().explain(error))?;
         let inner = Arc::new(Inner { table, key, failures, letters });
-        Ok(Self::with_lane(inner, Arc::new(format), id, self.lane.max_bytes()))
+        Ok(Self::with_lane(inner, Arc::new(format), id, self.lane.max_bytes(), earlier))
     }
 
-    fn with_lane(inner: Arc<Inner>, format: Arc<F>, id: LaneId, max_bytes: usize) -> Self {
+    fn with_lane(
+        inner: Arc<Inner>,
+        format: Arc<F>,
+        id: LaneId,
+        max_bytes: usize,
+        earlier: Box<[usize]>,
+    ) -> Self {
         let shared = Arc::clone(inner.table.fluss().shared());
         let failures = Arc::clone(&inner.failures);
         let (shared_format, letters) = (Arc::clone(&format), inner.letters.clone());
@@ -169,7 +189,7 @@ impl<F: Format> WriterCore<F> {
         let lane = Arc::new(lane);
         let holder: Weak<dyn SealOnDemand> = Arc::downgrade(&lane) as Weak<dyn SealOnDemand>;
         shared.with(|core, _| core.add_holder(id, holder));
-        Self { inner, lane, format }
+        Self { inner, lane, format, next: OnceLock::new(), earlier }
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
@@ -184,6 +204,7 @@ impl<F: Format> WriterCore<F> {
         &self.format
     }
 
+    /// The table, with the schema that this one writes.
     pub(crate) fn table(&self) -> &Table {
         &self.inner.table
     }
@@ -197,12 +218,18 @@ impl<F: Format> WriterCore<F> {
         row: &R,
         granted: Option<WaiterId>,
     ) -> Result<std::result::Result<Ticket, WaiterId>> {
+        if self.next.get().is_some() {
+            return self.put_newest(op, row, granted);
+        }
         let mut run = self.lane.run();
         match self.format.put(&mut run, op, row, granted) {
             Ok(Pushed::In(at, index)) => Ok(Ok(Ticket::new(Arc::clone(run.cell(at)?), index))),
             Ok(Pushed::Wait(waiter)) => Ok(Err(waiter)),
             Ok(Pushed::Rebucketed) => Err(Error::Closed("writer")),
-            Err(error) => Err(run.refuse(op, row, error)),
+            Err(error) => {
+                drop(run);
+                self.put_grown(op, row, granted, error)
+            }
         }
     }
 
@@ -222,6 +249,7 @@ impl<F: Format> WriterCore<F> {
         let refusal = run.refusal();
         run.seal_all();
         drop(run);
+        self.seal_grown();
         let key = self.inner.key;
         let flush = || CommandFuture::watch(self.shared(), |core, now| core.client.flush(key, now));
         let future = refusal.map_or_else(|| Ok(flush()), Err);
@@ -238,8 +266,12 @@ impl<F: Format> Clone for WriterCore<F> {
     fn clone(&self) -> Self {
         let opened = self.shared().with(|core, _| core.client.open_lane(self.inner.key));
         let id = opened.unwrap_or(LaneId(u64::MAX));
-        let inner = Arc::clone(&self.inner);
-        Self::with_lane(inner, Arc::clone(&self.format), id, self.lane.max_bytes())
+        let (inner, format) = (Arc::clone(&self.inner), Arc::clone(&self.format));
+        let clone = Self::with_lane(inner, format, id, self.lane.max_bytes(), self.earlier.clone());
+        if let Some(next) = self.next.get() {
+            let _ = clone.next.set(next.clone());
+        }
+        clone
     }
 }
 

@@ -2,6 +2,7 @@
 //! beyond their types; in a log table and in a primary-key table.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use fluss_core::row::{ByName, DataType, Datum, OwnedDatum, OwnedRow, Schema, Timestamp};
 use fluss_core::row::{Column, Decimal, Field, TableDescriptor};
@@ -12,6 +13,8 @@ use super::{Waits, must};
 use crate::cluster::{RealCluster, TableLosses};
 
 const ROWS: i64 = 500;
+/// When every writer of a table knows of its columns at the latest.
+const HEARD_WITHIN: Duration = Duration::from_secs(30);
 
 #[derive(Serialize)]
 struct Place<'a> {
@@ -184,7 +187,8 @@ fn kept(table: &Table, waits: &impl Waits) {
     assert_eq!(must("a lookup", waits.lookup(&lookuper, 1)), Some(stored(1)));
 }
 
-/// A column is added while a writer lives, which goes on, and writes it when it is asked to.
+/// A column is added while a writer lives, which goes on, and writes it when it is asked to or has
+/// heard of it.
 fn grown(table: &Table, waits: &impl Waits) {
     let path = table.info().path.to_string();
     let keyed = table.info().has_primary_key();
@@ -211,6 +215,22 @@ fn grown(table: &Table, waits: &impl Waits) {
     put(0, None);
     must("a column", waits.pending(fluss.admin().add_columns(&path, &[column])));
     put(1, Some(2));
+    let until = Instant::now() + HEARD_WITHIN;
+    let ticket = loop {
+        let ticket = match (&upserter, &appender) {
+            (Some(writer), _) => writer.upsert(&wide(3)).wait(),
+            (None, Some(writer)) => writer.append(&wide(3)).wait(),
+            (None, None) => panic!("one of them is there"),
+        };
+        match ticket {
+            Ok(ticket) => break ticket,
+            Err(error) => assert!(Instant::now() < until, "nobody heard of it: {error}"),
+        }
+        // Time goes by.
+        must("the table", waits.pending(fluss.table(&path)));
+    };
+    must("a write", waits.ticket(ticket));
+    put(4, None);
     let table = must("the table", waits.pending(fluss.table(&path)));
     let scanner = table.scanner().from_earliest().bounded().build();
     let mut scanner = must("a scanner", waits.pending(scanner));
@@ -223,5 +243,7 @@ fn grown(table: &Table, waits: &impl Waits) {
     }
     // There is no order between handles.
     found.sort();
-    assert_eq!(found, [(Some(0), None), (Some(1), None), (Some(2), Some(7))], "{path}");
+    let more = |id| (id == 2 || id == 3).then_some(7);
+    let expected: Vec<_> = (0..5).map(|id| (Some(id), more(id))).collect();
+    assert_eq!(found, expected, "{path}");
 }

@@ -154,6 +154,14 @@ impl ArrowRows {
         self.rows == 0
     }
 
+    /// The same rows with null in more columns, so that there are so many.
+    pub(crate) fn with_nulls(self, columns: usize) -> Self {
+        let missing = columns.saturating_sub(self.columns.len());
+        let nulls = (Source::Null, Some(NullBuffer::new_null(self.rows)));
+        let columns = self.columns.iter().cloned().chain(std::iter::repeat_n(nulls, missing));
+        Self { columns: columns.collect(), ..self }
+    }
+
     /// The columns in the table's order, each with its nulls.
     pub(super) fn columns(&self) -> &[(Source, Option<NullBuffer>)] {
         &self.columns

@@ -218,8 +218,31 @@ pub fn rows_that_did_not_make_it_come_back<H: Harness>() {
     });
 }
 
+/// The rows of a table, which has so many columns by now.
+async fn all_rows(fluss: &Fluss, path: &str, columns: usize) -> Vec<Vec<OwnedDatum>> {
+    let now = fluss.table(path).await.expect("it is there");
+    assert_eq!(now.info().schema().columns().len(), columns);
+    let mut scanner = now.scanner().from_earliest().bounded().build().await.expect("one");
+    let mut rows = Vec::new();
+    while let Some(batch) = scanner.next_batch().await.expect("a batch") {
+        for view in batch.rows().expect("rows").iter() {
+            let value = |at| view.value(at).map_or(OwnedDatum::Null, Into::into);
+            rows.push((0..columns).map(value).collect());
+        }
+    }
+    rows
+}
+
+async fn add_column(fluss: &Fluss, path: &str) {
+    let not_null = Column::new("b", DataType::INT.not_null());
+    let error = fluss.admin().add_columns(path, &[not_null]).await;
+    assert!(matches!(error, Err(Error::Misuse(text)) if text.contains("INT NOT NULL")));
+    let column = Column::new("b", DataType::INT);
+    fluss.admin().add_columns(path, &[column]).await.expect("it is added");
+}
+
 /// Columns are added while writers live: they go on, and take rows of the new schema when they are
-/// asked to.
+/// asked to, or when they have heard of it.
 pub fn writers_outlive_a_new_column<H: Harness>() {
     Stage::<H>::run(async |stage| {
         let fluss = stage.client();
@@ -255,30 +278,35 @@ pub fn writers_outlive_a_new_column<H: Harness>() {
                 }
             };
             put(false, 0).await;
-            let column = Column::new("b", DataType::INT);
-            let not_null = Column::new("b", DataType::INT.not_null());
-            let error = fluss.admin().add_columns(&path, &[not_null]).await;
-            assert!(matches!(error, Err(Error::Misuse(text)) if text.contains("INT NOT NULL")));
-            fluss.admin().add_columns(&path, &[column]).await.expect("it is added");
+            add_column(&fluss, &path).await;
             put(false, 1).await;
             put(true, 2).await;
-            let text = |text: &str| OwnedDatum::Str(text.to_owned());
-            let now = fluss.table(&path).await.expect("it is there");
-            assert_eq!(now.info().schema().columns().len(), 3);
-            let mut scanner = now.scanner().from_earliest().bounded().build().await.expect("one");
-            let mut rows = Vec::new();
-            while let Some(batch) = scanner.next_batch().await.expect("a batch") {
-                for view in batch.rows().expect("rows").iter() {
-                    let values =
-                        (0..3).map(|at| view.value(at).map_or(OwnedDatum::Null, Into::into));
-                    rows.push(values.collect::<Vec<OwnedDatum>>());
+            let wide = named_row! { "b" => 8, "id" => 3_i64 };
+            let mut tries = 0;
+            let ticket = loop {
+                let ticket = match &upserter {
+                    Some(upserter) => upserter.upsert(&wide).await,
+                    None => appender.as_ref().expect("one of them").append(&wide).await,
+                };
+                match ticket {
+                    Ok(ticket) => break ticket,
+                    Err(error) => assert!(tries < 100_000, "{error}"),
                 }
-            }
+                tries += 1;
+                // Time goes by.
+                fluss.table(&path).await.expect("it is there");
+            };
+            ticket.await.expect("written");
+            put(false, 4).await;
+            let text = |text: &str| OwnedDatum::Str(text.to_owned());
+            let rows = all_rows(&fluss, &path, 3).await;
             let of = |id, a, b| vec![OwnedDatum::Int64(id), a, b];
             let expected = [
                 of(0, text("old"), OwnedDatum::Null),
                 of(1, text("old"), OwnedDatum::Null),
                 of(2, OwnedDatum::Null, OwnedDatum::Int32(7)),
+                of(3, OwnedDatum::Null, OwnedDatum::Int32(8)),
+                of(4, text("old"), OwnedDatum::Null),
             ];
             assert_eq!(rows, expected, "{path}");
         }
