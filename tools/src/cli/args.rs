@@ -195,13 +195,22 @@ impl Args {
 
 /// `k=v/k=v` as pairs.
 pub(crate) fn partition_pairs(text: &str) -> Result<Vec<(String, String)>> {
-    let pairs = text.split('/').map(|pair| match pair.split_once('=') {
-        Some((key, value)) if !key.is_empty() && !value.is_empty() => {
-            Ok((key.to_owned(), value.to_owned()))
-        }
-        _ => Err(Failure::usage(format!("`{text}` is no partition: write it as k=v or k=v/k=v"))),
-    });
-    pairs.collect()
+    let mut pairs: Vec<(String, String)> = Vec::new();
+    for pair in text.split('/') {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let wrong = match (key, value) {
+            ("", _) => format!("`{pair}` names no column"),
+            (_, "") => format!("column `{key}` has no value"),
+            _ if pairs.iter().any(|(other, _)| other == key) => format!("`{key}` is there twice"),
+            _ => {
+                pairs.push((key.to_owned(), value.to_owned()));
+                continue;
+            }
+        };
+        let advice = "write it as k=v or k=v/k=v, with a value for each partition column";
+        return Err(Failure::usage(format!("`{text}` is no partition, as {wrong}: {advice}")));
+    }
+    Ok(pairs)
 }
 
 #[cfg(test)]
@@ -271,8 +280,16 @@ mod tests {
         let pair = |k: &str, v: &str| (k.to_owned(), v.to_owned());
         let pairs = partition_pairs("dt=2026-11-20/region=eu").expect("pairs");
         assert_eq!(pairs, [pair("dt", "2026-11-20"), pair("region", "eu")]);
-        for text in ["", "dt", "=x", "dt=", "dt=1//r=2"] {
-            assert!(partition_pairs(text).is_err(), "{text}");
+        for (text, part) in [
+            ("", "names no column"),
+            ("dt", "column `dt` has no value"),
+            ("=x", "`=x` names no column"),
+            ("dt=", "column `dt` has no value"),
+            ("dt=1//r=2", "names no column"),
+            ("dt=1/dt=2", "`dt` is there twice"),
+        ] {
+            let told = partition_pairs(text).expect_err("no partition").to_string();
+            assert!(told.contains(part) && told.contains("k=v/k=v"), "{text}: {told}");
         }
     }
 }

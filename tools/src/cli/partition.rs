@@ -97,7 +97,11 @@ pub(crate) fn find(
     values: &[(String, String)],
 ) -> Result<PartitionInfo> {
     let path = table.info().path.to_string();
+    if let Some(wrong) = misnamed(&path, &partition_columns(table), values) {
+        return Err(Failure::failed(wrong));
+    }
     let listed = session.call(session.fluss.admin().list_partitions(&path))?;
+    let count = listed.len();
     let wanted: BTreeMap<&String, &String> = values.iter().map(|(k, v)| (k, v)).collect();
     let fits = |partition: &PartitionInfo| {
         let found: BTreeMap<&String, &String> =
@@ -106,8 +110,33 @@ pub(crate) fn find(
     };
     listed.into_iter().find(fits).ok_or_else(|| {
         let text: Vec<String> = values.iter().map(|(k, v)| format!("{k}={v}")).collect();
-        Failure::failed(format!("{path} has no partition {}", text.join("/")))
+        Failure::failed(format!(
+            "{path} has no partition {}; it has {count}, which `fluss partitions {path}` lists",
+            text.join("/")
+        ))
     })
+}
+
+/// The names of the partition columns, in the order of the partition key.
+fn partition_columns(table: &Table) -> Vec<&str> {
+    let columns = table.info().schema().columns();
+    let key = table.info().descriptor.partition_key.iter();
+    key.filter_map(|index| columns.get(*index)).map(|column| column.name.as_str()).collect()
+}
+
+/// What is wrong with the columns of a partition, if anything is: a partition has one value for
+/// each.
+fn misnamed(path: &str, columns: &[&str], values: &[(String, String)]) -> Option<String> {
+    if columns.is_empty() {
+        return Some(format!("{path} has no partitions: leave --partition out"));
+    }
+    let form: Vec<String> = columns.iter().map(|column| format!("{column}=VALUE")).collect();
+    let form = form.join("/");
+    if let Some((unknown, _)) = values.iter().find(|(key, _)| !columns.contains(&key.as_str())) {
+        return Some(format!("{path} is not partitioned by `{unknown}`: write --partition {form}"));
+    }
+    let missing = columns.iter().find(|column| !values.iter().any(|(key, _)| key == *column))?;
+    Some(format!("--partition has no value for `{missing}` of {path}: write --partition {form}"))
 }
 
 /// The buckets of the table, or of one of its partitions.
@@ -168,6 +197,22 @@ pub(crate) fn offsets(args: &Args) -> Result<Work<'_>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_partition_is_told_which_columns_it_wants() {
+        let pairs = |text: &str| -> Vec<(String, String)> { partition_pairs(text).expect("pairs") };
+        let wrong = |columns: &[&str], text: &str| misnamed("shop.sales", columns, &pairs(text));
+        assert_eq!(wrong(&["dt", "region"], "region=eu/dt=1"), None);
+        for (columns, text, parts) in [
+            (&[][..], "dt=1", &["shop.sales", "no partitions"][..]),
+            (&["dt"], "day=1", &["shop.sales", "`day`", "--partition dt=VALUE"]),
+            (&["dt"], "dt=1/region=eu", &["`region`", "--partition dt=VALUE"]),
+            (&["dt", "region"], "dt=1", &["`region`", "--partition dt=VALUE/region=VALUE"]),
+        ] {
+            let told = wrong(columns, text).expect("it is wrong");
+            assert!(parts.iter().all(|part| told.contains(part)), "{text}: {told}");
+        }
+    }
 
     #[test]
     fn places_in_a_log_are_words_or_times() {
