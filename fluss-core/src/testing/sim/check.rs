@@ -115,6 +115,8 @@ struct Seen {
     failed: bool,
     /// Before this moment the bucket is to be left alone.
     throttled_until: Instant,
+    /// The same with what is asked of single batches: longer it is not put off.
+    rests_until: Instant,
     /// The leader and the highest epoch it was told under.
     leader: Option<(ServerId, Option<i32>)>,
 }
@@ -496,6 +498,10 @@ impl Checker {
         seen.probing = window.probing;
         if !seen.learn_leader(window.leader) {
             return self.rule("R22", false, || format!("back to an older leader: {window:?}"));
+        }
+        if seen.is_put_off(window.throttled_until) {
+            return self
+                .rule("R5", false, || format!("put off by what is not its own: {window:?}"));
         }
         let before = seen.session;
         if before == window.session {

@@ -49,6 +49,7 @@
 //! | I24 | no batch is sent to another table than its own | each request |
 //! | I25 | a bucket begins no two sessions within 100 ms | windows, each step |
 //! | A4 | no copy comes to a server that has forgotten its writer for its age | each arrival |
+//! | R5 | the storage's load, told to a copy of an ended session, puts no bucket off | windows |
 //! | R22 | no copy goes to the leader of an older epoch than the client was told | each request |
 //! | R24 | a bucket is left alone after a failure and under pressure | each request |
 //!

@@ -94,6 +94,7 @@ fn shortest(options: &Options, named: &str, seeds: u64) -> Option<(usize, u64)> 
 fn a_client_with_a_broken_rule_is_found_out() {
     let mut missed = Vec::new();
     for (mutation, rule, named) in [
+        (Mutation::OldRefusalThrottles, "R5", "R5"),
         (Mutation::NoGenerationGate, "R8", "I16"),
         (Mutation::RestampAmbiguous, "R12", "I11"),
         (Mutation::InPlaceWithoutWaiting, "R13", "I11"),

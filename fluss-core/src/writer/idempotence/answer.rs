@@ -128,6 +128,7 @@ impl Bucket {
     fn orphan(&mut self, token: Token, read: &Read, env: &mut Env<'_>) {
         env.sink.counters.orphan_answers += 1;
         env.sink.counters.fired.rule(5);
+        self.throttle_wrongly(read.class, env);
         if read.class != Class::Committed {
             return;
         }

@@ -390,6 +390,7 @@ impl IdempotenceManager {
             slots: bucket.slots.len(),
             probing: bucket.genuine || bucket.slots.front().is_some_and(|s| s.doomed.is_some()),
             leader: bucket.leader,
+            throttled_until: bucket.throttle_until,
         })
     }
 
@@ -419,6 +420,8 @@ pub(crate) struct Window {
     pub(crate) probing: bool,
     /// Its leader and epoch, as told last.
     pub(crate) leader: Option<(ServerId, Option<i32>)>,
+    /// Until then it is left alone for the load of the storage.
+    pub(crate) throttled_until: Instant,
 }
 
 #[cfg(test)]

@@ -21,6 +21,8 @@ pub(crate) enum Mutation {
     CommitAll,
     /// R5: an answer acts on whatever copy its batch has now.
     AnswerByBatch,
+    /// R5: a refusal for the storage's load counts whatever became of the copy.
+    OldRefusalThrottles,
     /// R6: a timeout while replicating counts as a refusal.
     TimeoutIsRefusal,
     /// R6: a server that does not lead counts as one that never did.
@@ -162,6 +164,13 @@ impl Bucket {
             return last.map(|i| Choice::Send(i, Kind::Normal));
         }
         None
+    }
+
+    /// Believes what was said to a copy that is closed.
+    pub(super) fn throttle_wrongly(&mut self, class: Class, env: &Env<'_>) {
+        if env.config.breaks(Mutation::OldRefusalThrottles) && class == Class::RejectThrottled {
+            self.throttle(env, 1.0);
+        }
     }
 
     /// Takes a batch out of the window to be stamped again behind all others.

@@ -34,6 +34,14 @@ impl Patience {
 /// Instants are whole microseconds.
 const ROUNDING: Duration = Duration::from_micros(2);
 
+impl Seen {
+    /// Whether the bucket is left alone for longer than the answers to its session asked for.
+    #[inline]
+    pub(super) fn is_put_off(&self, until: Instant) -> bool {
+        until > self.rests_until && until > self.rests_until + ROUNDING
+    }
+}
+
 impl Checker {
     /// A copy leaves: its batch must have waited for as long as answers before asked for, and goes
     /// to the leader.
@@ -67,8 +75,12 @@ impl Checker {
                 let pressure = part.pressure.clamp(0.0, 1.0);
                 let until = now + throttle.mul_f64(pressure * pressure);
                 seen.throttled_until = seen.throttled_until.max(until);
+                seen.rests_until = seen.rests_until.max(until);
             }
-            Said::Throttled if counts => batch.again_at = now + throttle,
+            Said::Throttled if counts => {
+                batch.again_at = now + throttle;
+                seen.rests_until = seen.rests_until.max(now + throttle);
+            }
             Said::RefusedForNow | Said::Open => {
                 if counts && !seen.failed {
                     batch.again_at = now + backoff;

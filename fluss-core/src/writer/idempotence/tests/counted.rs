@@ -1,7 +1,7 @@
 //! What is counted and noted in known courses of events: all of it, and nothing else.
 
 use super::world::{World, bucket, rejected, settings};
-use crate::time::Duration;
+use crate::time::{Duration, Instant};
 use crate::writer::idempotence::{Counters, Fired, Kind, Window};
 
 fn world(max_in_flight: usize, batches: usize) -> World {
@@ -282,7 +282,14 @@ fn simulations_see_the_window_as_it_is() {
     w.serve(ids[0]);
     let window = |slots, floor, probing| {
         let (bucket, session) = (bucket(0), Some((7, floor)));
-        vec![Window { bucket, session, slots, probing, leader: None }]
+        vec![Window {
+            bucket,
+            session,
+            slots,
+            probing,
+            leader: None,
+            throttled_until: Instant::ZERO,
+        }]
     };
     assert_eq!(w.manager.windows().collect::<Vec<_>>(), window(1, 1, false));
     assert!(!w.manager.skip_sequences(bucket(0), 100), "a batch is under way");

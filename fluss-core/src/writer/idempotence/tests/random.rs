@@ -163,7 +163,8 @@ impl Run {
             if self.rng.one_in(8) {
                 // A second answer must not matter unless it is a truthful success.
                 let state = self.world.manager.buckets.clone();
-                self.world.answer(token, super::world::rejected(31));
+                let code = [31, 72][self.rng.below(2) as usize];
+                self.world.answer(token, super::world::rejected(code));
                 let same = state == self.world.manager.buckets;
                 self.world.rule(same, || "I17: a second answer changed something".into());
             }
@@ -366,4 +367,10 @@ fn the_checks_notice_when_a_hole_is_closed_over_open_copies() {
 fn the_checks_notice_when_refused_batches_are_resent_without_a_gate() {
     let found = violations(Mutation::NoGenerationGate, 1000);
     assert!(found.iter().any(|text| text.starts_with("I16")), "{found:?}");
+}
+
+#[test]
+fn the_checks_notice_when_a_refusal_of_a_closed_copy_puts_its_bucket_off() {
+    let found = violations(Mutation::OldRefusalThrottles, 1000);
+    assert!(found.iter().any(|text| text.starts_with("I17")), "{found:?}");
 }
