@@ -1,6 +1,6 @@
 //! Reading a real cluster on tokio, smol and blocking threads: metadata columns, structs, buckets
-//! added and paused under way, bounded scans, wake-ups, Arrow readers and streams, partitions that
-//! come and go.
+//! added and paused under way, columns left out by the server and here, bounded scans, wake-ups,
+//! Arrow readers and streams, partitions that come and go.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -11,10 +11,10 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, TimestampMillisecondType};
 use fluss_core::config::Config;
 use fluss_core::ids::BucketKey;
-use fluss_core::row::{DataType, Schema, TableDescriptor};
+use fluss_core::row::{Column, DataType, OwnedDatum, OwnedRow, Schema, TableDescriptor};
 use fluss_core::{
     EARLIEST, Error, Fluss, LogScanner, MetadataColumn, OffsetSpec, OnOutOfRange, Pending,
-    RowToAssign, ScanBatch, ScanEvent, Table, row,
+    RowToAssign, ScanBatch, ScanBuilder, ScanEvent, Table, row,
 };
 use fluss_tools::cluster::{ClusterOptions, RealCluster, TableLosses, real_cluster_or_skip};
 use serde::Deserialize;
@@ -330,6 +330,104 @@ fn ways(stage: &Stage<'_>) {
     assert!(first.expect("readable").is_some());
 }
 
+/// The values of each row at its place.
+fn values(stage: &Stage<'_>, builder: ScanBuilder) -> BTreeMap<(BucketKey, i64), Vec<OwnedDatum>> {
+    let mut scanner = stage.runtime.call(builder.bounded().build());
+    let mut found = BTreeMap::new();
+    while let Some(batch) = wait!(stage.runtime, scanner.next_batch()).expect("readable") {
+        for row in batch.rows().expect("rows").iter() {
+            let columns = 0..row.schema().columns().len();
+            let values = columns.map(|at| row.value(at).expect("a column").into()).collect();
+            let before = found.insert((batch.bucket(), row.offset()), values);
+            assert!(before.is_none(), "a row comes twice");
+        }
+    }
+    found
+}
+
+/// Some columns, left out by the server and here: the same rows from every format and compression,
+/// also where batches are older than a column, and from a changelog.
+fn projections(stage: &Stage<'_>) {
+    let schema = |key: bool| {
+        let schema = Schema::builder()
+            .column("id", DataType::BIGINT.not_null())
+            .column("text", DataType::STRING)
+            .column("list", "ARRAY<ROW<a INT, b STRING>>".parse::<DataType>().expect("a type"));
+        let schema = if key { schema.primary_key(["id"]) } else { schema };
+        schema.build().expect("a schema")
+    };
+    let mut tables = Vec::new();
+    for (name, key, properties) in [
+        ("none", false, [("table.log.arrow.compression.type", "NONE")]),
+        ("lz4", false, [("table.log.arrow.compression.type", "LZ4_FRAME")]),
+        ("zstd", false, [("table.log.arrow.compression.type", "ZSTD")]),
+        ("indexed", false, [("table.log.format", "INDEXED")]),
+        ("compacted", false, [("table.log.format", "COMPACTED")]),
+        ("keyed", true, [("table.log.format", "ARROW")]),
+    ] {
+        let mut descriptor = TableDescriptor::new(schema(key));
+        descriptor.bucket_count = Some(6);
+        let owned = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
+        descriptor.properties = properties.map(owned).into();
+        let table = stage.table(&format!("some_{name}"), &descriptor, None);
+        tables.push((table, key));
+    }
+    for (table, key) in tables {
+        let path = table.info().path.to_string();
+        fill(stage, &table, key, None);
+        let scan = |table: &Table, names: &[&str]| table.scanner().columns(names.iter().copied());
+        for names in [&["text"][..], &["list", "id"], &["list"]] {
+            let by_server = values(stage, scan(&table, names));
+            let here = values(stage, scan(&table, names).verify_always(true));
+            assert!(by_server.len() >= 60, "{path}: {} rows", by_server.len());
+            assert_eq!(by_server, here, "{path} {names:?}");
+        }
+        let number = Column::new("number", DataType::INT);
+        stage.runtime.call(stage.fluss.admin().add_columns(&path, &[number]));
+        let newer = stage.runtime.call(stage.fluss.table(&path));
+        fill(stage, &newer, key, Some(7));
+        let by_server = values(stage, scan(&newer, &["number", "id"]));
+        let here = values(stage, scan(&newer, &["number", "id"]).verify_always(true));
+        assert_eq!(by_server, here, "{path}: batches older than a column");
+        let null = by_server.values().filter(|row| row[0] == OwnedDatum::Null).count();
+        assert!(null >= 60 && by_server.len() >= null + 60, "{path}: {null} of {by_server:?}");
+        // Without an end, buckets with such batches are fetched beside those without.
+        let mut scanner = stage.runtime.call(scan(&newer, &["number", "id"]).build());
+        let mut count = 0;
+        while count < by_server.len() {
+            count += stage.runtime.next(&mut scanner).num_rows();
+        }
+        assert_eq!(count, by_server.len(), "{path}");
+    }
+}
+
+/// Sixty rows, in several batches, and the deletion of rows that are not there: a batch without
+/// one.
+fn fill(stage: &Stage<'_>, table: &Table, key: bool, number: Option<i32>) {
+    let first = 1000 * i64::from(number.is_some());
+    for round in 0..3 {
+        let rows = (0..20).map(|at| {
+            let id = first + 20 * round + at;
+            let text = format!("text {id} {}", "of some length ".repeat(9));
+            let item = OwnedDatum::Row(vec![OwnedDatum::Int32(at as i32), OwnedDatum::Null]);
+            let list = OwnedDatum::Array(vec![item, OwnedDatum::Null]);
+            let row = [OwnedDatum::Int64(id), OwnedDatum::Str(text), list];
+            row.into_iter().chain(number.map(OwnedDatum::Int32)).collect::<OwnedRow>()
+        });
+        if key {
+            let writer = table.upserter().build().expect("a writer");
+            drop(wait!(stage.runtime, writer.upsert_all(rows)).expect("handed in"));
+            let nothing = (0..4).map(|id| row![-1 - id]);
+            drop(wait!(stage.runtime, writer.delete_all(nothing)).expect("handed in"));
+            wait!(stage.runtime, writer.flush()).expect("written");
+        } else {
+            let writer = table.appender().build().expect("a writer");
+            drop(wait!(stage.runtime, writer.append_all(rows)).expect("handed in"));
+            wait!(stage.runtime, writer.flush()).expect("written");
+        }
+    }
+}
+
 /// Partitions that are made and dropped while their table is read.
 fn partitions(stage: &Stage<'_>) {
     let runtime = stage.runtime;
@@ -392,6 +490,7 @@ fn readers_change_what_they_read_under_way_and_end_where_they_should() {
         changes(&stage);
         buckets(&stage);
         ways(&stage);
+        projections(&stage);
         partitions(&stage);
         assert_eq!(stage.fluss.counters().invariant_violations, 0);
         runtime.call(stage.fluss.close(Duration::from_secs(10)));

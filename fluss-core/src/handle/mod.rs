@@ -57,6 +57,8 @@ mod outcome_tests;
 #[cfg(test)]
 mod partition_tests;
 mod pending;
+#[cfg(test)]
+mod projection_tests;
 mod reroute;
 #[cfg(test)]
 mod rescale_tests;

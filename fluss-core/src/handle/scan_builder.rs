@@ -1,6 +1,7 @@
 //! What to read, and from where to where.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::offsets::{OffsetSpec, list_offsets};
 use super::pending::Pending;
@@ -33,6 +34,7 @@ pub struct ScanBuilder {
     start: Start,
     until: Option<Until>,
     columns: Option<Vec<String>>,
+    verify_always: bool,
     metadata: Vec<MetadataColumn>,
     buckets: Option<Vec<BucketKey>>,
     /// As it was set; None if it was not.
@@ -51,6 +53,7 @@ impl Table {
             start: Start::At(OffsetSpec::Earliest),
             until: None,
             columns: None,
+            verify_always: false,
             metadata: Vec::new(),
             buckets: None,
             discovery: None,
@@ -99,9 +102,34 @@ impl ScanBuilder {
         self
     }
 
-    /// Only these columns, in this order.
+    /// Only these columns, in this order. By default all.
+    ///
+    /// Of an ARROW log, servers then send no others, as far as the stored batches have them; what
+    /// they send has no checksum that could be verified, see
+    /// [`verify_always`](Self::verify_always).
     pub fn columns<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         self.columns = Some(names.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Whether servers send all columns also where only some are wanted: each batch is then
+    /// verified with its checksum, whole, and the columns are chosen here, for the price of the
+    /// bytes of the others.
+    ///
+    /// Default false: where a server leaves columns out, the checksum that it sends is that of the
+    /// batch as it is stored. The structure of what is left is looked at, so nothing leads outside
+    /// of it, but a value that was damaged on its way or in storage comes as it is. Scans of all
+    /// columns, INDEXED and COMPACTED logs, and batches that are older than one of the columns are
+    /// verified in any case.
+    ///
+    /// ```
+    /// # use fluss_core::{LogScanner, Result, Table};
+    /// # async fn prices(table: &Table) -> Result<LogScanner> {
+    /// table.scanner().columns(["id", "price"]).verify_always(true).build().await
+    /// # }
+    /// ```
+    pub fn verify_always(mut self, always: bool) -> Self {
+        self.verify_always = always;
         self
     }
 
@@ -209,8 +237,9 @@ impl ScanBuilder {
         Pending::new(&fluss, self.open())
     }
 
-    async fn open(self) -> Result<LogScanner> {
-        let (fluss, info) = (self.table.fluss().clone(), self.table.info());
+    async fn open(mut self) -> Result<LogScanner> {
+        let table = self.table.clone();
+        let (fluss, info) = (table.fluss().clone(), table.info());
         let reader = self.reader()?.with_metadata(&self.metadata)?;
         let discovery = self.discovery_interval()?;
         let explicit = match (&self.buckets, &self.start) {
@@ -249,7 +278,7 @@ impl ScanBuilder {
         let partitions = if resumed { partitions.of_buckets(&keys) } else { partitions };
         let (options, policy) = (self.options, self.policy);
         let opening = Opening { options, reader, starts, ends, partitions, discovery, policy };
-        LogScanner::open(&self.table, opening)
+        LogScanner::open(&table, opening)
     }
 
     fn discovery_interval(&self) -> Result<Option<Duration>> {
@@ -267,12 +296,13 @@ impl ScanBuilder {
         }
     }
 
-    fn reader(&self) -> Result<BatchReader> {
+    /// Also says in the options what the server is to send.
+    fn reader(&mut self) -> Result<BatchReader> {
         let info = self.table.info();
         let format = info.descriptor.properties.get("table.log.format").map(String::as_str);
         let format = LogFormat::of_property(format)
             .map_err(|error| Error::misuse(format!("{}: {error}", info.path)))?;
-        let columns = match &self.columns {
+        let columns: Vec<usize> = match &self.columns {
             None => (0..info.schema().columns().len()).collect(),
             Some(names) if names.is_empty() => {
                 return Err(Error::misuse("a projection must name at least one column"));
@@ -282,7 +312,16 @@ impl ScanBuilder {
                 .indexes_of("projection", names)
                 .map_err(|error| Error::misuse(error.to_string()))?,
         };
-        let reader = BatchReader::new(format, info.schema(), info.wire_schema_id()?, &columns)?;
+        let (schema, id) = (info.schema(), info.wire_schema_id()?);
+        let mut reader = BatchReader::new(format, schema, id, &columns)?;
+        let fewer = columns.len() < schema.columns().len();
+        if format == LogFormat::Arrow && fewer && !self.verify_always {
+            let mut places: Vec<i32> = columns.iter().map(|place| *place as i32).collect();
+            places.sort_unstable();
+            let places: Arc<[i32]> = places.into();
+            reader = reader.with_projection(id, schema, Arc::clone(&places))?;
+            (self.options.projection, self.options.projection_schema) = (Some(places), id);
+        }
         let kv_format = info.descriptor.properties.get("table.kv.format");
         let indexed = kv_format.is_some_and(|format| format.eq_ignore_ascii_case("INDEXED"));
         Ok(if indexed && info.has_primary_key() { reader.of_padded_rows() } else { reader })

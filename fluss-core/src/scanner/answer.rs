@@ -12,7 +12,7 @@ use prost::Message;
 
 use super::bucket::Bucket;
 use super::scanner::{Fetch, Scanner};
-use super::types::FetchedBatch;
+use super::types::{FetchedBatch, ScannerOptions};
 use crate::batch::BatchError;
 use crate::connection::request::RequestError;
 use crate::cx::Cx;
@@ -35,7 +35,9 @@ impl Scanner {
         result: Result<Bytes, RequestError>,
         labels: &Labels,
     ) {
-        let Some(Fetch { server, buckets }) = self.fetches.remove(&token) else { return };
+        let Some(Fetch { server, buckets, quiet_until }) = self.fetches.remove(&token) else {
+            return;
+        };
         let entry = self.servers.entry(server).or_default();
         entry.in_flight = None;
         // Whoever was unsubscribed or subscribed anew meanwhile is not meant by this answer.
@@ -51,8 +53,9 @@ impl Scanner {
         }
         match result {
             Ok(body) => {
-                entry.answered();
-                self.read(cx, &label_of(labels, server), token, body, asked);
+                let quiet = self.read(cx, &label_of(labels, server), token, body, asked);
+                let entry = self.servers.entry(server).or_default();
+                entry.answered(cx, quiet && cx.now < quiet_until);
             }
             Err(error) => {
                 entry.failed(cx);
@@ -90,6 +93,7 @@ impl Scanner {
         }
     }
 
+    /// True if it brings nothing, neither data nor errors.
     fn read(
         &mut self,
         cx: &mut Cx<'_>,
@@ -97,16 +101,17 @@ impl Scanner {
         frame: u64,
         body: Bytes,
         mut asked: Asked,
-    ) {
+    ) -> bool {
         let bytes = body.len() as u64;
         let answer = match FetchLogResponse::decode(body) {
             Ok(answer) => answer,
             Err(error) => {
                 let what = format!("an answer to FETCH_LOG that does not parse: {error}");
-                return self.fail_all(&asked, &peer(server, what));
+                self.fail_all(&asked, &peer(server, what));
+                return false;
             }
         };
-        let mut batches = 0;
+        let (mut batches, mut quiet) = (0, true);
         for table in answer.tables_resp {
             for part in table.buckets_resp {
                 let key = BucketKey {
@@ -116,11 +121,14 @@ impl Scanner {
                 };
                 // What was not asked for, or comes twice, is nobody's.
                 if asked.remove(&key).is_some() {
-                    batches += self.read_bucket(cx, server, frame, key, part);
+                    let (added, nothing) = self.read_bucket(cx, server, frame, key, part);
+                    batches += added;
+                    quiet &= nothing;
                 }
             }
         }
         self.charge(frame, bytes, batches);
+        quiet &= asked.is_empty();
         for key in asked.into_keys() {
             let Some(bucket) = self.buckets.get_mut(&key) else { continue };
             let what = format!("an answer to FETCH_LOG that leaves out {key}, which was asked for");
@@ -129,6 +137,7 @@ impl Scanner {
                 self.line_up(key);
             }
         }
+        quiet
     }
 
     fn fail_all(&mut self, asked: &Asked, error: &Error) {
@@ -140,7 +149,7 @@ impl Scanner {
         }
     }
 
-    /// Returns how many batches of this frame wait now.
+    /// Returns how many batches of this frame wait now, and whether nothing at all came.
     fn read_bucket(
         &mut self,
         cx: &mut Cx<'_>,
@@ -148,9 +157,9 @@ impl Scanner {
         frame: u64,
         key: BucketKey,
         part: PbFetchLogRespForBucket,
-    ) -> usize {
+    ) -> (usize, bool) {
         let (what, count) = (self.what(key), self.next_count());
-        let Some(bucket) = self.buckets.get_mut(&key) else { return 0 };
+        let Some(bucket) = self.buckets.get_mut(&key) else { return (0, true) };
         let before = (bucket.waiting.len(), bucket.position);
         match ServerError::check(part.error_code, part.error_message.as_deref()) {
             Err(error) => {
@@ -162,17 +171,20 @@ impl Scanner {
                  cannot read yet; start at a later offset",
                 bucket.fetch_offset
             ))),
-            Ok(()) => read_records(cx, server, frame, (key, bucket), part),
+            Ok(()) => read_records(cx, server, frame, (key, bucket), part, &self.options),
         }
         let added = bucket.waiting.len() - before.0;
         if added > 0 {
             bucket.served = count;
         }
         self.moved |= bucket.position != before.1;
+        let quiet = (bucket.waiting.len(), bucket.position) == before
+            && bucket.error.is_none()
+            && bucket.not_before <= cx.now;
         if bucket.is_ready() {
             self.line_up(key);
         }
-        added
+        (added, quiet)
     }
 }
 
@@ -182,6 +194,7 @@ fn read_records(
     frame: u64,
     (key, bucket): (BucketKey, &mut Bucket),
     part: PbFetchLogRespForBucket,
+    options: &ScannerOptions,
 ) {
     bucket.succeeded();
     if part.high_watermark.is_some() {
@@ -199,8 +212,13 @@ fn read_records(
                     start_offset: bucket.first_wanted(),
                     next_offset: batch.next_offset(),
                     high_watermark: bucket.high_watermark,
+                    projected: bucket.projected,
                     batch,
                 };
+                // Columns are only ever added, so what follows is no older.
+                let batch = &fetched.batch;
+                let older = batch.schema_id() < options.projection_schema;
+                bucket.whole &= older || batch.record_count() == 0;
                 bucket.push(fetched, frame);
             }
             Err(error) => return bucket.fail(Error::Batch(BatchError::Record(error))),
@@ -210,6 +228,7 @@ fn read_records(
     if let Some(end) = part.filtered_end_offset {
         bucket.skip_to(bucket.high_watermark.map_or(end, |hw| end.min(hw)));
     }
+    bucket.alone = bucket.projected && bucket.fetch_offset == start && bucket.has_more();
     if bucket.fetch_offset != start {
         bucket.progressed();
     } else if bucket.has_more() && bucket.needed <= needed {
@@ -263,6 +282,8 @@ fn rejected(
         ErrorCode::UNKNOWN_SERVER_ERROR => unexplained(cx, bucket, error),
         // An old leader, or one that does not know yet that it leads.
         ErrorCode::FENCED_LEADER_EPOCH_EXCEPTION => bucket.retry_elsewhere(cx),
+        // Stored batches that are older than a column. What is asked for whole is not refused so.
+        ErrorCode::INVALID_COLUMN_PROJECTION if bucket.projected => bucket.whole = true,
         // The stored bytes are damaged: the next fetch reads the same ones.
         ErrorCode::CORRUPT_MESSAGE | ErrorCode::CORRUPT_RECORD_EXCEPTION => bucket.fail(error),
         _ if code.is_retriable() => bucket.retry_elsewhere(cx),

@@ -47,6 +47,13 @@ pub(super) struct Bucket {
     pub(super) not_before: Instant,
     /// The size of the next batch, if it does not fit into the usual share of an answer.
     pub(super) needed: usize,
+    /// Whether the request it is in asks for the wanted columns only.
+    pub(super) projected: bool,
+    /// Fetched with all columns: its next batches are older than one of the wanted ones.
+    pub(super) whole: bool,
+    /// Asked for beside no other bucket with data: its next batch comes in one piece or not at all,
+    /// and how large it is cannot be told.
+    pub(super) alone: bool,
     /// When data came last, in the scanner's count; the lowest is served first.
     pub(super) served: u64,
     /// Answers in a row that brought nothing although something is there.
@@ -75,6 +82,9 @@ impl Bucket {
             stale: false,
             not_before: Instant::ZERO,
             needed: 0,
+            projected: false,
+            whole: false,
+            alone: false,
             served,
             fruitless: 0,
             unexplained: 0,

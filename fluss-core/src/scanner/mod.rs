@@ -26,6 +26,8 @@ mod testkit;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod tests_projection;
+#[cfg(test)]
 mod tests_random;
 mod types;
 

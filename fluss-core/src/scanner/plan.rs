@@ -23,6 +23,9 @@ const RETRY: BackoffConfig = BackoffConfig::new(Duration::from_millis(20), Durat
 /// asked for at this interval instead, which grows until something is taken.
 const PROBE: BackoffConfig =
     BackoffConfig::new(Duration::from_millis(20), Duration::from_millis(500));
+/// Answers in a row that bring nothing although the server was asked to wait for something, and
+/// that are put up with before it is asked less often.
+const HASTY: u32 = 3;
 /// However small the budget, an answer may have this many bytes.
 const MIN_ANSWER: usize = 1 << 10;
 
@@ -35,13 +38,20 @@ pub(super) struct Server {
     pub(super) flush_wanted: bool,
     backoff: Backoff,
     not_before: Instant,
+    /// Answers in a row that brought nothing before their time.
+    hasty: u32,
     probe: Backoff,
     probe_at: Instant,
 }
 
 impl Server {
-    pub(super) fn answered(&mut self) {
-        self.backoff.reset();
+    /// `hasty`: it brought nothing, and the server was to wait for longer.
+    pub(super) fn answered(&mut self, cx: &mut Cx<'_>, hasty: bool) {
+        self.hasty = if hasty { self.hasty.saturating_add(1) } else { 0 };
+        match self.hasty > HASTY {
+            true => self.failed(cx),
+            false => self.backoff.reset(),
+        }
     }
 
     /// Something was taken: what waited may soon be fetched again.
@@ -185,11 +195,12 @@ impl Scanner {
         let cap = self.answer_cap();
         let usual = self.options.max_bytes_per_bucket.min(cap);
         let (mut total, mut at_once) = (0, summary.full);
-        let mut asked = Vec::with_capacity(due.len());
-        let mut fetch = Fetch { server: id, buckets: Vec::with_capacity(due.len()) };
+        let mut asked = [Vec::new(), Vec::new()];
+        let buckets = Vec::with_capacity(due.len());
+        let mut fetch = Fetch { server: id, buckets, quiet_until: cx.now };
         for (empty, _, name) in due {
             let Some(bucket) = self.buckets.get_mut(name) else { continue };
-            let bytes = usual.max(bucket.needed);
+            let bytes = if bucket.alone { cap } else { usual.max(bucket.needed) };
             if !empty {
                 // What is sure to come must fit, so that the server's order of buckets, which
                 // nobody promised, never lets one of them go short.
@@ -200,8 +211,9 @@ impl Scanner {
                 total += bytes;
             }
             bucket.in_flight = Some(token);
+            bucket.projected = self.options.projection.is_some() && !bucket.whole;
             fetch.buckets.push((*name, bucket.generation));
-            asked.push(PbFetchLogReqForBucket {
+            asked[usize::from(bucket.projected)].push(PbFetchLogReqForBucket {
                 partition_id: name.partition.map(|p| p.0),
                 bucket_id: name.bucket,
                 fetch_offset: bucket.fetch_offset,
@@ -209,6 +221,10 @@ impl Scanner {
                 routing_bucket_count: bucket.of,
             });
         }
+        // A bucket in backoff must not be locked out by a longer wait for the others.
+        let wait = summary.next.map_or(self.options.max_wait, |at| at - cx.now);
+        let wait = (!at_once).then_some(wait.min(self.options.max_wait));
+        fetch.quiet_until = cx.now + wait.unwrap_or_default() / 2;
         self.fetches.insert(token, fetch);
         if let Some(server) = self.servers.get_mut(&id) {
             server.in_flight = Some(token);
@@ -216,9 +232,6 @@ impl Scanner {
                 server.probe_at = cx.now + server.probe.next(PROBE, cx.rng);
             }
         }
-        // A bucket in backoff must not be locked out by a longer wait for the others.
-        let wait = summary.next.map_or(self.options.max_wait, |at| at - cx.now);
-        let wait = (!at_once).then_some(wait.min(self.options.max_wait));
         let request = self.request(asked, cap.max(total), wait);
         Outgoing {
             api: ApiKey::FetchLog,
@@ -230,24 +243,27 @@ impl Scanner {
 
     fn request(
         &self,
-        buckets: Vec<PbFetchLogReqForBucket>,
+        [whole, projected]: [Vec<PbFetchLogReqForBucket>; 2],
         max_bytes: usize,
         wait: Option<Duration>,
     ) -> FetchLogRequest {
         let options = &self.options;
         let millis =
             |wait: Duration| i32::try_from(wait.as_micros().div_ceil(1000)).unwrap_or(i32::MAX);
+        let fields = options.projection.as_deref().unwrap_or_default();
+        let table = |buckets, fields: &[i32]| PbFetchLogReqForTable {
+            table_id: options.table.0,
+            projection_pushdown_enabled: !fields.is_empty(),
+            projected_fields: fields.to_vec(),
+            buckets_req: buckets,
+            filter_predicate: None,
+            filter_schema_id: None,
+        };
+        let tables = [table(whole, &[]), table(projected, fields)];
         FetchLogRequest {
             follower_server_id: -1,
             max_bytes: wire(max_bytes),
-            tables_req: vec![PbFetchLogReqForTable {
-                table_id: options.table.0,
-                projection_pushdown_enabled: options.projection.is_some(),
-                projected_fields: options.projection.as_deref().unwrap_or_default().to_vec(),
-                buckets_req: buckets,
-                filter_predicate: None,
-                filter_schema_id: None,
-            }],
+            tables_req: tables.into_iter().filter(|table| !table.buckets_req.is_empty()).collect(),
             max_wait_ms: wait.map(millis),
             min_bytes: wait.map(|_| wire(options.min_bytes)),
             read_preference: None,

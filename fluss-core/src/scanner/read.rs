@@ -10,7 +10,7 @@ use fluss_proto::record::{ChangeType, ChangeTypes, LogBatch};
 
 use super::metadata_columns::{MetadataColumn, with_metadata};
 use super::padding::without_padding;
-use super::types::FetchedBatch;
+use super::types::{FetchedBatch, ScanError};
 use crate::batch::{DecodeError, LogDecoder, LogFormat, LogRows, RowView, arrow_schema_of};
 use crate::error::{Error, Result};
 use crate::ids::BucketKey;
@@ -89,11 +89,14 @@ impl ScanBatch {
     /// The rows one by one.
     ///
     /// # Errors
-    /// [`Error::Decode`] for values that Arrow has and the table's types have not, such as a time
-    /// of day beyond midnight.
+    /// [`Error::Scan`] with bucket and offset for values that Arrow has and the table's types have
+    /// not, such as a time of day beyond midnight.
     pub fn rows(&self) -> Result<ScanRows> {
-        let rows =
-            LogRows::new(&self.schema, &self.columns, &self.batch, self.change_types.clone())?;
+        let changes = self.change_types.clone();
+        let rows = LogRows::new(&self.schema, &self.columns, &self.batch, changes);
+        let rows = rows.map_err(|error| {
+            Error::Scan(ScanError::new(self.bucket, self.base_offset(), error.into()))
+        })?;
         Ok(ScanRows { rows, range: self.rows.clone() })
     }
 }
@@ -152,6 +155,10 @@ pub(crate) struct BatchReader {
     /// Whether CHAR columns come with the zero bytes they were padded with.
     padded: bool,
     mappings: BTreeMap<i16, Mapping>,
+    /// The columns of the stored schema that servers send, ascending; None for all.
+    projection: Option<Arc<[i32]>>,
+    /// The same for batches of these columns only.
+    projected: BTreeMap<i16, Mapping>,
 }
 
 impl BatchReader {
@@ -172,7 +179,29 @@ impl BatchReader {
         let mapping = Mapping::new(decoder, places, &arrow);
         let mappings = BTreeMap::from([(schema_id, mapping)]);
         let (metadata, out) = (Vec::new(), Arc::clone(&arrow));
-        Ok(Self { arrow, metadata, out, schema: wanted, format, padded: false, mappings })
+        Ok(Self {
+            arrow,
+            metadata,
+            out,
+            schema: wanted,
+            format,
+            padded: false,
+            mappings,
+            projection: None,
+            projected: BTreeMap::new(),
+        })
+    }
+
+    /// The same where servers may leave out all but these columns of `stored`, which are ascending.
+    pub(crate) fn with_projection(
+        mut self,
+        schema_id: i16,
+        stored: &Schema,
+        columns: Arc<[i32]>,
+    ) -> Result<Self> {
+        self.projection = Some(columns);
+        self.learn_projected(schema_id, stored)?;
+        Ok(self)
     }
 
     /// The same with these columns behind those of the table.
@@ -210,6 +239,26 @@ impl BatchReader {
     /// # Errors
     /// [`Error::Misuse`] if a column changed its type.
     pub(crate) fn learn(&mut self, schema_id: i16, stored: &Schema) -> Result<()> {
+        let mapping = self.mapping(schema_id, stored)?;
+        self.learn_projected(schema_id, stored)?;
+        self.mappings.insert(schema_id, mapping);
+        Ok(())
+    }
+
+    fn learn_projected(&mut self, schema_id: i16, stored: &Schema) -> Result<()> {
+        let Some(places) = &self.projection else { return Ok(()) };
+        let column = |place: &i32| stored.columns().get(usize::try_from(*place).ok()?).cloned();
+        // Servers refuse to project batches that lack one of the columns.
+        let Some(columns) = places.iter().map(column).collect::<Option<Vec<_>>>() else {
+            return Ok(());
+        };
+        let mapping = self.mapping(schema_id, &Schema::new(columns, vec![]))?;
+        self.projected.insert(schema_id, mapping);
+        Ok(())
+    }
+
+    /// How batches with these columns become rows of the table.
+    fn mapping(&self, schema_id: i16, stored: &Schema) -> Result<Mapping> {
         let mut found = Vec::new();
         let mut places = Vec::with_capacity(self.schema.columns().len());
         for wanted in self.schema.columns() {
@@ -233,12 +282,12 @@ impl BatchReader {
             found.push(index);
         }
         let decoder = LogDecoder::new(self.format, stored, &found)?;
-        self.mappings.insert(schema_id, Mapping::new(decoder, places, &self.arrow));
-        Ok(())
+        Ok(Mapping::new(decoder, places, &self.arrow))
     }
 
-    /// The rows of a batch from the wanted offset on and before `end`, checksum verified. None if
-    /// there are none.
+    /// The rows of a batch from the wanted offset on and before `end`. None if there are none. The
+    /// checksum is verified, except where a server left columns out: it is not that of what is
+    /// left, whose structure is looked at all the same.
     ///
     /// # Errors
     /// [`Error::Decode`] for a damaged batch, [`Error::Misuse`] for a schema that is not known.
@@ -248,7 +297,11 @@ impl BatchReader {
         end: Option<i64>,
     ) -> Result<Option<ScanBatch>> {
         let batch = &fetched.batch;
-        batch.verify_checksum().map_err(DecodeError::from)?;
+        // Without records, a batch is sent as it is stored.
+        let projected = fetched.projected && batch.record_count() > 0;
+        if !projected {
+            batch.verify_checksum().map_err(DecodeError::from)?;
+        }
         let count = batch.record_count() as usize;
         // Offsets were checked to be sensible, so the differences do not overflow.
         let index = |offset: i64| {
@@ -259,10 +312,11 @@ impl BatchReader {
             return Ok(None);
         }
         let id = batch.schema_id();
-        let mapping = self
-            .mappings
-            .get(&id)
-            .ok_or_else(|| Error::misuse(format!("schema {id} of the table is not known")))?;
+        let mappings = if projected { &self.projected } else { &self.mappings };
+        let mapping = mappings.get(&id).ok_or_else(|| match projected {
+            true => DecodeError::message(format!("schema {id} lacks a column of it")).into(),
+            false => Error::misuse(format!("schema {id} of the table is not known")),
+        })?;
         let (columns, change_types) = mapping.decoder.decode(batch)?;
         let mut columns = self.columns(mapping, columns, id, count)?;
         if self.padded {
@@ -358,6 +412,7 @@ mod tests {
             start_offset: start,
             next_offset: batch.next_offset(),
             high_watermark: Some(99),
+            projected: false,
             batch,
         }
     }

@@ -7,6 +7,7 @@ use super::{Leaders, Outputs};
 use crate::error::{Error, Result};
 use crate::ids::{BucketKey, ScannerKey, ServerId};
 use crate::output::Event;
+use crate::time::Instant;
 
 /// A fetch on its way.
 #[derive(Debug)]
@@ -14,6 +15,8 @@ pub(super) struct Fetch {
     pub(super) server: ServerId,
     /// The buckets in it, with the generation of their subscription.
     pub(super) buckets: Vec<(BucketKey, u64)>,
+    /// An answer that brings nothing is not due before.
+    pub(super) quiet_until: Instant,
 }
 
 /// A frame of which batches are waiting. All its memory stays until the last one is taken, so all

@@ -394,6 +394,7 @@ fn the_end_of_a_log_and_an_empty_log_are_waited_at_without_an_error() {
     for _ in 0..50 {
         let sent = b.fetch(S1);
         assert_eq!(sent.request.max_wait_ms, Some(500));
+        b.pass(Duration::from_millis(500));
         b.reply(&sent, vec![part(0, 9, &[]), part(1, 5, &[])]);
     }
     assert!(b.take(key).is_empty());
@@ -477,4 +478,32 @@ fn two_scanners_of_one_server_each_get_their_fetch() {
     b.reply(&two, vec![part(0, 9, &batch(2, 1, 0, 10))]);
     assert!(b.take(first).is_empty());
     assert_eq!(places(&b.take(second)), [(0, 2)]);
+}
+
+#[test]
+fn a_server_that_answers_at_once_with_nothing_new_is_asked_less_and_less_often() {
+    let mut b = Bench::new(&[(0, S1)]);
+    let key = b.open(Bench::options(), &[(0, 0)]);
+    let old = batch(0, 3, 0, 10);
+    let sent = b.fetch(S1);
+    b.reply(&sent, vec![part(0, 3, &old)]);
+    b.take(key);
+    let start = b.now;
+    for (count, records) in [&old[..], &[]].iter().cycle().enumerate().take(40) {
+        while b.flushes.is_empty() {
+            assert!(count >= 3, "a few are put up with");
+            let at = b.timeout().expect("it is asked again");
+            b.pass((at - b.now).max(Duration::from_micros(1)));
+        }
+        let sent = b.fetch(S1);
+        b.reply(&sent, vec![part(0, 3, records)]);
+    }
+    assert!(b.now - start > Duration::from_secs(20), "40 times in {:?}", b.now - start);
+    // Something new ends it.
+    let at = b.timeout().expect("it is asked again");
+    b.pass(at - b.now);
+    let sent = b.fetch(S1);
+    b.reply(&sent, vec![part(0, 6, &batch(3, 3, 0, 10))]);
+    assert_eq!(places(&b.take(key)), [(0, 3)]);
+    b.fetch(S1);
 }

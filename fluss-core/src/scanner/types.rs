@@ -34,8 +34,10 @@ pub struct ScannerOptions {
     pub buffer_limit: u64,
     /// Positions of the columns that the server shall send, ascending; None (default) for all.
     /// Only ARROW logs can be projected by the server, and projected batches have no checksum that
-    /// could be verified.
+    /// could be verified. Batches of older schemas that lack one of the columns come whole.
     pub projection: Option<Arc<[i32]>>,
+    /// The schema whose columns the projection counts; 0 by default.
+    pub projection_schema: i16,
 }
 
 impl ScannerOptions {
@@ -51,6 +53,7 @@ impl ScannerOptions {
             max_wait: Duration::from_millis(500),
             buffer_limit: 64 << 20,
             projection: None,
+            projection_schema: 0,
         }
     }
 
@@ -104,6 +107,9 @@ pub struct FetchedBatch {
     pub next_offset: i64,
     /// The bucket's high watermark when the batch was read, where the server told it.
     pub high_watermark: Option<i64>,
+    /// Whether it holds the columns of [`ScannerOptions::projection`] only. Its checksum is then
+    /// that of the batch as it is stored, unless it has no records.
+    pub projected: bool,
 }
 
 /// How much to take at once.

@@ -48,7 +48,7 @@ pub enum DecodeError {
 }
 
 impl DecodeError {
-    pub(super) fn message(what: impl Into<String>) -> Self {
+    pub(crate) fn message(what: impl Into<String>) -> Self {
         Self::Message { what: what.into() }
     }
 

@@ -208,7 +208,7 @@ impl FakeCluster {
             };
             return Err(Failure::new(code, "the projection is empty"));
         }
-        Projection::new(&meta.schema, &table.projected_fields, compression(meta))
+        Projection::new(meta, &table.projected_fields, compression(meta))
     }
 }
 

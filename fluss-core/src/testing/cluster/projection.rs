@@ -10,10 +10,11 @@ use flatbuffers::FlatBufferBuilder;
 use std::ops::Range;
 
 use super::api::code;
+use super::catalog::Table;
 use super::log::Entry;
 use super::{Answer, Failure};
 use crate::batch::ArrowCompression;
-use crate::row::{Schema, TypeKind};
+use crate::row::TypeKind;
 
 const CONTINUATION: [u8; 4] = [0xff; 4];
 const PREFIX: usize = 8;
@@ -25,12 +26,14 @@ pub(super) struct Projection {
     buffers: Vec<Range<usize>>,
     /// The table's, whatever the batch says: that is why writers must use it.
     codec: Option<CompressionType>,
+    /// The first schema that has all of the columns.
+    since: i32,
 }
 
 impl Projection {
     /// Columns by position, strictly ascending.
     pub(super) fn new(
-        schema: &Schema,
+        table: &Table,
         positions: &[i32],
         compression: ArrowCompression,
     ) -> Answer<Self> {
@@ -45,8 +48,8 @@ impl Projection {
             return Err(invalid());
         }
         let (mut node, mut buffer) = (0, 0);
-        let mut spans = Vec::with_capacity(schema.columns().len());
-        for column in schema.columns() {
+        let mut spans = Vec::with_capacity(table.schema.columns().len());
+        for column in table.schema.columns() {
             let (first_node, first_buffer) = (node, buffer);
             count(&column.data_type.kind, &mut node, &mut buffer);
             spans.push((first_node..node, first_buffer..buffer));
@@ -54,7 +57,10 @@ impl Projection {
         let span = |position: &i32| spans.get(usize::try_from(*position).ok()?).cloned();
         let chosen: Option<Vec<_>> = positions.iter().map(span).collect();
         let (nodes, buffers) = chosen.ok_or_else(invalid)?.into_iter().unzip();
-        Ok(Self { nodes, buffers, codec })
+        let last = positions.last().and_then(|last| usize::try_from(*last).ok()).unwrap_or(0);
+        let has_all = |id: &i32| table.schema_of(*id).is_some_and(|s| s.columns().len() > last);
+        let since = (1..=table.schema_id).find(has_all).unwrap_or(table.schema_id);
+        Ok(Self { nodes, buffers, codec, since })
     }
 
     /// Writes the projected batch; an empty one is copied.
@@ -63,6 +69,10 @@ impl Projection {
         if batch.count == 0 {
             batch.write(entry.base_offset, entry.timestamp, out);
             return Ok(());
+        }
+        if i32::from(batch.schema_id) < self.since {
+            let message = format!("schema {} lacks a column", batch.schema_id);
+            return Err(Failure::new(code::INVALID_PROJECTION, message));
         }
         let broken = || Failure::new(code::UNKNOWN, "the Arrow message does not parse");
         let header = if batch.magic == 0 { 48 } else { 52 + usize::from(batch.magic == 2) * 4 };
