@@ -39,7 +39,11 @@ impl Lookuper {
                 return Ok(Vec::new());
             };
             let values = values_of(&batch).map_err(|why| nonsense(&what(info, bucket), &why))?;
-            lookuper.read(&values).await
+            let read = lookuper.read(&values).await;
+            read.map_err(|error| match error {
+                Error::Peer { what: why, .. } => nonsense(&what(info, bucket), &why),
+                other => other,
+            })
         })
     }
 }

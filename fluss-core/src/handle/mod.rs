@@ -39,6 +39,8 @@ mod format;
 mod grown;
 mod hand_in;
 mod hand_in_batch;
+#[cfg(test)]
+mod hostile_tests;
 mod lane;
 #[cfg(test)]
 mod large_tests;

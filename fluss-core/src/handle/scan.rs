@@ -265,15 +265,20 @@ impl LogScanner {
             }
             while let Some(front) = self.fetched.front() {
                 let id = front.batch.schema_id();
-                if front.batch.record_count() > 0 && !self.reader.knows(id) {
-                    ready!(self.poll_schema(cx, id))?;
+                if front.batch.record_count() > 0
+                    && !self.reader.knows(id)
+                    && let Err(cause) = ready!(self.poll_schema(cx, id))
+                {
+                    return Poll::Ready(Err(self.fail_front(cause)));
                 }
                 if let Some(batch) = self.read_front()? {
                     return Poll::Ready(Ok(Some(batch)));
                 }
             }
             if let Some(error) = self.errors.pop_front() {
-                if self.drop_partition_of(&error) {
+                // Of what lies beyond the end, nothing matters.
+                let at_end = |ends: &BTreeMap<_, _>| !ends.contains_key(&error.bucket);
+                if self.ends.as_ref().is_some_and(at_end) || self.drop_partition_of(&error) {
                     continue;
                 }
                 if error.cause.code() == Some(ErrorCode::LOG_OFFSET_OUT_OF_RANGE_EXCEPTION) {
@@ -323,6 +328,20 @@ impl LogScanner {
         Some(failed.map_or(Ok(None), |error| Err(Error::Scan(error.clone()))))
     }
 
+    /// Stops the bucket of the first fetched batch, which cannot be read.
+    fn fail_front(&mut self, cause: Error) -> Error {
+        let Some(fetched) = self.fetched.pop_front() else { return cause };
+        self.stop_at(fetched.bucket, fetched.batch.base_offset().max(fetched.start_offset), cause)
+    }
+
+    fn stop_at(&mut self, bucket: BucketKey, position: i64, cause: Error) -> Error {
+        self.forget(bucket);
+        self.fluss.shared().with(|core, now| {
+            core.client.stop_bucket(self.key, bucket, position, now);
+        });
+        self.fail(ScanError::new(bucket, position, cause))
+    }
+
     fn fail(&mut self, error: ScanError) -> Error {
         self.failed.insert(error.bucket, error.clone());
         Error::Scan(error)
@@ -355,11 +374,7 @@ impl LogScanner {
                     self.policy.listener.tell(&event);
                     return Ok(None);
                 }
-                self.forget(bucket);
-                self.fluss.shared().with(|core, now| {
-                    core.client.stop_bucket(self.key, bucket, position, now);
-                });
-                Err(self.fail(ScanError::new(bucket, position, cause)))
+                Err(self.stop_at(bucket, position, cause))
             }
         }
     }

@@ -45,7 +45,7 @@
 //! * [`cluster::ClusterOptions`]: passwords, lagging metadata, slow replication.
 //! * [`loopback::Port`] and [`loopback::Relay`]: a port that misbehaves, a relay that can be aimed
 //!   elsewhere.
-//! * [`random`]: random schemas and rows of all types.
+//! * [`random`]: random schemas and rows of all types; [`hostile`]: batches of them, damaged.
 //! * [`conformance`]: what every adapter has to pass; [`shop`]: what the examples of the README are
 //!   run against; [`sim`]: the client in virtual time, with everything going wrong.
 //!
@@ -61,6 +61,7 @@ pub mod cluster;
 #[cfg(feature = "testing")]
 pub mod conformance;
 mod framing;
+pub mod hostile;
 mod kit;
 pub mod loopback;
 pub mod random;

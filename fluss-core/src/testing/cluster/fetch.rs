@@ -187,6 +187,9 @@ impl FakeCluster {
             let message = format!("offset {from} of {key} is not in {}..={}", log.start, log.end);
             return Err(Failure::new(code::OFFSET_OUT_OF_RANGE, message));
         }
+        if let Some(forged) = self.forged.get(&key) {
+            return Ok((forged.clone(), log.high_watermark));
+        }
         let end = self.visible_end(log, request.follower_server_id);
         let (left, whole) = limit;
         let budget = usize::try_from(bucket.max_fetch_bytes).unwrap_or(0).min(left);

@@ -128,6 +128,8 @@ pub struct FakeCluster {
     journal: Option<VecDeque<Appended>>,
     /// Batches that came when their writer had just been forgotten for its age.
     forgotten: VecDeque<(BucketKey, i64, i32)>,
+    /// What is sent in place of records.
+    forged: BTreeMap<BucketKey, Bytes>,
 }
 
 impl FakeCluster {
@@ -166,6 +168,7 @@ impl FakeCluster {
             sessions: scan_kv::Sessions::default(),
             journal: None,
             forgotten: VecDeque::new(),
+            forged: BTreeMap::new(),
         }
     }
 

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
+
 use super::catalog::{Bucket, Leader};
 use super::write::tablet;
 use super::{FakeCluster, Fault};
@@ -198,6 +200,12 @@ impl FakeCluster {
         *last ^= 1;
         entry.batch.bytes = bytes.into();
         true
+    }
+
+    /// From now on whoever reads this bucket, its log or its rows, is sent these bytes, whatever is
+    /// stored; offsets and high watermark stay those of its log.
+    pub fn forge_records(&mut self, key: BucketKey, bytes: Bytes) {
+        self.forged.insert(key, bytes);
     }
 
     /// Drops the table with this id and makes it again, empty, under another id, with partitions

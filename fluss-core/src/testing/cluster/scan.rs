@@ -77,6 +77,9 @@ impl FakeCluster {
     fn last_rows(&self, key: BucketKey, request: &LimitScanRequest) -> Answer<(bool, Bytes)> {
         let bucket = self.catalog.buckets.get(&key).ok_or_else(|| unknown_bucket(key))?;
         let limit = usize::try_from(request.limit).unwrap_or(0);
+        if let Some(forged) = self.forged.get(&key) {
+            return Ok((bucket.kv.is_none(), forged.clone()));
+        }
         if let Some(kv) = &bucket.kv {
             return Ok((false, kv.first_rows(limit)));
         }
