@@ -28,6 +28,15 @@ pub fn cluster(buckets: u32) -> FakeCluster {
     filled(true, buckets)
 }
 
+/// The same, but it keeps what is written.
+///
+/// # Panics
+/// If the fake cluster refuses one of the tables.
+#[must_use]
+pub fn stored(buckets: u32) -> FakeCluster {
+    filled(false, buckets)
+}
+
 fn filled(ack_only: bool, buckets: u32) -> FakeCluster {
     let options = ClusterOptions { tablet_servers: 1, ack_only, ..Default::default() };
     let mut cluster = FakeCluster::new(options);

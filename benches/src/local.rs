@@ -41,7 +41,16 @@ const KV_ROWS: usize = 24;
 /// If the client refuses its settings.
 #[must_use]
 pub fn start(buckets: u32, settings: impl FnOnce(Config) -> Config) -> Fluss {
-    let cluster = fake::cluster(buckets);
+    start_with(fake::cluster(buckets), settings)
+}
+
+/// The same with a cluster that may hold something to read. What is written to it by this client is
+/// not kept.
+///
+/// # Panics
+/// If the client refuses its settings.
+#[must_use]
+pub fn start_with(cluster: FakeCluster, settings: impl FnOnce(Config) -> Config) -> Fluss {
     let address = cluster.address(ServerId::Coordinator).expect("a coordinator").clone();
     let clock = Line(Wall::now());
     let net = Local { cluster: Arc::new(Mutex::new(cluster)), clock, armed: None };
