@@ -248,11 +248,13 @@ impl KvRowEncoder {
         })
     }
 
-    /// Takes BINARY values of their type's length only, as a table with an ARROW changelog needs:
-    /// the server cannot apply others and answers the whole batch with an unknown error.
+    /// Takes only what Arrow can hold, as a table with an ARROW changelog needs: BINARY values of
+    /// their type's length, since the server cannot apply others and answers the whole batch with
+    /// an unknown error; and times that fit 64 bits in their column's unit, since it lets others go
+    /// round and writes down another time without a word.
     #[must_use]
-    pub(crate) fn with_exact_binary(mut self) -> Self {
-        self.layout = self.layout.with_exact_binary();
+    pub(crate) fn within_arrow(mut self) -> Self {
+        self.layout = self.layout.within_arrow();
         self
     }
 

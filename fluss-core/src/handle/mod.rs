@@ -24,6 +24,8 @@
 mod abuse_tests;
 mod admin;
 mod append;
+#[cfg(test)]
+mod arrow_fit_tests;
 mod assign;
 mod cell;
 #[cfg(test)]

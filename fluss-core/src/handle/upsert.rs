@@ -338,7 +338,7 @@ pub(crate) fn kv_encoder(info: &TableInfo, targets: Option<&[usize]>) -> Result<
     let encoder = encoder.map_err(|e| misuse(&e))?.strict();
     let changelog = properties.get("table.log.format");
     let arrow = changelog.is_none_or(|format| format.eq_ignore_ascii_case("ARROW"));
-    Ok(if arrow { encoder.with_exact_binary() } else { encoder })
+    Ok(if arrow { encoder.within_arrow() } else { encoder })
 }
 
 impl Format for RowFormat {

@@ -48,7 +48,7 @@ pub use named::{Named, NamedRow};
 pub use nested::{AsDatum, Entries, Items};
 pub use schema::{AggFunction, Column, Schema, SchemaBuilder, SchemaError};
 pub use slot::RowLayout;
-pub(crate) use slot::{CHARACTERS, FRACTION, grain_of, is_longer, minimal_be};
+pub(crate) use slot::{CHARACTERS, FRACTION, TIMESTAMP_RANGE, grain_of, is_longer, minimal_be};
 pub use table::{TableDescriptor, TableError};
 pub use type_text::ParseTypeError;
 pub use types::{DataType, Field, TypeError, TypeKind};

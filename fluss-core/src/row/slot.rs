@@ -19,6 +19,8 @@ pub(super) struct Slot {
     pub(super) nullable: bool,
     /// Whether a BINARY value must have the length of its type.
     pub(super) exact: bool,
+    /// The unit in which Arrow must hold a TIMESTAMP.
+    span: Span,
     /// The most characters of a CHAR, or bytes of a BINARY.
     pub(super) longest: u32,
     /// Nanoseconds of the last digit of a TIME or TIMESTAMP.
@@ -33,6 +35,8 @@ pub(super) struct Slot {
 pub(super) struct Rules {
     /// A BINARY must have the length of its type.
     pub(super) exact: bool,
+    /// A TIMESTAMP must fit the 64 bits that Arrow has for it.
+    pub(super) spanned: bool,
     /// A CHAR and a BINARY may not be longer than their type, nor a second's fraction.
     pub(super) strict: bool,
 }
@@ -40,6 +44,51 @@ pub(super) struct Rules {
 /// The nanoseconds of the last digit at this precision.
 pub(crate) fn grain_of(precision: u8) -> u32 {
     10_u32.pow(u32::from(9 - precision.min(9)))
+}
+
+/// How far the times of a column may be from 1970. A byte and no number of milliseconds, so that
+/// slots stay small.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Span {
+    /// As far as milliseconds go.
+    Any,
+    /// As far as 64 bits of microseconds go.
+    Micros,
+    /// As far as 64 bits of nanoseconds go.
+    Nanos,
+}
+
+impl Span {
+    fn of(kind: &TypeKind, rules: Rules) -> Self {
+        match kind {
+            TypeKind::Timestamp(p) | TypeKind::TimestampLtz(p) if rules.spanned => match p {
+                0..=COMPACT_TIMESTAMP => Self::Any,
+                4..=6 => Self::Micros,
+                _ => Self::Nanos,
+            },
+            _ => Self::Any,
+        }
+    }
+
+    /// Whether a time is beyond it.
+    #[inline]
+    fn is_passed_by(self, value: Timestamp) -> bool {
+        let (per_milli, nanos) = match self {
+            Self::Any => return false,
+            Self::Micros => (1_000, 1_000),
+            Self::Nanos => (1_000_000, 1),
+        };
+        // Whatever is nearer than the last whole millisecond fits.
+        value.millis.unsigned_abs() >= i64::MAX.unsigned_abs() / per_milli
+            && is_too_far(value, per_milli, nanos)
+    }
+}
+
+/// The sum is formed in 128 bits, as a time right before the farthest would overflow on the way.
+#[cold]
+fn is_too_far(value: Timestamp, per_milli: u64, nanos: u32) -> bool {
+    let whole = i128::from(value.millis) * i128::from(per_milli);
+    i64::try_from(whole + i128::from(value.nanos / nanos)).is_err()
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +145,8 @@ impl Slot {
             }
             _ => 1,
         };
-        Self { kind, nullable: data_type.nullable, exact: rules.exact, longest, grain }
+        let span = Span::of(&data_type.kind, rules);
+        Self { kind, nullable: data_type.nullable, exact: rules.exact, span, longest, grain }
     }
 
     /// Whether a text has more characters than the type.
@@ -153,6 +203,7 @@ pub(super) enum Misfit {
     Nanos,
     TimeOfDay,
     Fraction,
+    Span,
     Characters,
     FixedLength,
     ExactLength,
@@ -167,6 +218,7 @@ pub(super) enum Misfit {
 
 pub(crate) const FRACTION: &str = "it has more digits of a second than the type";
 pub(crate) const CHARACTERS: &str = "it has more characters than the type";
+pub(crate) const TIMESTAMP_RANGE: &str = "the time does not fit 64 bits in the column's unit";
 
 impl Misfit {
     /// The full error; kept out of the hot path.
@@ -190,6 +242,7 @@ impl Misfit {
             Self::Nanos => "the nanoseconds within a millisecond are 0 to 999999",
             Self::TimeOfDay => "a time is 0 to 86399999 milliseconds of the day",
             Self::Fraction => FRACTION,
+            Self::Span => TIMESTAMP_RANGE,
             Self::Characters => CHARACTERS,
             Self::FixedLength => "it is longer than the fixed length of the type",
             Self::ExactLength => "its length is not that of the type",
@@ -236,6 +289,7 @@ impl Slot {
                 match i32::try_from(value.nanos).ok().filter(|nanos| *nanos < 1_000_000) {
                     None => Err(Misfit::Nanos),
                     Some(_) if value.is_finer_than(self.grain) => Err(Misfit::Fraction),
+                    Some(_) if self.span.is_passed_by(value) => Err(Misfit::Span),
                     Some(rest) if nanos => Ok(Stored::Instant(value.millis, rest)),
                     Some(_) => Ok(Stored::I64(value.millis)),
                 }
@@ -339,6 +393,15 @@ impl RowLayout {
     #[must_use]
     pub(crate) fn with_exact_binary(self) -> Self {
         let rules = Rules { exact: true, ..self.rules };
+        Self::with_rules(self.schema, rules)
+    }
+
+    /// The same layout for rows that a server also has to write down in Arrow: as
+    /// [`with_exact_binary`](Self::with_exact_binary), and a TIMESTAMP must fit the 64 bits that it
+    /// has there, or another time is written down.
+    #[must_use]
+    pub(crate) fn within_arrow(self) -> Self {
+        let rules = Rules { exact: true, spanned: true, ..self.rules };
         Self::with_rules(self.schema, rules)
     }
 

@@ -4,7 +4,7 @@
 //! rounded or wrapped. Only what is read from a log of rows, where it is stored like that, is
 //! rounded down, also before 1970.
 
-use crate::row::{Datum, Decimal, FRACTION, Timestamp, grain_of};
+use crate::row::{Datum, Decimal, FRACTION, TIMESTAMP_RANGE, Timestamp, grain_of};
 
 /// Milliseconds of a day.
 const DAY_MILLIS: i32 = 86_400_000;
@@ -53,7 +53,6 @@ const DECIMAL_PRECISION: &str = "the value has more digits than the column's pre
 const DECIMAL_SCALE: &str = "digits after the point would be lost";
 const TIME_OF_DAY: &str = "a time of day is 0 to 86,399,999 milliseconds";
 const NANOS: &str = "nanos must be 0 to 999,999, the part below a millisecond";
-const TIMESTAMP_RANGE: &str = "the time does not fit 64 bits in the column's unit";
 
 /// The value as an integer, whichever integer type it has.
 pub(super) fn integer(datum: Datum<'_>) -> Result<i64, &'static str> {

@@ -19,6 +19,7 @@
 mod acls;
 mod alter;
 mod api;
+mod around;
 mod batch;
 mod catalog;
 mod conn;

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use fluss_proto::record::{ChangeType, LogBatchParts, Stamp, push_log_record};
 
 use super::api::code;
+use super::around::gone_round;
 use super::batch::{KvBatch, KvRecord, LogBatch};
 use super::catalog::Table;
 use super::decode::RowFormat;
@@ -301,7 +302,8 @@ impl Merge {
             .map_err(|error| failed(error.to_string()))?;
         let mut types = Vec::with_capacity(changes.len());
         for (change, row) in changes {
-            let pushed = builder.try_push(&self.row(row)?);
+            let row = gone_round(self.layout.schema(), self.row(row)?);
+            let pushed = builder.try_push(&row);
             match pushed.map_err(|error| failed(error.to_string()))? {
                 Push::Pushed(_) => types.push(*change),
                 Push::Full => return Err(failed("the changelog batch is too large")),

@@ -1,5 +1,5 @@
 use super::*;
-use crate::row::{OwnedRow, RowLayout, compacted};
+use crate::row::{OwnedRow, RowLayout, Timestamp, compacted};
 use fluss_proto::record::{Check, LogBatch, LogBatches, SealedBatch, ValueBatch, push_kv_record};
 
 /// The key and the compacted row of `(a, b)`; the key is simply `a` in one byte.
@@ -298,4 +298,29 @@ fn a_binary_value_of_another_length_fails_the_whole_batch_where_the_changelog_is
         let found = kv.lookup(&[1, 3]);
         assert_eq!([found[0].is_some(), found[1].is_some()], [format != "ARROW", true]);
     }
+}
+
+#[test]
+fn a_time_beyond_an_arrow_changelog_goes_round_there_and_stays_what_it_is_in_the_table() {
+    let mut talk = Talk::new(ClusterOptions::default());
+    let plain = descriptor(&["a"], 1, "{}");
+    let of_times = "\"TIMESTAMP_WITHOUT_TIME_ZONE\",\"precision\":9";
+    let table = talk.create("t", &plain.replace("\"STRING\"", of_times));
+    let mut kv =
+        Kv { talk, bucket: BucketKey { table, partition: None, bucket: 0 }, targets: Vec::new() };
+    let schema = Schema::builder().column("a", DataType::INT).column("b", DataType::timestamp(9));
+    let layout = RowLayout::new(&schema.primary_key(["a"]).build().expect("a schema"));
+    // 64 bits of nanoseconds end in 2262.
+    let beyond = Timestamp { millis: 9_223_372_036_854, nanos: 775_808 };
+    let (mut row, mut body) = (Vec::new(), Vec::new());
+    let values = (1, crate::row::OwnedDatum::Timestamp(beyond));
+    compacted::encode(&layout, &values, &mut row).expect("the format has room for it");
+    push_kv_record(&mut body, &[1], Some(&row)).expect("a record");
+    let sealed = SealedBatch::kv_v0(1, 0, 1, body.into()).expect("a batch");
+    let head = sealed.stamp(Stamp { writer_id: -1, sequence: -1 });
+    assert_eq!(kv.send([head.as_ref(), sealed.payload()].concat().into()), Ok(1));
+    let rows = kv.talk.cluster.rows(kv.bucket).expect("a changelog");
+    let expected = crate::row::OwnedDatum::Timestamp(Timestamp::from_nanos(i64::MIN));
+    assert_eq!(rows[0].values.values()[1], expected);
+    assert_eq!(kv.lookup(&[1]), [Some([&[1, 0][..], &row].concat().into())]);
 }
