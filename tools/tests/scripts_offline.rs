@@ -3,6 +3,7 @@
 
 mod script_file;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use fluss_core::testing::cluster::{ClusterOptions, FakeCluster, Rule};
@@ -111,5 +112,38 @@ fn there_are_enough_scripts_and_they_are_long_enough() {
     assert!(text.contains(success), "no write with code 0");
     for code in [12, 14, 18, 21, 25, 29, 31, 35, 48, 57] {
         assert!(text.contains(&format!("error_code: {code},")), "no answer with {code}");
+    }
+}
+
+/// The codes of the table's rows, split by whether they are said to occur.
+fn codes_of_the_docs() -> [BTreeSet<i32>; 2] {
+    let mut codes = [BTreeSet::new(), BTreeSet::new()];
+    let docs = include_str!("../src/scripts/mod.rs");
+    for line in docs.lines().filter_map(|line| line.strip_prefix("//! | ")) {
+        let (numbers, reason) = line.split_once(" | ").unwrap();
+        let absent = reason.starts_with("does not occur") || reason.starts_with("do not occur");
+        let numbers = numbers.split(", ").map(|number| number.replace('−', "-").parse::<i32>());
+        codes[usize::from(absent)].extend(numbers.filter_map(Result::ok));
+    }
+    codes
+}
+
+/// All of what a copy of a batch can be answered with, and what else the scripts have met.
+#[test]
+fn each_code_is_recorded_or_explained() {
+    let text = std::fs::read_to_string(script_file::path()).unwrap();
+    let code =
+        |rest: &str| rest.split([',', '}', '"', ' ']).next().and_then(|number| number.parse().ok());
+    let mut met: BTreeSet<i32> = text.split("code: ").skip(1).filter_map(code).collect();
+    met.insert(0);
+    let [occur, absent] = codes_of_the_docs();
+    assert_eq!(occur, met, "the table of codes is not that of the recording");
+    assert!(occur.is_disjoint(&absent), "{occur:?} {absent:?}");
+    let answers = [
+        -1, 0, 1, 2, 3, 7, 9, 10, 11, 12, 13, 14, 18, 20, 21, 25, 26, 28, 29, 31, 32, 33, 35, 36,
+        44, 46, 48, 57, 70, 72, 74,
+    ];
+    for code in answers {
+        assert!(occur.contains(&code) || absent.contains(&code), "nothing is said of code {code}");
     }
 }

@@ -16,14 +16,28 @@
 //! | code | where |
 //! |---|---|
 //! | 0, 14, 18, 19, 21, 31, 35, 57 | all over the scripts for one tablet server |
-//! | 31 | `expiry`: also from a writer that was silent for too long |
+//! | −1 | `windows/damaged-magic`, `upserts/into-a-log-table`, `scans/log-table` and others |
+//! | 7, 8, 9 | `metadata`: a table that is gone or there already, a schema that never was |
+//! | 9 | `upserts/unknown-schema`: also a batch whose schema the table does not have |
 //! | 12 | `replicas`: a follower or a former leader is asked |
+//! | 20 | `lookups/in-a-log-table` |
 //! | 25 | `replicas`: acks −1 while followers that count as in sync are frozen or dead |
 //! | 29 | `replicas`: acks −1 when they no longer count; before that, a resend times out again |
+//! | 31 | `expiry`: also from a writer that was silent for too long |
+//! | 34 | `fetches/project-badly` |
+//! | 38 | `fetches/offsets`: a time that is still to come |
 //! | 46, 48 | `rights`: nobody is logged in, or a user to whom too little was granted |
+//! | 1 | does not occur: it goes to a connection that is gone by then |
+//! | 2 | does not occur: servers tell their versions first, and scripts keep to them |
+//! | 3 | does not occur: a batch with damaged bytes is answered with 14 |
+//! | 10, 11, 26 | do not occur: they need a broken disk |
+//! | 13 | does not occur: nothing makes 0.9.1 answer it, however large a batch is |
 //! | 28 | does not occur: see below |
 //! | 32, 33 | do not occur: nothing makes 0.9.1 answer them |
+//! | 36 | does not occur: writes name partitions by id, an unknown one is answered with 21 |
+//! | 44 | does not occur: clients make it, for a bucket without a leader |
 //! | 70, 72 | do not occur: they need a full disk, and a release that knows the code |
+//! | 74 | does not occur: only later releases have it |
 //!
 //! Code 28 is for a write that has been replicated, by too few. But the high watermark stands still
 //! while too few are in sync, so a replica would have to be lost just between its last step and the
