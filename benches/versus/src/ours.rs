@@ -135,7 +135,7 @@ pub fn run(plan: &Plan) -> Result<Cost, Failure> {
     let first = Writer::open(&table, plan)?;
     let mut writers: Vec<Writer> = (1..plan.threads).map(|_| first.another()).collect();
     writers.push(first);
-    let rows = Arc::new(Rows::new());
+    let rows = Arc::new(Rows::of(plan));
     writers[0].write(&rows, plan.rows, plan.rows + plan::WARM_UP)?;
 
     let watch = Stopwatch::start();

@@ -1,14 +1,18 @@
 //! The rows of both sides: BIGINT, STRING of 16 bytes, INT, DOUBLE.
 
 use crate::Failure;
-use crate::plan::Variant;
+use crate::plan::{Plan, Settings, Variant};
 
 /// How many different names there are.
 const NAMES: usize = 1024;
+/// Where a tenth of the keys comes twice, the last of so many rows has the key of the first.
+const AGAIN: u64 = 11;
 
 /// Makes rows. Names are made beforehand; all other values cost nothing.
 pub struct Rows {
     names: Vec<String>,
+    /// Whether a tenth of the keys comes twice.
+    again: bool,
 }
 
 /// The values of one row.
@@ -22,14 +26,33 @@ pub struct Values<'a> {
 
 impl Rows {
     pub fn new() -> Self {
-        Self { names: (0..NAMES).map(|i| format!("name-{:011}", i * 7919)).collect() }
+        let names = (0..NAMES).map(|i| format!("name-{:011}", i * 7919)).collect();
+        Self { names, again: false }
+    }
+
+    /// The rows of a plan: keys come twice in the main job.
+    pub fn of(plan: &Plan) -> Self {
+        let again = plan.settings == Settings::Own && plan.variant == Variant::Upsert;
+        Self { again, ..Self::new() }
     }
 
     #[inline]
     pub fn row(&self, index: u64) -> Values<'_> {
         let name = &self.names[index as usize % NAMES];
-        Values { id: index as i64, name, a: index as i32, b: index as f64 * 0.5 }
+        let id = if self.again && is_again(index) { index - (AGAIN - 1) } else { index };
+        Values { id: id as i64, name, a: index as i32, b: index as f64 * 0.5 }
     }
+}
+
+/// Whether the row there has the key of an earlier one, if there are such.
+#[inline]
+fn is_again(index: u64) -> bool {
+    index % AGAIN == AGAIN - 1
+}
+
+/// How many of the first rows have the key of an earlier one, if there are such.
+pub fn rows_again(rows: u64) -> u64 {
+    rows / AGAIN
 }
 
 /// What was read, summed up, so that no side gets away with less than all of it.

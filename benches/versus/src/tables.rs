@@ -69,7 +69,7 @@ impl Tables {
         Ok(name)
     }
 
-    /// The records in the table's log; without a key twice, one per row.
+    /// The records in the table's log: one per row, and one more where its key was there already.
     pub fn rows(&self, name: &str) -> Result<u64, Failure> {
         let buckets: Vec<i32> = (0..BUCKETS).collect();
         let admin = self.connection.get_admin()?;

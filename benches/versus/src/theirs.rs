@@ -116,7 +116,7 @@ pub fn run(plan: &Plan) -> Result<Cost, Failure> {
             _ => Writer::Append(table.new_append()?.create_writer()?),
         });
     }
-    let rows = Arc::new(Rows::new());
+    let rows = Arc::new(Rows::of(plan));
     let kept = write(&writers[0], &rows, plan.rows, plan.rows + plan::WARM_UP)?;
     runtime.block_on(acknowledged(&writers[0], kept))?;
 
