@@ -82,11 +82,8 @@ impl Config {
         let mut addresses = Vec::new();
         for entry in bootstrap.split(',').map(str::trim).filter(|e| !e.is_empty()) {
             match parse_address(entry) {
-                Some(address) => addresses.push(address),
-                None => problems.push(format!(
-                    "bootstrap address `{entry}` is not host:port \
-                     (an IPv6 address goes in brackets)"
-                )),
+                Ok(address) => addresses.push(address),
+                Err(why) => problems.push(format!("bootstrap address `{entry}` {why}")),
             }
         }
         if addresses.is_empty() && problems.is_empty() {
@@ -235,13 +232,19 @@ impl Config {
     }
 }
 
-fn parse_address(text: &str) -> Option<Address> {
-    let (host, port) = match text.strip_prefix('[') {
-        Some(rest) => rest.split_once("]:")?,
-        None => text.rsplit_once(':').filter(|(host, _)| !host.contains(':'))?,
+fn parse_address(text: &str) -> std::result::Result<Address, &'static str> {
+    const FORM: &str = "is not host:port (an IPv6 address goes in brackets)";
+    let parts = match text.strip_prefix('[') {
+        Some(rest) => rest.split_once("]:"),
+        None => text.rsplit_once(':').filter(|(host, _)| !host.contains(':')),
     };
-    let port: u16 = port.parse().ok().filter(|p| *p != 0)?;
-    (!host.is_empty()).then(|| Address { host: host.into(), port })
+    let (host, port) = parts.filter(|(host, _)| !host.is_empty()).ok_or(FORM)?;
+    if port.is_empty() || !port.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(FORM);
+    }
+    let port = port.parse().ok().filter(|port| *port != 0);
+    let port: u16 = port.ok_or("has a port out of range: ports are 1 to 65535")?;
+    Ok(Address { host: host.into(), port })
 }
 
 /// How many replicas must have a row before the server acknowledges it.

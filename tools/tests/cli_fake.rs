@@ -2,6 +2,8 @@
 
 #[path = "cli_fake/kept.rs"]
 mod kept;
+#[path = "cli_fake/messages.rs"]
+mod messages;
 #[path = "cli_fake/snapshot.rs"]
 mod snapshot;
 
@@ -325,21 +327,6 @@ fn a_dead_letter_file_that_is_full_costs_no_count() {
     assert!(ran.stderr.contains("cannot write to the dead-letter file"), "{ran:?}");
     let written = fake.ok(&["consume", "shop.events"], "").lines().count();
     assert!(ran.stderr.contains(&format!("{written} rows written, ")), "{written}: {ran:?}");
-}
-
-#[test]
-fn a_binary_value_of_another_length_is_refused_alone() {
-    let fake = Fake::start();
-    fake.ok(&["create-database", "shop"], "");
-    let columns = ["--column=id INT", "--column=b BINARY(2)", "--primary-key=id"];
-    fake.ok(&[&["create", "shop.codes"][..], &columns[..]].concat(), "");
-    let input = "{\"id\":1}\n{\"id\":2,\"b\":\"AA==\"}\n{\"id\":3,\"b\":\"AAA=\"}";
-    let ran = fake.run(&["produce", "shop.codes", "--report"], input);
-    let report = objects(&ran.stdout);
-    let outcomes: Vec<_> = report.iter().filter_map(|line| line["outcome"].as_str()).collect();
-    assert_eq!(outcomes, ["ok", "not_written", "ok"], "{ran:?}");
-    let message = report[1]["error"]["message"].as_str().expect("a text");
-    assert!(message.contains("BINARY(2)") && message.contains("`b`"), "{message}");
 }
 
 #[test]

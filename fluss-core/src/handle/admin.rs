@@ -444,6 +444,9 @@ fn check_new(columns: &[Column]) -> Option<String> {
 
 fn in_key_order(info: &TableInfo, values: Vec<(String, String)>) -> Result<Vec<(String, String)>> {
     let columns = info.partition_columns();
+    if columns.is_empty() {
+        return Err(Error::misuse(format!("{}: the table has no partitions", info.path)));
+    }
     let given: BTreeSet<&str> = values.iter().map(|(key, _)| key.as_str()).collect();
     let wanted: BTreeSet<&str> = columns.iter().map(String::as_str).collect();
     if given != wanted || values.len() != columns.len() {

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use fluss_core::{Error, WriteError};
 
+use super::field_names::explained;
 use super::json;
 
 /// Why a command ended early.
@@ -17,7 +18,7 @@ pub(crate) enum Failure {
     Failed(String),
     /// The client said why.
     #[error(transparent)]
-    Client(#[from] Error),
+    Client(Error),
     /// A signal came.
     #[error("interrupted")]
     Interrupted,
@@ -43,6 +44,15 @@ impl Failure {
             Self::Interrupted => 130,
             Self::OutputClosed => 0,
         }
+    }
+}
+
+impl From<Error> for Failure {
+    /// Settings come from the arguments, under other names than the client has for them.
+    fn from(error: Error) -> Self {
+        let Error::Config(problems) = &error else { return Self::Client(error) };
+        let problems: Vec<String> = problems.iter().map(|problem| explained(problem)).collect();
+        Self::Usage(format!("invalid settings: {}", problems.join("; ")))
     }
 }
 

@@ -52,7 +52,8 @@ enum Waiting {
 fn run(session: &Session, out: &mut Output, table: &Table, kind: Kind) -> Result<Status> {
     let lookuper = table.lookuper()?;
     let schema = table.info().schema();
-    let reader = RowReader::new(schema, &key_columns(table, kind), false);
+    let role = if kind == Kind::Prefix { "of the key's prefix" } else { "of the key" };
+    let reader = RowReader::new(schema, &key_columns(table, kind), false).called(role);
     let writer = RowWriter::new(schema);
     let lines = Lines::of_stdin()?;
     let (mut waiting, mut printer) = (VecDeque::new(), Printer { writer, all_found: true });

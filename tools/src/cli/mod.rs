@@ -3,7 +3,7 @@
 //! | room | what it holds |
 //! |---|---|
 //! | `spec`, `args`, `help` | the table of commands, and the arguments read by it |
-//! | `settings`, `units`, `nearest` | settings by their Java names |
+//! | `settings`, `units`, `nearest`, `field_names` | settings by their Java names |
 //! | `session`, `wait` | a client for one command; waiting that a signal ends |
 //! | `row_in`, `json` | rows as JSON, in and out |
 //! | `input`, `output`, `progress` | the three standard streams |
@@ -19,6 +19,7 @@ mod create;
 mod demo;
 mod describe;
 mod failure;
+mod field_names;
 mod help;
 mod input;
 mod json;

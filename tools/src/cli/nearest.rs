@@ -5,10 +5,21 @@ pub(crate) fn nearest<'a>(
     word: &str,
     candidates: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {
-    let distances = candidates.into_iter().map(|candidate| (distance(word, candidate), candidate));
-    let (distance, found) = distances.min_by_key(|(distance, _)| *distance)?;
-    // Beyond half of its letters, a word is another word.
-    (distance * 2 <= found.chars().count().max(2)).then_some(found)
+    let found = closest(word, candidates)?;
+    is_near(word, found).then_some(found)
+}
+
+/// The candidate that differs least from `word`, however much that is.
+pub(crate) fn closest<'a>(
+    word: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
+    candidates.into_iter().min_by_key(|candidate| distance(word, candidate))
+}
+
+/// Beyond half of its letters, a word is another word.
+pub(crate) fn is_near(word: &str, found: &str) -> bool {
+    distance(word, found) * 2 <= found.chars().count().max(2)
 }
 
 /// The number of letters to insert, delete or replace.
@@ -37,6 +48,8 @@ mod tests {
         assert_eq!(nearest("client.writer.retires", known), Some("client.writer.retries"));
         assert_eq!(nearest("x", known), None);
         assert_eq!(nearest("x", []), None);
+        assert_eq!(closest("client.ip", known), Some("client.id"));
+        assert_eq!(closest("x", known), Some("client.id"));
         assert_eq!(distance("kitten", "sitting"), 3);
     }
 }

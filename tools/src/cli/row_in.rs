@@ -22,6 +22,10 @@ use super::failure::Problem;
 pub(crate) struct RowReader {
     columns: Vec<Column>,
     positions: BTreeMap<String, usize>,
+    /// The table's other columns.
+    others: BTreeSet<String>,
+    /// What these columns are, as errors call it.
+    role: &'static str,
     /// Whether fields that are no column are passed over.
     lenient: bool,
 }
@@ -32,12 +36,20 @@ impl RowReader {
     pub(crate) fn new(schema: &Schema, columns: &[usize], lenient: bool) -> Self {
         let columns: Vec<Column> =
             columns.iter().filter_map(|index| schema.columns().get(*index)).cloned().collect();
-        let positions = columns
+        let positions: BTreeMap<String, usize> = columns
             .iter()
             .enumerate()
             .map(|(index, column)| (column.name.clone(), index))
             .collect();
-        Self { columns, positions, lenient }
+        let names = schema.columns().iter().map(|column| &column.name);
+        let others = names.filter(|name| !positions.contains_key(*name)).cloned();
+        let others = others.collect();
+        Self { columns, positions, others, role: "of --columns", lenient }
+    }
+
+    /// Tells whoever gives another column what these ones are, "of the key" for instance.
+    pub(crate) fn called(self, role: &'static str) -> Self {
+        Self { role, ..self }
     }
 
     /// The row in this line; a missing field is null.
@@ -81,8 +93,12 @@ impl RowReader {
 
     fn unknown(&self, name: &str) -> Problem {
         let columns: Vec<&str> = self.columns.iter().map(|c| c.name.as_str()).collect();
+        let (other, role) = (self.others.contains(name), self.role);
         let (name, columns) = (shorten(name), columns.join(", "));
-        Problem::does_not_fit(format!("the field `{name}` is no column: there are {columns}"))
+        Problem::does_not_fit(match other {
+            true => format!("the column `{name}` is none {role}: those are {columns}"),
+            false => format!("the field `{name}` is no column: there are {columns}"),
+        })
     }
 }
 
@@ -482,6 +498,21 @@ mod tests {
         assert!(reader(true).read(br#"{"nope":1}"#).is_ok());
         assert!(reader(true).read(br#"{"nope":1,"c0":true,"nope":1}"#).is_ok());
         assert!(reader(true).read(br#"{"c0":true,"c0":true}"#).is_err());
+    }
+
+    #[test]
+    fn a_column_that_is_not_asked_for_is_told_from_one_that_is_not_there() {
+        let reader = RowReader::new(&schema(), &[0, 2], false);
+        let of_key = reader.clone().called("of the key");
+        for (reader, field, expected) in [
+            (&reader, "c1", "the column `c1` is none of --columns: those are c0, c2"),
+            (&of_key, "c1", "the column `c1` is none of the key: those are c0, c2"),
+            (&of_key, "nope", "the field `nope` is no column: there are c0, c2"),
+        ] {
+            let line = format!("{{\"{field}\":1}}");
+            let problem = reader.read(line.as_bytes()).expect_err("it is not taken");
+            assert_eq!(problem.message, expected);
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use fluss_core::config::{Acks, Config, NoKeyAssigner, WriterConfig};
 use std::time::Duration;
 
 use super::failure::{Failure, Result};
-use super::nearest::nearest;
+use super::nearest::{closest, is_near};
 use super::units::{parse_duration, parse_size};
 
 /// All settings of a run.
@@ -185,7 +185,7 @@ impl Settings {
         pairs: &[String],
         user: Option<(String, String)>,
     ) -> Result<(Self, Vec<String>)> {
-        let client = Config::new(bootstrap).map_err(|e| Failure::usage(e.to_string()))?;
+        let client = Config::new(bootstrap)?;
         let (writer, scanner) = (WriterConfig::default(), ScannerSettings::default());
         let mut settings = Self { client, writer, scanner };
         let (mut login, mut notes) = (Login::default(), Vec::new());
@@ -194,9 +194,8 @@ impl Settings {
             notes.extend(apply(&mut draft, pair)?);
         }
         settings.log_in(login, user)?;
-        settings.client.validate().map_err(|e| Failure::usage(e.to_string()))?;
-        let writer = settings.writer.validate(&settings.client);
-        writer.map_err(|e| Failure::usage(e.to_string()))?;
+        settings.client.validate()?;
+        settings.writer.validate(&settings.client)?;
         Ok((settings, notes))
     }
 
@@ -253,12 +252,7 @@ fn apply(draft: &mut Draft<'_>, pair: &str) -> Result<Option<String>> {
         return Ok(Some(format!("the setting {key} has no effect: {why}")));
     }
     let Some(setting) = SETTINGS.iter().find(|setting| setting.key == key) else {
-        let keys = SETTINGS.iter().map(|setting| setting.key);
-        let hint = nearest(key, keys).map_or_else(
-            || "`fluss help settings` lists them".to_owned(),
-            |found| format!("did you mean `{found}`?"),
-        );
-        return Err(Failure::usage(format!("the setting `{key}` is unknown; {hint}")));
+        return Err(unknown(key));
     };
     match &setting.apply {
         Apply::Note(why) => Ok(Some(format!("the setting {key} has no effect: {why}"))),
@@ -267,6 +261,16 @@ fn apply(draft: &mut Draft<'_>, pair: &str) -> Result<Option<String>> {
             Err(problem) => Err(Failure::usage(format!("the setting {key}: {problem}"))),
         },
     }
+}
+
+fn unknown(key: &str) -> Failure {
+    const ALL: &str = "`fluss help settings` lists all";
+    let hint = match closest(key, SETTINGS.iter().map(|setting| setting.key)) {
+        Some(found) if is_near(key, found) => format!("did you mean `{found}`?"),
+        Some(found) => format!("the nearest is `{found}`, {ALL}"),
+        None => ALL.to_owned(),
+    };
+    Failure::usage(format!("the setting `{key}` is unknown; {hint}"))
 }
 
 /// All keys, with the note where one has no effect.
