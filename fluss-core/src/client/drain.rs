@@ -76,9 +76,18 @@ impl Client {
     fn on_unreachable(&mut self, cx: &mut Cx<'_>, server: ServerId, error: &Error) {
         self.metadata.mark_unavailable(cx, server, error);
         self.writers.handle_unreachable(server, error);
-        self.scanners.handle_unreachable(server);
+        self.scanners.handle_unreachable(cx.now, server, error);
         self.lookups.handle_unreachable(cx, server, error);
         self.commands.note_trouble(server, error);
+    }
+
+    /// Readers want something of a server that left the cluster. It may come back, or its buckets
+    /// get other leaders: nobody but them would ask.
+    fn on_absent(&mut self, cx: &mut Cx<'_>, server: ServerId) {
+        self.scanners.handle_absent(cx, server);
+        let what = "the server is not part of the cluster now".into();
+        let error = Error::Disconnected { server: server.to_string().into(), what, sent: false };
+        self.lookups.handle_unreachable(cx, server, &error);
     }
 
     /// Gives an answer to whoever asked.
@@ -186,7 +195,7 @@ impl Client {
         while let Some(wish) = self.writers.poll_wish() {
             busy = true;
             match wish {
-                Wish::Flush(server) => self.connections.want_flush(cx, server),
+                Wish::Flush(server) => drop(self.connections.want_flush(cx, server)),
                 Wish::Leader(bucket) => self.want_leader(cx, bucket, None),
                 Wish::Refresh(bucket, epoch) => self.want_leader(cx, bucket, epoch),
                 Wish::CloseConnection(conn, reason) => self.connections.close(cx, conn, reason),
@@ -233,7 +242,11 @@ impl Client {
         while let Some(wish) = self.scanners.poll_wish().or_else(|| self.lookups.poll_wish()) {
             busy = true;
             match wish {
-                ReadWish::Flush(server) => self.connections.want_flush(cx, server),
+                ReadWish::Flush(server) => {
+                    if !self.connections.want_flush(cx, server) {
+                        self.on_absent(cx, server);
+                    }
+                }
                 ReadWish::Leader(bucket) => self.want_leader(cx, bucket, None),
             }
         }

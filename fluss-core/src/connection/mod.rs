@@ -130,14 +130,15 @@ impl Connections {
     /// A machine has late-bound requests for this server: a flush is asked for as soon as its
     /// connection is ready, which is made when needed. The wish outlives failed attempts and lost
     /// connections, and ends with that flush, with a failure that would repeat itself, or with the
-    /// server leaving the cluster. Unknown servers are ignored.
-    pub(crate) fn want_flush(&mut self, cx: &mut Cx<'_>, server: ServerId) {
-        if let Some(entry) = self.servers.get_mut(&server)
-            && !self.closed
-        {
-            entry.want_flush(cx, &mut self.out);
-            self.index(server);
+    /// server leaving the cluster. False for a server that is not in the cluster now.
+    pub(crate) fn want_flush(&mut self, cx: &mut Cx<'_>, server: ServerId) -> bool {
+        if self.closed {
+            return true;
         }
+        let Some(entry) = self.servers.get_mut(&server) else { return false };
+        entry.want_flush(cx, &mut self.out);
+        self.index(server);
+        true
     }
 
     /// The cluster as metadata knows it. Connections to servers that vanished or moved are closed;

@@ -70,6 +70,8 @@ mod rescale_tests;
 mod routing_tests;
 mod scan;
 mod scan_builder;
+#[cfg(test)]
+mod scan_random_tests;
 mod servers;
 mod shared;
 mod signal;

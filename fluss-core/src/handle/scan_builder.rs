@@ -276,7 +276,10 @@ impl ScanBuilder {
         // Partitions that are new since the offsets were told have to be found.
         let resumed = discovery.is_some() && explicit.is_some();
         let partitions = if resumed { partitions.of_buckets(&keys) } else { partitions };
-        let (options, policy) = (self.options, self.policy);
+        let (mut options, policy) = (self.options, self.policy);
+        if ends.is_some() {
+            options.patience = Some(fluss.config(|config| config.command_deadline));
+        }
         let opening = Opening { options, reader, starts, ends, partitions, discovery, policy };
         LogScanner::open(&table, opening)
     }

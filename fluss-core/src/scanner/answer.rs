@@ -73,7 +73,13 @@ impl Scanner {
                 RequestError::NotSent(error @ (Error::Misuse(_) | Error::Closed(_))) => {
                     bucket.fail(error.clone());
                 }
-                RequestError::NotSent(_) | RequestError::Lost(_) => bucket.retry_elsewhere(cx),
+                // Once more would end alike, as where an answer is larger than frames may be.
+                RequestError::Lost(error @ Error::Peer { .. }) => {
+                    unexplained(cx, bucket, error.clone());
+                }
+                RequestError::NotSent(error) | RequestError::Lost(error) => {
+                    refused(cx, bucket, error.clone());
+                }
                 RequestError::Rejected { code, message } => {
                     rejected(cx, bucket, what, *code, Arc::clone(message));
                 }
@@ -281,14 +287,19 @@ fn rejected(
     match code {
         ErrorCode::UNKNOWN_SERVER_ERROR => unexplained(cx, bucket, error),
         // An old leader, or one that does not know yet that it leads.
-        ErrorCode::FENCED_LEADER_EPOCH_EXCEPTION => bucket.retry_elsewhere(cx),
+        ErrorCode::FENCED_LEADER_EPOCH_EXCEPTION => refused(cx, bucket, error),
         // Stored batches that are older than a column. What is asked for whole is not refused so.
         ErrorCode::INVALID_COLUMN_PROJECTION if bucket.projected => bucket.whole = true,
         // The stored bytes are damaged: the next fetch reads the same ones.
         ErrorCode::CORRUPT_MESSAGE | ErrorCode::CORRUPT_RECORD_EXCEPTION => bucket.fail(error),
-        _ if code.is_retriable() => bucket.retry_elsewhere(cx),
+        _ if code.is_retriable() => refused(cx, bucket, error),
         _ => bucket.fail(error),
     }
+}
+
+fn refused(cx: &mut Cx<'_>, bucket: &mut Bucket, error: Error) {
+    bucket.last = Some(error);
+    bucket.retry_elsewhere(cx);
 }
 
 fn usual_text(code: ErrorCode) -> &'static str {

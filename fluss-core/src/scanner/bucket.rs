@@ -60,6 +60,10 @@ pub(super) struct Bucket {
     pub(super) fruitless: u32,
     /// Answers in a row with an error that names no cause.
     pub(super) unexplained: u32,
+    /// When fetches began to fail, if the last one did.
+    pub(super) failing: Option<Instant>,
+    /// Why the last one that got no answer failed.
+    pub(super) last: Option<Error>,
     backoff: Backoff,
     asking: Backoff,
     ask_at: Instant,
@@ -88,6 +92,8 @@ impl Bucket {
             served,
             fruitless: 0,
             unexplained: 0,
+            failing: None,
+            last: None,
             backoff: Backoff::default(),
             asking: Backoff::default(),
             ask_at: Instant::ZERO,
@@ -120,6 +126,7 @@ impl Bucket {
 
     /// To be fetched again, later each time.
     pub(super) fn retry(&mut self, cx: &mut Cx<'_>) {
+        self.failing.get_or_insert(cx.now);
         self.not_before = cx.now + self.backoff.next(RETRY, cx.rng);
     }
 
@@ -133,6 +140,7 @@ impl Bucket {
     /// An answer without an error came.
     pub(super) fn succeeded(&mut self) {
         self.unexplained = 0;
+        self.failing = None;
         self.asking.reset();
         self.ask_at = Instant::ZERO;
     }

@@ -255,9 +255,18 @@ impl Scanners {
     }
 
     /// A server cannot be reached; its buckets may have moved.
-    pub(crate) fn handle_unreachable(&mut self, server: ServerId) {
+    pub(crate) fn handle_unreachable(&mut self, now: Instant, server: ServerId, error: &Error) {
         for (key, scanner) in &mut self.scanners {
-            if scanner.handle_unreachable(server) {
+            if scanner.handle_unreachable(now, server, error) {
+                self.dirty.insert(*key);
+            }
+        }
+    }
+
+    /// A server is not part of the cluster now; its buckets may have moved, or it comes back.
+    pub(crate) fn handle_absent(&mut self, cx: &mut Cx<'_>, server: ServerId) {
+        for (key, scanner) in &mut self.scanners {
+            if scanner.handle_absent(cx, server) {
                 self.dirty.insert(*key);
             }
         }

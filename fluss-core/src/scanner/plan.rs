@@ -12,6 +12,7 @@ use super::{Leaders, Outputs};
 use crate::backoff::{Backoff, BackoffConfig};
 use crate::connection::request::{Outgoing, Owner};
 use crate::cx::Cx;
+use crate::error::Error;
 use crate::ids::{BucketKey, ScannerKey, ServerId};
 use crate::time::{Duration, Instant, earliest};
 use crate::wish::ReadWish;
@@ -120,11 +121,15 @@ impl Scanner {
         out: &mut Outputs,
     ) {
         let share = self.share();
+        self.lose_patience(cx, key, out);
         let mut summaries: BTreeMap<ServerId, Summary> = BTreeMap::new();
         for (name, bucket) in self.buckets.iter_mut().filter(|(_, b)| b.is_idle()) {
             if bucket.leader.is_none() {
                 bucket.leader = leaders.leader_of(*name);
                 bucket.of = leaders.buckets_beside(*name);
+            }
+            if bucket.leader.is_none() {
+                bucket.failing.get_or_insert(cx.now);
             }
             let (ask, again) = bucket.wants_leader(cx);
             if ask {
@@ -149,6 +154,27 @@ impl Scanner {
                 Some(at) => drop(out.timers.insert((at, key))),
                 None => {}
             }
+        }
+    }
+
+    /// Stops buckets whose fetches have failed for too long.
+    fn lose_patience(&mut self, cx: &Cx<'_>, key: ScannerKey, out: &mut Outputs) {
+        let Some(patience) = self.options.patience else { return };
+        let mut stopped = Vec::new();
+        for (name, bucket) in self.buckets.iter_mut().filter(|(_, bucket)| bucket.is_idle()) {
+            let Some(since) = bucket.failing else { continue };
+            if since + patience > cx.now {
+                out.timers.insert((since + patience, key));
+                continue;
+            }
+            let last = bucket.last.take().map(Box::new);
+            let what = format!("reading {}", self.options.path).into();
+            bucket.fail(Error::Unavailable { what, after: patience, last });
+            stopped.push(*name);
+        }
+        stopped.iter().for_each(|name| self.line_up(*name));
+        if !stopped.is_empty() {
+            self.tell(key, out);
         }
     }
 

@@ -4,6 +4,7 @@ use super::bucket::{Bucket, Waiting};
 use super::plan::Server;
 use super::types::{BucketProgress, EARLIEST, ScanError, ScannerOptions, TakeLimits, Taken};
 use super::{Leaders, Outputs};
+use crate::cx::Cx;
 use crate::error::{Error, Result};
 use crate::ids::{BucketKey, ScannerKey, ServerId};
 use crate::output::Event;
@@ -199,8 +200,15 @@ impl Scanner {
     }
 
     /// True if it concerns this scanner.
-    pub(super) fn handle_unreachable(&mut self, server: ServerId) -> bool {
+    pub(super) fn handle_unreachable(
+        &mut self,
+        now: Instant,
+        server: ServerId,
+        error: &Error,
+    ) -> bool {
         for bucket in self.buckets.values_mut().filter(|b| b.leader == Some(server)) {
+            bucket.failing.get_or_insert(now);
+            bucket.last = Some(error.clone());
             bucket.leader = None;
             bucket.stale = true;
         }
@@ -211,6 +219,14 @@ impl Scanner {
             }
             None => false,
         }
+    }
+
+    /// True if it concerns this scanner. Its buckets pause, as what is known of them may still name
+    /// this server.
+    pub(super) fn handle_absent(&mut self, cx: &mut Cx<'_>, server: ServerId) -> bool {
+        let of_it = |bucket: &&mut Bucket| bucket.leader == Some(server) && bucket.is_idle();
+        self.buckets.values_mut().filter(of_it).for_each(|bucket| bucket.retry_elsewhere(cx));
+        self.servers.get_mut(&server).map(|entry| entry.flush_wanted = false).is_some()
     }
 
     /// True if it concerns this scanner.

@@ -210,7 +210,8 @@ impl World {
             36..38 => self.change_mind(),
             38..40 => {
                 let server = SERVERS[self.rng.below(3) as usize];
-                self.b.run(|s, _| s.handle_unreachable(server));
+                let error = Error::misuse("it is away");
+                self.b.run(|s, cx| s.handle_unreachable(cx.now, server, &error));
             }
             40..65 => self.answer_one(),
             65..85 => self.take(),

@@ -38,6 +38,9 @@ pub struct ScannerOptions {
     pub projection: Option<Arc<[i32]>>,
     /// The schema whose columns the projection counts; 0 by default.
     pub projection_schema: i16,
+    /// For how long fetches of a bucket may fail until it stops with an error; None (default) for
+    /// ever, as for a reader that follows its log.
+    pub patience: Option<Duration>,
 }
 
 impl ScannerOptions {
@@ -54,6 +57,7 @@ impl ScannerOptions {
             buffer_limit: 64 << 20,
             projection: None,
             projection_schema: 0,
+            patience: None,
         }
     }
 

@@ -138,6 +138,7 @@ impl Log {
         let keep = self.entries.partition_point(|entry| entry.next_offset() <= end);
         self.entries.truncate(keep);
         self.end = self.entries.last().map_or(0, Entry::next_offset);
+        self.start = self.start.min(self.end);
         self.high_watermark = self.high_watermark.min(self.end);
         self.max_timestamp = self.entries.last().map_or(0, |entry| entry.timestamp);
         let followers = self.followers_rolls.values_mut();

@@ -229,7 +229,7 @@ impl FakeCluster {
     /// Lets the log of a bucket begin at this offset, as when what came before has expired.
     pub fn expire_log(&mut self, key: BucketKey, start: i64) {
         if let Some(bucket) = self.catalog.buckets.get_mut(&key) {
-            bucket.log.start = start.clamp(bucket.log.start, bucket.log.high_watermark);
+            bucket.log.start = start.min(bucket.log.high_watermark).max(bucket.log.start);
         }
     }
 
