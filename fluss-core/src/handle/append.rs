@@ -385,7 +385,7 @@ impl Format for AppendFormat {
 /// been appended, their outcome is unknown.
 #[derive(Clone, Debug)]
 pub struct AppendWriter {
-    core: WriterCore<AppendFormat>,
+    pub(super) core: WriterCore<AppendFormat>,
 }
 
 /// Rows being appended; see [`HandInAll`].

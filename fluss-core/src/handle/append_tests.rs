@@ -1,7 +1,9 @@
+use std::task::Poll;
+
 use super::super::testkit::Stage;
 use crate::ids::TablePath;
 use crate::row;
-use crate::row::{DataType, Schema, TableDescriptor};
+use crate::row::{Column, DataType, Datum, Row, RowSink, Schema, TableDescriptor};
 use crate::time::Duration;
 
 #[test]
@@ -113,4 +115,39 @@ fn an_iterator_that_uses_the_handle_it_is_read_by_is_told_so_and_a_clone_is_free
     assert!(others.iter().all(|ticket| matches!(ticket.outcome(), Some(Ok(_)))));
     let written = stage.cluster(|cluster| cluster.rows_appended());
     assert_eq!(written, 200, "the rows and those of the clone, and no other");
+}
+
+#[test]
+fn a_flush_within_a_row_that_the_handle_takes_is_refused_also_when_it_has_got_columns() {
+    /// A row that flushes the handle that takes it.
+    struct Flushes<'a>(&'a Stage, &'a crate::AppendWriter, [Datum<'a>; 2]);
+    impl Row for Flushes<'_> {
+        fn arity(&self) -> usize {
+            2
+        }
+
+        fn write<S: RowSink>(&self, sink: &mut S) -> Result<(), S::Error> {
+            let mut flush = self.1.flush();
+            let Poll::Ready(Err(error)) = self.0.poll(&mut flush) else {
+                panic!("a flush that waits for its own row, or for none")
+            };
+            assert!(matches!(error.stopped, Some(crate::Error::Misuse(_))), "{error}");
+            self.2.iter().try_for_each(|datum| sink.put(*datum))
+        }
+    }
+    let mut stage = Stage::new();
+    let writer = open(&mut stage).appender().build().expect("a writer");
+    stage.pass(Duration::from_secs(5));
+    let columns = [Column::new("b", DataType::INT)];
+    let adding = stage.fluss.admin().add_columns("shop.events", &columns);
+    stage.run(adding).expect("it is added");
+    writer.try_append(&row![0_i64, 7]).expect_err("nobody has told the client so far");
+    stage.pass(Duration::from_secs(5));
+    for id in 0..3 {
+        let row = Flushes(&stage, &writer, [Datum::Int64(id), Datum::Int32(7)]);
+        drop(writer.try_append(&row).expect("room"));
+    }
+    let flush = writer.flush();
+    assert_eq!(stage.run(flush), Ok(()));
+    assert_eq!(stage.cluster(|cluster| cluster.rows_appended()), 3);
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 
 use super::append::AppendFormat;
-use super::lane::{Format, Op, Pushed};
+use super::lane::{Format, Op, Pushed, Run};
 use super::table::{Table, TableInfo};
 use super::ticket::Ticket;
 use super::writer::WriterCore;
@@ -92,7 +92,8 @@ impl<F: Format> WriterCore<F> {
             let earlier = if op == Op::Delete { &[] } else { &*newest.earlier };
             let padded = Padded { row, earlier, columns: newest.format().columns(op).count() };
             let error = match newest.attempt(op, &padded, granted) {
-                Ok(put) => return Ok(put),
+                Ok(Some(put)) => return Ok(put),
+                Ok(None) => continue,
                 Err(error) => error,
             };
             let grown = || !std::ptr::eq(newest, self.newest()) || self.grow();
@@ -105,16 +106,20 @@ impl<F: Format> WriterCore<F> {
         }
     }
 
+    /// None if this one is not the newest any more.
     fn attempt<R: Row + ?Sized>(
         &self,
         op: Op,
         row: &R,
         granted: Option<WaiterId>,
-    ) -> Result<std::result::Result<Ticket, WaiterId>> {
+    ) -> Result<Option<std::result::Result<Ticket, WaiterId>>> {
         let mut run = self.lane().run();
+        if self.next.get().is_some() {
+            return Ok(None);
+        }
         match self.format().put(&mut run, op, row, granted)? {
-            Pushed::In(at, index) => Ok(Ok(Ticket::new(Arc::clone(run.cell(at)?), index))),
-            Pushed::Wait(waiter) => Ok(Err(waiter)),
+            Pushed::In(at, index) => Ok(Some(Ok(Ticket::new(Arc::clone(run.cell(at)?), index)))),
+            Pushed::Wait(waiter) => Ok(Some(Err(waiter))),
             Pushed::Rebucketed => Err(Error::Closed("writer")),
         }
     }
@@ -125,7 +130,30 @@ impl<F: Format> WriterCore<F> {
     #[cold]
     pub(super) fn grow(&self) -> bool {
         let last = self.newest();
-        let before = last.table().info();
+        let Some(next) = last.grown() else { return false };
+        let mut run = last.lane().run();
+        let left = last.go_on_with(&mut run, Box::new(next));
+        drop(run);
+        // Dropping a lane may wake somebody who wants this one.
+        drop(left);
+        last.next.get().is_some()
+    }
+
+    /// Has `next` take all rows from now on; it comes back if another thread was faster or the lane
+    /// cannot be had.
+    ///
+    /// What was handed in before goes first: rows look for the next lane under the lock that is
+    /// held here, so none can come into this lane behind the seal.
+    fn go_on_with(&self, run: &mut Run<'_, F>, next: Box<Self>) -> Option<Box<Self>> {
+        if self.next.get().is_some() || !run.hand_over(next.lane()) {
+            return Some(next);
+        }
+        self.next.set(next).err()
+    }
+
+    /// One that writes the newest schema that is known of the table, if that has more columns.
+    fn grown(&self) -> Option<Self> {
+        let before = self.table().info();
         let known = self.shared().with(|core, now| {
             let known = core.client.cluster().table(&before.path).cloned();
             let newer = known.filter(|t| t.id == before.id && t.schema_id > before.schema_id);
@@ -133,71 +161,65 @@ impl<F: Format> WriterCore<F> {
                 core.client.watch_table(&before.path, before.id, now);
             }
             newer
-        });
-        let Some(known) = known else { return false };
-        let Ok(descriptor) = TableDescriptor::from_json(&known.descriptor_json) else {
-            return false;
-        };
+        })?;
         let info = TableInfo {
+            descriptor: TableDescriptor::from_json(&known.descriptor_json).ok()?,
             path: known.path.clone(),
             id: known.id,
             schema_id: known.schema_id,
-            descriptor,
             created_ms: known.created_ms,
             modified_ms: known.modified_ms,
         };
         if !is_grown(info.schema(), before.schema()) || info.wire_schema_id().is_err() {
-            return false;
+            return None;
         }
-        let table = Table::new(last.table().fluss().clone(), info);
-        let Ok(format) = last.format().renewed(Arc::clone(table.shared_info())) else {
-            return false;
-        };
-        let count = last.format().columns(Op::Upsert).count();
+        let table = Table::new(self.table().fluss().clone(), info);
+        let format = self.format().renewed(Arc::clone(table.shared_info())).ok()?;
+        let count = self.format().columns(Op::Upsert).count();
         if format.columns(Op::Upsert).count() == count {
             // It writes some columns only, which are the same.
-            return false;
+            return None;
         }
-        // What was handed in before goes first.
-        last.lane().run().seal_all();
-        let earlier = last.earlier.iter().copied().chain([count]).collect();
-        let Ok(next) = last.followed_by(table, format, earlier) else { return false };
-        // Another thread may have been faster.
-        let _ = last.next.set(Box::new(next));
-        true
+        let earlier = self.earlier.iter().copied().chain([count]).collect();
+        self.followed_by(table, format, earlier).ok()
     }
 
-    /// Seals what is open, in every lane.
-    pub(super) fn seal_grown(&self) {
-        let mut last = self;
-        while let Some(next) = last.next.get() {
-            next.lane().run().seal_all();
-            last = next;
-        }
+    /// Each lane of this handle, the first one first.
+    fn lanes(&self) -> impl Iterator<Item = &Self> {
+        std::iter::successors(Some(self), |one| one.next.get().map(|next| &**next))
+    }
+
+    /// Why this very thread can do nothing with the handle: it has one of its lanes. It is then the
+    /// newest, and stays that, as nobody else can go on from it.
+    pub(super) fn refusal(&self) -> Option<Error> {
+        self.lanes().find_map(|one| one.lane().refusal_here())
+    }
+
+    /// Seals what is open, in every lane; the answer is why that cannot be done.
+    pub(super) fn seal_lanes(&self) -> Option<Error> {
+        self.lanes().find_map(|one| {
+            let mut run = one.lane().run();
+            run.seal_all();
+            run.refusal()
+        })
     }
 }
 
 impl WriterCore<AppendFormat> {
-    /// The rows of a record batch, and who takes them. Columns that the table got since this handle
-    /// began may be missing: they are null.
+    /// The rows of a record batch, and who they fit; that one knows who takes them now. Columns
+    /// that the table got since this handle began may be missing: they are null.
     pub(super) fn rows_of(&self, batch: &RecordBatch) -> (&Self, Result<ArrowRows>) {
-        let rows = self.newest().table().rows_of(batch);
-        if rows.is_ok() {
-            return (self.newest(), rows);
-        }
-        let rows = if self.grow() { self.newest().table().rows_of(batch) } else { rows };
         let newest = self.newest();
-        let mut earlier = self;
-        while rows.is_err()
-            && let Some(next) = earlier.next.get()
-        {
-            if let Ok(rows) = earlier.table().rows_of(batch) {
-                let columns = newest.table().info().schema().columns().len();
-                return (newest, Ok(rows.with_nulls(columns)));
-            }
-            earlier = next;
+        if let Ok(rows) = newest.table().rows_of(batch) {
+            return (newest, Ok(rows));
         }
-        (newest, rows)
+        let fitting = || self.lanes().find_map(|one| Some((one, one.table().rows_of(batch).ok()?)));
+        // A batch has the columns of one schema and no other: only one that has those of none known
+        // makes the table be asked for.
+        match fitting().or_else(|| self.grow().then(fitting).flatten()) {
+            Some((one, rows)) => (one, Ok(rows)),
+            None => (self.newest(), self.newest().table().rows_of(batch)),
+        }
     }
 }
 

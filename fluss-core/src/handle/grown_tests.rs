@@ -1,12 +1,18 @@
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Poll, Wake, Waker};
 
 use arrow_array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray};
 
 use super::super::testkit::{Stage, events, users};
+use crate::AppendWriter;
 use crate::error::Error;
 use crate::row::{Column, DataType, OwnedDatum, OwnedRow};
 use crate::time::Duration;
 use crate::{named_row, row};
+
+/// The API key of requests for what is known of tables.
+const METADATA: i16 = 1012;
 
 fn add(stage: &mut Stage, path: &str, column: &str) {
     let column = Column::new(column, DataType::INT);
@@ -37,12 +43,41 @@ fn values(id: i64, text: Option<&str>, more: &[Option<i32>]) -> OwnedRow {
 }
 
 /// Rows that have the columns of a table at first, or one more.
-fn batch(ids: [i64; 2], b: Option<i32>) -> RecordBatch {
-    let id: ArrayRef = Arc::new(Int64Array::from(ids.to_vec()));
-    let text: ArrayRef = Arc::new(StringArray::from(vec!["batch"; 2]));
+fn batch(ids: impl IntoIterator<Item = i64>, b: Option<i32>) -> RecordBatch {
+    let ids = Int64Array::from_iter_values(ids);
+    let count = arrow_array::Array::len(&ids);
+    let id: ArrayRef = Arc::new(ids);
+    let text: ArrayRef = Arc::new(StringArray::from(vec!["batch"; count]));
     let mut columns = vec![("id", id), ("text", text)];
-    columns.extend(b.map(|b| ("b", Arc::new(Int32Array::from(vec![b; 2])) as ArrayRef)));
+    columns.extend(b.map(|b| ("b", Arc::new(Int32Array::from(vec![b; count])) as ArrayRef)));
     RecordBatch::try_from_iter(columns).expect("a batch")
+}
+
+/// A writer of small batches that go when they are full, whose table has got a column. The client
+/// knows of it, and no row with it was taken so far.
+fn told(stage: &mut Stage) -> AppendWriter {
+    let building = events(stage, 1).appender().batch_bytes(1000).linger(Duration::from_secs(20));
+    let writer = building.build().expect("a writer");
+    stage.pass(Duration::from_secs(5));
+    add(stage, "shop.events", "b");
+    writer.try_append(&row![-1_i64, "wide", 7]).expect_err("nobody has told the client so far");
+    stage.pass(Duration::from_secs(5));
+    writer
+}
+
+/// More rows go in, which fill some batches; then all rows lie as they were handed in.
+fn assert_order(stage: &mut Stage, writer: &AppendWriter, before: impl IntoIterator<Item = i64>) {
+    let more = 100_000..100_200;
+    for id in more.clone() {
+        drop(writer.try_append(&row![id, "wide", 7]).expect("room"));
+    }
+    stage.settle();
+    let flush = writer.flush();
+    assert_eq!(stage.run(flush), Ok(()));
+    let ids: Vec<_> = rows(stage, "shop.events").iter().map(|r| r.values()[0].clone()).collect();
+    let expected: Vec<_> = before.into_iter().chain(more).map(OwnedDatum::Int64).collect();
+    assert_eq!(ids, expected);
+    assert_eq!(stage.fluss.memory_used(), 0);
 }
 
 #[test]
@@ -181,4 +216,111 @@ fn columns_that_nobody_added_are_refused_and_the_servers_are_asked_in_bounds() {
     let answers = stage.said() - said;
     assert!(answers < 100_000, "{answers} bytes of answers");
     assert_eq!(stage.fluss.memory_used(), 0);
+}
+
+#[test]
+fn a_row_that_waits_for_its_handle_while_it_gets_columns_is_in_front_of_those_after_it() {
+    let one = || std::iter::once(row![1_i64, "old"]);
+    let ways: [&(dyn Fn(&AppendWriter) + Sync); 4] = [
+        &|writer| drop(writer.append(&row![1_i64, "old"]).wait().expect("room")),
+        &|writer| drop(writer.append_all(one()).wait().expect("room")),
+        &|writer| drop(writer.append_all(one().filter(|_| true)).wait().expect("room")),
+        &|writer| drop(writer.append_batch(&batch([1], None)).wait().expect("room")),
+    ];
+    for hand_in in ways {
+        let mut stage = Stage::new();
+        let writer = told(&mut stage);
+        drop(writer.try_append(&row![0_i64, "old"]).expect("room"));
+        let next = Box::new(writer.core.grown().expect("one column more"));
+        let mut held = writer.core.lane().run();
+        let locks = stage.lane_locks();
+        let writer = &writer;
+        std::thread::scope(|scope| {
+            scope.spawn(move || hand_in(writer));
+            while stage.lane_locks() == locks {
+                std::thread::yield_now();
+            }
+            assert!(writer.core.go_on_with(&mut held, next).is_none());
+            drop(held);
+        });
+        assert_order(&mut stage, writer, 0..2);
+    }
+}
+
+#[test]
+fn a_row_of_whoever_is_woken_while_the_handle_gets_columns_is_in_front_of_those_after_it() {
+    struct Woken(Arc<AppendWriter>, AtomicBool);
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            if self.1.swap(false, Ordering::SeqCst) {
+                drop(self.0.try_append(&row![1_i64, "old"]).expect("room"));
+            }
+        }
+    }
+    let mut stage = Stage::new();
+    let writer = Arc::new(told(&mut stage));
+    drop(writer.try_append(&row![0_i64, "old"]).expect("room"));
+    stage.settle();
+    let woken = Arc::new(Woken(Arc::clone(&writer), AtomicBool::new(false)));
+    stage.poll_driver(&Waker::from(Arc::clone(&woken)));
+    woken.1.store(true, Ordering::SeqCst);
+    drop(writer.try_append(&row![2_i64, "wide", 7]).expect("room"));
+    assert!(!woken.1.load(Ordering::SeqCst), "the driver is to send what was sealed");
+    assert_order(&mut stage, &writer, 0..3);
+}
+
+#[test]
+fn a_record_batch_goes_where_its_handle_is_when_its_rows_are_handed_in() {
+    // Polled for the first time when the handle has got columns.
+    let mut stage = Stage::new();
+    let writer = told(&mut stage);
+    let later = writer.append_batch(&batch([1, 2], None));
+    drop(writer.try_append(&row![0_i64, "wide", 7]).expect("room"));
+    drop(stage.run(later).expect("handed in"));
+    assert_order(&mut stage, &writer, 0..3);
+
+    // In the middle, as a poll takes so many rows and no more.
+    let mut stage = Stage::new();
+    let writer = told(&mut stage);
+    let mut long = writer.append_batch(&batch(0..6000, None));
+    assert!(matches!(stage.poll(&mut long), Poll::Pending));
+    let taken = long.handed_in() as i64;
+    assert!((1..6000).contains(&taken), "{taken} rows");
+    drop(writer.try_append(&row![-1_i64, "wide", 7]).expect("room"));
+    drop(stage.run(long).expect("handed in"));
+    assert_order(&mut stage, &writer, (0..taken).chain([-1]).chain(taken..6000));
+}
+
+#[test]
+fn the_numbers_of_failed_rows_go_on_over_a_change_of_columns() {
+    let mut stage = Stage::new();
+    let writer = told(&mut stage);
+    let old = (0..3_i64).map(|id| row![id, "old"]);
+    drop(stage.run(writer.append_all(old)).expect("handed in"));
+    drop(writer.try_append(&row![3_i64, "wide", 7]).expect("room"));
+    let flush = writer.flush();
+    assert_eq!(stage.run(flush), Ok(()));
+    drop(writer.try_append(&row![4_i64, "wide", 7]).expect("room"));
+    drop(writer.try_append(&row![5_i64, "old"]).expect("room"));
+    stage.fluss.shared().abort(stage.now(), "the test wants it");
+    let flush = writer.flush();
+    let error = stage.run(flush).expect_err("two rows were lost");
+    let between: Vec<_> = error.first.iter().map(|failed| failed.between).collect();
+    assert_eq!(between, [(4, 5)]);
+}
+
+#[test]
+fn record_batches_without_the_new_columns_do_not_make_the_client_ask_for_the_table() {
+    let mut stage = Stage::new();
+    let writer = told(&mut stage);
+    drop(writer.try_append(&row![0_i64, "wide", 7]).expect("room"));
+    stage.pass(Duration::from_secs(5));
+    let asked = |stage: &Stage| stage.cluster(|c| c.requests().get(&METADATA).copied());
+    let before = asked(&stage);
+    for id in 1..20 {
+        drop(stage.run(writer.append_batch(&batch([id], None))).expect("handed in"));
+        stage.pass(Duration::from_secs(2));
+    }
+    assert_eq!(asked(&stage), before);
+    assert_order(&mut stage, &writer, 0..20);
 }

@@ -252,17 +252,22 @@ where
     /// handed in before must be sent meanwhile, so its rows are taken without the lock.
     fn run(&mut self) -> Result<bool> {
         let writer = self.writer;
-        if writer.next.get().is_some() {
-            self.held = self.rows.next();
-            return Ok(self.held.is_some());
-        }
         let known = self.rows.size_hint().0.min(RUN);
         if known == 0 {
             let Some(row) = self.rows.next() else { return Ok(false) };
-            self.put(&mut writer.lane().run(), row)?;
+            let mut run = writer.lane().run();
+            match writer.next.get() {
+                None => drop(self.put(&mut run, row)?),
+                Some(_) => self.held = Some(row),
+            }
             return Ok(true);
         }
         let mut run = writer.lane().run();
+        if writer.next.get().is_some() {
+            drop(run);
+            self.held = self.rows.next();
+            return Ok(self.held.is_some());
+        }
         let until = self.progress.taken + known as u64;
         while self.progress.taken < until {
             let Self { rows, progress, .. } = self;

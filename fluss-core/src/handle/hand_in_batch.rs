@@ -66,8 +66,28 @@ impl<'a> AppendBatch<'a> {
     /// Puts rows until one must wait for memory, or enough were put for one poll. True at the end.
     fn run(&mut self) -> Result<bool> {
         let Self { writer, rows, line, ticket, taken } = self;
-        let rows = rows.as_ref().map_err(|error| error.clone())?;
-        let mut run = writer.lane().run();
+        let rows = rows.as_mut().map_err(|error| error.clone())?;
+        let run = loop {
+            let run = writer.lane().run();
+            if writer.next.get().is_none() {
+                break run;
+            }
+            drop(run);
+            // The handle has got columns since the call, or since the last poll.
+            *writer = writer.newest();
+            *rows = rows.with_nulls(writer.table().info().schema().columns().len());
+        };
+        Self::put_rows(writer, run, rows, line, ticket, taken)
+    }
+
+    fn put_rows(
+        writer: &WriterCore<AppendFormat>,
+        mut run: Run<'_, AppendFormat>,
+        rows: &ArrowRows,
+        line: &mut Option<InLine>,
+        ticket: &mut RunTicket,
+        taken: &mut usize,
+    ) -> Result<bool> {
         let until = taken.saturating_add(ROWS_PER_POLL as usize).min(rows.len());
         while *taken < until {
             let place = line.take();

@@ -194,6 +194,11 @@ impl<F: Format> Lane<F> {
         Error::misuse(what)
     }
 
+    /// Why this very thread cannot have the lock, as far as it can be told without a wait for it.
+    pub(crate) fn refusal_here(&self) -> Option<Error> {
+        self.is_held_here().then(|| self.refusal())
+    }
+
     /// Whether this very thread has the lock.
     fn is_held_here(&self) -> bool {
         self.holder.load(Ordering::Relaxed) == self.shared.thread()
@@ -394,6 +399,20 @@ impl<F: Format> Run<'_, F> {
             let slots = &mut guarded.slots;
             (0..slots.places.slots.len()).for_each(|at| self.lane.seal_at(slots, at));
         }
+    }
+
+    /// Ends the lane: what is open is sealed, no memory is kept for further rows, and the next
+    /// lane, which nobody else knows yet, counts its rows on from here. False if nothing can be
+    /// done with this one.
+    #[cold]
+    pub(crate) fn hand_over(&mut self, next: &Lane<F>) -> bool {
+        self.seal_all();
+        let Some(guarded) = self.guarded.as_deref_mut() else { return false };
+        let slots = &mut guarded.slots;
+        slots.spare = None;
+        slots.bodies.clear();
+        lock(&next.guarded).slots.handed_in = slots.handed_in;
+        true
     }
 }
 

@@ -21,9 +21,9 @@ use crate::row::{DataType, Schema, TableDescriptor};
 use crate::testing::cluster::{ClusterOptions, FakeCluster};
 use crate::time::{Duration, Instant};
 
-/// A clock, and whether this is the child of a fork.
+/// A clock, whether this is the child of a fork, and how often a thread asked who it is.
 #[derive(Clone, Default)]
-struct TestClock(Arc<AtomicU64>, Arc<AtomicBool>);
+struct TestClock(Arc<AtomicU64>, Arc<AtomicBool>, Arc<AtomicU64>);
 
 impl Clock for TestClock {
     fn now(&self) -> Instant {
@@ -35,6 +35,7 @@ impl Clock for TestClock {
     }
 
     fn thread(&self) -> u64 {
+        self.2.fetch_add(1, Ordering::SeqCst);
         thread_local!(static HERE: u8 = const { 0 });
         HERE.with(|here| std::ptr::from_ref(here).addr() as u64)
     }
@@ -281,6 +282,17 @@ impl Stage {
             }
         }
         panic!("the driver keeps itself busy");
+    }
+
+    /// Polls the driver once, which calls this one from now on.
+    pub(super) fn poll_driver(&mut self, waker: &Waker) {
+        let polled = Pin::new(&mut self.driver).poll(&mut Context::from_waker(waker));
+        assert!(polled.is_pending(), "the driver ended");
+    }
+
+    /// How often a thread had or wanted a lane: it asks who it is when it has or awaits its lock.
+    pub(super) fn lane_locks(&self) -> u64 {
+        self.clock.2.load(Ordering::SeqCst)
     }
 
     /// Lets time pass for client and cluster, in steps no longer than the next timer.

@@ -218,10 +218,12 @@ impl<F: Format> WriterCore<F> {
         row: &R,
         granted: Option<WaiterId>,
     ) -> Result<std::result::Result<Ticket, WaiterId>> {
+        let mut run = self.lane.run();
+        // Under the lock, under which it is set: no row may follow it here.
         if self.next.get().is_some() {
+            drop(run);
             return self.put_newest(op, row, granted);
         }
-        let mut run = self.lane.run();
         match self.format.put(&mut run, op, row, granted) {
             Ok(Pushed::In(at, index)) => Ok(Ok(Ticket::new(Arc::clone(run.cell(at)?), index))),
             Ok(Pushed::Wait(waiter)) => Ok(Err(waiter)),
@@ -245,11 +247,7 @@ impl<F: Format> WriterCore<F> {
     }
 
     pub(crate) fn flush(&self) -> Flush {
-        let mut run = self.lane.run();
-        let refusal = run.refusal();
-        run.seal_all();
-        drop(run);
-        self.seal_grown();
+        let refusal = self.refusal().or_else(|| self.seal_lanes());
         let key = self.inner.key;
         let flush = || CommandFuture::watch(self.shared(), |core, now| core.client.flush(key, now));
         let future = refusal.map_or_else(|| Ok(flush()), Err);

@@ -155,11 +155,11 @@ impl ArrowRows {
     }
 
     /// The same rows with null in more columns, so that there are so many.
-    pub(crate) fn with_nulls(self, columns: usize) -> Self {
+    pub(crate) fn with_nulls(&self, columns: usize) -> Self {
         let missing = columns.saturating_sub(self.columns.len());
         let nulls = (Source::Null, Some(NullBuffer::new_null(self.rows)));
         let columns = self.columns.iter().cloned().chain(std::iter::repeat_n(nulls, missing));
-        Self { columns: columns.collect(), ..self }
+        Self { columns: columns.collect(), ..self.clone() }
     }
 
     /// The columns in the table's order, each with its nulls.
