@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::task::Poll;
 
-use arrow_array::{ArrayRef, Int8Array, Int64Array, RecordBatch, StringArray};
+use arrow_array::{ArrayRef, Int8Array, Int32Array, Int64Array, RecordBatch, StringArray};
 
 use super::super::testkit::Stage;
 use crate::error::WriteError;
 use crate::ids::{BucketKey, PartitionId, ServerId};
 use crate::rng::Rng;
-use crate::row::{DataType, OwnedDatum, Schema, TableDescriptor};
+use crate::row::{Column, DataType, OwnedDatum, OwnedRow, Schema, TableDescriptor};
 use crate::testing::cluster::{Bug, ClusterOptions, Fault, Faults, On};
 use crate::time::Duration;
 use crate::{Ack, AppendWriter, Interrupted, RunTicket, Table, Ticket};
@@ -34,9 +34,14 @@ struct App {
     stage: Stage,
     rng: Rng,
     table: Table,
-    /// Handles with the number of their writer.
-    writers: Vec<(u64, AppendWriter)>,
+    /// Handles with the number of their writer, and their own.
+    writers: Vec<(u64, u64, AppendWriter)>,
     opened: u64,
+    handles: u64,
+    /// The table was to get a column, which rows may have from then on.
+    wide: bool,
+    /// Of each row the handle it was handed in through, and which one of all rows it was.
+    handed_in: BTreeMap<i64, (u64, u64)>,
     next: i64,
     /// Rows, the numbers of their writers, their tickets.
     tickets: Vec<(i64, u64, Ticket)>,
@@ -52,8 +57,14 @@ fn region_of(id: i64) -> i8 {
     (id / 7 % 3) as i8 + (id % 16 / 15 * 10) as i8
 }
 
-/// A row of the application.
-type RowOf = (i64, String, i8);
+/// A row of the application, perhaps with the column that came under way.
+type RowOf = (i64, String, i8, Option<i32>);
+
+fn values(row: &RowOf) -> OwnedRow {
+    let (id, text, region, more) = row;
+    let first = [OwnedDatum::Int64(*id), OwnedDatum::Str(text.clone()), OwnedDatum::Int8(*region)];
+    first.into_iter().chain(more.map(OwnedDatum::Int32)).collect()
+}
 
 fn faults(seed: u64, n: u64) -> Faults {
     let time = Duration::from_millis(700);
@@ -79,7 +90,8 @@ fn faults(seed: u64, n: u64) -> Faults {
 impl App {
     fn new(seed: u64) -> Self {
         let mut rng = Rng::new(seed);
-        let limit = 4096 << rng.below(4);
+        // Now and then there is room for record batches that are held as they are.
+        let limit = if rng.one_in(4) { 8 << 20 } else { 4096 << rng.below(4) };
         let options = ClusterOptions { seed, ..ClusterOptions::default() };
         let mut stage = Stage::configured(options, |c| {
             let mut c = c.memory_limit(limit);
@@ -97,6 +109,10 @@ impl App {
         table.bucket_count = Some(BUCKETS as u32);
         table.bucket_key = if rng.one_in(2) { vec![0] } else { Vec::new() };
         table.partition_key = if rng.one_in(2) { vec![2] } else { Vec::new() };
+        if rng.one_in(2) {
+            let none = ("table.log.arrow.compression.type".to_owned(), "NONE".to_owned());
+            table.properties.extend([none]);
+        }
         let admin = stage.fluss.admin();
         stage.run(admin.create_database("shop", true)).expect("a database");
         stage.run(admin.create_table("shop.events", &table, false)).expect("a table");
@@ -109,6 +125,9 @@ impl App {
             table,
             writers: Vec::new(),
             opened: 0,
+            handles: 0,
+            wide: false,
+            handed_in: BTreeMap::new(),
             next: 0,
             tickets: Vec::new(),
             runs: Vec::new(),
@@ -122,17 +141,21 @@ impl App {
     }
 
     fn open_writer(&mut self) {
-        let building = self.table.appender().batch_bytes(512 << self.rng.below(3));
+        let bytes = if self.rng.one_in(3) { 64 << 10 } else { 512 << self.rng.below(3) };
+        let building = self.table.appender().batch_bytes(bytes);
         let building = building.delivery_timeout(Duration::from_secs(5 + self.rng.below(60)));
-        self.writers.push((self.opened, building.build().expect("a writer")));
+        self.writers.push((self.opened, self.handles, building.build().expect("a writer")));
         self.opened += 1;
+        self.handles += 1;
     }
 
-    fn writer(&mut self) -> (u64, AppendWriter) {
+    fn writer(&mut self) -> (u64, u64, AppendWriter) {
         // A clone is another lane; half of the time the lane itself is wanted.
         let at = self.rng.below(self.writers.len() as u64) as usize;
         if self.rng.one_in(8) {
-            let clone = self.writers[at].clone();
+            let (number, _, writer) = &self.writers[at];
+            let clone = (*number, self.handles, writer.clone());
+            self.handles += 1;
             self.writers.push(clone);
         }
         self.writers.swap_remove(at)
@@ -141,11 +164,29 @@ impl App {
     fn row(&mut self) -> RowOf {
         let id = self.next;
         self.next += 1;
-        (id, "x".repeat(self.rng.below(120) as usize), region_of(id))
+        let more = (self.wide && self.rng.one_in(2)).then_some(7);
+        (id, "x".repeat(self.rng.below(120) as usize), region_of(id), more)
+    }
+
+    /// These rows are the next ones that were handed in, as far as they were.
+    fn count(&mut self, handle: u64, ids: std::ops::Range<i64>) {
+        for id in ids {
+            let at = self.handed_in.len() as u64;
+            self.handed_in.insert(id, (handle, at));
+        }
+    }
+
+    /// The table gets a column; if it is refused or nobody can tell, rows with it may be refused.
+    fn add_column(&mut self) {
+        let column = Column::new("more", DataType::INT);
+        let adding = self.stage.fluss.admin().add_columns("shop.events", &[column]);
+        let _ = self.stage.run(adding);
+        self.wide = true;
     }
 
     fn step(&mut self) {
-        match self.rng.below(12) {
+        match self.rng.below(13) {
+            12 if self.rng.one_in(2) => self.add_column(),
             0..=1 => self.append(),
             2..=3 if self.rng.one_in(2) => self.append_batch(),
             2..=3 => self.append_all(),
@@ -168,8 +209,9 @@ impl App {
     }
 
     fn append(&mut self) {
-        let (row, (number, writer)) = (self.row(), self.writer());
-        let mut handing = writer.append(&row);
+        let (row, (number, handle, writer)) = (self.row(), self.writer());
+        let fields = values(&row);
+        let mut handing = writer.append(&fields);
         let polled = match self.stage.poll(&mut handing) {
             Poll::Pending if self.rng.one_in(2) => {
                 self.stage.settle();
@@ -179,12 +221,19 @@ impl App {
         };
         drop(handing);
         match polled {
-            Poll::Ready(ticket) => self.keep(row.0, number, ticket.expect("not closed")),
-            Poll::Pending => {
-                self.known.insert(row.0, Known::Never);
-            }
+            Poll::Ready(Ok(ticket)) => self.keep(row.0, number, ticket),
+            Poll::Ready(Err(error)) => self.refused(&row, &error),
+            Poll::Pending => drop(self.known.insert(row.0, Known::Never)),
         }
-        self.writers.push((number, writer));
+        self.count(handle, row.0..row.0 + 1);
+        self.writers.push((number, handle, writer));
+    }
+
+    /// A row was refused, which one with more columns may be until the client hears of them.
+    fn refused(&mut self, row: &RowOf, error: &crate::Error) {
+        let fits = row.3.is_none() || !matches!(error, crate::Error::Row(_));
+        assert!(!fits || matches!(error, crate::Error::Full { .. }), "{error}");
+        self.known.insert(row.0, Known::Never);
     }
 
     fn keep(&mut self, id: i64, number: u64, ticket: Ticket) {
@@ -196,70 +245,104 @@ impl App {
     }
 
     fn try_append(&mut self) {
-        let (number, writer) = self.writer();
-        for _ in 0..self.rng.below(100) {
+        let (number, handle, writer) = self.writer();
+        let count = self.rng.below(100);
+        self.try_some(number, handle, &writer, count);
+        self.writers.push((number, handle, writer));
+    }
+
+    fn try_some(&mut self, number: u64, handle: u64, writer: &AppendWriter, count: u64) {
+        for _ in 0..count {
             let row = self.row();
-            match writer.try_append(&row) {
+            self.count(handle, row.0..row.0 + 1);
+            match writer.try_append(&values(&row)) {
                 Ok(ticket) => self.keep(row.0, number, ticket),
                 Err(error) => {
-                    assert!(matches!(error, crate::Error::Full { .. }), "{error}");
-                    self.known.insert(row.0, Known::Never);
+                    self.refused(&row, &error);
                     break;
                 }
             }
         }
-        self.writers.push((number, writer));
     }
 
     fn append_all(&mut self) {
-        let (number, writer) = self.writer();
+        let (number, handle, writer) = self.writer();
         let first = self.next;
         let count = self.rng.below(300);
         let rows: Vec<_> = (0..count).map(|_| self.row()).collect();
         let lazy = self.rng.one_in(2);
         // Of known length and not: they are read in different ways.
-        let rows: Box<dyn Iterator<Item = RowOf>> = match lazy {
-            true => Box::new(rows.into_iter().filter(|_| true)),
-            false => Box::new(rows.into_iter()),
+        let rows = rows.iter().map(values).collect::<Vec<_>>().into_iter();
+        let rows: Box<dyn Iterator<Item = OwnedRow>> = match lazy {
+            true => Box::new(rows.filter(|_| true)),
+            false => Box::new(rows),
         };
-        self.follow(first, writer.append_all(rows), |handing| handing.handed_in());
-        self.writers.push((number, writer));
+        let by = (number, handle, &writer);
+        self.follow(first, by, writer.append_all(rows), |handing| handing.handed_in());
+        self.writers.push((number, handle, writer));
     }
 
     fn append_batch(&mut self) {
-        let (number, writer) = self.writer();
+        let (number, handle, writer) = self.writer();
         let first = self.next;
-        let rows: Vec<_> = (0..self.rng.below(300)).map(|_| self.row()).collect();
+        // More than one poll takes, at times.
+        let most = if self.rng.one_in(8) { 9000 } else { 300 };
+        let rows: Vec<_> = (0..self.rng.below(most)).map(|_| self.row()).collect();
         let ids = Int64Array::from_iter_values(rows.iter().map(|row| row.0));
         let texts = StringArray::from_iter_values(rows.iter().map(|row| &row.1));
         // Some rows do not fit.
         let regions: Int8Array = rows.iter().map(|row| (row.0 % 29 > 0).then_some(row.2)).collect();
-        let columns: [(&str, ArrayRef, bool); 3] = [
+        let more = Int32Array::from_iter(rows.iter().map(|row| row.3));
+        let mut columns: Vec<(&str, ArrayRef, bool)> = vec![
             ("region", Arc::new(regions), true),
             ("id", Arc::new(ids), false),
             ("text", Arc::new(texts), false),
         ];
+        if self.wide && self.rng.one_in(2) {
+            columns.push(("more", Arc::new(more), true));
+        }
         let batch = RecordBatch::try_from_iter_with_nullable(columns).expect("equal lengths");
-        self.follow(first, writer.append_batch(&batch), |handing| handing.handed_in());
-        self.writers.push((number, writer));
+        let by = (number, handle, &writer);
+        self.follow(first, by, writer.append_batch(&batch), |handing| handing.handed_in());
+        self.writers.push((number, handle, writer));
     }
 
-    /// Polls a run that begins with row `first` some times, then drops it.
-    fn follow<F>(&mut self, first: i64, mut handing: F, handed_in: impl Fn(&F) -> u64)
-    where
+    /// Polls a run that begins with row `first` some times, then drops it. In between, the handle
+    /// takes other rows.
+    fn follow<F>(
+        &mut self,
+        first: i64,
+        (number, handle, writer): (u64, u64, &AppendWriter),
+        mut handing: F,
+        handed_in: impl Fn(&F) -> u64,
+    ) where
         F: Future<Output = Result<RunTicket, Interrupted>> + Unpin,
     {
-        let mut ticket = None;
+        let (mut ticket, mut taken, end) = (None, 0, self.next);
         for _ in 0..self.rng.below(6) {
-            if let Poll::Ready(done) = self.stage.poll(&mut handing) {
-                ticket = Some(done.expect("not closed"));
-                break;
+            if self.rng.one_in(4) {
+                let count = self.rng.below(20);
+                self.try_some(number, handle, writer, count);
             }
-            self.stage.settle();
+            let polled = self.stage.poll(&mut handing);
+            let before = std::mem::replace(&mut taken, handed_in(&handing) as i64);
+            self.count(handle, first + before..first + taken);
+            match polled {
+                Poll::Pending => drop(self.stage.settle()),
+                Poll::Ready(Ok(done)) => {
+                    ticket = Some(done);
+                    break;
+                }
+                Poll::Ready(Err(early)) => {
+                    // A record batch with a column that the client has not heard of.
+                    let misfit = self.wide && matches!(early.error, crate::Error::Misuse(_));
+                    assert!(misfit && early.handed_in == 0, "{early}");
+                    break;
+                }
+            }
         }
-        let taken = handed_in(&handing) as i64;
         drop(handing);
-        for id in first..self.next {
+        for id in first..end {
             match (&ticket, id < first + taken) {
                 (Some(_), true) => {}
                 (None, true) => drop(self.known.insert(id, Known::Dropped)),
@@ -270,7 +353,7 @@ impl App {
     }
 
     fn flush(&mut self) {
-        let (number, writer) = self.writer();
+        let (number, handle, writer) = self.writer();
         let mut flush = writer.flush();
         if self.rng.one_in(3) {
             let _ = self.stage.poll(&mut flush);
@@ -280,7 +363,7 @@ impl App {
             let open = self.tickets.iter().filter(open).count();
             assert_eq!(open, 0, "seed {}: flushed without an outcome", self.seed);
         }
-        self.writers.push((number, writer));
+        self.writers.push((number, handle, writer));
     }
 
     fn change_handles(&mut self) {
@@ -373,6 +456,7 @@ impl App {
         // What still travels arrives.
         self.stage.pass(Duration::from_secs(5));
         let mut found: BTreeMap<i64, Vec<(BucketKey, i64)>> = BTreeMap::new();
+        let mut last_of: BTreeMap<(BucketKey, u64), u64> = BTreeMap::new();
         let names = |id| self.stage.cluster(|c| c.partition_name(id));
         for key in self.buckets() {
             for row in self.stage.cluster(|c| c.rows(key)).expect("rows that decode") {
@@ -383,6 +467,12 @@ impl App {
                 let right = partition.is_none_or(|p| p == Some(region_of(id).to_string()));
                 assert!(right, "seed {seed}: row {id} lies in {key}");
                 found.entry(id).or_default().push((key, row.offset));
+                // A row that nobody knows of may have come after its writer gave it up.
+                let known = matches!(self.known.get(&id), Some(Known::Outcome(Ok(_))));
+                if let Some((handle, at)) = self.handed_in.get(&id).filter(|_| known) {
+                    let before = last_of.insert((key, *handle), *at);
+                    assert!(before <= Some(*at), "seed {seed}: row {id} lies too late in {key}");
+                }
             }
         }
         for (id, known) in &self.known {
