@@ -23,6 +23,13 @@
 //! rounds are, of fewer in proportion, but one; what goes beyond that fails. No round in which a
 //! row was handed in is repeated. Each repetition is printed, and the sum at the end counts them
 //! and quotes the last lines of the server's log.
+//!
+//! # What was run
+//!
+//! `fluss-chaos --rounds 100 --seed 9000`, release, beside simulators and compilers on two cores:
+//! 100 rounds, none failed, none repeated. Of 2,400,000 rows 2,386,841 had an `Ok`, 9,615 were not
+//! written and 3,544 unknown; none was lost, doubled or out of order. 393 changes of leaders, 86
+//! kills, 40 pauses, 23 stops, 13,405 cuts, 34,984 lost answers; the slowest outcome took 16.9 s.
 
 mod check;
 mod faults;

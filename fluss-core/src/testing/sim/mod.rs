@@ -98,21 +98,20 @@
 //!
 //! # What was run
 //!
-//! The short profile: `fluss-sim --seeds 1000000`, release, one thread, on two cores that had other
-//! work; its speed by `time fluss-sim --seeds 60000 --jobs 1` on quiet ones. The long one:
-//! `fluss-sim --seeds 10000 --long`, before R22 and writer ids given out again were added, in
-//! 1,334 s.
+//! The short profile: `fluss-sim --seeds 1000000`, release, one thread at the lowest priority
+//! beside other work; its speed by `time fluss-sim --seeds 60000 --jobs 1` on a quiet machine. The
+//! long one: `fluss-sim --seeds 10000 --long`, in 2,063 s beside other work.
 //!
 //! | | short | long |
 //! |---|---|---|
 //! | seeds | 1,000,000 | 10,000 |
-//! | seeds a second on one core, by its CPU time | 2,316 | 7 |
-//! | batches, servers, buckets a seed | 27.3, 2.2, 4.4 | 10,378, 3, 39 |
-//! | faults a seed | 14.7 | 2,016 |
+//! | seeds a second on one core | 2,299 | 7 |
+//! | batches, servers, buckets a seed | 27.3, 2.2, 4.4 | 10,379, 3, 39 |
+//! | faults a seed | 14.7 | 2,017 |
 //! | seeds with two faults or more | 99.0 % | 100 % |
-//! | the rarest rule, R10, in | 22,404 seeds | 2,216 seeds |
-//! | the rarest fault, `Truncated`, in | 19,099 seeds | 2,603 seeds |
-//! | the rarest nonsense in | 35,440 seeds | 581 seeds |
+//! | the rarest rule, R10, in | 22,404 seeds | 2,231 seeds |
+//! | the rarest fault, `Truncated`, in | 19,099 seeds | 2,608 seeds |
+//! | the rarest nonsense in | 35,440 seeds | 583 seeds |
 //! | seeds with two clients | 124,947 | 1,227 |
 //! | rules broken | none | none |
 
