@@ -66,6 +66,15 @@ pub struct Config {
     /// Lookup requests on their way to one server at once; keys that come meanwhile gather for the
     /// next one. At least 1. Default 4.
     pub lookup_in_flight: usize,
+    /// Lookups on their way at once, over all handles: keys without an answer. What comes beyond
+    /// that waits in line, first come, first served, within its
+    /// [`command_deadline`](Self::command_deadline). At least 1. Default 65,536.
+    pub lookup_limit: usize,
+    /// Budget for lookups, in bytes: keys on their way, and answers that have come and that nobody
+    /// has taken. What comes beyond that waits as with [`lookup_limit`](Self::lookup_limit). How
+    /// large an answer is shows when it comes, so answers to what is on its way may exceed it; and
+    /// where they fill it, lookups go one by one. At least 1024. Default 16 MiB.
+    pub lookup_memory_limit: u64,
     /// Where host names lead. None (default): where the system says.
     pub resolver: Option<Resolver>,
     /// Seed of the jitter; adapters draw one. The same seed and inputs replay the same run.
@@ -116,6 +125,8 @@ impl Config {
             memory_limit: 64 << 20,
             command_deadline: Duration::from_secs(60),
             lookup_in_flight: 4,
+            lookup_limit: 1 << 16,
+            lookup_memory_limit: 16 << 20,
             resolver: None,
             seed: 0,
         }
@@ -170,6 +181,20 @@ impl Config {
         self
     }
 
+    /// Sets [`Config::lookup_limit`].
+    #[must_use]
+    pub fn lookup_limit(mut self, lookups: usize) -> Self {
+        self.lookup_limit = lookups;
+        self
+    }
+
+    /// Sets [`Config::lookup_memory_limit`], in bytes.
+    #[must_use]
+    pub fn lookup_memory_limit(mut self, bytes: u64) -> Self {
+        self.lookup_memory_limit = bytes;
+        self
+    }
+
     /// Sets [`Config::resolver`].
     #[must_use]
     pub fn resolver(mut self, resolver: Resolver) -> Self {
@@ -212,6 +237,11 @@ impl Config {
             "max_request_bytes must be between 1024 and 2147483647",
         );
         rule(self.lookup_in_flight > 0, "lookup_in_flight must be at least 1");
+        rule(
+            self.lookup_limit > 0,
+            "lookup_limit 0: no lookup could ever go; set it to at least 1",
+        );
+        rule(self.lookup_memory_limit >= 1 << 10, "lookup_memory_limit must be at least 1024");
         rule(self.memory_limit >= 1 << 10, "memory_limit must be at least 1024");
         rule(
             !self.reconnect_backoff.initial.is_zero(),
@@ -470,124 +500,5 @@ impl WriterConfig {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_are_read_and_all_bad_ones_named() {
-        let config = Config::new("a:1, [::1]:9123,").expect("valid");
-        assert_eq!(config.bootstrap[1].to_string(), "[::1]:9123");
-        let Err(Error::Config(problems)) = Config::new("a,b:0,::1:5") else {
-            panic!("three bad addresses were accepted")
-        };
-        assert_eq!(problems.len(), 3, "{problems:?}");
-        assert!(Config::new("").is_err());
-    }
-
-    fn problems(writer: &WriterConfig, client: &Config) -> Vec<String> {
-        match writer.validate(client) {
-            Ok(()) => Vec::new(),
-            Err(Error::Config(problems)) => problems.to_vec(),
-            Err(other) => panic!("{other}"),
-        }
-    }
-
-    #[test]
-    fn every_violation_is_reported_at_once_with_its_reason_and_the_way_out() {
-        let client = Config::new("a:1").expect("valid");
-        let none: [String; 0] = [];
-        assert_eq!(problems(&WriterConfig::default(), &client), none);
-        let bad = WriterConfig {
-            acks: Acks::Leader,
-            max_in_flight: 6,
-            retries: 0,
-            linger: Duration::from_secs(2),
-            delivery_timeout: Duration::from_secs(41),
-            ..WriterConfig::default()
-        };
-        let said = problems(&bad, &client);
-        let expected = [
-            ("acks 1 ", "set acks to all or turn idempotence off"),
-            ("retries 0 ", "at least 1 or turn idempotence off"),
-            ("max_in_flight 6 ", "above the limit of 5"),
-            ("delivery_timeout 41s is below linger + request_deadline (2s + 40s)", "least 42s"),
-        ];
-        assert_eq!(said.len(), expected.len(), "{said:#?}");
-        for (said, (what, way_out)) in said.iter().zip(expected) {
-            assert!(said.starts_with(what) && said.contains(way_out), "{said}");
-        }
-        let error = bad.validate(&client).expect_err("four reasons").to_string();
-        assert!(expected.iter().all(|(what, _)| error.contains(what)), "{error}");
-    }
-
-    #[test]
-    fn pauses_of_no_time_and_of_all_time_are_refused() {
-        let client = Config::new("a:1").expect("valid");
-        let none = BackoffConfig::new(Duration::ZERO, Duration::from_secs(1));
-        let writer =
-            WriterConfig { retry_backoff: none, max_throttle: Duration::MAX, ..Default::default() };
-        let said = problems(&writer, &client);
-        assert_eq!(said.len(), 2, "{said:#?}");
-        for (said, what) in said.iter().zip(["max_throttle", "retry_backoff.initial 0"]) {
-            assert!(said.starts_with(what), "{said}");
-        }
-        let client = Config { reconnect_backoff: none, ..client };
-        let said = client.validate().expect_err("no pause").to_string();
-        assert!(said.contains("reconnect_backoff.initial 0"), "{said}");
-    }
-
-    #[test]
-    fn acks_0_and_1_and_no_retries_are_refused_only_with_idempotence() {
-        let client = Config::new("a:1").expect("valid");
-        for acks in [Acks::None, Acks::Leader] {
-            let mut writer = WriterConfig { acks, retries: 0, ..WriterConfig::default() };
-            assert_eq!(problems(&writer, &client).len(), 2, "{acks:?}");
-            writer.idempotence = false;
-            assert_eq!(problems(&writer, &client).len(), 0, "{acks:?}");
-        }
-    }
-
-    #[test]
-    fn more_than_5_in_flight_are_refused_only_with_idempotence_and_0_always() {
-        let client = Config::new("a:1").expect("valid");
-        for (max_in_flight, on, off) in [(0, 1, 1), (1, 0, 0), (5, 0, 0), (6, 1, 0), (1000, 1, 0)] {
-            let mut writer = WriterConfig { max_in_flight, ..WriterConfig::default() };
-            assert_eq!(problems(&writer, &client).len(), on, "{max_in_flight}");
-            writer.idempotence = false;
-            assert_eq!(problems(&writer, &client).len(), off, "{max_in_flight}");
-        }
-    }
-
-    #[test]
-    fn a_delivery_timeout_has_room_for_linger_and_one_request_and_ends_within_a_day() {
-        let client = Config::new("a:1").expect("valid");
-        let hours = |h: u64| Duration::from_secs(h * 3600);
-        let least = Duration::from_millis(40_100);
-        for (delivery_timeout, refused) in [
-            (least - Duration::from_micros(1), 1),
-            (least, 0),
-            (hours(24), 0),
-            (hours(24) + Duration::from_micros(1), 1),
-        ] {
-            let writer = WriterConfig { delivery_timeout, ..WriterConfig::default() };
-            assert_eq!(problems(&writer, &client).len(), refused, "{delivery_timeout:?}");
-        }
-    }
-
-    #[test]
-    fn a_request_deadline_must_be_longer_than_the_servers_ack_timeout() {
-        let client = Config::new("a:1").expect("valid");
-        for (seconds, fits) in [(39, true), (40, false), (50, false)] {
-            let client = client.clone().ack_timeout(Duration::from_secs(seconds));
-            let said = client.validate();
-            assert_eq!(said.is_ok(), fits, "{said:?}");
-            assert!(fits || said.expect_err("too long").to_string().contains("lower ack_timeout"));
-        }
-    }
-
-    #[test]
-    fn the_password_never_shows_in_debug_output() {
-        let config = Config::new("a:1").expect("valid").credentials("ada", "secret");
-        assert!(!format!("{config:?}").contains("secret"));
-    }
-}
+#[path = "config_tests.rs"]
+mod tests;

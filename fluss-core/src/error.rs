@@ -13,6 +13,7 @@
 //! | [`Error::Decode`], [`Error::Scan`] | fetched bytes make no sense; a bucket ended | it stops |
 //! | [`Error::Unavailable`] | a deadline passed or nobody could be reached | that request is over |
 //! | [`Error::Full`] | the memory budget is used up (`try_` calls only) | unchanged |
+//! | [`Error::LookupsFull`] | too many lookups at once (`try_` calls only) | unchanged |
 //! | [`Error::Closed`] | the client or the handle was closed | – |
 //! | [`Error::Forked`] | the handle belongs to the parent of this process | the parent's is whole |
 //!
@@ -125,6 +126,25 @@ pub enum Error {
         limit: u64,
     },
 
+    /// The budget of lookups does not allow another one now; nothing was sent.
+    #[error(
+        "the budget of lookups is used up: {lookups} of {max_lookups} on their way, {used} of \
+         {limit} bytes in use, {needed} more needed"
+    )]
+    LookupsFull {
+        /// Lookups on their way.
+        lookups: usize,
+        /// How many may be ([`Config::lookup_limit`](crate::config::Config::lookup_limit)).
+        max_lookups: usize,
+        /// Bytes of the key.
+        needed: u64,
+        /// Bytes in use: keys on their way, and answers that nobody has taken.
+        used: u64,
+        /// How many may be
+        /// ([`Config::lookup_memory_limit`](crate::config::Config::lookup_memory_limit)).
+        limit: u64,
+    },
+
     /// The client was made before this process was forked off, and belongs to its parent.
     #[error(
         "this client belongs to process {owner}: neither its threads nor its connections outlive a \
@@ -176,6 +196,7 @@ impl Error {
             Self::Unavailable { .. } => "DEADLINE_EXCEEDED",
             Self::Disconnected { .. } => "DISCONNECTED",
             Self::Full { .. } => "MEMORY_FULL",
+            Self::LookupsFull { .. } => "LOOKUPS_FULL",
             Self::Closed(_) | Self::Forked { .. } => "CLOSED",
         }
     }

@@ -33,6 +33,16 @@ pub struct Metrics {
     pub batches_in_flight: usize,
     /// Bytes of those batches. What `sealed_bytes` has more waits for its turn.
     pub bytes_in_flight: u64,
+    /// Lookups on their way: keys without an answer. Those in line for the budget are not in it.
+    pub lookups: usize,
+    /// How many may be.
+    pub lookup_limit: usize,
+    /// Bytes of the keys on their way, and of answers that nobody has taken.
+    pub lookup_memory_used: u64,
+    /// The budget for those, in bytes.
+    pub lookup_memory_limit: u64,
+    /// Lookups in line for the budget.
+    pub lookup_waiters: usize,
     /// Connections that requests can go over now.
     pub connections: usize,
     /// From handing a write request to the socket until its answer; requests without an answer are

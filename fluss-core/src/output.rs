@@ -142,6 +142,18 @@ pub enum CommandAnswer {
     Left(usize),
 }
 
+impl CommandAnswer {
+    /// Bytes of the rows that a lookup found; 0 for other answers.
+    #[cfg(feature = "handle")]
+    pub(crate) fn row_bytes(&self) -> u64 {
+        match self {
+            Self::Value(Some(row)) => row.len() as u64,
+            Self::Values(rows) => rows.iter().map(|row| row.len() as u64).sum(),
+            Self::Value(None) | Self::Body(_) | Self::Done | Self::Left(_) => 0,
+        }
+    }
+}
+
 /// What became of a batch.
 #[derive(Clone, Debug, PartialEq)]
 pub enum BatchOutcome {

@@ -234,6 +234,7 @@ impl Client {
         let mut metrics = Metrics { counters: self.counters(), ..Metrics::default() };
         self.writers.measure(&mut metrics);
         metrics.memory_limit = self.config.memory_limit;
+        self.lookups.measure(&self.config, &mut metrics);
         metrics.connections = self.connections.ready();
         metrics
     }

@@ -31,9 +31,10 @@ impl Client {
     }
 
     /// Forgets a command nobody waits for; what was sent of it may still happen.
-    pub fn cancel(&mut self, command: CommandId) {
+    pub fn cancel(&mut self, command: CommandId, now: Instant) {
         self.commands.cancel(command);
         self.lookups.cancel(command);
+        self.serve_lookups(now);
     }
 }
 
@@ -245,7 +246,10 @@ impl Client {
 /// Lookups: one key, one answer.
 impl Client {
     /// Looks a key up; [`Event::CommandDone`](crate::Event::CommandDone) with
-    /// [`CommandAnswer::Value`](crate::CommandAnswer::Value) or `Values` reports its end.
+    /// [`CommandAnswer::Value`](crate::CommandAnswer::Value) or `Values` reports its end. Beyond
+    /// [`Config::lookup_limit`](crate::config::Config::lookup_limit) and
+    /// [`Config::lookup_memory_limit`](crate::config::Config::lookup_memory_limit) it waits in
+    /// line, at most as long as its own limit.
     pub fn lookup(&mut self, request: LookupRequest, now: Instant) -> CommandId {
         let id = self.commands.next_id();
         if self.lookups.only_waits(&self.config, &request) {
@@ -257,6 +261,48 @@ impl Client {
             self.step(now, |client, cx| client.lookups.lookup(cx, id, request));
         }
         id
+    }
+
+    /// Like [`Client::lookup`], but never waits in line.
+    ///
+    /// # Errors
+    /// [`Error::LookupsFull`] when the budget has no room, [`Error::Misuse`] for a key that is
+    /// larger than the budget, [`Error::Closed`] after a close: then nothing was sent.
+    pub fn try_lookup(&mut self, request: LookupRequest, now: Instant) -> Result<CommandId> {
+        self.room_for_lookup(&request.what, request.key.len())?;
+        Ok(self.lookup(request, now))
+    }
+
+    /// Whether a key of this length could go now.
+    ///
+    /// # Errors
+    /// As [`Client::try_lookup`].
+    pub(crate) fn room_for_lookup(&self, what: &str, key_len: usize) -> Result<()> {
+        self.lookups.check_room(&self.config, what, key_len)
+    }
+
+    /// An answer of this many bytes is kept for its caller, and counts until it is taken.
+    #[cfg(feature = "handle")]
+    pub(crate) fn keep_answer(&mut self, bytes: u64) {
+        self.lookups.keep_answer(bytes);
+    }
+
+    /// The opposite of [`Client::keep_answer`]; [`Client::has_due_lookups`] may be true then.
+    #[cfg(feature = "handle")]
+    pub(crate) fn take_answer(&mut self, bytes: u64) {
+        self.lookups.take_answer(bytes);
+    }
+
+    /// Whether there is room for the first lookup in line.
+    pub(crate) fn has_due_lookups(&self) -> bool {
+        self.lookups.is_due(&self.config)
+    }
+
+    /// Sends lookups in line on their way, if there is room.
+    pub(crate) fn serve_lookups(&mut self, now: Instant) {
+        if self.has_due_lookups() {
+            self.step(now, |_, _| ());
+        }
     }
 }
 

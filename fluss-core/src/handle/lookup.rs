@@ -11,8 +11,10 @@ use fluss_proto::message::{GetTableSchemaRequest, GetTableSchemaResponse};
 use fluss_proto::{ApiKey, ErrorCode};
 
 use super::fluss::pb_path;
+use super::lookup_found::Found;
 use super::lookup_plan::{Keys, Place, ValueDecoder, schema_id_of};
 use super::pending::{CommandFuture, Pending};
+use super::shared::Core;
 use super::signal::lock;
 use super::table::{Table, TableInfo};
 use crate::command::Target;
@@ -30,6 +32,13 @@ use crate::time::Duration;
 /// Lookups of all handles that go to one server share requests: a key alone leaves at once, and
 /// under load keys gather while earlier requests are on their way. Rows come back with the columns
 /// of the table as it was opened, also those written before or after the schema was changed.
+///
+/// A client has a budget for its lookups:
+/// [`Config::lookup_limit`](crate::config::Config::lookup_limit) keys on their way, and
+/// [`Config::lookup_memory_limit`](crate::config::Config::lookup_memory_limit) bytes of those and
+/// of answers that have come and that nobody has taken. Beyond it a lookup waits in line, first
+/// come, first served, and that is a part of the time it has; [`Lookuper::try_lookup`] does not
+/// wait. Dropping a lookup, wherever it is, gives its place to the next one.
 ///
 /// ```no_run
 /// # async fn example(table: fluss_core::Table) -> fluss_core::Result<()> {
@@ -98,14 +107,55 @@ impl Lookuper {
     /// The row with this key: the values of the primary key's columns, in key order. None if there
     /// is none, or no partition for it. Many are on their way at once if they are awaited or waited
     /// for after all were made: each is sent at the latest with the next call of any handle, the
-    /// last one when it is awaited or waited for.
+    /// last one when it is awaited or waited for. Where the budget of lookups is used up, it waits
+    /// in line for its place, also if nobody polls it.
     ///
     /// # Errors
-    /// [`Error::Row`] for a key that does not fit, [`Error::Rejected`] with the server's code,
+    /// [`Error::Row`] for a key that does not fit, [`Error::Misuse`] for one that is larger than a
+    /// request or than the budget, [`Error::Rejected`] with the server's code,
     /// [`Error::Unavailable`] without an answer within
-    /// [`Config::command_deadline`](crate::config::Config::command_deadline).
+    /// [`Config::command_deadline`](crate::config::Config::command_deadline); if it was in line all
+    /// that time, with [`Error::LookupsFull`] as the last reason.
+    ///
+    /// # Cancel safety
+    /// Dropping it at any time forgets the answer and gives its place away; a request that was sent
+    /// is answered to nobody.
     pub fn lookup<R: Row + ?Sized>(&self, key: &R) -> Lookup<Option<OwnedRow>> {
         Lookup::start(&self.inner, LookupKind::Lookup, Ok(&self.inner.whole), key)
+    }
+
+    /// Like [`Lookuper::lookup`], but [`Error::LookupsFull`] instead of a place in line; the key
+    /// stays with the caller. In a partition that was not looked for before, the partition is asked
+    /// for first, and the lookup may have to wait after that.
+    ///
+    /// ```no_run
+    /// # use fluss_core::{Error, Lookuper};
+    /// # use std::collections::VecDeque;
+    /// # fn example(lookuper: &Lookuper, keys: &[(i64,)]) -> fluss_core::Result<()> {
+    /// let mut on_their_way = VecDeque::new();
+    /// for key in keys {
+    ///     loop {
+    ///         match lookuper.try_lookup(key) {
+    ///             Ok(lookup) => break on_their_way.push_back(lookup),
+    ///             Err(Error::LookupsFull { .. }) => match on_their_way.pop_front() {
+    ///                 Some(oldest) => println!("{:?}", oldest.wait()?),
+    ///                 // Other handles have used the budget up.
+    ///                 None => std::thread::yield_now(),
+    ///             },
+    ///             Err(error) => return Err(error),
+    ///         }
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::LookupsFull`] with both limits and what is in use, [`Error::Row`] for a key that
+    /// does not fit, [`Error::Misuse`] for one that is larger than the budget, [`Error::Closed`]
+    /// after a close: then nothing was sent. The lookup itself ends as that of `lookup`.
+    pub fn try_lookup<R: Row + ?Sized>(&self, key: &R) -> Result<Lookup<Option<OwnedRow>>> {
+        Lookup::try_start(&self.inner, LookupKind::Lookup, Ok(&self.inner.whole), key)
     }
 
     /// Like [`Lookuper::lookup`], but the server makes a row where there is none, with null in the
@@ -137,6 +187,16 @@ impl Lookuper {
     pub fn lookup_prefix<R: Row + ?Sized>(&self, prefix: &R) -> Lookup<Vec<OwnedRow>> {
         let keys = self.inner.prefix.as_ref().map_err(Error::clone);
         Lookup::start(&self.inner, LookupKind::Prefix, keys, prefix)
+    }
+
+    /// Like [`Lookuper::lookup_prefix`], but [`Error::LookupsFull`] instead of a place in line; the
+    /// prefix stays with the caller.
+    ///
+    /// # Errors
+    /// As [`Lookuper::try_lookup`] and [`Lookuper::lookup_prefix`].
+    pub fn try_lookup_prefix<R: Row + ?Sized>(&self, prefix: &R) -> Result<Lookup<Vec<OwnedRow>>> {
+        let keys = self.inner.prefix.as_ref().map_err(Error::clone);
+        Lookup::try_start(&self.inner, LookupKind::Prefix, keys, prefix)
     }
 
     /// The rows of many keys, in their order; see [`Lookuper::lookup`]. All are sent at once.
@@ -217,7 +277,19 @@ impl<T: Found> Lookup<T> {
         Self { inner: Arc::clone(inner), state }
     }
 
-    /// Blocks this thread until the answer is there.
+    fn try_start<R: Row + ?Sized>(
+        inner: &Arc<Inner>,
+        kind: LookupKind,
+        keys: Result<&Keys>,
+        row: &R,
+    ) -> Result<Self> {
+        let place = keys?.place(row).map_err(Error::Row)?;
+        let state = inner.try_begin(kind, place)?;
+        Ok(Self { inner: Arc::clone(inner), state })
+    }
+
+    /// Blocks this thread until the answer is there, in line for the budget too; no longer than
+    /// [`Config::command_deadline`](crate::config::Config::command_deadline) for each question.
     ///
     /// # Errors
     /// As the call that made it.
@@ -345,12 +417,48 @@ impl Inner {
         }
     }
 
+    fn try_begin<T: Found>(self: &Arc<Self>, kind: LookupKind, place: Place) -> Result<State<T>> {
+        let shared = self.table.fluss().shared();
+        let partition = match &place.partition {
+            None => None,
+            Some(name) => match lock(&self.caches).partitions.get(name).copied() {
+                None => {
+                    let (what, length) = (self.what(kind), place.key.len());
+                    let room = shared.with(|core, _| core.client.room_for_lookup(what, length));
+                    room.map_err(|error| shared.explain(error))?;
+                    return Ok(State::Slow(slow(self, kind, place, false)));
+                }
+                known => known,
+            },
+        };
+        let request = self.request(kind, &place, partition)?;
+        let begin = |core: &mut Core, now| core.client.try_lookup(request, now);
+        let future = CommandFuture::try_watch_untold(shared, begin)?;
+        Ok(State::Sent(future, partition.map(|_| (kind, place))))
+    }
+
     fn send(
         &self,
         kind: LookupKind,
         place: &Place,
         partition: Option<Partition>,
     ) -> Result<CommandFuture> {
+        let request = self.request(kind, place, partition)?;
+        Ok(CommandFuture::watch_untold(self.table.fluss().shared(), |core, now| {
+            core.client.lookup(request, now)
+        }))
+    }
+
+    fn what(&self, kind: LookupKind) -> &Arc<str> {
+        if kind == LookupKind::Prefix { &self.what_prefix } else { &self.what }
+    }
+
+    fn request(
+        &self,
+        kind: LookupKind,
+        place: &Place,
+        partition: Option<Partition>,
+    ) -> Result<LookupRequest> {
         let info = self.info();
         let buckets = partition.map_or_else(|| info.buckets(), |p| p.buckets);
         let function = self.whole.function;
@@ -359,19 +467,15 @@ impl Inner {
             .and_then(|bucket| i32::try_from(bucket).ok())
             .ok_or_else(|| Error::misuse(format!("{}: the key is empty", info.path)))?;
         let key = BucketKey { table: info.id, partition: partition.map(|p| p.id), bucket };
-        let what = if kind == LookupKind::Prefix { &self.what_prefix } else { &self.what };
-        let request = LookupRequest {
+        Ok(LookupRequest {
             kind,
             path: info.path.clone(),
             bucket: key,
             buckets: Some(buckets),
             key: place.key.clone(),
-            what: Arc::clone(what),
+            what: Arc::clone(self.what(kind)),
             limit: self.limit,
-        };
-        Ok(CommandFuture::watch_untold(self.table.fluss().shared(), |core, now| {
-            core.client.lookup(request, now)
-        }))
+        })
     }
 
     async fn find_partition(&self, name: &Arc<str>) -> Result<Option<Partition>> {
@@ -453,43 +557,9 @@ impl Inner {
     }
 }
 
-/// What a lookup may find.
-pub trait Found: Sized + Send + 'static + private::Sealed {
-    /// The values of the answer.
-    #[doc(hidden)]
-    fn values(answer: CommandAnswer) -> Result<Vec<Bytes>> {
-        match answer {
-            CommandAnswer::Value(value) => Ok(value.into_iter().collect()),
-            CommandAnswer::Values(values) => Ok(values),
-            other => Err(Error::misuse(format!("a lookup was answered with {other:?}"))),
-        }
-    }
-
-    /// The result made of the rows.
-    #[doc(hidden)]
-    fn from_rows(rows: Vec<OwnedRow>) -> Result<Self>;
-}
-
-impl Found for Option<OwnedRow> {
-    fn from_rows(mut rows: Vec<OwnedRow>) -> Result<Self> {
-        Ok(rows.pop())
-    }
-}
-
-impl Found for Vec<OwnedRow> {
-    fn from_rows(rows: Vec<OwnedRow>) -> Result<Self> {
-        Ok(rows)
-    }
-}
-
-mod private {
-    use crate::row::OwnedRow;
-
-    pub trait Sealed {}
-    impl Sealed for Option<OwnedRow> {}
-    impl Sealed for Vec<OwnedRow> {}
-}
-
+#[cfg(test)]
+#[path = "lookup_budget_tests.rs"]
+mod budget_tests;
 #[cfg(test)]
 #[path = "lookup_tests.rs"]
 mod tests;

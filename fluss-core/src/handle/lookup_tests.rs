@@ -6,7 +6,7 @@ use crate::row::{DataType, OwnedDatum, OwnedRow, Schema, TableDescriptor};
 use crate::testing::cluster::{Fault, On};
 use crate::{ErrorCode, Table};
 
-fn users() -> TableDescriptor {
+pub(super) fn users() -> TableDescriptor {
     let schema = Schema::builder()
         .column("name", DataType::STRING)
         .column("region", DataType::STRING.not_null())
@@ -20,7 +20,7 @@ fn users() -> TableDescriptor {
     table
 }
 
-fn open(stage: &mut Stage, table: &TableDescriptor) -> Table {
+pub(super) fn open(stage: &mut Stage, table: &TableDescriptor) -> Table {
     let admin = stage.fluss.admin();
     stage.run(admin.create_database("shop", true)).expect("a database");
     stage.run(admin.create_table("shop.users", table, false)).expect("a table");
@@ -28,7 +28,7 @@ fn open(stage: &mut Stage, table: &TableDescriptor) -> Table {
     stage.run(opening).expect("it is there")
 }
 
-fn put(stage: &mut Stage, table: &Table, rows: &[(&str, &str, i64)]) {
+pub(super) fn put(stage: &mut Stage, table: &Table, rows: &[(&str, &str, i64)]) {
     let writer = table.upserter().build().expect("a writer");
     for row in rows {
         let ticket = stage.run(writer.upsert(row)).expect("room");

@@ -18,11 +18,12 @@
 //! | [`offsets`] | where logs begin and end |
 //! | [`lookup`], [`limit_scan`] | reading rows by key, and as they are now |
 //! | [`admin`], [`servers`] | databases, tables, partitions; the servers themselves |
-//! | [`ticket`], [`pending`] | what is being waited for |
+//! | [`ticket`], [`pending`], [`answers`] | what is being waited for |
 
 #[cfg(test)]
 mod abuse_tests;
 mod admin;
+mod answers;
 mod append;
 #[cfg(test)]
 mod arrow_fit_tests;
@@ -48,6 +49,7 @@ mod lane;
 mod large_tests;
 mod limit_scan;
 mod lookup;
+mod lookup_found;
 mod lookup_plan;
 #[cfg(test)]
 mod memory_tests;
@@ -96,7 +98,8 @@ pub use driver::{Driver, Net, Socket};
 pub use fluss::Fluss;
 pub use hand_in::{HandIn, HandInAll, Interrupted};
 pub use hand_in_batch::AppendBatch;
-pub use lookup::{Found, Lookup, Lookuper};
+pub use lookup::{Lookup, Lookuper};
+pub use lookup_found::Found;
 pub use offsets::{BucketOffset, OffsetSpec};
 pub use pending::Pending;
 pub use scan::policy::{OnCorruptBatch, OnOutOfRange, ScanEvent};

@@ -98,6 +98,28 @@ impl CommandFuture {
         Self { shared: Arc::clone(shared), command, untold, done: false }
     }
 
+    /// Like [`CommandFuture::watch_untold`], but `begin` may refuse.
+    pub(crate) fn try_watch_untold(
+        shared: &Arc<Shared>,
+        begin: impl FnOnce(&mut super::shared::Core, crate::Instant) -> Result<CommandId>,
+    ) -> Result<Self> {
+        let (command, untold) = shared.with_uncalled(|core, now| {
+            let command = begin(core, now)?;
+            core.watch_command(command);
+            Ok(command)
+        });
+        let shared = Arc::clone(shared);
+        match command {
+            Ok(command) => Ok(Self { shared, command, untold, done: false }),
+            Err(error) => {
+                if untold {
+                    shared.call_driver();
+                }
+                Err(shared.explain(error))
+            }
+        }
+    }
+
     /// Whether the driver has heard of it.
     pub(super) fn is_told(&self) -> bool {
         !self.untold
@@ -124,7 +146,7 @@ impl Future for CommandFuture {
 impl Drop for CommandFuture {
     fn drop(&mut self) {
         if !self.done {
-            self.shared.with(|core, _| core.drop_command(self.command));
+            self.shared.with(|core, now| core.drop_command(self.command, now));
         }
     }
 }

@@ -10,6 +10,7 @@ use std::task::{Poll, Waker};
 
 use fluss_proto::segments::Segments;
 
+use super::answers::Command;
 use super::cell::BatchCell;
 use super::dead_letter::Delivery;
 use super::signal::{Park, block_on, lock};
@@ -53,19 +54,12 @@ pub(crate) trait SealOnDemand: Send + Sync {
     fn reroute(&self, batch: BatchId, buckets: i32);
 }
 
-/// A command's answer, or who waits for it.
-#[derive(Debug)]
-enum Command {
-    Waiting(Option<Waker>),
-    Done(Result<CommandAnswer>),
-}
-
 /// What the lock guards.
 pub(crate) struct Core {
     pub(crate) client: Client,
     cells: HashMap<BatchId, Arc<BatchCell>>,
     holders: HashMap<LaneId, Weak<dyn SealOnDemand>>,
-    commands: HashMap<CommandId, Command>,
+    pub(super) commands: HashMap<CommandId, Command>,
     memory: HashMap<WaiterId, Option<Waker>>,
     scanners: HashMap<ScannerKey, Waker>,
     to_seal: Vec<(BatchId, LaneId)>,
@@ -231,16 +225,25 @@ impl Shared {
         }
     }
 
-    /// The answer to a command, or who waits for it from now on. Nothing else comes of it.
+    /// The answer to a command, or who waits for it from now on. Nothing else comes of it, but that
+    /// a lookup may go for which there was no room while the answer was kept.
     pub(crate) fn poll_command(
         &self,
         command: CommandId,
         waker: &Waker,
     ) -> Poll<Result<CommandAnswer>> {
-        match self.of_this_process() {
-            Ok(()) => lock(&self.core).poll_command(command, waker),
-            Err(error) => Poll::Ready(Err(error)),
+        if let Err(error) = self.of_this_process() {
+            return Poll::Ready(Err(error));
         }
+        let (polled, is_due) = {
+            let mut core = lock(&self.core);
+            let polled = core.poll_command(command, waker);
+            (polled, core.client.has_due_lookups())
+        };
+        if is_due {
+            self.with(|core, now| core.client.serve_lookups(now));
+        }
+        polled
     }
 
     /// Like [`Shared::with`], for callers that hold a lock: whom to wake is gathered, and
@@ -471,30 +474,6 @@ impl Core {
         self.holders.remove(&lane);
     }
 
-    pub(crate) fn watch_command(&mut self, command: CommandId) {
-        self.commands.insert(command, Command::Waiting(None));
-    }
-
-    fn poll_command(&mut self, command: CommandId, waker: &Waker) -> Poll<Result<CommandAnswer>> {
-        match self.commands.get_mut(&command) {
-            Some(Command::Waiting(slot)) => {
-                replace_waker(slot, waker);
-                Poll::Pending
-            }
-            Some(Command::Done(_)) => match self.commands.remove(&command) {
-                Some(Command::Done(result)) => Poll::Ready(result),
-                _ => Poll::Pending,
-            },
-            None => Poll::Ready(Err(Error::misuse("this future was polled after its end"))),
-        }
-    }
-
-    pub(crate) fn drop_command(&mut self, command: CommandId) {
-        if let Some(Command::Waiting(_)) = self.commands.remove(&command) {
-            self.client.cancel(command);
-        }
-    }
-
     /// Registers for the grant of memory; true if it was granted already.
     pub(crate) fn poll_memory(&mut self, waiter: WaiterId, waker: &Waker) -> bool {
         match self.memory.get_mut(&waiter) {
@@ -562,31 +541,17 @@ impl Core {
         }
     }
 
-    fn finish_command(&mut self, id: CommandId, result: Result<CommandAnswer>, wake: &mut Wake) {
-        if let Some(slot) = self.commands.get_mut(&id)
-            && let Command::Waiting(waker) = slot
-        {
-            wake.wakers.extend(waker.take());
-            *slot = Command::Done(result);
-        }
-    }
-
     /// The client is closed: whoever waits looks again and finds that out.
     fn end_all_waits(&mut self, wake: &mut Wake) {
         let memory = std::mem::take(&mut self.memory);
         wake.wakers.extend(memory.into_values().flatten());
         let scanners = std::mem::take(&mut self.scanners);
         wake.wakers.extend(scanners.into_values());
-        for slot in self.commands.values_mut() {
-            if let Command::Waiting(waker) = slot {
-                wake.wakers.extend(waker.take());
-                *slot = Command::Done(Err(Error::Closed("client")));
-            }
-        }
+        self.end_commands(wake);
     }
 }
 
-fn replace_waker(slot: &mut Option<Waker>, waker: &Waker) {
+pub(super) fn replace_waker(slot: &mut Option<Waker>, waker: &Waker) {
     if !slot.as_ref().is_some_and(|w| w.will_wake(waker)) {
         *slot = Some(waker.clone());
     }

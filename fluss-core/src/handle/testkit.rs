@@ -369,7 +369,10 @@ impl Drop for Stage {
         if !std::thread::panicking() {
             self.fork(false);
             self.fluss.shared().abort(self.clock.now(), "the test is over");
-            assert_eq!(self.fluss.memory_used(), 0, "bytes of the budget at the end");
+            let left = self.fluss.metrics();
+            assert_eq!(left.memory_used, 0, "bytes of the budget at the end");
+            let lookups = (left.lookups, left.lookup_waiters, left.lookup_memory_used);
+            assert_eq!(lookups, (0, 0, 0), "lookups, and bytes of their budget, at the end");
         }
     }
 }

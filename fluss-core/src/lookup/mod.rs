@@ -5,7 +5,13 @@
 //! lanes of one table into one. So a key alone leaves at once, and under load keys gather while
 //! earlier requests are on their way. Lookups change nothing, and inserting a missing row twice is
 //! as good as once, so whatever goes wrong on the way is tried again until the key's deadline.
+//!
+//! How many keys are on their way at once is bounded by a budget; beyond it they wait in line, see
+//! [`budget`].
 
+mod budget;
+#[cfg(test)]
+mod budget_tests;
 mod lane;
 mod request;
 #[cfg(test)]
@@ -20,6 +26,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use self::budget::Budget;
 use self::lane::{Group, Lane, LaneKey, Server, State};
 pub use self::request::{LookupKind, LookupRequest};
 use crate::backoff::BackoffConfig;
@@ -37,8 +44,6 @@ use crate::wish::ReadWish;
 const MAX_KEYS: usize = 1024;
 /// Bytes of keys in one request at most; a single longer key still goes alone.
 const MAX_BYTES: usize = 1 << 20;
-/// What a request needs besides the bytes of a key, at most.
-const OVERHEAD: usize = 256;
 /// Waits of a bucket after failures.
 const BACKOFF: BackoffConfig =
     BackoffConfig::new(Duration::from_millis(20), Duration::from_secs(1));
@@ -108,6 +113,7 @@ pub(crate) struct Lookups {
     /// Lanes in state `Paused`, by the end of the pause.
     pauses: BTreeSet<(Instant, LaneKey)>,
     deadlines: BTreeSet<(Instant, CommandId)>,
+    budget: Budget,
     wishes: VecDeque<ReadWish>,
     events: VecDeque<Event>,
     closed: Option<Error>,
@@ -121,25 +127,26 @@ impl Lookups {
     /// Takes a key; exactly one [`Event::CommandDone`] with this id follows, unless it is
     /// cancelled.
     pub(crate) fn lookup(&mut self, cx: &mut Cx<'_>, id: CommandId, request: LookupRequest) {
-        let longest = longest_key(cx.config);
-        let refused = match &self.closed {
-            Some(error) => Some(error.clone()),
-            None if request.key.len() > longest => Some(Error::misuse(format!(
-                "{}: the key has {} bytes, a request holds {longest} at most",
-                request.what,
-                request.key.len(),
-            ))),
-            None => None,
-        };
-        if let Some(error) = refused {
+        if let Err(error) = self.check(cx.config, &request.what, request.key.len()) {
             self.events.push_back(Event::CommandDone { command: id, result: Err(error) });
             return;
         }
-        let key = LaneKey::new(request.kind, request.buckets, request.bucket);
+        let lane = LaneKey::new(request.kind, request.buckets, request.bucket);
         let deadline = cx.now + request.limit;
         self.deadlines.insert((deadline, id));
         let LookupRequest { key: bytes, what, limit, .. } = request;
-        self.keys.insert(id, Key { lane: key, bytes, what, limit, deadline });
+        let length = bytes.len();
+        self.keys.insert(id, Key { lane, bytes, what, limit, deadline });
+        if self.budget.would_wait(cx.config, length) {
+            self.budget.stand_in_line(id);
+        } else {
+            self.admit(cx, id, lane, length);
+        }
+    }
+
+    /// A key goes on its way.
+    fn admit(&mut self, cx: &Cx<'_>, id: CommandId, key: LaneKey, length: usize) {
+        self.budget.take(length);
         let lane = self.lanes.entry(key).or_default();
         lane.waiting.insert(id);
         match lane.state {
@@ -150,20 +157,27 @@ impl Lookups {
     }
 
     /// Whether this key would wait where others do and bring nothing about by itself: as many
-    /// requests are on their way to its server as may be, and the next answer forms another one.
+    /// requests are on their way to its server as may be, and the next answer forms another one; or
+    /// the budget is used up.
     pub(crate) fn only_waits(&self, config: &Config, request: &LookupRequest) -> bool {
+        let length = request.key.len();
+        if self.closed.is_some() || length > budget::longest_key(config) {
+            return false;
+        }
+        if self.budget.would_wait(config, length) {
+            return true;
+        }
         let key = LaneKey::new(request.kind, request.buckets, request.bucket);
         let Some(State::Ready(server)) = self.lanes.get(&key).map(|lane| lane.state) else {
             return false;
         };
         let in_flight = self.servers.get(&server).map_or(0, |entry| entry.in_flight);
-        self.closed.is_none()
-            && request.key.len() <= longest_key(config)
-            && in_flight >= config.lookup_in_flight
+        in_flight >= config.lookup_in_flight
     }
 
-    /// Finds the leaders that are needed now.
+    /// Lets go whom there is room for, and finds the leaders that are needed now.
     pub(crate) fn update(&mut self, cx: &Cx<'_>, leaders: &impl Leaders) {
+        self.serve(cx);
         while let Some(key) = self.unresolved.first().copied() {
             match leaders.leader(key.bucket) {
                 Some(server) => {
@@ -403,6 +417,11 @@ impl Lookups {
         let buckets = self.requests.values().flat_map(|sent| &sent.buckets);
         let ids: Vec<CommandId> =
             buckets.filter(|(bucket, _)| gone(bucket)).flat_map(|(_, ids)| ids).copied().collect();
+        let in_line = self
+            .budget
+            .line()
+            .filter(|id| self.keys.get(id).is_some_and(|key| gone(&key.lane.bucket)));
+        let ids: Vec<CommandId> = ids.into_iter().chain(in_line).collect();
         for id in ids {
             self.done(id, Err(error.clone()));
         }
@@ -415,10 +434,14 @@ impl Lookups {
     }
 
     pub(crate) fn handle_timeout(&mut self, cx: &Cx<'_>) {
+        let taken = self.budget.taken();
         while let Some((at, id)) = self.deadlines.first().copied().filter(|(at, _)| *at <= cx.now) {
             self.deadlines.remove(&(at, id));
             let Some(key) = self.keys.get(&id) else { continue };
-            let last = self.lanes.get(&key.lane).and_then(|lane| lane.last.clone());
+            let last = match self.budget.is_in_line(id) {
+                true => Some(taken.full(cx.config, key.bytes.len())),
+                false => self.lanes.get(&key.lane).and_then(|lane| lane.last.clone()),
+            };
             let error = Error::Unavailable {
                 what: Arc::clone(&key.what),
                 after: key.limit,
@@ -468,6 +491,9 @@ impl Lookups {
     fn remove(&mut self, id: CommandId) -> bool {
         let Some(key) = self.keys.remove(&id) else { return false };
         self.deadlines.remove(&(key.deadline, id));
+        if self.budget.leave(id, key.bytes.len()) {
+            return true;
+        }
         if let Some(lane) = self.lanes.get_mut(&key.lane)
             && lane.waiting.remove(&id)
             && lane.waiting.is_empty()
@@ -477,11 +503,6 @@ impl Lookups {
         }
         true
     }
-}
-
-/// Bytes of a key at most.
-fn longest_key(config: &Config) -> usize {
-    config.max_request_bytes.saturating_sub(OVERHEAD)
 }
 
 /// What still fits into a request.

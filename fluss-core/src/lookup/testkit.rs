@@ -16,6 +16,7 @@ use crate::connection::request::{Outgoing, Owner, RequestError};
 use crate::cx::Cx;
 use crate::error::Error;
 use crate::ids::{BucketKey, CommandId, ServerId, TableId, TablePath};
+use crate::metrics::Metrics;
 use crate::output::{CommandAnswer, Event};
 use crate::rng::Rng;
 use crate::time::{Duration, Instant};
@@ -129,6 +130,13 @@ impl Bench {
     pub(super) fn echo(&mut self, asked: &Asked) {
         let body = answer(asked, |key| Some(key.clone()));
         self.reply(asked.token, Ok(body));
+    }
+
+    /// Keys on their way, bytes of the budget in use, and keys in line.
+    pub(super) fn gauges(&self) -> (usize, u64, usize) {
+        let mut metrics = Metrics::default();
+        self.lookups.measure(&self.config, &mut metrics);
+        (metrics.lookups, metrics.lookup_memory_used, metrics.lookup_waiters)
     }
 
     pub(super) fn wishes(&mut self) -> Vec<ReadWish> {

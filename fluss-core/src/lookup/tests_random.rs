@@ -36,6 +36,11 @@ impl World {
         let mut bench = Bench::new();
         let mut rng = Rng::new(seed);
         bench.config.lookup_in_flight = 1 + rng.below(3) as usize;
+        if rng.one_in(2) {
+            // Keys have four bytes.
+            bench.config.lookup_limit = 1 + rng.below(30) as usize;
+            bench.config.lookup_memory_limit = 4 + rng.below(120);
+        }
         let truth: Map = (0..2)
             .flat_map(|table| (0..4).map(move |b| bucket(table, b)))
             .map(|b| (b, ServerId::Tablet(rng.below(3) as i32)))
@@ -147,6 +152,18 @@ impl World {
         }
         self.serve_wishes();
         self.collect();
+        self.check_budget();
+    }
+
+    fn check_budget(&self) {
+        let (config, gauges) = (&self.bench.config, self.bench.gauges());
+        let (lookups, bytes, waiting) = gauges;
+        assert!(lookups <= config.lookup_limit && bytes <= config.lookup_memory_limit);
+        assert_eq!(lookups + waiting, self.asked_for.len(), "{gauges:?}");
+        assert_eq!(bytes, 4 * lookups as u64);
+        let has_room = lookups < config.lookup_limit && bytes + 4 <= config.lookup_memory_limit;
+        // A cancelled key's place is taken with the next thing that happens.
+        assert!(waiting == 0 || !has_room || self.bench.lookups.is_due(config), "{gauges:?}");
     }
 
     fn take_metadata(&mut self) {
@@ -203,6 +220,7 @@ impl World {
         assert!(lookups.lanes.is_empty() && lookups.servers.is_empty());
         assert!(lookups.unresolved.is_empty() && lookups.pauses.is_empty());
         assert_eq!(lookups.poll_timeout(), None);
+        assert_eq!(self.bench.gauges(), (0, 0, 0));
     }
 }
 

@@ -8,6 +8,8 @@ const NAMES: &[(&str, &str)] = &[
     ("max_frame_bytes", "client.frame.max-bytes"),
     ("memory_limit", "client.writer.buffer.memory-size"),
     ("lookup_in_flight", "client.lookup.max-inflight-requests"),
+    ("lookup_limit", "client.lookup.queue-size"),
+    ("lookup_memory_limit", "client.lookup.buffer.memory-size"),
     ("batch_bytes", "client.writer.batch-size"),
     ("linger", "client.writer.batch-timeout"),
     ("request_bytes", "client.writer.request-max-size"),

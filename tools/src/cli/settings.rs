@@ -80,6 +80,10 @@ const SETTINGS: &[Setting] = &[
     set("client.lookup.max-inflight-requests", |d, v| {
         number(&mut d.settings.client.lookup_in_flight, v)
     }),
+    set("client.lookup.queue-size", |d, v| number(&mut d.settings.client.lookup_limit, v)),
+    set("client.lookup.buffer.memory-size", |d, v| {
+        parse_size(v).map(|bytes| d.settings.client.lookup_memory_limit = bytes)
+    }),
     set("client.writer.batch-size", |d, v| bytes(&mut d.settings.writer.batch_bytes, v)),
     set("client.writer.batch-timeout", |d, v| duration(&mut d.settings.writer.linger, v)),
     set("client.writer.request-max-size", |d, v| bytes(&mut d.settings.writer.request_bytes, v)),
@@ -163,7 +167,6 @@ const SETTINGS: &[Setting] = &[
     note("client.scanner.kv.batch-strategy", "it concerns another connector"),
     note("client.filesystem.security.token.renewal.backoff", NO_REMOTE),
     note("client.filesystem.security.token.renewal.time-ratio", NO_REMOTE),
-    note("client.lookup.queue-size", NO_QUEUE),
     note("client.lookup.max-batch-size", NO_QUEUE),
     note("client.lookup.batch-timeout", NO_QUEUE),
     note("client.lookup.max-retries", "lookups are retried until their deadline"),

@@ -40,6 +40,8 @@ macro_rules! conformance {
             lookup: a_lookup_whose_answer_is_lost_is_repeated
             lookup: lookups_follow_a_leader_that_moves
             lookup: a_dropped_lookup_disturbs_no_other
+            lookup: lookups_beyond_the_budget_wait_and_a_try_gives_the_key_back
+            lookup: blocked_threads_wait_for_a_place_in_the_budget
             lookup: blocked_threads_look_rows_up
             memory: a_run_larger_than_the_budget_waits_for_memory
             memory: tasks_on_one_executor_share_a_small_budget_without_deadlock

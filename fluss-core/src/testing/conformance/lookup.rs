@@ -1,9 +1,11 @@
 //! Lookups: the row or none, in few requests, whatever happens to connections and leaders.
 
 use std::pin::pin;
+use std::task::Poll;
 
 use super::Harness;
 use super::stage::{Stage, keyed_table, poll_once};
+use crate::error::Error;
 use crate::handle::{Lookuper, Table};
 use crate::row;
 use crate::row::OwnedDatum;
@@ -132,6 +134,90 @@ pub fn a_dropped_lookup_disturbs_no_other<H: Harness>() {
             assert!(lookuper.lookup(&other).await.expect("an answer").is_some());
         }
         found(&lookuper, 5).await;
+    });
+}
+
+/// Beyond the budget a lookup waits in line, a try gives the key back, and a dropped lookup gives
+/// its place to the next one.
+pub fn lookups_beyond_the_budget_wait_and_a_try_gives_the_key_back<H: Harness>() {
+    Stage::<H>::run(async |stage| {
+        let fluss = stage.client_with(stage.config().lookup_limit(2));
+        let table = fluss.table(super::stage::TABLE).await.expect("the table exists");
+        fill(&table, 10).await;
+        let lookuper = table.lookuper().expect("a table with keys");
+        found(&lookuper, 0).await;
+        let before = stage.requests(LOOKUP);
+        stage.inject(On::Lookup, 0, Fault::DropRequest);
+        stage.inject(On::Lookup, 1, Fault::DropRequest);
+        let mut silent = Vec::new();
+        for id in [1_i64, 2] {
+            let mut lookup = lookuper.try_lookup(&row![id]).expect("room");
+            assert!(poll_once(&mut lookup).await.is_pending(), "nobody answers that");
+            stage.until_requests(LOOKUP, before + silent.len() as u64 + 1).await;
+            silent.push(lookup);
+        }
+        let full = lookuper.try_lookup(&row![3_i64]).expect_err("two are on their way");
+        assert!(matches!(full, Error::LookupsFull { lookups: 2, max_lookups: 2, .. }), "{full}");
+        let mut first = lookuper.lookup(&row![4_i64]);
+        let mut second = lookuper.lookup(&row![5_i64]);
+        assert!(poll_once(&mut first).await.is_pending(), "it is in line");
+        assert!(poll_once(&mut second).await.is_pending(), "it is in line");
+        assert_eq!(fluss.metrics().lookup_waiters, 2);
+        drop(first);
+        drop(silent.pop());
+        let row = second.await.expect("an answer").expect("a row");
+        assert_eq!(row.values(), [OwnedDatum::Int64(5), OwnedDatum::Str(text(5))]);
+        drop(silent);
+        assert_eq!((fluss.metrics().lookups, fluss.metrics().lookup_waiters), (0, 0));
+    });
+}
+
+/// Blocked threads wait for their turn, also where only a lookup that is given up makes room.
+pub fn blocked_threads_wait_for_a_place_in_the_budget<H: Harness>() {
+    Stage::<H>::run(async |stage| {
+        let fluss = stage.client_with(stage.config().lookup_limit(3));
+        let table = fluss.table(super::stage::TABLE).await.expect("the table exists");
+        fill(&table, 90).await;
+        let lookuper = table.lookuper().expect("a table with keys");
+        let threads = [0, 30, 60].map(|first| {
+            let lookuper = lookuper.clone();
+            stage.aside(move || {
+                let ids = first..first + 30_i64;
+                let lookups: Vec<_> = ids.map(|id| lookuper.lookup(&row![id])).collect();
+                let rows = lookups.into_iter().map(|lookup| lookup.wait().expect("an answer"));
+                rows.flatten().count()
+            })
+        });
+        for thread in threads {
+            assert_eq!(thread.await, 30);
+        }
+        let before = stage.requests(LOOKUP);
+        for skip in 0..3 {
+            stage.inject(On::Lookup, skip, Fault::DropRequest);
+        }
+        let mut silent = Vec::new();
+        for id in 0..3_i64 {
+            let mut lookup = lookuper.lookup(&row![id]);
+            assert!(poll_once(&mut lookup).await.is_pending(), "nobody answers that");
+            stage.until_requests(LOOKUP, before + id as u64 + 1).await;
+            silent.push(lookup);
+        }
+        let blocked = stage.aside(move || lookuper.lookup(&row![4_i64]).wait());
+        while fluss.metrics().lookup_waiters == 0 {
+            let mut others_ran = false;
+            let others = std::future::poll_fn(|cx| {
+                cx.waker().wake_by_ref();
+                if std::mem::replace(&mut others_ran, true) {
+                    Poll::Ready(())
+                } else {
+                    Poll::Pending
+                }
+            });
+            others.await;
+        }
+        drop(silent.pop());
+        assert!(blocked.await.expect("an answer").is_some());
+        drop(silent);
     });
 }
 

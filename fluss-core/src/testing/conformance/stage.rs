@@ -286,7 +286,10 @@ impl<H: Harness> Stage<H> {
             assert!(places.len() == 1, "row {id} is there more than once: {places:?}");
         }
         for fluss in &*self.clients.borrow() {
-            assert_eq!(fluss.memory_used(), 0, "bytes of the memory budget in use");
+            let left = fluss.metrics();
+            assert_eq!(left.memory_used, 0, "bytes of the memory budget in use");
+            let lookups = (left.lookups, left.lookup_waiters, left.lookup_memory_used);
+            assert_eq!(lookups, (0, 0, 0), "lookups left, and bytes of their budget");
             assert_eq!(fluss.counters().invariant_violations, 0);
         }
     }
