@@ -12,7 +12,7 @@ use crate::ids::BucketKey;
 use crate::rng::Rng;
 
 use crate::row::{Column, DataType, OwnedDatum, OwnedRow, Schema, TableDescriptor};
-use crate::testing::cluster::{Fault, FaultKind, On};
+use crate::testing::cluster::{ClusterOptions, Fault, FaultKind, On};
 use crate::testing::hostile;
 use crate::testing::random::{self, Shape};
 use crate::time::Duration;
@@ -281,4 +281,46 @@ fn what_goes_wrong_beyond_the_end_of_a_scan_is_no_error_of_it() {
     assert_eq!((batch.base_offset(), batch.num_rows()), (0, 1));
     assert!(stage.run(scanner.next_batch()).expect("no error").is_none());
     assert!(scanner.is_finished());
+}
+
+/// A table whose batches are larger than answers may be: bounded scans and those that follow it end
+/// with an error that names the server and both sizes, and what fits is read as before.
+#[test]
+fn answers_above_the_limit_of_frames_stop_the_scan_with_both_sizes() {
+    let limit = 16 << 10;
+    let mut stage = Stage::configured(ClusterOptions::default(), |mut config| {
+        config.max_frame_bytes = limit;
+        config
+    });
+    let table = events(&mut stage, 1);
+    let writer = table.appender().build().expect("a writer");
+    // Compressed it is half as long.
+    let mut rng = Rng::new(1);
+    let text: String = (0..limit / 4).map(|_| format!("{:016x}", rng.next_u64())).collect();
+    let small = stage.run(writer.append(&(0i64, "small"))).expect("room");
+    stage.run(writer.flush()).expect("written");
+    let large = stage.run(writer.append(&(1i64, text.as_str()))).expect("room");
+    stage.run(writer.flush()).expect("written");
+    assert_eq!(stage.run(small).expect("it is there").offset, Some(0));
+    assert_eq!(stage.run(large).expect("it is there").offset, Some(1));
+    for bounded in [true, false] {
+        let scan = table.scanner().from_earliest();
+        let scan = if bounded { scan.bounded() } else { scan };
+        let opening = scan.build();
+        let mut scanner = stage.run(opening).expect("a scan");
+        let error = loop {
+            match stage.run(scanner.next_batch()) {
+                Ok(Some(records)) => {
+                    let read = (records.base_offset(), records.num_rows());
+                    assert_eq!(read, (0, 1), "the large row does not fit");
+                }
+                Ok(None) => panic!("bounded: {bounded}: the large row is not there"),
+                Err(error) => break error,
+            }
+        };
+        check(&error, table.info().bucket(0));
+        let text = error.to_string();
+        assert!(text.contains(&format!("at most {limit} bytes")), "{text}");
+        assert!(stage.names_a_server(&text), "{text}");
+    }
 }

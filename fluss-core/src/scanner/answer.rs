@@ -23,7 +23,7 @@ use crate::ids::{BucketKey, Labels, PartitionId, TableId, label_of};
 /// in a row.
 const PATIENCE: u32 = 10;
 /// Room for headers around the largest batch.
-const FRAME_OVERHEAD: usize = 4 << 10;
+pub(super) const FRAME_OVERHEAD: usize = 4 << 10;
 
 type Asked = BTreeMap<BucketKey, u64>;
 
@@ -227,7 +227,16 @@ fn read_records(
                 bucket.whole &= older || batch.record_count() == 0;
                 bucket.push(fetched, frame);
             }
-            Err(error) => return bucket.fail(Error::Batch(BatchError::Record(error))),
+            Err(error) => {
+                let size = size_of_cut_batch(&batches.rest());
+                let larger = size > cx.config.max_frame_bytes.saturating_sub(FRAME_OVERHEAD);
+                let error = if larger {
+                    larger_than_frames(cx, server, size)
+                } else {
+                    Error::Batch(BatchError::Record(error))
+                };
+                return bucket.fail(error);
+            }
         }
     }
     bucket.needed = size_of_cut_batch(&batches.rest());
@@ -240,6 +249,18 @@ fn read_records(
     } else if bucket.has_more() && bucket.needed <= needed {
         fruitless(cx, server, key, bucket);
     }
+}
+
+/// No answer could bring such a batch.
+fn larger_than_frames(cx: &Cx<'_>, server: &Arc<str>, size: usize) -> Error {
+    let limit = cx.config.max_frame_bytes;
+    peer(
+        server,
+        format!(
+            "the batch has {size} bytes, and frames, which hold {FRAME_OVERHEAD} bytes beside it, \
+             have at most {limit} bytes; raise the limit on the size of a frame"
+        ),
+    )
 }
 
 /// The size of the batch that did not fit into the answer; 0 if it cannot be told.

@@ -6,6 +6,7 @@ use fluss_proto::ApiKey;
 use fluss_proto::message::{FetchLogRequest, PbFetchLogReqForBucket, PbFetchLogReqForTable};
 use prost::Message;
 
+use super::answer::FRAME_OVERHEAD;
 use super::bucket::Bucket;
 use super::scanner::{Fetch, Scanner};
 use super::{Leaders, Outputs};
@@ -218,7 +219,9 @@ impl Scanner {
         due: &[(bool, u64, BucketKey)],
         summary: Summary,
     ) -> Outgoing {
-        let cap = self.answer_cap();
+        // More than a frame holds would end the connection with the answer unread.
+        let frame = cx.config.max_frame_bytes.saturating_sub(FRAME_OVERHEAD).max(1);
+        let cap = self.answer_cap().min(frame);
         let usual = self.options.max_bytes_per_bucket.min(cap);
         let (mut total, mut at_once) = (0, summary.full);
         let mut asked = [Vec::new(), Vec::new()];

@@ -26,8 +26,21 @@ impl fmt::Display for Broken {
     }
 }
 
-fn rule(holds: bool, name: &'static str, text: impl FnOnce() -> String) -> Result<(), Broken> {
-    if holds { Ok(()) } else { Err(Broken::new(name, text())) }
+impl Setup {
+    /// An invariant that was looked at; it is passed over where a search is after another one.
+    fn rule(
+        &self,
+        holds: bool,
+        name: &'static str,
+        text: impl FnOnce() -> String,
+    ) -> Result<(), Broken> {
+        if holds {
+            return Ok(());
+        }
+        let broken = Broken::new(name, text());
+        let passed_over = self.only.is_some_and(|only| !broken.text.contains(only));
+        if passed_over { Ok(()) } else { Err(broken) }
+    }
 }
 
 /// What the checks remember of the way to a state.
@@ -91,29 +104,32 @@ impl Seen {
 impl<C: Client> State<C> {
     /// I7, I8, I11, I18, I20 and the order on a connection (I21), for a copy about to be sent.
     pub(super) fn check_copy(&mut self, copy: &Sent, conn: u8) -> Result<(), Broken> {
-        rule(copy.writer >= 0 && copy.seq >= 0, "I20", || format!("{copy} has no stamp"))?;
+        self.setup
+            .rule(copy.writer >= 0 && copy.seq >= 0, "I20", || format!("{copy} has no stamp"))?;
         let setup = std::sync::Arc::clone(&self.setup);
         let sequence = i64::from(copy.seq);
         let entry = self.seen.of(&setup, copy.bucket, copy.writer);
-        rule(sequence <= entry.2 + 1, "I7", || format!("a gap before {copy}"))?;
+        self.setup.rule(sequence <= entry.2 + 1, "I7", || format!("a gap before {copy}"))?;
         entry.2 = entry.2.max(sequence);
         let twin = |c: &Sent| {
             (c.bucket, c.writer, c.seq) == (copy.bucket, copy.writer, copy.seq)
                 && c.batch != copy.batch
         };
         let twin = self.copies().find(|c| twin(c)).copied();
-        rule(twin.is_none(), "I8", || format!("{copy}, but there is a {}", twin.unwrap_or(*copy)))?;
+        self.setup.rule(twin.is_none(), "I8", || {
+            format!("{copy}, but there is a {}", twin.unwrap_or(*copy))
+        })?;
         let replica = &self.replicas[usize::from(copy.bucket)];
         let stamp = (copy.writer, copy.seq);
         let other = replica.log.iter().find(|e| (e.writer, e.seq) == stamp);
         let other = other.filter(|e| e.batch != copy.batch).copied();
-        rule(other.is_none(), "I8", || format!("{copy}, but the log has {other:?}"))?;
+        self.setup.rule(other.is_none(), "I8", || format!("{copy}, but the log has {other:?}"))?;
         self.check_restamped(copy)?;
         let open = self.conns.iter().filter(|c| c.open).flat_map(|c| c.queue.iter().flatten());
         let answered = self.responses.iter().flat_map(|r| r.entries.iter().map(|(c, _)| c));
         let same = |c: &&Sent| c.batch == copy.batch && (c.writer, c.seq) == stamp;
         let twice = open.chain(answered).find(same).copied();
-        rule(twice.is_none(), "I18", || format!("{copy} has an open copy already"))?;
+        self.setup.rule(twice.is_none(), "I18", || format!("{copy} has an open copy already"))?;
         self.seen.stamp[usize::from(copy.batch)] = Some(stamp);
         self.check_order(copy, conn)
     }
@@ -125,7 +141,7 @@ impl<C: Client> State<C> {
         let lost = replica.lost & (1 << copy.batch) != 0;
         let log = replica.log.iter().find(|e| e.batch == copy.batch);
         let old = log.filter(|e| (e.writer, e.seq) != stamp && !lost);
-        rule(old.is_none(), "I11", || format!("{copy}, but the log has {old:?}"))?;
+        self.setup.rule(old.is_none(), "I11", || format!("{copy}, but the log has {old:?}"))?;
         let of = |c: &Sent, writer: i64, seq: i32| {
             (c.bucket, c.writer, c.seq) == (copy.bucket, writer, seq)
         };
@@ -137,7 +153,7 @@ impl<C: Client> State<C> {
             // A sequence below that nobody will ever append fences it off.
             other && !(0..c.seq).any(hole)
         });
-        rule(old.is_none(), "I11", || {
+        self.setup.rule(old.is_none(), "I11", || {
             format!("{copy}, but {} may be appended", old.unwrap_or(copy))
         })
     }
@@ -151,7 +167,7 @@ impl<C: Client> State<C> {
         let below = view.slots.iter().take_while(|(batch, _)| *batch != copy.batch);
         for (batch, open) in below {
             let behind = open.is_some_and(|(_, c)| c == conn);
-            rule(behind, "I21", || format!("{copy} overtakes b{batch}"))?;
+            self.setup.rule(behind, "I21", || format!("{copy} overtakes b{batch}"))?;
         }
         Ok(())
     }
@@ -164,16 +180,21 @@ impl<C: Client> State<C> {
         appended: bool,
         had: bool,
     ) -> Result<(), Broken> {
-        rule(!(appended && had), "I1", || format!("{copy} is in the log a second time"))?;
+        self.setup
+            .rule(!(appended && had), "I1", || format!("{copy} is in the log a second time"))?;
         let end = self.seen.ends[usize::from(copy.batch)];
         let false_end = appended && end == Some(End::NotWritten);
-        rule(!false_end, "I3", || format!("{copy} is appended after it was called not written"))?;
+        self.setup.rule(!false_end, "I3", || {
+            format!("{copy} is appended after it was called not written")
+        })?;
         let log = &self.replicas[usize::from(copy.bucket)].log;
         let taken_for = match reply {
             Reply::Written(at) => log.get(usize::from(at)).filter(|e| e.batch != copy.batch),
             _ => None,
         };
-        rule(taken_for.is_none(), "I8", || format!("the server takes {copy} for {taken_for:?}"))
+        self.setup.rule(taken_for.is_none(), "I8", || {
+            format!("the server takes {copy} for {taken_for:?}")
+        })
     }
 
     /// I17 and I19, after an answer.
@@ -186,7 +207,8 @@ impl<C: Client> State<C> {
         let bucket = usize::from(copy.bucket);
         for other in (0..self.setup.buckets).filter(|b| *b != bucket) {
             let same = self.client.same(before, other);
-            rule(same, "I19", || format!("the answer to {copy} changed bucket {other}"))?;
+            self.setup
+                .rule(same, "I19", || format!("the answer to {copy} changed bucket {other}"))?;
         }
         if matches!(reply, Reply::Written(_)) {
             return Ok(());
@@ -199,13 +221,14 @@ impl<C: Client> State<C> {
             let strange = Sent { batch: BatchNo::MAX, serial: u32::MAX, ..*copy };
             expected.answer(&strange, Reply::Code(31), &self.queues[bucket]);
             let same = self.client.same(&expected, bucket);
-            rule(own || same || self.setup.track_offsets, "I17", || {
+            self.setup.rule(own || same || self.setup.track_offsets, "I17", || {
                 format!("{reply:?} to the closed {copy} changed something")
             })?;
             let mut again = self.client.clone();
             again.answer(copy, reply, &self.queues[bucket]);
             let same = again.same(&self.client, bucket);
-            rule(same, "I17", || format!("a second answer to {copy} changed something"))?;
+            self.setup
+                .rule(same, "I17", || format!("a second answer to {copy} changed something"))?;
         }
         Ok(())
     }
@@ -214,34 +237,38 @@ impl<C: Client> State<C> {
     pub(super) fn finish(&mut self, batch: BatchNo, end: End) -> Result<(), Broken> {
         self.note(|| format!("b{batch} ends: {end:?}"));
         let old = self.seen.ends[usize::from(batch)].replace(end);
-        rule(old.is_none(), "I5", || format!("b{batch} ended before, as {old:?}"))?;
+        self.setup.rule(old.is_none(), "I5", || format!("b{batch} ended before, as {old:?}"))?;
         let replica = &self.replicas[self.setup.bucket_of(batch)];
         let bit = 1u32 << batch;
         match end {
             End::Ok { offset, inferred } => {
                 let here = replica.has(batch) || replica.lost & bit != 0;
                 let name = if inferred { "I13" } else { "I2" };
-                rule(here, name, || format!("b{batch} is called written and is not in the log"))?;
+                self.setup.rule(here, name, || {
+                    format!("b{batch} is called written and is not in the log")
+                })?;
                 let at = offset.and_then(|at| replica.log.get(usize::from(at)));
                 let own = at.is_none_or(|e| e.batch == batch) || replica.lost != 0;
-                rule(own, "I2", || format!("b{batch} is not at {offset:?}"))
+                self.setup.rule(own, "I2", || format!("b{batch} is not at {offset:?}"))
             }
             End::NotWritten => {
                 let never = replica.ever & bit == 0;
-                rule(never, "I3", || format!("b{batch} is called not written and was appended"))?;
+                self.setup.rule(never, "I3", || {
+                    format!("b{batch} is called not written and was appended")
+                })?;
                 self.check_benign(batch, end)
             }
             End::Unknown => {
                 let open = self.copies().any(|c| c.batch == batch)
                     || self.setup.faults.abort > 0
                     || self.seen.ambiguous & bit != 0;
-                rule(open, "I14", || format!("every copy of b{batch} was refused"))?;
+                self.setup.rule(open, "I14", || format!("every copy of b{batch} was refused"))?;
                 let proved = self.seen.stamp[usize::from(batch)].is_some_and(|(writer, seq)| {
                     let bucket = self.setup.bucket_of(batch) as u8;
                     let of = |h: &&(u8, i64, i64, i64)| (h.0, h.1) == (bucket, writer);
                     self.seen.highest.iter().find(of).is_some_and(|h| h.3 >= i64::from(seq))
                 });
-                rule(!proved, "I14", || format!("a later answer proves b{batch}"))?;
+                self.setup.rule(!proved, "I14", || format!("a later answer proves b{batch}"))?;
                 self.check_benign(batch, end)
             }
         }
@@ -249,12 +276,15 @@ impl<C: Client> State<C> {
 
     fn check_benign(&self, batch: BatchNo, end: End) -> Result<(), Broken> {
         let benign = self.setup.faults.are_benign();
-        rule(!benign, "I15", || format!("b{batch} ends as {end:?} though nothing grave happened"))
+        self.setup.rule(!benign, "I15", || {
+            format!("b{batch} ends as {end:?} though nothing grave happened")
+        })
     }
 
     /// What must hold in every state.
     pub(super) fn check(&mut self) -> Result<(), Broken> {
-        rule(!self.client.alarm(), "I11", || "the client counted a contradiction".into())?;
+        self.setup
+            .rule(!self.client.alarm(), "I11", || "the client counted a contradiction".into())?;
         self.check_logs()?;
         for bucket in 0..self.setup.buckets {
             if let Some(view) = self.client.view(bucket) {
@@ -274,7 +304,7 @@ impl<C: Client> State<C> {
                 if replica.lost & bit != 0 {
                     continue;
                 }
-                rule(last < Some(entry.batch), "I4", || {
+                self.setup.rule(last < Some(entry.batch), "I4", || {
                     format!("b{} lies behind {last:?}", entry.batch)
                 })?;
                 last = Some(entry.batch);
@@ -284,7 +314,7 @@ impl<C: Client> State<C> {
             let replica = &self.replicas[self.setup.bucket_of(batch as u8)];
             let gone = !replica.has(batch as u8) && replica.lost & (1 << batch) == 0;
             let lost = gone && matches!(end, Some(End::Ok { .. }));
-            rule(!lost, "I2", || format!("b{batch} was called written and is gone"))?;
+            self.setup.rule(!lost, "I2", || format!("b{batch} was called written and is gone"))?;
         }
         Ok(())
     }
@@ -292,30 +322,35 @@ impl<C: Client> State<C> {
     /// I6, I9, I10, I12, I17, I25.
     fn check_session(&mut self, bucket: usize, view: &View) -> Result<(), Broken> {
         let limit = self.setup.in_flight;
-        rule(view.slots.len() <= limit, "I6", || format!("{} unresolved", view.slots.len()))?;
+        self.setup
+            .rule(view.slots.len() <= limit, "I6", || format!("{} unresolved", view.slots.len()))?;
         let writers = &mut self.seen.writers[bucket];
         if writers.last() != Some(&view.writer) {
             let again = writers.contains(&view.writer);
-            rule(!again, "I10", || format!("bucket {bucket} had {} before", view.writer))?;
+            self.setup
+                .rule(!again, "I10", || format!("bucket {bucket} had {} before", view.writer))?;
             writers.push(view.writer);
             let allowed = 1
                 + usize::from(self.seen.grave)
                 + usize::from(self.setup.faults.idle)
                 + usize::from(self.setup.first_sequence.is_some());
             let count = writers.len();
-            rule(count <= allowed, "I25", || format!("the {count}. writer id of a bucket"))?;
+            self.setup
+                .rule(count <= allowed, "I25", || format!("the {count}. writer id of a bucket"))?;
         }
         let floor = self.seen.floors[bucket].replace((view.writer, view.floor));
         if let Some((writer, floor)) = floor
             && writer == view.writer
         {
             let anew = view.floor == 0 && floor > 0;
-            rule(!anew, "I10", || format!("{writer} begins again in bucket {bucket}"))?;
-            rule(floor <= view.floor, "I12", || format!("the floor fell to {}", view.floor))?;
+            self.setup
+                .rule(!anew, "I10", || format!("{writer} begins again in bucket {bucket}"))?;
+            self.setup
+                .rule(floor <= view.floor, "I12", || format!("the floor fell to {}", view.floor))?;
         }
         let setup = std::sync::Arc::clone(&self.setup);
         let acked = self.seen.of(&setup, bucket as u8, view.writer).3;
-        rule(view.floor == acked + 1, "I12", || {
+        self.setup.rule(view.floor == acked + 1, "I12", || {
             format!("the floor is {}, acknowledged is {acked}", view.floor)
         })?;
         for (i, (batch, open)) in view.slots.iter().enumerate() {
@@ -325,7 +360,7 @@ impl<C: Client> State<C> {
             let own = copy.is_none_or(|c| {
                 c.batch == *batch && c.writer == view.writer && i64::from(c.seq) == sequence
             });
-            rule(own, "I9", || format!("b{batch} at {sequence} waits for {copy:?}"))?;
+            self.setup.rule(own, "I9", || format!("b{batch} at {sequence} waits for {copy:?}"))?;
         }
         Ok(())
     }
@@ -333,6 +368,6 @@ impl<C: Client> State<C> {
     /// I5, where nothing can happen any more.
     pub(super) fn check_end(&self) -> Result<(), Broken> {
         let open = self.seen.ends.iter().position(Option::is_none);
-        rule(open.is_none(), "I5", || format!("b{} never ends", open.unwrap_or(0)))
+        self.setup.rule(open.is_none(), "I5", || format!("b{} never ends", open.unwrap_or(0)))
     }
 }

@@ -124,7 +124,8 @@ impl<V: Variant> Legacy<V> {
         } else if V::RETRY_SHIFTS {
             let gone = lane.stamped.remove(i);
             lane.shift(gone.seq);
-            lane.again.push(gone.batch);
+            // What failed goes to the head of the queue, as in both clients.
+            lane.again.insert(0, gone.batch);
         } else {
             lane.stamped[i].waits = true;
         }

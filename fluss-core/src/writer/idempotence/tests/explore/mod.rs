@@ -78,6 +78,8 @@ struct Setup {
     /// Begin within a session that stands at this sequence.
     first_sequence: Option<i32>,
     mutation: Option<Mutation>,
+    /// Look only for what is told with these words, beyond states where other rules are broken.
+    only: Option<&'static str>,
 }
 
 impl Setup {
@@ -94,6 +96,7 @@ impl Setup {
             last_late: false,
             first_sequence: None,
             mutation: None,
+            only: None,
         }
     }
 

@@ -139,3 +139,20 @@ fn each_client_that_is_known_to_be_wrong_is_caught_by_an_invariant() {
     try_it::<Legacy<Proposal>>("the proposal, literally", "S2b", &world("", SMALL, CLOSE), m);
     assert!(missed.is_empty(), "{}", missed.join("\n"));
 }
+
+/// Scenario 2 of the idempotent-writes proposal, taken literally: a failure that may pass takes a
+/// batch out and the later ones move up into its sequence.
+#[test]
+fn the_second_scenario_taken_literally_loses_a_batch_and_doubles_another() {
+    // The first batch is acknowledged, the answer to the second is lost, the third never arrives.
+    let world = Setup::new("", (3, 3, 5), Faults { drop: 1, ..CLOSE });
+    let led_to = |rule: &str, words| {
+        let setup = Setup { only: Some(words), ..world.clone() };
+        let report = explore::<Legacy<Proposal>>(&setup, 3_000_000);
+        assert_eq!(line("the proposal, literally", "S2b", &report), Ok(rule.into()));
+    };
+    led_to("I2", "is called written and is not in the log");
+    led_to("I1", "is in the log a second time");
+    // The same worlds hold for ours, so it is the client that loses and doubles.
+    assert!(explore::<Ours>(&world, 3_000_000).found.is_none());
+}
