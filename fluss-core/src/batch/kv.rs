@@ -1,9 +1,10 @@
 //! Batches of upserts and deletes for one bucket of a primary-key table.
 
-use bytes::Bytes;
 use fluss_proto::record::{KV_V0, SealedBatch, kv_record_size, push_kv_record};
 
 use super::ahead::Ahead;
+use super::pool::finish;
+use super::room::{Room, Wanted};
 use super::{BatchError, Push};
 use crate::row::RowError;
 
@@ -65,6 +66,7 @@ impl KvBatchOptions {
 #[derive(Debug)]
 pub struct KvBatchBuilder {
     options: KvBatchOptions,
+    room: Room,
     records: Vec<u8>,
     ahead: Ahead,
     count: u32,
@@ -86,7 +88,8 @@ impl KvBatchBuilder {
             }
         }
         buffer.clear();
-        Ok(Self { options, records: buffer, ahead: Ahead::default(), count: 0 })
+        let room = Room::new(options.max_bytes);
+        Ok(Self { options, room, records: buffer, ahead: Ahead::default(), count: 0 })
     }
 
     /// Takes an upsert of an encoded row.
@@ -134,15 +137,29 @@ impl KvBatchBuilder {
 
     /// Whether a record of so many bytes may be put into this batch.
     #[inline]
-    fn has_room(&self, size: usize) -> Result<bool, RowError> {
-        if self.size_in_bytes() + size <= self.options.max_bytes {
-            return Ok(true);
-        }
+    fn has_room(&mut self, size: usize) -> Result<bool, RowError> {
+        if self.size_in_bytes() + size <= self.room.end() { Ok(true) } else { self.beyond(size) }
+    }
+
+    #[cold]
+    fn beyond(&mut self, size: usize) -> Result<bool, RowError> {
         let alone = KV_V0.header_size + size;
         if alone > self.options.max_row_bytes {
             return Err(RowError::too_large(alone, self.options.max_row_bytes));
         }
-        Ok(self.count == 0)
+        let with_row = Wanted { batch: self.size_in_bytes() + size, alone };
+        Ok(self.room.takes(with_row, self.count == 0))
+    }
+
+    /// So many bytes of memory are reserved for the open batch: a record that needs more is sent
+    /// back with [`Push::Full`], and [`wanted`](Self::wanted) tells how much.
+    pub(crate) fn reserve(&mut self, bytes: usize) {
+        self.room.reserve(bytes);
+    }
+
+    /// What was missing where a record was sent back for want of memory.
+    pub(crate) fn wanted(&self) -> Option<Wanted> {
+        self.room.wanted()
     }
 
     #[inline]
@@ -187,7 +204,7 @@ impl KvBatchBuilder {
             return Err(BatchError::Empty);
         }
         next.clear();
-        let records = Bytes::from(std::mem::replace(&mut self.records, next));
+        let records = finish(&mut self.records, next);
         let count = std::mem::take(&mut self.count);
         self.ahead.restart();
         Ok(SealedBatch::kv_v0(schema_id, 0, count, records)?)
@@ -196,6 +213,8 @@ impl KvBatchBuilder {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
     use fluss_proto::record::{Check, KvBatch, Stamp};
 

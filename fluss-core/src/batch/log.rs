@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
 use fluss_proto::record::{ChangeType, LOG_V0, SealedBatch, open_log_record};
 
 use super::ahead::Ahead;
 use super::arrow::APPEND_ONLY;
+use super::pool::finish;
+use super::room::{Room, Wanted};
 use super::{ArrowBatchBuilder, ArrowBatchOptions, ArrowRows, BatchError, Push};
 use crate::row::{Row, RowError, RowLayout, Schema, compacted, indexed};
 
@@ -85,7 +86,7 @@ enum Kind {
 struct RowBatch {
     layout: RowLayout,
     indexed: bool,
-    max_bytes: usize,
+    room: Room,
     max_row_bytes: usize,
     /// Finished rows, and behind them what one left whose code panicked.
     records: Vec<u8>,
@@ -117,7 +118,7 @@ impl LogBatchBuilder {
             // Readers of logs see columns, where a BINARY has the length of its type.
             layout: RowLayout::new(&schema).with_exact_binary().strict(),
             indexed: format == LogFormat::Indexed,
-            max_bytes: options.max_bytes,
+            room: Room::new(options.max_bytes),
             max_row_bytes: options.max_row_bytes,
             records: Vec::new(),
             ahead: Ahead::default(),
@@ -202,6 +203,32 @@ impl LogBatchBuilder {
         }
     }
 
+    /// About the capacity that `body` should have for [`seal`](Self::seal).
+    #[must_use]
+    pub fn body_capacity(&self) -> usize {
+        match &self.0 {
+            Kind::Arrow(builder) => builder.body_capacity(),
+            Kind::Rows(_) => self.size_in_bytes(),
+        }
+    }
+
+    /// So many bytes of memory are reserved for the open batch; see
+    /// [`ArrowBatchBuilder::reserve`].
+    pub(crate) fn reserve(&mut self, bytes: usize) {
+        match &mut self.0 {
+            Kind::Arrow(builder) => builder.reserve(bytes),
+            Kind::Rows(batch) => batch.room.reserve(bytes),
+        }
+    }
+
+    /// What was missing where a row was sent back for want of memory.
+    pub(crate) fn wanted(&self) -> Option<Wanted> {
+        match &self.0 {
+            Kind::Arrow(builder) => builder.wanted(),
+            Kind::Rows(batch) => batch.room.wanted(),
+        }
+    }
+
     /// Makes the memory that the rows take no more than their size.
     pub(crate) fn let_go(&mut self) {
         if let Kind::Arrow(builder) = &mut self.0 {
@@ -249,15 +276,15 @@ impl RowBatch {
             return Err(error);
         }
         let bytes = open.finish(&mut self.records)?;
-        if LOG_V0.header_size + self.records.len() > self.max_bytes {
+        let size = LOG_V0.header_size + self.records.len();
+        if size > self.room.end() {
             let alone = LOG_V0.header_size + bytes;
-            if alone > self.max_row_bytes || self.count > 0 {
-                self.records.truncate(start);
-            }
             if alone > self.max_row_bytes {
+                self.records.truncate(start);
                 return Err(RowError::too_large(alone, self.max_row_bytes));
             }
-            if self.count > 0 {
+            if !self.room.takes(Wanted { batch: size, alone }, self.count == 0) {
+                self.records.truncate(start);
                 return Ok(Push::Full);
             }
         }
@@ -274,7 +301,7 @@ impl RowBatch {
         }
         next.clear();
         self.records.truncate(self.end);
-        let records = Bytes::from(std::mem::replace(&mut self.records, next));
+        let records = finish(&mut self.records, next);
         let count = std::mem::take(&mut self.count);
         self.ahead.restart();
         self.end = 0;

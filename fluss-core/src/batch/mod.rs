@@ -11,6 +11,7 @@ mod kv;
 mod kv_row;
 mod log;
 mod pool;
+mod room;
 mod schema;
 
 pub use arrow::{ArrowBatchBuilder, ArrowBatchOptions, ArrowCompression};
@@ -24,6 +25,7 @@ pub use kv::{KvBatchBuilder, KvBatchOptions};
 pub use kv_row::{KvEncoderError, KvFormat, KvRowEncoder, KvScratch};
 pub use log::{LogBatchBuilder, LogFormat, UnknownLogFormat, statistics_columns};
 pub use pool::BodyPool;
+pub(crate) use room::Wanted;
 pub use schema::{arrow_schema_of, arrow_type_of, data_type_of};
 
 /// What became of a row that was pushed.

@@ -2,6 +2,25 @@
 
 use bytes::{Bytes, BytesMut};
 
+/// What a buffer may have beyond twice the bytes in it.
+const SPARE: usize = 64 << 10;
+
+/// Whether a buffer is large enough for so many bytes, and no waste.
+pub(super) fn fits(capacity: usize, bytes: usize) -> bool {
+    (bytes..=bytes.saturating_mul(2).saturating_add(SPARE)).contains(&capacity)
+}
+
+/// What was written into a buffer, which `next` takes the place of. A few bytes in a large buffer
+/// are copied out of it, and it stays.
+pub(super) fn finish(buffer: &mut Vec<u8>, next: Vec<u8>) -> Bytes {
+    if fits(buffer.capacity(), buffer.len()) {
+        return std::mem::replace(buffer, next).into();
+    }
+    let bytes = Bytes::copy_from_slice(buffer);
+    buffer.clear();
+    bytes
+}
+
 /// A bounded stock of body buffers.
 ///
 /// A batch of 2 MB in fresh memory costs more in page faults than in copying, so the buffer of an
@@ -21,12 +40,21 @@ impl BodyPool {
         Self { free: Vec::new(), max_buffers, max_buffer_bytes }
     }
 
-    /// An empty buffer with at least this capacity.
+    /// An empty buffer with at least this capacity, and not far more: what is beyond the batch in
+    /// it stays in memory as long as the batch, and a budget counts only the batch.
     #[must_use]
     pub fn take(&mut self, capacity: usize) -> Vec<u8> {
-        let mut buffer = self.free.pop().unwrap_or_default();
-        buffer.reserve(capacity);
-        buffer
+        let fits = |buffer: &Vec<u8>| fits(buffer.capacity(), capacity);
+        match self.free.iter().rposition(fits) {
+            Some(at) => self.free.remove(at),
+            None => {
+                if self.free.len() >= self.max_buffers && !self.free.is_empty() {
+                    // Batches have another size now, and so will what comes back.
+                    self.free.remove(0);
+                }
+                Vec::with_capacity(capacity)
+            }
+        }
     }
 
     /// Takes back the body of a batch that is done, if nothing else holds a part of it. Returns
@@ -78,6 +106,17 @@ mod tests {
         assert!(pool.give(part), "the last handle gives the memory back");
         let again = pool.take(10);
         assert_eq!((again.as_ptr(), again.capacity(), again.len()), (address, capacity, 0));
+    }
+
+    #[test]
+    fn a_small_batch_gets_no_large_buffer_and_sizes_that_no_longer_come_are_forgotten() {
+        let mut pool = BodyPool::new(2, 1 << 20);
+        assert!(pool.give(Bytes::from(vec![0; 500_000])));
+        assert!(pool.give(Bytes::from(vec![0; 600_000])));
+        let small = pool.take(1000);
+        assert_eq!((small.capacity(), pool.available()), (1000, 1));
+        assert_eq!(pool.take(500_000).capacity(), 600_000, "the older one went");
+        assert!(fits(64 << 10, 0) && !fits((64 << 10) + 1, 0) && !fits(9, 10));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use super::ticket::Ticket;
 use super::writer::{WriterCore, writer_settings};
 use crate::batch::{
     ArrowBatchOptions, ArrowCompression, DecodeError, LogBatchBuilder, LogDecoder, LogFormat,
-    RowView, statistics_columns,
+    RowView, Wanted, statistics_columns,
 };
 use crate::config::{NoKeyAssigner, WriterConfig};
 use crate::error::{Error, Result};
@@ -237,6 +237,10 @@ impl Format for AppendFormat {
         builder.size_in_bytes()
     }
 
+    fn body(builder: &Self::Builder) -> usize {
+        builder.body_capacity()
+    }
+
     #[inline]
     fn memory(builder: &Self::Builder) -> usize {
         builder.memory_in_bytes()
@@ -244,6 +248,14 @@ impl Format for AppendFormat {
 
     fn let_go(builder: &mut Self::Builder) {
         builder.let_go();
+    }
+
+    fn reserve(builder: &mut Self::Builder, bytes: usize) {
+        builder.reserve(bytes);
+    }
+
+    fn wanted(builder: &Self::Builder) -> Option<Wanted> {
+        builder.wanted()
     }
 
     fn rows(builder: &Self::Builder) -> u32 {

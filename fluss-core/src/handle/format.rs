@@ -7,6 +7,7 @@ use fluss_proto::record::SealedBatch;
 use super::lane::{Many, Progress, Pushed, Run};
 use super::reroute::Rerouted;
 use super::table::TableInfo;
+use crate::batch::Wanted;
 use crate::error::Result;
 use crate::row::{Columns, OwnedRow, Row};
 use crate::writer::WaiterId;
@@ -27,6 +28,11 @@ pub trait Format: Send + Sync + 'static {
     /// The size of the batch as it would be sealed now, at most.
     fn size(builder: &Self::Builder) -> usize;
 
+    /// The size of the buffer to give to [`seal`](Self::seal).
+    fn body(builder: &Self::Builder) -> usize {
+        Self::size(builder)
+    }
+
     /// The memory that its rows take, which may be more as long as they lie where they came from.
     fn memory(builder: &Self::Builder) -> usize {
         Self::size(builder)
@@ -34,6 +40,12 @@ pub trait Format: Send + Sync + 'static {
 
     /// Makes the memory that its rows take no more than their size.
     fn let_go(_builder: &mut Self::Builder) {}
+
+    /// So many bytes of memory are reserved for the batch; a row that needs more is sent back.
+    fn reserve(builder: &mut Self::Builder, bytes: usize);
+
+    /// What was missing where a row was sent back for want of memory; None where batches are full.
+    fn wanted(builder: &Self::Builder) -> Option<Wanted>;
 
     /// The number of rows.
     fn rows(builder: &Self::Builder) -> u32;

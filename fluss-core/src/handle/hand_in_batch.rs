@@ -146,6 +146,10 @@ impl AppendFormat {
                 return Ok(Push::Pushed(batch.len() as u32 - 1));
             }
             count = 1;
+            if batch.wanted().is_some() {
+                // More memory first, then as many rows as it is for.
+                return Ok(Push::Full);
+            }
             if batch.is_full_for(rows, from) {
                 return Ok(Push::Full);
             }

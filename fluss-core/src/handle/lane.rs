@@ -228,7 +228,7 @@ impl<F: Format> Lane<F> {
             slots.spare = Some(open.builder);
             return;
         }
-        let body = slots.bodies.take(F::size(&open.builder));
+        let body = slots.bodies.take(F::body(&open.builder));
         let sealed = self.format.seal(&mut open.builder, body);
         match sealed {
             Ok(sealed) => {
@@ -503,7 +503,7 @@ impl<F: Format> Batches<'_, F> {
     fn push_or_wait(
         &mut self,
         target: Target,
-        hint: usize,
+        mut hint: usize,
         granted: &mut Option<WaiterId>,
         mut push: impl FnMut(&mut F::Builder) -> std::result::Result<Push, RowError>,
     ) -> Result<Pushed> {
@@ -542,6 +542,12 @@ impl<F: Format> Batches<'_, F> {
                     return Ok(Pushed::In(at, index));
                 }
                 Ok(Push::Full) => {
+                    if let Some(wanted) = F::wanted(&open.builder) {
+                        if lane.reserve(open, wanted.batch, &mut slots.wake) {
+                            continue;
+                        }
+                        hint = hint.max(wanted.alone);
+                    }
                     lane.seal_at(slots, at);
                     at = slots.places.place(target, false);
                 }

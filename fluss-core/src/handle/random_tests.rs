@@ -34,6 +34,8 @@ struct App {
     stage: Stage,
     rng: Rng,
     table: Table,
+    /// The memory budget.
+    limit: u64,
     /// Handles with the number of their writer, and their own.
     writers: Vec<(u64, u64, AppendWriter)>,
     opened: u64,
@@ -123,6 +125,7 @@ impl App {
             stage,
             rng,
             table,
+            limit,
             writers: Vec::new(),
             opened: 0,
             handles: 0,
@@ -509,6 +512,8 @@ fn every_row_of_a_random_application_has_one_true_outcome() {
             let mut app = App::new(seed);
             for _ in 0..25 {
                 app.step();
+                let used = app.stage.fluss.memory_used();
+                assert!(used <= app.limit, "seed {seed}: {used} of {} bytes", app.limit);
             }
             app.finish();
         });

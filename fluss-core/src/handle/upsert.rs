@@ -14,7 +14,9 @@ use super::slots::Target;
 use super::table::{Table, TableInfo};
 use super::ticket::Ticket;
 use super::writer::{WriterCore, writer_settings};
-use crate::batch::{BatchError, KvBatchBuilder, KvBatchOptions, KvFormat, KvRowEncoder, KvScratch};
+use crate::batch::{
+    BatchError, KvBatchBuilder, KvBatchOptions, KvFormat, KvRowEncoder, KvScratch, Wanted,
+};
 use crate::config::WriterConfig;
 use crate::error::{Error, Result};
 use crate::row::key::{KeyEncoder, KeyFormat, KeyRules};
@@ -355,6 +357,14 @@ impl Format for RowFormat {
 
     fn size(builder: &Self::Builder) -> usize {
         builder.size_in_bytes()
+    }
+
+    fn reserve(builder: &mut Self::Builder, bytes: usize) {
+        builder.reserve(bytes);
+    }
+
+    fn wanted(builder: &Self::Builder) -> Option<Wanted> {
+        builder.wanted()
     }
 
     fn rows(builder: &Self::Builder) -> u32 {

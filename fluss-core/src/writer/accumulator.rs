@@ -124,6 +124,7 @@ impl Accumulator {
 
     /// Opens a batch, or stands in line for its memory.
     pub(crate) fn open(&mut self, now: Instant, at: Place, times: Times, reserve: Reserve) -> Open {
+        let granted = matches!(reserve, Reserve::Granted(_));
         let reserved = match reserve {
             Reserve::Now { step, full } => {
                 let bytes = if self.memory.is_ample(full) { step } else { full };
@@ -158,6 +159,10 @@ impl Accumulator {
         self.linger.insert((batch.linger_at, id));
         self.deadlines.insert((batch.deadline, id));
         self.batches.insert(id, batch);
+        if granted {
+            // What was released for it may have been the last that was under way, and others wait.
+            self.relieve();
+        }
         Open::Granted { batch: id, reserved }
     }
 
@@ -286,8 +291,14 @@ impl Accumulator {
         self.memory.poll_granted()
     }
 
-    /// Asks for all open batches to be sealed (close, memory).
-    pub(crate) fn seal_all(&mut self) {
+    /// Nothing is opened any more: what is open is to be sealed, and who waits for memory need not.
+    pub(crate) fn close(&mut self) {
+        self.memory.turn_away();
+        self.seal_all();
+    }
+
+    /// Asks for all open batches to be sealed.
+    fn seal_all(&mut self) {
         let open: Vec<BatchId> = self.linger.iter().map(|(_, id)| *id).collect();
         open.into_iter().for_each(|id| self.ask_to_seal(id));
     }

@@ -113,6 +113,12 @@ impl Memory {
         }
     }
 
+    /// Sends everybody away who stands in line: they are told as if they were served, and find out
+    /// that nothing was.
+    pub(crate) fn turn_away(&mut self) {
+        self.announced.extend(self.waiting.drain(..).map(|waiter| waiter.id));
+    }
+
     /// The next waiter that was served and not told yet.
     pub(crate) fn poll_granted(&mut self) -> Option<WaiterId> {
         self.announced.pop_front()
@@ -162,6 +168,18 @@ mod tests {
         memory.cancel(small);
         memory.release(60);
         assert_eq!(memory.used(), 0);
+    }
+
+    #[test]
+    fn who_is_sent_away_is_told_and_has_nothing() {
+        let mut memory = Memory::new(100);
+        assert!(memory.try_reserve(90));
+        let (first, second) = (memory.wait(50), memory.wait(5));
+        memory.turn_away();
+        assert_eq!((memory.poll_granted(), memory.poll_granted()), (Some(first), Some(second)));
+        assert_eq!((memory.claim(first), memory.waiting(), memory.used()), (None, 0, 90));
+        memory.cancel(second);
+        assert_eq!(memory.used(), 90);
     }
 
     #[test]

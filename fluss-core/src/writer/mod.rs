@@ -461,7 +461,7 @@ impl Writers {
     /// No more appends. What is open is sealed.
     pub(crate) fn begin_close(&mut self) {
         self.closed = true;
-        self.accumulator.seal_all();
+        self.accumulator.close();
     }
 
     /// Ends everything with a true outcome; returns the number of batches ended.

@@ -1,18 +1,18 @@
 //! An open batch of an ARROW log: takes rows, then becomes a body.
 
+mod seal;
+
 use std::ops::Range;
 
-use arrow_ipc::{Buffer, CompressionType, FieldNode};
-use bytes::Bytes;
-use fluss_proto::record::{LogFields, SealedBatch};
+use arrow_ipc::CompressionType;
 
 use super::column::{Column, Values};
 use super::compress::{ArrowCompression, Compressor};
 use super::held::{Held, MaxKept};
 use super::ipc::{self, MetadataWriter};
-use super::parts::Parts;
 use super::statistics::Statistics;
 use super::writer::RowWriter;
+use crate::batch::room::{Room, Wanted};
 use crate::batch::{ArrowRows, BatchError, Push};
 use crate::row::{Row, RowError, Schema};
 
@@ -155,6 +155,7 @@ impl Layout {
 pub struct ArrowBatchBuilder {
     schema: Schema,
     options: ArrowBatchOptions,
+    room: Room,
     /// Those of the finished rows, of the last ones without their values if those are held.
     columns: Vec<Column>,
     held: Held,
@@ -167,6 +168,11 @@ pub struct ArrowBatchBuilder {
     /// A row is being written. Still set when a row begins if the last one panicked half-way.
     half_written: bool,
     compressor: Compressor,
+    /// Where compressed batches are made. What they will take is not known before, and what was
+    /// reserved beyond it would stay in memory with them.
+    packed: Vec<u8>,
+    /// The size of the last one.
+    last_packed: usize,
     metadata: MetadataWriter,
     ones: Vec<u8>,
     /// Batches of version 1, with these statistics; none for version 0.
@@ -201,6 +207,7 @@ impl ArrowBatchBuilder {
         check_limits(&options, layout.size(1, 0))?;
         Ok(Self {
             schema,
+            room: Room::new(options.max_bytes),
             options,
             columns,
             held: Held::default(),
@@ -210,6 +217,8 @@ impl ArrowBatchBuilder {
             size: layout.size(0, 0),
             half_written: false,
             compressor: Compressor::new(options.compression)?,
+            packed: Vec::new(),
+            last_packed: 0,
             metadata,
             ones: Vec::new(),
             statistics: None,
@@ -256,7 +265,7 @@ impl ArrowBatchBuilder {
         match written {
             Ok(variable) => {
                 let size = self.layout.size(self.rows + 1, self.variable + variable);
-                if size > self.options.max_bytes || self.rows >= MAX_ROWS {
+                if size > self.room.end() || self.rows >= MAX_ROWS {
                     return self.push_beyond(variable);
                 }
                 Ok(self.keep(variable, size))
@@ -285,12 +294,23 @@ impl ArrowBatchBuilder {
             return 0;
         }
         let left = rows.sound_from(from);
-        let limit = self.options.max_bytes.min(self.size.saturating_mul(2).max(FIRST_EXTEND));
+        self.room.forget_wish();
+        let mut limit = self.options.max_bytes.min(self.size.saturating_mul(2).max(FIRST_EXTEND));
+        if self.rows == 0 {
+            limit = limit.min(self.room.reserved());
+        }
         let mut count = left.min(MAX_EXTEND).min(MAX_ROWS.saturating_sub(self.rows));
         while count > 0 {
             let range = from..from + count;
             let variable = self.variable_bytes(rows, range.clone());
             let size = self.layout.size(self.rows + count, self.variable + variable);
+            if size <= limit && size > self.room.reserved() {
+                // Many rows at once are worth more memory; how many come of less, the next batch
+                // decides.
+                let alone = self.layout.size(1, self.variable_bytes(rows, from..from + 1));
+                self.room.takes(Wanted { batch: size, alone }, false);
+                return 0;
+            }
             if size <= limit
                 && (self.hold(rows, range.clone(), size) || self.extend_by(rows, range.clone()))
             {
@@ -363,11 +383,14 @@ impl ArrowBatchBuilder {
             self.roll_back();
             return Err(RowError::too_large(alone, self.options.max_row_bytes));
         }
-        if self.rows > 0 {
+        let full = self.rows >= MAX_ROWS;
+        let size = self.layout.size(self.rows + 1, self.variable + variable);
+        let with_row = Wanted { batch: if full { usize::MAX } else { size }, alone };
+        if !self.room.takes(with_row, self.rows == 0) {
             self.roll_back();
             return Ok(Push::Full);
         }
-        Ok(self.keep(variable, alone))
+        Ok(self.keep(variable, size))
     }
 
     #[inline]
@@ -427,6 +450,17 @@ impl ArrowBatchBuilder {
         self.size + self.held.surplus()
     }
 
+    /// So many bytes of memory are reserved for the open batch: a row that needs more is sent back
+    /// with [`Push::Full`], and [`wanted`](Self::wanted) tells how much.
+    pub(crate) fn reserve(&mut self, bytes: usize) {
+        self.room.reserve(bytes);
+    }
+
+    /// What was missing where a row was sent back for want of memory.
+    pub(crate) fn wanted(&self) -> Option<Wanted> {
+        self.room.wanted()
+    }
+
     /// Copies what is left where it lay, so that no record batch is kept alive any more.
     pub(crate) fn let_go(&mut self) {
         if !self.held.is_empty() {
@@ -440,15 +474,13 @@ impl ArrowBatchBuilder {
         &self.schema
     }
 
-    /// The capacity a body buffer should have so that [`seal`](Self::seal) need not enlarge it.
+    /// The capacity a body buffer should have so that [`seal`](Self::seal) can use it: with
+    /// compression a guess, the size of the batch before.
     #[must_use]
     pub fn body_capacity(&self) -> usize {
-        // The compressors ask for their worst case before each buffer; beyond the raw size that is
-        // less than one part in 128 and a constant.
-        let raw = self.size_in_bytes();
         match self.compressor {
-            Compressor::None => raw,
-            _ => raw + raw / 128 + 256 * self.layout.buffers,
+            Compressor::None => self.size_in_bytes(),
+            _ => self.last_packed,
         }
     }
 
@@ -465,75 +497,6 @@ impl ArrowBatchBuilder {
         self.variable = 0;
         self.size = self.layout.size(0, 0);
         self.half_written = false;
-    }
-
-    /// Turns the rows into a batch whose payload is written into `body` (whose content is dropped,
-    /// whose memory is used), and leaves the builder empty for the next batch.
-    ///
-    /// `schema_id` is the id of the builder's schema; the server does not check it, and a wrong one
-    /// makes the batch unreadable. Take `body` from a [`BodyPool`](crate::batch::BodyPool) with
-    /// [`body_capacity`](Self::body_capacity), and give the payload back once it is acknowledged.
-    ///
-    /// # Errors
-    /// The batch has no rows, or the compressor failed; then the rows are still there.
-    pub fn seal(&mut self, schema_id: i16, mut body: Vec<u8>) -> Result<SealedBatch, BatchError> {
-        if self.half_written {
-            self.settle();
-        }
-        if self.rows == 0 {
-            return Err(BatchError::Empty);
-        }
-        body.clear();
-        body.reserve(self.body_capacity());
-        if let Some(statistics) = &self.statistics {
-            statistics.write(&self.columns, self.rows, &mut body);
-        }
-        let start = body.len();
-        let head = start + ipc::head_length(self.layout.metadata);
-        body.resize(head, 0);
-        let (nodes, buffers) = self.write_buffers(head, &mut body)?;
-        // All lengths are those of buffers in memory, below the limits of the options.
-        let body_length = (body.len() - head) as i64;
-        let metadata = self.metadata.build(self.rows as i64, body_length, &nodes, &buffers);
-        if !ipc::write_head(&mut body[start..head], metadata) {
-            let (got, expected) = (metadata.len(), self.layout.metadata);
-            return Err(BatchError::Metadata { got, expected });
-        }
-        let rows = self.rows as u32;
-        let fields = LogFields {
-            schema_id,
-            attributes: APPEND_ONLY,
-            record_count: rows,
-            last_offset_delta: rows - 1,
-            // Far below the limits of the options.
-            statistics_length: self.statistics.is_some().then_some(start as u32),
-        };
-        let sealed = SealedBatch::log(fields, Bytes::from(body))?;
-        self.clear();
-        Ok(sealed)
-    }
-
-    fn write_buffers(
-        &mut self,
-        head: usize,
-        body: &mut Vec<u8>,
-    ) -> Result<(Vec<FieldNode>, Vec<Buffer>), BatchError> {
-        let mut parts = Parts {
-            nodes: Vec::with_capacity(self.layout.nodes),
-            buffers: Vec::with_capacity(self.layout.buffers),
-            compressor: &mut self.compressor,
-            ones: &mut self.ones,
-            held: &self.held,
-            head,
-            body,
-        };
-        if self.held.is_empty() {
-            self.columns.iter().try_for_each(|column| parts.column(column, self.rows))?;
-        } else {
-            let mut columns = self.columns.iter().enumerate();
-            columns.try_for_each(|(at, column)| parts.held_column(at, column, self.rows))?;
-        }
-        Ok((parts.nodes, parts.buffers))
     }
 }
 

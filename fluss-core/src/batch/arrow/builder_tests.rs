@@ -1,3 +1,5 @@
+use bytes::Bytes;
+
 use super::*;
 use fluss_proto::record::Stamp;
 
@@ -209,7 +211,32 @@ fn the_size_is_an_upper_bound_for_every_compression() {
             let (bound, capacity) = (builder.size_in_bytes(), builder.body_capacity());
             let body = payload(&mut builder);
             assert!(HEADER_BYTES + body.len() <= bound, "{compression:?}, {rows} rows");
-            assert!(body.len() <= capacity, "{compression:?}, {rows} rows");
+            if compression == ArrowCompression::None {
+                assert!(body.len() <= capacity, "{rows} rows");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_sealed_batch_keeps_no_memory_beyond_what_compression_left_of_it() {
+    for compression in
+        [ArrowCompression::None, ArrowCompression::Lz4Frame, ArrowCompression::Zstd { level: 1 }]
+    {
+        let types = [(TypeKind::String, true)];
+        let mut builder = ArrowBatchBuilder::new(schema(&types), options(compression)).unwrap();
+        let text = "compressible ".repeat(100);
+        // Then few rows after many, in the memory that the many had.
+        for rows in [600, 500, 1] {
+            for _ in 0..rows {
+                builder.try_push(&Values(&[Datum::Str(&text)])).unwrap();
+            }
+            let body = Vec::with_capacity(builder.body_capacity());
+            let sealed = builder.seal(1, body).unwrap();
+            let bytes = sealed.payload().clone();
+            drop(sealed);
+            let (len, memory) = (bytes.len(), Vec::from(bytes.try_into_mut().unwrap()).capacity());
+            assert!(memory <= 2 * len + (64 << 10), "{compression:?}: {memory} for {len} bytes");
         }
     }
 }

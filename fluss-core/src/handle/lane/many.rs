@@ -23,7 +23,7 @@ pub struct Progress {
 pub enum Many<R> {
     /// There are no more.
     Ended,
-    /// As many as asked for are in their batch, or it needs a look before it takes more.
+    /// As many as asked for are in their batch.
     Taken,
     /// This one was taken from the iterator and is still to be put, as a single row.
     Left(R),
@@ -62,40 +62,28 @@ impl<F: Format> Batches<'_, F> {
         push: impl Fn(&mut F::Builder, &R) -> Result<Push, RowError>,
     ) -> Many<R> {
         let one = |rows: &mut dyn Iterator<Item = R>| rows.next().map_or(Many::Ended, Many::Left);
-        let Self { lane, slots } = self;
+        let Self { slots, .. } = self;
         let Some(at) = slots.places.open_for_any() else { return one(rows) };
         let Slot { open: Some(open), .. } = &mut slots.places.slots[at] else { return one(rows) };
         if open.cell.is_done() {
             return one(rows);
         }
-        let reserved = open.reserved;
         let handed_in = &mut slots.handed_in;
         let mut noted = Noted::<F> { open, handed_in, progress, count: 0 };
         let stopped = rows.take(most).try_for_each(|row| {
             let builder = &mut noted.open.builder;
             if !matches!(push(builder, &row), Ok(Push::Pushed(_))) {
-                return ControlFlow::Break(Some(row));
+                return ControlFlow::Break(row);
             }
             noted.count += 1;
-            match F::size(builder) > reserved {
-                true => ControlFlow::Break(None),
-                false => ControlFlow::Continue(()),
-            }
+            ControlFlow::Continue(())
         });
         let count = noted.count as usize;
         drop(noted);
         match stopped {
             ControlFlow::Continue(()) if count < most => Many::Ended,
             ControlFlow::Continue(()) => Many::Taken,
-            ControlFlow::Break(Some(row)) => Many::Left(row),
-            ControlFlow::Break(None) => {
-                if let Some(open) = &mut slots.places.slots[at].open
-                    && !lane.grow(open, &mut slots.wake)
-                {
-                    lane.seal_at(slots, at);
-                }
-                Many::Taken
-            }
+            ControlFlow::Break(row) => Many::Left(row),
         }
     }
 }

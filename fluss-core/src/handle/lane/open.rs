@@ -17,7 +17,7 @@ impl<F: Format> Lane<F> {
         hint: usize,
         granted: Option<WaiterId>,
     ) -> Result<Opened> {
-        let builder = match slots.spare.take() {
+        let mut builder = match slots.spare.take() {
             Some(builder) => builder,
             None => self.format.builder()?,
         };
@@ -59,6 +59,7 @@ impl<F: Format> Lane<F> {
                 if let Some(body) = body {
                     slots.bodies.give(body);
                 }
+                F::reserve(&mut builder, reserved as usize);
                 slots.by_batch.insert(id, at);
                 slots.places.slots[at].open =
                     Some(OpenBatch { id, cell, reserved: reserved as usize, builder });
@@ -91,7 +92,8 @@ impl<F: Format> Lane<F> {
         (self.max_bytes as u64).min(self.memory_limit / 16).max(1)
     }
 
-    /// Reserves more for a growing batch; false: seal it as it is.
+    /// Reserves more for a batch whose rows keep more memory alive than their size; false: seal it
+    /// as it is.
     #[cold]
     pub(super) fn grow(&self, open: &mut OpenBatch<F::Builder>, wake: &mut Wake) -> bool {
         let (size, memory) = (F::size(&open.builder), F::memory(&open.builder));
@@ -107,13 +109,19 @@ impl<F: Format> Lane<F> {
     }
 
     /// Reserves more, so that there are `size` bytes at least.
-    fn reserve(&self, open: &mut OpenBatch<F::Builder>, size: usize, wake: &mut Wake) -> bool {
+    pub(super) fn reserve(
+        &self,
+        open: &mut OpenBatch<F::Builder>,
+        size: usize,
+        wake: &mut Wake,
+    ) -> bool {
         let target = (open.reserved * 2).clamp(size, self.max_bytes.max(size));
         let extra = target - open.reserved;
         let grow = |core: &mut Core, _| core.client.grow_batch(open.id, extra as u64);
         let granted = self.shared.with_later(wake, grow);
         if granted {
             open.reserved = target;
+            F::reserve(&mut open.builder, target);
         }
         granted
     }

@@ -1,0 +1,106 @@
+//! The end of an open batch: its columns become a body.
+
+use arrow_ipc::{Buffer, FieldNode};
+use bytes::Bytes;
+use fluss_proto::record::{LogFields, SealedBatch};
+
+use super::ArrowBatchBuilder;
+use crate::batch::BatchError;
+use crate::batch::arrow::compress::Compressor;
+use crate::batch::arrow::parts::Parts;
+use crate::batch::arrow::{APPEND_ONLY, ipc};
+use crate::batch::pool::fits;
+
+impl ArrowBatchBuilder {
+    /// Turns the rows into a batch whose payload is written into `body` (whose content is dropped,
+    /// whose memory is used), and leaves the builder empty for the next batch.
+    ///
+    /// `schema_id` is the id of the builder's schema; the server does not check it, and a wrong one
+    /// makes the batch unreadable. Take `body` from a [`BodyPool`](crate::batch::BodyPool) with
+    /// [`body_capacity`](Self::body_capacity), and give the payload back once it is acknowledged.
+    ///
+    /// # Errors
+    /// The batch has no rows, or the compressor failed; then the rows are still there.
+    pub fn seal(&mut self, schema_id: i16, mut body: Vec<u8>) -> Result<SealedBatch, BatchError> {
+        if self.half_written {
+            self.settle();
+        }
+        if self.rows == 0 {
+            return Err(BatchError::Empty);
+        }
+        let raw = self.size_in_bytes();
+        let packs = !matches!(self.compressor, Compressor::None);
+        let mut spare = Vec::new();
+        if packs {
+            spare = std::mem::replace(&mut body, std::mem::take(&mut self.packed));
+        }
+        body.clear();
+        // Compressors ask for their worst case before each buffer; beyond the raw size that is less
+        // than one part in 128 and a constant.
+        body.reserve_exact(if packs { raw + raw / 128 + 256 * self.layout.buffers } else { raw });
+        if let Some(statistics) = &self.statistics {
+            statistics.write(&self.columns, self.rows, &mut body);
+        }
+        let start = body.len();
+        let head = start + ipc::head_length(self.layout.metadata);
+        body.resize(head, 0);
+        let (nodes, buffers) = self.write_buffers(head, &mut body)?;
+        // All lengths are those of buffers in memory, below the limits of the options.
+        let body_length = (body.len() - head) as i64;
+        let metadata = self.metadata.build(self.rows as i64, body_length, &nodes, &buffers);
+        if !ipc::write_head(&mut body[start..head], metadata) {
+            let (got, expected) = (metadata.len(), self.layout.metadata);
+            return Err(BatchError::Metadata { got, expected });
+        }
+        let rows = self.rows as u32;
+        let fields = LogFields {
+            schema_id,
+            attributes: APPEND_ONLY,
+            record_count: rows,
+            last_offset_delta: rows - 1,
+            // Far below the limits of the options.
+            statistics_length: self.statistics.is_some().then_some(start as u32),
+        };
+        if packs {
+            self.last_packed = body.len();
+            self.packed = body;
+            body = fitted(spare, &self.packed);
+        }
+        let sealed = SealedBatch::log(fields, Bytes::from(body))?;
+        self.clear();
+        Ok(sealed)
+    }
+
+    fn write_buffers(
+        &mut self,
+        head: usize,
+        body: &mut Vec<u8>,
+    ) -> Result<(Vec<FieldNode>, Vec<Buffer>), BatchError> {
+        let mut parts = Parts {
+            nodes: Vec::with_capacity(self.layout.nodes),
+            buffers: Vec::with_capacity(self.layout.buffers),
+            compressor: &mut self.compressor,
+            ones: &mut self.ones,
+            held: &self.held,
+            head,
+            body,
+        };
+        if self.held.is_empty() {
+            self.columns.iter().try_for_each(|column| parts.column(column, self.rows))?;
+        } else {
+            let mut columns = self.columns.iter().enumerate();
+            columns.try_for_each(|(at, column)| parts.held_column(at, column, self.rows))?;
+        }
+        Ok((parts.nodes, parts.buffers))
+    }
+}
+
+/// These bytes in a buffer of about their size, in this one if it is.
+fn fitted(mut buffer: Vec<u8>, bytes: &[u8]) -> Vec<u8> {
+    if !fits(buffer.capacity(), bytes.len()) {
+        buffer = Vec::with_capacity(bytes.len());
+    }
+    buffer.clear();
+    buffer.extend_from_slice(bytes);
+    buffer
+}
