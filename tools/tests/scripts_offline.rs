@@ -7,7 +7,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use fluss_core::testing::cluster::{ClusterOptions, FakeCluster, Rule};
-use fluss_tools::scripts::{FakeWire, Kind, Played, USERS, difference, groups, play};
+use fluss_tools::scripts::step::Event;
+use fluss_tools::scripts::{
+    At, FakeWire, Got, Kind, Played, USERS, Wire, difference, groups, play,
+};
 
 fn fake(kind: Kind, off: Option<Rule>) -> FakeWire {
     let options = match kind {
@@ -38,11 +41,15 @@ fn fake(kind: Kind, off: Option<Rule>) -> FakeWire {
 }
 
 fn play_all(off: Option<Rule>) -> Vec<Played> {
+    play_to(|kind| fake(kind, off))
+}
+
+fn play_to<W: Wire>(start: impl Fn(Kind) -> W) -> Vec<Played> {
     let mut all = Vec::new();
-    let mut running: Option<(Kind, FakeWire)> = None;
+    let mut running: Option<(Kind, W)> = None;
     for (number, group) in groups().iter().enumerate() {
         if running.as_ref().is_none_or(|(kind, _)| *kind != group.cluster) {
-            running = Some((group.cluster, fake(group.cluster, off)));
+            running = Some((group.cluster, start(group.cluster)));
         }
         let wire = &mut running.as_mut().unwrap().1;
         all.extend(play(group, &number.to_string(), wire));
@@ -62,6 +69,99 @@ fn each_rule_that_is_switched_off_is_caught() {
     for rule in Rule::ALL {
         let different = difference(&recorded, &play_all(Some(rule)));
         assert!(!different.is_empty(), "nobody notices that {} is off", rule.name());
+    }
+}
+
+/// A cluster that says a word of the same length in place of another one.
+struct OtherWord {
+    wire: FakeWire,
+    word: &'static str,
+}
+
+impl OtherWord {
+    fn change(&self, mut got: Got) -> Got {
+        let other = "*".repeat(self.word.len());
+        match &mut got {
+            Got::Answer(body) => {
+                let (word, mut bytes) = (self.word.as_bytes(), body.to_vec());
+                let found: Vec<usize> =
+                    (0..bytes.len()).filter(|&at| bytes[at..].starts_with(word)).collect();
+                for at in found {
+                    bytes[at..at + word.len()].copy_from_slice(other.as_bytes());
+                }
+                *body = bytes.into();
+            }
+            Got::Refused(error) | Got::Failure(error) => {
+                error.error_message =
+                    error.error_message.take().map(|text| text.replace(self.word, &other));
+            }
+            Got::Closed | Got::Silence => {}
+        }
+        got
+    }
+}
+
+impl Wire for OtherWord {
+    fn act_as(&mut self, user: &'static str) {
+        self.wire.act_as(user);
+    }
+
+    fn send(&mut self, at: At, bytes: &[u8]) -> Got {
+        let got = self.wire.send(at, bytes);
+        self.change(got)
+    }
+
+    fn begin(&mut self, at: At, bytes: &[u8]) -> Option<Got> {
+        let got = self.wire.begin(at, bytes);
+        got.map(|got| self.change(got))
+    }
+
+    fn addresses(&self) -> Vec<(String, i32)> {
+        self.wire.addresses()
+    }
+
+    fn now_ms(&self) -> i64 {
+        self.wire.now_ms()
+    }
+
+    fn event(&mut self, event: Event, leader: usize) {
+        self.wire.event(event, leader);
+    }
+
+    fn pause(&mut self) {
+        self.wire.pause();
+    }
+
+    fn repair(&mut self) -> bool {
+        self.wire.repair()
+    }
+}
+
+#[test]
+fn each_word_that_is_another_one_is_caught() {
+    let recorded = script_file::read();
+    for (word, codes) in [
+        ("log segments", &[19][..]),
+        ("tabletServer", &[12]),
+        ("incoming", &[31]),
+        ("corrupt", &[14]),
+        ("Unknown table", &[21]),
+        ("ISR", &[29]),
+        ("target write", &[35]),
+        ("disabled for this", &[57]),
+        ("authorization to operate", &[48]),
+        ("recognized Fluss", &[39]),
+        ("NumberFormatException", &[-1]),
+        ("readerIndex", &[-1]),
+        ("timestamp", &[38, -1]),
+    ] {
+        let different =
+            difference(&recorded, &play_to(|kind| OtherWord { wire: fake(kind, None), word }));
+        for code in codes {
+            let real = different.lines().filter(|line| line.starts_with("  real: "));
+            let of_code = real.filter(|line| line.contains(&format!("error_code: {code},")));
+            assert!(of_code.count() > 0, "nobody notices another word than {word} with {code}");
+        }
     }
 }
 
@@ -97,6 +197,7 @@ fn there_are_enough_scripts_and_they_are_long_enough() {
         ("upserts", 15),
         ("fetches", 15),
         ("lookups", 15),
+        ("tables", 5),
         ("replicas", 5),
         ("rights", 5),
         ("expiry", 2),

@@ -5,6 +5,7 @@ use crate::config::NoKeyAssigner;
 use crate::error::Error;
 use crate::handle::{Ack, BucketAssigner, RowToAssign, Table};
 use crate::row::{DataType, Row, RowErrorKind, Schema, TableDescriptor, hash::BucketFunction};
+use crate::testing::cluster::{ClusterOptions, Release};
 
 /// `a INT, b STRING, n BIGINT`, with these properties.
 fn table(
@@ -32,6 +33,11 @@ fn table(
     stage.run(opening).expect("it is there")
 }
 
+/// The published release does not know Hudi.
+fn with_all_lakes() -> Stage {
+    Stage::with(ClusterOptions { release: Release::V1_0, ..ClusterOptions::default() })
+}
+
 fn append(stage: &mut Stage, table: &Table, row: &(impl Row + ?Sized)) -> Ack {
     let writer = table.appender().build().expect("a writer");
     let ticket = stage.run(writer.append(row)).expect("it fits");
@@ -40,7 +46,7 @@ fn append(stage: &mut Stage, table: &Table, row: &(impl Row + ?Sized)) -> Ack {
 
 #[test]
 fn rows_of_tables_with_a_lake_format_are_placed_as_the_lake_places_them() {
-    let mut stage = Stage::new();
+    let mut stage = with_all_lakes();
     // INT 42: among 7 buckets the vectors have 1, 1 and 6; here are 4.
     let bytes = [
         ("paimon", BucketFunction::Paimon, &[0, 0, 0, 0, 0, 0, 0, 0, 42, 0, 0, 0, 0, 0, 0, 0][..]),
@@ -65,7 +71,7 @@ fn rows_of_tables_with_a_lake_format_are_placed_as_the_lake_places_them() {
 
 #[test]
 fn keys_of_tables_with_a_lake_format_are_found_again_and_deleted() {
-    let mut stage = Stage::new();
+    let mut stage = with_all_lakes();
     let mut number = 0;
     for lake in ["paimon", "iceberg", "hudi", "lance"] {
         for (bucket_key, version) in [(&[][..], "1"), (&[], "2"), (&[0][..], "2"), (&[0], "1")] {

@@ -2,10 +2,25 @@
 //! answers the same.
 //!
 //! A [`Script`] is a list of requests. [`play`] sends them to a cluster and writes every answer
-//! down as text, all fields of it. Ids of tables and writers, the servers' addresses, times and
-//! the words of error messages are mapped; everything else must be equal: error codes, offsets,
-//! batches down to their bytes, rows, descriptors. The answers of the real server 0.9.1 are kept
-//! in `tests/data/scripts.txt`, so that the fake is held to them without Java too.
+//! down as text, all fields of it. Ids of tables and writers, the servers' addresses and times are
+//! mapped; everything else must be equal: error codes, what is said with them, offsets, batches
+//! down to their bytes, rows, descriptors. The answers of the real server 0.9.1 are kept in
+//! `tests/data/scripts.txt`, so that the fake is held to them without Java too.
+//!
+//! # Error messages
+//!
+//! They are compared word for word, with these rules and no other:
+//!
+//! - The id and the name of the script's table become `table`, ids of writers become their symbols.
+//!   Table ids that a script makes up stay.
+//! - The time a request names becomes `as asked`, one within the run `now`.
+//! - The checksum of a batch, which the writer's id goes into, becomes `as sent in 0` where it is
+//!   that of the request's first batch, and so on.
+//! - Of a Java exception with the trace below it the trace is left out: it is about lines of the
+//!   server's source. So all of the exception's own line stays.
+//! - What follows `PooledSlicedByteBuf(` is left out: it describes the server's memory.
+//!
+//! All other numbers are compared: server ids, offsets, sequences, sizes.
 //!
 //! Scripts are played in groups, each to a cluster of its [`Kind`]. Restarts, deaths and the like
 //! are events that all scripts of a group meet together, so that they take the time of one; what
@@ -20,6 +35,7 @@
 //! | 7, 8, 9 | `metadata`: a table that is gone or there already, a schema that never was |
 //! | 9 | `upserts/unknown-schema`: also a batch whose schema the table does not have |
 //! | 12 | `replicas`: a follower or a former leader is asked |
+//! | 15, 17, 39, 49 | `tables`: what a table cannot be made with |
 //! | 20 | `lookups/in-a-log-table` |
 //! | 25 | `replicas`: acks −1 while followers that count as in sync are frozen or dead |
 //! | 29 | `replicas`: acks −1 when they no longer count; before that, a resend times out again |
@@ -53,6 +69,7 @@ mod request;
 pub mod step;
 mod text;
 mod wire;
+mod words;
 
 pub use catalog::{Kind, groups};
 pub use play::play;

@@ -1,4 +1,4 @@
-//! Answers with ids, times and texts mapped, so that those of two clusters can be compared.
+//! Answers with ids and times mapped, so that those of two clusters can be compared.
 
 use bytes::Bytes;
 use fluss_core::batch::ArrowDecoder;
@@ -10,6 +10,7 @@ use prost::Message;
 use super::data::{Shape, digest};
 use super::text::short;
 use super::wire::Got;
+use super::words::Asked;
 
 /// What a script knows by symbols: its table, its writers, the servers, the time it runs.
 #[derive(Clone, Debug)]
@@ -26,6 +27,8 @@ pub(super) struct Symbols {
     pub(super) former: Option<i32>,
     /// The columns of the fetch that is answered, if it projects.
     pub(super) projection: Option<Vec<usize>>,
+    /// The request that is answered.
+    pub(super) asked: Asked,
 }
 
 /// Stands for the script's own table.
@@ -35,12 +38,6 @@ const STRANGE: i64 = -1_000_000;
 
 fn text(words: impl Into<String>) -> Bytes {
     Bytes::from(words.into().replace('"', "'"))
-}
-
-fn words(message: &mut Option<String>) {
-    if let Some(message) = message {
-        *message = if message.is_empty() { "empty" } else { "text" }.to_owned();
-    }
 }
 
 impl Symbols {
@@ -55,11 +52,11 @@ impl Symbols {
             Got::Closed => "closed".to_owned(),
             Got::Silence => "silence".to_owned(),
             Got::Refused(mut error) => {
-                words(&mut error.error_message);
+                self.words(&mut error.error_message);
                 format!("refused {}", short(&error))
             }
             Got::Failure(mut error) => {
-                words(&mut error.error_message);
+                self.words(&mut error.error_message);
                 format!("failure {}", short(&error))
             }
             Got::Answer(body) => match self.answer(api, body) {
@@ -88,7 +85,7 @@ impl Symbols {
             1021 => {
                 let mut answer = ListOffsetsResponse::decode(body)?;
                 answer.buckets_resp.sort_by_key(|bucket| bucket.bucket_id);
-                answer.buckets_resp.iter_mut().for_each(|b| words(&mut b.error_message));
+                answer.buckets_resp.iter_mut().for_each(|b| self.words(&mut b.error_message));
                 short(&answer)
             }
             1026 => self.writer(InitWriterResponse::decode(body)?.writer_id),
@@ -98,14 +95,17 @@ impl Symbols {
                 let mut answer = CreateAclsResponse::decode(body)?;
                 for result in &mut answer.acl_res {
                     self.map_resource(&mut result.acl);
-                    words(&mut result.error_message);
+                    self.words(&mut result.error_message);
                 }
                 short(&answer)
             }
             1041 => {
                 let mut answer = DropAclsResponse::decode(body)?;
                 let matching = answer.filter_results.iter_mut().flat_map(|r| &mut r.matching_acls);
-                matching.for_each(|matching| self.map_resource(&mut matching.acl));
+                for matching in matching {
+                    self.map_resource(&mut matching.acl);
+                    self.words(&mut matching.error_message);
+                }
                 short(&answer)
             }
             _ => digest(&body),
@@ -121,7 +121,7 @@ impl Symbols {
     }
 
     /// A writer's symbol; ids of others are shown as such.
-    fn writer(&self, id: i64) -> String {
+    pub(super) fn writer(&self, id: i64) -> String {
         match self.writers.iter().position(|writer| *writer == id) {
             Some(index) => format!("w{index}"),
             None if id == -1 => "none".to_owned(),
@@ -129,27 +129,27 @@ impl Symbols {
         }
     }
 
-    fn time(&self, ms: i64) -> i64 {
+    pub(super) fn time(&self, ms: i64) -> i64 {
         let running = self.started_ms - 1000..=self.now_ms + 1000;
         if running.contains(&ms) { 1 } else { STRANGE }
     }
 
     fn produced(&self, mut answer: ProduceLogResponse) -> String {
         answer.buckets_resp.sort_by_key(|bucket| bucket.bucket_id);
-        answer.buckets_resp.iter_mut().for_each(|bucket| words(&mut bucket.error_message));
+        answer.buckets_resp.iter_mut().for_each(|bucket| self.words(&mut bucket.error_message));
         short(&answer)
     }
 
     fn upserted(&self, mut answer: PutKvResponse) -> String {
         answer.buckets_resp.sort_by_key(|bucket| bucket.bucket_id);
-        answer.buckets_resp.iter_mut().for_each(|bucket| words(&mut bucket.error_message));
+        answer.buckets_resp.iter_mut().for_each(|bucket| self.words(&mut bucket.error_message));
         short(&answer)
     }
 
     fn looked_up(&self, mut answer: LookupResponse) -> String {
         answer.buckets_resp.sort_by_key(|bucket| bucket.bucket_id);
         for bucket in &mut answer.buckets_resp {
-            words(&mut bucket.error_message);
+            self.words(&mut bucket.error_message);
             for value in &mut bucket.values {
                 value.values = value.values.take().map(|value| self.value(&value));
             }
@@ -160,7 +160,7 @@ impl Symbols {
     fn prefix_looked_up(&self, mut answer: PrefixLookupResponse) -> String {
         answer.buckets_resp.sort_by_key(|bucket| bucket.bucket_id);
         for bucket in &mut answer.buckets_resp {
-            words(&mut bucket.error_message);
+            self.words(&mut bucket.error_message);
             for value in bucket.value_lists.iter_mut().flat_map(|list| &mut list.values) {
                 *value = self.value(value);
             }
@@ -169,7 +169,7 @@ impl Symbols {
     }
 
     fn scanned(&self, mut answer: LimitScanResponse) -> String {
-        words(&mut answer.error_message);
+        self.words(&mut answer.error_message);
         answer.records = answer.records.map(|records| match answer.is_log_table {
             Some(true) => self.log(records),
             _ => text(match ValueBatch::new_checked(records.clone()) {
@@ -210,7 +210,7 @@ impl Symbols {
             table.table_id = self.table(table.table_id);
             table.buckets_resp.sort_by_key(|bucket| bucket.bucket_id);
             for bucket in &mut table.buckets_resp {
-                words(&mut bucket.error_message);
+                self.words(&mut bucket.error_message);
                 bucket.records = bucket.records.take().map(|records| self.log(records));
             }
         }

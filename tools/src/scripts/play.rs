@@ -9,6 +9,7 @@ use super::normal::Symbols;
 use super::request;
 use super::step::{Event, Step, Table, To, USERS, produce};
 use super::wire::{At, Got, Wire};
+use super::words::Asked;
 use super::{Group, Played, Script};
 
 /// Looks at something that is not there yet: 10 s and more on a real cluster.
@@ -97,6 +98,7 @@ impl<'a> Player<'a> {
             leader: 0,
             former: None,
             projection: None,
+            asked: Asked::default(),
         };
         let played = Played { name: script.name.clone(), lines: Vec::new() };
         Self { script, next: 0, symbols, user: USERS[0].0, complete: true, played }
@@ -142,7 +144,8 @@ impl<'a> Player<'a> {
         self.is_led(wire, &table.clone()) && self.symbols.leader != former
     }
 
-    /// Whether the former leader knows all buckets of the table, as whatever it is by now.
+    /// Whether the former leader follows in all buckets of the table. Before that it does not know
+    /// them, and then that it is nothing there.
     fn former_knows(&mut self, wire: &mut dyn Wire) -> bool {
         let Some(Step::Create(table)) = self.script.steps.first() else { return true };
         let former =
@@ -154,7 +157,9 @@ impl<'a> Player<'a> {
                 return false;
             };
             let answer = must("a fetch", FetchLogResponse::decode(body));
-            answer.tables_resp[0].buckets_resp[0].error_code != Some(21)
+            let bucket = &answer.tables_resp[0].buckets_resp[0];
+            let said = bucket.error_message.as_deref().unwrap_or_default();
+            bucket.error_code != Some(21) && !said.contains("is not leader or follower")
         })
     }
 
@@ -194,16 +199,24 @@ impl<'a> Player<'a> {
 
     fn ask_create(&mut self, wire: &mut dyn Wire, ignore_if_exists: bool) -> String {
         let shape = must("a table", self.symbols.shape.as_ref().ok_or("no shape"));
-        let request = CreateTableRequest {
-            table_path: self.symbols.path(),
-            table_json: shape.json.clone().into(),
-            ignore_if_exists,
-        };
+        let json = shape.json.clone();
+        self.ask_table(wire, self.symbols.path(), json, ignore_if_exists)
+    }
+
+    fn ask_table(
+        &mut self,
+        wire: &mut dyn Wire,
+        table_path: PbTablePath,
+        json: String,
+        ignore_if_exists: bool,
+    ) -> String {
+        let request = CreateTableRequest { table_path, table_json: json.into(), ignore_if_exists };
         self.ask(wire, At::Coordinator, 1005, &request.encode_to_vec())
     }
 
     fn ask(&mut self, wire: &mut dyn Wire, at: At, api: i16, body: &[u8]) -> String {
         wire.act_as(self.user);
+        self.symbols.asked = Asked::new(api, body);
         let got = self.call(wire, at, api, body);
         self.symbols.now_ms = wire.now_ms();
         if api == 1026
@@ -308,6 +321,11 @@ impl<'a> Player<'a> {
         match step {
             Step::Create(_) | Step::Event(_) => panic!("{step:?} cannot be here"),
             Step::CreateAgain(_, ignore) => self.ask_create(wire, *ignore),
+            Step::CreateOther(number, table) => {
+                let mut path = self.symbols.path();
+                path.table_name += &format!("_{number}");
+                self.ask_table(wire, path, Shape::new(table).json, false)
+            }
             Step::BadLength(length, bytes) => self.bad_length(wire, *length, *bytes),
             Step::As(user) => {
                 self.user = user;

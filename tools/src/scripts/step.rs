@@ -184,6 +184,8 @@ pub enum Step {
     Create(Table),
     /// Asks again for the table, which exists; true to have that ignored.
     CreateAgain(Table, bool),
+    /// Asks for another table, whose name ends in this number.
+    CreateOther(u8, Table),
     /// Drops the table.
     Drop,
     /// Gets a writer id.

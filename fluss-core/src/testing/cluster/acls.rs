@@ -14,7 +14,8 @@ use prost::Message;
 use super::api::{code, key};
 use super::conn::Request;
 use super::ddl::path_of;
-use super::{Answer, Failure, FakeCluster, Release};
+use super::write::tablet;
+use super::{Answer, Failure, FakeCluster, Release, words};
 use crate::ids::{ConnId, TablePath};
 
 /// Operations as access control entries name them.
@@ -82,7 +83,8 @@ impl FakeCluster {
         if self.may(conn, operation, resource) {
             return Ok(());
         }
-        let message = format!("not authorized for operation {operation} on {resource:?}");
+        let user = self.conns.get(&conn).map_or("", |conn| &conn.user);
+        let message = words::not_authorized(user, operation, resource);
         Err(Failure::new(code::AUTHORIZATION, message))
     }
 
@@ -91,10 +93,27 @@ impl FakeCluster {
         if self.options.super_users.is_none() {
             return Ok(());
         }
-        let path = self.catalog.paths.get(&table).ok_or_else(|| {
-            Failure::new(code::UNKNOWN_TABLE_OR_BUCKET, format!("no table has the id {table}"))
-        })?;
+        let path = self.path_for(conn, table)?;
         self.authorize(conn, operation, Resource::Table(path))
+    }
+
+    /// The same for a request that reads from several tables or buckets, of which each is answered.
+    pub(super) fn may_read(&self, conn: ConnId, table: i64) -> Answer<()> {
+        if self.options.super_users.is_none() {
+            return Ok(());
+        }
+        let path = self.path_for(conn, table)?;
+        if self.may(conn, READ, Resource::Table(path)) {
+            return Ok(());
+        }
+        Err(Failure::new(code::AUTHORIZATION, words::no_permission(READ, path)))
+    }
+
+    fn path_for(&self, conn: ConnId, table: i64) -> Answer<&TablePath> {
+        let server = self.conns.get(&conn).map_or(-1, |conn| tablet(conn.server));
+        let unknown = || words::unknown_table(server, table);
+        let path = self.catalog.paths.get(&table);
+        path.ok_or_else(|| Failure::new(code::UNKNOWN_TABLE_OR_BUCKET, unknown()))
     }
 
     /// Refuses requests that are refused as a whole. Those that read from several buckets are
@@ -164,17 +183,17 @@ impl FakeCluster {
 
     /// One table that may be written is enough; none is not, whoever asks.
     fn may_init(&self, conn: ConnId, request: &InitWriterRequest) -> Answer<()> {
-        let writable = |path: &PbTablePath| self.may(conn, WRITE, Resource::Table(&path_of(path)));
-        if request.table_path.iter().any(writable) {
+        let paths: Vec<TablePath> = request.table_path.iter().map(path_of).collect();
+        if paths.iter().any(|path| self.may(conn, WRITE, Resource::Table(path))) {
             return Ok(());
         }
-        Err(Failure::new(code::AUTHORIZATION, "none of the tables may be written"))
+        Err(Failure::new(code::AUTHORIZATION, words::none_writable(&paths)))
     }
 
     fn needs_authorizer(&self) -> Answer<()> {
         match self.options.super_users {
             Some(_) => Ok(()),
-            None => Err(Failure::new(code::SECURITY_DISABLED, "no authorizer is configured")),
+            None => Err(Failure::new(code::SECURITY_DISABLED, words::NO_AUTHORIZER)),
         }
     }
 

@@ -4,7 +4,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 use fluss_proto::record::crc32c;
 
 use super::api::code;
-use super::{Failure, Release};
+use super::{Failure, Release, words};
+use crate::ids::BucketKey;
 
 const LENGTH_AT: usize = 8;
 const MAGIC_AT: usize = 12;
@@ -34,8 +35,10 @@ fn i32_at(bytes: &[u8], at: usize) -> Option<i32> {
     le(bytes, at).map(i32::from_le_bytes)
 }
 
-fn corrupt(message: impl Into<String>) -> Failure {
-    Failure::new(code::CORRUPT_RECORD, message)
+/// A batch whose checksum is wrong, or whose length is, so that the checksum must be.
+fn corrupt(records: &[u8], crc_at: usize, key: BucketKey) -> Failure {
+    let stored = i32_at(records, crc_at).unwrap_or_default();
+    Failure::new(code::CORRUPT_RECORD, words::corrupt(stored, key))
 }
 
 impl LogBatch {
@@ -43,6 +46,7 @@ impl LogBatch {
     /// ends the records: servers take it for the tail of a cut-off read and say nothing.
     pub(super) fn split(
         records: &mut Bytes,
+        key: BucketKey,
         release: Release,
         check_crc: bool,
     ) -> Result<Option<Self>, Failure> {
@@ -50,21 +54,22 @@ impl LogBatch {
         if usize::try_from(length).is_ok_and(|length| length > records.len() - MAGIC_AT) {
             return Ok(None);
         }
-        let magic = *records.get(MAGIC_AT).ok_or_else(|| corrupt("a batch without magic"))?;
+        let magic = *records.get(MAGIC_AT).ok_or_else(|| corrupt(records, 21, key))?;
         let crc_at = match (magic, release) {
             (0, _) | (1, Release::V1_0) => 21,
             (2, Release::V1_0) => 25,
-            (1 | 2, _) => return Err(corrupt(format!("unsupported magic {magic}"))),
-            _ => return Err(Failure::new(code::UNKNOWN, format!("unknown magic {magic}"))),
+            // The older release has another layout in mind, with the checksum elsewhere.
+            (1, _) => return Err(corrupt(records, 25, key)),
+            _ => return Err(Failure::new(code::UNKNOWN, words::unknown_magic(magic))),
         };
         let header = crc_at + 27 + if magic == 0 { 0 } else { 4 };
         let size = usize::try_from(length).ok().and_then(|l| l.checked_add(12));
         let size = size.filter(|&size| size >= header && size <= records.len());
-        let size = size.ok_or_else(|| corrupt(format!("batch length {length}")))?;
+        let size = size.ok_or_else(|| corrupt(records, crc_at, key))?;
         let bytes = records.split_to(size);
         let read = |at: usize| i32_at(&bytes, crc_at + at).unwrap_or_default();
         if check_crc && crc32c(&bytes[crc_at + 4..]) != read(0) as u32 {
-            return Err(corrupt("the checksum of the batch does not match"));
+            return Err(corrupt(&bytes, crc_at, key));
         }
         let statistics = if magic == 0 { 0 } else { read(27) };
         let body_at = usize::try_from(statistics).ok().map(|s| header + s);
@@ -77,7 +82,7 @@ impl LogBatch {
             writer_id: le(&bytes, crc_at + 11).map(i64::from_le_bytes).unwrap_or(-1),
             sequence: read(19),
             count: read(23),
-            body_at: body_at.ok_or_else(|| corrupt("statistics past the batch"))?,
+            body_at: body_at.ok_or_else(|| corrupt(&bytes, crc_at, key))?,
             bytes,
         }))
     }

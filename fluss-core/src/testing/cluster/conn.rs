@@ -14,6 +14,8 @@ use crate::time::Instant;
 const SUCCESS: u8 = 0;
 const ERROR: u8 = 1;
 const SERVER_FAILURE: u8 = 2;
+/// API key, version and request id in front of the body of a request.
+pub(super) const REQUEST_HEADER: usize = 8;
 /// Length, type and request id in front of the body of an answer.
 const HEAD: usize = 9;
 

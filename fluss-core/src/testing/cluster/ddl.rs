@@ -6,19 +6,21 @@ use fluss_proto::message::{
     DropPartitionRequest, DropPartitionResponse, DropTableRequest, DropTableResponse,
     PbPartitionSpec, PbTablePath,
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::collections::BTreeMap;
 
 use super::api::code;
 use super::catalog::{Bucket, Database, Leader, Table};
 use super::kv::Kv;
 use super::log::Log;
-use super::{Answer, Failure, FakeCluster, Release};
+use super::{Answer, Failure, FakeCluster, Release, words};
 use crate::ids::{BucketKey, PartitionId, ServerId, TableId, TablePath};
 use crate::row::Schema;
 
 /// Most buckets of a table or partition.
 const MAX_BUCKETS: i64 = 4096;
+/// The same before 1.0.
+const MAX_BUCKETS_BEFORE: i64 = 128_000;
 const NAME_LIMIT: usize = 200;
 
 pub(super) fn path_of(path: &PbTablePath) -> TablePath {
@@ -26,11 +28,11 @@ pub(super) fn path_of(path: &PbTablePath) -> TablePath {
 }
 
 pub(super) fn no_table(path: &TablePath) -> Failure {
-    Failure::new(code::TABLE_NOT_EXIST, format!("table {path} does not exist"))
+    Failure::new(code::TABLE_NOT_EXIST, words::table_is_missing(path))
 }
 
 pub(super) fn no_database(name: &str) -> Failure {
-    Failure::new(code::DATABASE_NOT_EXIST, format!("database {name} does not exist"))
+    Failure::new(code::DATABASE_NOT_EXIST, words::database_is_missing(name))
 }
 
 fn valid_name(name: &str) -> bool {
@@ -82,7 +84,7 @@ impl FakeCluster {
             if request.ignore_if_exists {
                 return Ok(CreateDatabaseResponse {});
             }
-            let message = format!("database {name} exists");
+            let message = words::database_is_there(&name);
             return Err(Failure::new(code::DATABASE_ALREADY_EXIST, message));
         }
         let json = request.database_json.filter(|json| !json.is_empty());
@@ -107,7 +109,7 @@ impl FakeCluster {
         let paths: Vec<TablePath> =
             self.catalog.tables.keys().filter(|path| *path.database == **name).cloned().collect();
         if !paths.is_empty() && !request.cascade {
-            let message = format!("database {name} has tables");
+            let message = words::database_has_tables(name);
             return Err(Failure::new(code::DATABASE_NOT_EMPTY, message));
         }
         for path in paths {
@@ -134,7 +136,7 @@ impl FakeCluster {
             if request.ignore_if_exists {
                 return Ok(CreateTableResponse {});
             }
-            let message = format!("table {path} exists");
+            let message = words::table_is_there(&path);
             return Err(Failure::new(code::TABLE_ALREADY_EXIST, message));
         }
         self.insert_table(table);
@@ -154,20 +156,15 @@ impl FakeCluster {
         let partition_keys = strings(&descriptor["partition_key"]);
         let unknown = partition_keys.iter().find(|name| schema.index_of(name).is_none());
         if let Some(name) = unknown {
-            return Err(invalid(format!("partition key {name} is not a column")));
+            return Err(invalid(words::partition_key_is_missing(name)));
         }
         set_bucket_key(&mut descriptor, &schema, &partition_keys)?;
         let buckets = descriptor["bucket_count"].as_i64();
         let buckets = buckets.unwrap_or(i64::from(self.options.default_buckets));
-        if buckets <= 0 {
-            return Err(invalid(format!("bucket count {buckets}")));
-        }
-        if buckets > MAX_BUCKETS {
-            let message = format!("{buckets} buckets are more than {MAX_BUCKETS}");
-            return Err(Failure::new(code::BUCKET_MAX_NUM, message));
-        }
+        self.check_buckets(buckets)?;
         descriptor["bucket_count"] = buckets.into();
-        let replication = self.set_properties(&mut descriptor, &schema)?;
+        let partitioned = !partition_keys.is_empty();
+        let replication = self.set_properties(&mut descriptor, &schema, partitioned)?;
         Ok(Table {
             id: -1,
             path: path.clone(),
@@ -184,69 +181,21 @@ impl FakeCluster {
         })
     }
 
-    fn set_properties(&self, descriptor: &mut Value, schema: &Schema) -> Answer<i32> {
-        if !descriptor["properties"].is_object() {
-            descriptor["properties"] = json!({});
-        }
-        if !descriptor["custom_properties"].is_object() {
-            descriptor["custom_properties"] = json!({});
-        }
-        let properties = &mut descriptor["properties"];
-        let foreign = properties
-            .as_object()
-            .and_then(|map| map.keys().find(|name| !name.starts_with("table.")).cloned());
-        if let Some(name) = foreign {
-            let message = format!("{name:?} is not a table option");
-            return Err(Failure::new(code::INVALID_CONFIG, message));
-        }
-        self.check_statistics(properties, schema)?;
-        let factor = properties["table.replication.factor"].as_str().map(str::to_owned);
-        let factor = factor.map_or(Ok(self.options.replication), |text| text.parse());
-        let factor = factor.ok().filter(|&n| n > 0).ok_or_else(|| {
-            Failure::new(code::INVALID_REPLICATION, "the replication factor must be above 0")
-        })?;
-        let alive = self.tablets().count();
-        if usize::try_from(factor).is_ok_and(|factor| factor > alive) {
-            let message = format!(
-                "Replication factor: {factor} larger than available tablet servers: {alive}"
-            );
-            return Err(Failure::new(code::INVALID_REPLICATION, message));
-        }
-        properties["table.replication.factor"] = factor.to_string().into();
-        if !schema.primary_key().is_empty() {
-            if properties["table.kv.format-version"].is_null() {
-                properties["table.kv.format-version"] = "2".into();
-            }
-            if properties["table.merge-engine"].is_string()
-                && properties["table.delete.behavior"].is_null()
-            {
-                properties["table.delete.behavior"] = "IGNORE".into();
-            }
-        }
-        Ok(factor)
-    }
-
-    /// Servers before 1.0 know nothing of statistics; the others keep them for log tables.
-    fn check_statistics(&self, properties: &Value, schema: &Schema) -> Answer<()> {
-        const NAME: &str = "table.statistics.columns";
-        if properties[NAME].is_null() {
-            return Ok(());
-        }
-        let message = if self.options.release < Release::V1_0 {
-            format!(
-                "'{NAME}' is not a recognized Fluss table property in the current cluster \
-                 version. You may be using an older Fluss cluster that does not support this \
-                 property."
-            )
-        } else if !schema.primary_key().is_empty() {
-            format!("'{NAME}' is for log tables only")
-        } else {
-            return Ok(());
+    fn check_buckets(&self, count: i64) -> Answer<()> {
+        let most = match self.options.release {
+            Release::V0_9 => MAX_BUCKETS_BEFORE,
+            Release::V1_0 => MAX_BUCKETS,
         };
-        Err(Failure::new(code::INVALID_CONFIG, message))
+        if count <= 0 {
+            return Err(Failure::new(code::UNKNOWN, words::NO_BUCKETS));
+        }
+        if count > most {
+            return Err(Failure::new(code::BUCKET_MAX_NUM, words::too_many_buckets(count, most)));
+        }
+        Ok(())
     }
 
-    fn tablets(&self) -> impl Iterator<Item = i32> + '_ {
+    pub(super) fn tablets(&self) -> impl Iterator<Item = i32> + '_ {
         self.servers.iter().filter_map(|(id, server)| match id {
             ServerId::Tablet(id) if server.up => Some(*id),
             _ => None,
@@ -300,7 +249,7 @@ impl FakeCluster {
     pub(super) fn drop_table(&mut self, request: &DropTableRequest) -> Answer<DropTableResponse> {
         let path = path_of(&request.table_path);
         if self.remove_table(&path).is_none() && !request.ignore_if_not_exists {
-            return Err(no_table(&path));
+            return Err(Failure::new(code::TABLE_NOT_EXIST, words::nothing_to_drop(&path)));
         }
         Ok(DropTableResponse {})
     }
@@ -320,12 +269,12 @@ impl FakeCluster {
     ) -> Answer<CreatePartitionResponse> {
         let path = path_of(&request.table_path);
         let table = self.catalog.tables.get(&path).ok_or_else(|| no_table(&path))?;
-        let name = partition_name(table, &request.partition_spec)?;
+        let name = partition_name(table, &request.partition_spec, "create")?;
         if table.partitions.contains_key(&name) {
             if request.ignore_if_not_exists {
                 return Ok(CreatePartitionResponse {});
             }
-            let message = format!("partition {name} of {path} exists");
+            let message = words::partition_is_there(&name, &path);
             return Err(Failure::new(code::PARTITION_ALREADY_EXISTS, message));
         }
         self.insert_partition(&path, name);
@@ -350,9 +299,9 @@ impl FakeCluster {
     ) -> Answer<DropPartitionResponse> {
         let path = path_of(&request.table_path);
         let table = self.catalog.tables.get(&path).ok_or_else(|| no_table(&path))?;
-        let name = partition_name(table, &request.partition_spec)?;
+        let name = partition_name(table, &request.partition_spec, "drop")?;
         if !self.remove_partition_at(&path, &name) && !request.ignore_if_not_exists {
-            let message = format!("partition {name} of {path} does not exist");
+            let message = words::partition_is_missing(&name, &path);
             return Err(Failure::new(code::PARTITION_NOT_EXISTS, message));
         }
         Ok(DropPartitionResponse {})
@@ -375,15 +324,15 @@ impl FakeCluster {
 }
 
 /// The partition's name: its values in the order of the table's partition keys.
-fn partition_name(table: &Table, spec: &PbPartitionSpec) -> Answer<String> {
+fn partition_name(table: &Table, spec: &PbPartitionSpec, to: &str) -> Answer<String> {
     if !table.partitioned() {
-        let message = format!("table {} is not partitioned", table.path);
+        let message = words::only_partitioned(to);
         return Err(Failure::new(code::TABLE_NOT_PARTITIONED, message));
     }
     let invalid = |message: String| Failure::new(code::INVALID_PARTITION_SPEC, message);
     let given = &spec.partition_key_values;
     if given.len() != table.partition_keys.len() {
-        return Err(invalid(format!("the spec must name {:?}", table.partition_keys)));
+        return Err(invalid(words::other_partition_keys(&table.path)));
     }
     let value = |key: &String| {
         let pair = given.iter().find(|pair| pair.key == *key);
@@ -408,26 +357,26 @@ fn set_bucket_key(
     let invalid = |message: String| Failure::new(code::INVALID_TABLE, message);
     let names = schema.primary_key().iter().filter_map(|&at| schema.columns().get(at));
     let primary: Vec<String> = names.map(|column| column.name.clone()).collect();
-    if !primary.is_empty()
-        && let Some(name) = partition_keys.iter().find(|name| !primary.contains(name))
-    {
-        return Err(invalid(format!("partition key {name} is not in the primary key")));
+    if !primary.is_empty() && partition_keys.iter().any(|name| !primary.contains(name)) {
+        return Err(invalid(words::partition_key_not_primary(partition_keys, &primary)));
     }
     let mut bucket_key = strings(&descriptor["bucket_key"]);
-    if let Some(name) = bucket_key.iter().find(|name| partition_keys.contains(name)) {
-        return Err(invalid(format!("bucket key {name} is a partition key")));
+    if bucket_key.iter().any(|name| partition_keys.contains(name)) {
+        return Err(invalid(words::bucket_key_in_partition_key(&bucket_key, partition_keys)));
     }
     if bucket_key.is_empty() && !primary.is_empty() {
         bucket_key = primary.iter().filter(|n| !partition_keys.contains(n)).cloned().collect();
         if bucket_key.is_empty() {
-            return Err(invalid("the primary key has nothing but partition keys".to_owned()));
+            return Err(invalid(words::nothing_but_partition_keys(&primary, partition_keys)));
         }
     }
-    let known = |name: &String| {
-        if primary.is_empty() { schema.index_of(name).is_some() } else { primary.contains(name) }
-    };
-    if let Some(name) = bucket_key.iter().find(|name| !known(name)) {
-        return Err(invalid(format!("bucket key {name} is not allowed")));
+    if primary.is_empty() {
+        if let Some(name) = bucket_key.iter().find(|name| schema.index_of(name).is_none()) {
+            return Err(invalid(words::bucket_key_is_missing(name)));
+        }
+    } else if bucket_key.iter().any(|name| !primary.contains(name)) {
+        let message = words::bucket_key_not_primary(&primary, partition_keys, &bucket_key);
+        return Err(invalid(message));
     }
     descriptor["bucket_key"] = bucket_key.into();
     Ok(())

@@ -14,7 +14,7 @@ use super::acls::{Resource, operation};
 use super::api::code;
 use super::catalog::{Bucket, Table};
 use super::ddl::{no_database, no_table, path_of};
-use super::{Answer, Failure, FakeCluster, Release};
+use super::{Answer, Failure, FakeCluster, Release, words};
 use crate::ids::{BucketKey, ConnId, PartitionId, ServerId, TableId, TablePath};
 
 impl FakeCluster {
@@ -96,7 +96,7 @@ impl FakeCluster {
         let table = self.table_at(&request.table_path)?;
         let schema_id = request.schema_id.unwrap_or(table.schema_id);
         let Some(schema) = table.schema_of(schema_id) else {
-            let message = format!("table {} has no schema {schema_id}", table.path);
+            let message = words::schema_is_missing(&table.path, schema_id);
             return Err(Failure::new(code::SCHEMA_NOT_EXIST, message));
         };
         Ok(GetTableSchemaResponse { schema_id, schema_json: schema.to_json().into() })
@@ -131,7 +131,7 @@ impl FakeCluster {
     ) -> Answer<ListPartitionInfosResponse> {
         let table = self.table_at(&request.table_path)?;
         if !table.partitioned() {
-            let message = format!("table {} is not partitioned", table.path);
+            let message = words::not_partitioned(&table.path);
             return Err(Failure::new(code::TABLE_NOT_PARTITIONED, message));
         }
         let wanted = request.partial_partition_spec.as_ref();
@@ -176,12 +176,13 @@ impl FakeCluster {
             answer.tablet_servers.extend(self.node(*id).filter(|_| self.is_up(*id)));
         }
         let seen = |path: &TablePath| self.may(conn, operation::DESCRIBE, Resource::Table(path));
-        for path in request.table_path.iter().filter(|path| seen(&path_of(path))) {
+        let wanted: Vec<TablePath> =
+            request.table_path.iter().map(path_of).filter(|path| seen(path)).collect();
+        for path in &wanted {
             // Unlike all other calls, this one has no code of its own for a missing table.
-            let table = self.table_at(path).map_err(|_| {
-                let path = path_of(path);
-                Failure::new(code::UNKNOWN, format!("Failed to get tables: no table {path}"))
-            })?;
+            let table = self.catalog.tables.get(path);
+            let missing = || Failure::new(code::UNKNOWN, words::no_metadata(&wanted));
+            let table = table.ok_or_else(missing)?;
             answer.table_metadata.push(self.table_metadata(server, table));
         }
         for wanted in &request.partitions_path {
@@ -193,7 +194,7 @@ impl FakeCluster {
                 return Err(Failure::new(code::UNKNOWN, "partition name is null"));
             };
             let table = self.catalog.tables.get(&path).ok_or_else(|| {
-                Failure::new(code::UNKNOWN, format!("Failed to get tables: no table {path}"))
+                Failure::new(code::UNKNOWN, words::no_metadata(std::slice::from_ref(&path)))
             })?;
             let id = table.partitions.get(name).ok_or_else(|| no_partition(name))?;
             answer.partition_metadata.push(self.partition_metadata(server, table, name, *id));

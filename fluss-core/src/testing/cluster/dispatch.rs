@@ -11,7 +11,7 @@ use prost::Message;
 use super::api::{self, code, key};
 use super::conn::{self, Outcome, Request};
 use super::scan_kv::Sessions;
-use super::{Answer, Failure, FakeCluster, Fault, Timer, shape};
+use super::{Answer, Failure, FakeCluster, Fault, Timer, shape, words};
 use crate::ids::{BucketKey, ConnId, PartitionId, ServerId, TableId};
 
 /// Codes that a server answers for a whole request, never for one bucket.
@@ -130,7 +130,7 @@ impl FakeCluster {
     fn refuses_all(&mut self, conn: ConnId, request: &mut Request) -> Option<Failure> {
         let handshake = matches!(request.api, key::API_VERSIONS | key::AUTHENTICATE);
         if !handshake && self.conns.get(&conn).is_some_and(|state| !state.authenticated) {
-            return Some(Failure::new(code::AUTHENTICATION, "authentication has not finished"));
+            return Some(Failure::new(code::AUTHENTICATION, words::NOT_AUTHENTICATED));
         }
         if let Err(failure) = self.authorize_request(conn, request) {
             return Some(failure);

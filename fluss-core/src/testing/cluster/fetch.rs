@@ -8,7 +8,6 @@ use fluss_proto::message::{
 use prost::Message;
 use std::time::Duration;
 
-use super::acls::operation;
 use super::api::code;
 use super::conn::Outcome;
 use super::dispatch::ReplyTo;
@@ -16,7 +15,7 @@ use super::log::Log;
 use super::projection::Projection;
 use super::put::compression;
 use super::write::tablet;
-use super::{Answer, Failure, FakeCluster, Fault, Rule, Timer, bucket_error};
+use super::{Answer, Failure, FakeCluster, Fault, Rule, Timer, bucket_error, words};
 use crate::ids::{BucketKey, ConnId, PartitionId, ServerId, TableId};
 
 /// The offset that means: from the start.
@@ -122,7 +121,7 @@ impl FakeCluster {
         let mut pass = Pass::default();
         let mut budget = usize::try_from(request.max_bytes).unwrap_or(0);
         for table in &request.tables_req {
-            let readable = self.authorize_table(conn, operation::READ, table.table_id);
+            let readable = self.may_read(conn, table.table_id);
             let mut buckets_resp = Vec::with_capacity(table.buckets_req.len());
             for bucket in &table.buckets_req {
                 let read = match injected {
@@ -184,7 +183,7 @@ impl FakeCluster {
         let log = &state.log;
         let from = if bucket.fetch_offset == EARLIEST { log.start } else { bucket.fetch_offset };
         if !(log.start..=log.end).contains(&from) {
-            let message = format!("offset {from} of {key} is not in {}..={}", log.start, log.end);
+            let message = words::out_of_range(from, key, (log.start, log.end));
             return Err(Failure::new(code::OFFSET_OUT_OF_RANGE, message));
         }
         if let Some(forged) = self.forged.get(&key) {
@@ -198,18 +197,19 @@ impl FakeCluster {
     }
 
     fn projection(&self, table: &PbFetchLogReqForTable) -> Answer<Projection> {
-        let invalid = |message: &str| Failure::new(code::INVALID_PROJECTION, message);
+        let invalid = |message: String| Failure::new(code::INVALID_PROJECTION, message);
         let meta = self.catalog.table_by_id(table.table_id);
-        let meta = meta.ok_or_else(|| invalid("the table is gone"))?;
-        if meta.property("table.log.format").is_some_and(|format| format != "ARROW") {
-            return Err(invalid("projection needs the log format ARROW"));
+        let meta = meta.ok_or_else(|| invalid("the table is gone".to_owned()))?;
+        let format = meta.property("table.log.format");
+        if let Some(format) = format.filter(|format| format != "ARROW") {
+            return Err(invalid(words::no_projection(&meta.path, &format)));
         }
         if table.projected_fields.is_empty() {
             let code = match self.options.release {
                 super::Release::V0_9 => code::UNKNOWN,
                 super::Release::V1_0 => code::INVALID_PROJECTION,
             };
-            return Err(Failure::new(code, "the projection is empty"));
+            return Err(Failure::new(code, words::EMPTY_PROJECTION));
         }
         Projection::new(meta, &table.projected_fields, compression(meta))
     }

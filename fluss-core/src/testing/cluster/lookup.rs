@@ -6,11 +6,10 @@ use fluss_proto::message::{
     PbValueList, PrefixLookupRequest, PrefixLookupResponse,
 };
 
-use super::acls::operation;
 use super::api::code;
 use super::kv::Kv;
 use super::write::{tablet, unknown_bucket};
-use super::{Answer, Failure, FakeCluster, Fault, bucket_error};
+use super::{Answer, Failure, FakeCluster, Fault, bucket_error, words};
 use crate::ids::{BucketKey, ConnId, PartitionId, ServerId, TableId};
 
 impl FakeCluster {
@@ -28,7 +27,8 @@ impl FakeCluster {
         let answer = |bucket: &fluss_proto::message::PbLookupReqForBucket| {
             let key = bucket_key(request.table_id, bucket.partition_id, bucket.bucket_id);
             let by = bucket.routing_bucket_count;
-            let values = self.rows_of(server, (key, by), refused.as_ref()).map(|kv| {
+            let keyless = words::no_primary_key;
+            let values = self.rows_of(server, (key, by), refused.as_ref(), keyless).map(|kv| {
                 let value =
                     |key: &Bytes| PbValue { values: kv.visible(key).map(|row| row.value()) };
                 bucket.keys.iter().map(value).collect::<Vec<_>>()
@@ -57,7 +57,8 @@ impl FakeCluster {
         let answer = |bucket: &fluss_proto::message::PbPrefixLookupReqForBucket| {
             let key = bucket_key(request.table_id, bucket.partition_id, bucket.bucket_id);
             let by = bucket.routing_bucket_count;
-            let lists = self.rows_of(server, (key, by), refused.as_ref()).map(|kv| {
+            let keyless = words::no_prefix_lookup;
+            let lists = self.rows_of(server, (key, by), refused.as_ref(), keyless).map(|kv| {
                 let list = |prefix: &Bytes| PbValueList {
                     values: kv.with_prefix(prefix).map(super::kv::Row::value).collect(),
                 };
@@ -88,7 +89,7 @@ impl FakeCluster {
 
     /// Why this user may not read the table.
     fn unreadable(&self, conn: ConnId, table: i64) -> Option<Failure> {
-        self.authorize_table(conn, operation::READ, table).err()
+        self.may_read(conn, table).err()
     }
 
     fn rows_of(
@@ -96,6 +97,7 @@ impl FakeCluster {
         server: ServerId,
         (key, by): (BucketKey, Option<i32>),
         refused: Option<&Failure>,
+        keyless: fn(BucketKey) -> String,
     ) -> Answer<&Kv> {
         if let Some(failure) = refused {
             return Err(failure.clone());
@@ -103,10 +105,8 @@ impl FakeCluster {
         self.serves(tablet(server), key)?;
         self.routed(key, by)?;
         let bucket = self.catalog.buckets.get(&key).ok_or_else(|| unknown_bucket(key))?;
-        bucket.kv.as_ref().ok_or_else(|| {
-            let message = format!("{key} is of a table without primary key");
-            Failure::new(code::NOT_PRIMARY_KEY_TABLE, message)
-        })
+        let keyless = || Failure::new(code::NOT_PRIMARY_KEY_TABLE, keyless(key));
+        bucket.kv.as_ref().ok_or_else(keyless)
     }
 }
 

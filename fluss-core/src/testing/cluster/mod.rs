@@ -35,6 +35,7 @@ mod lookup;
 mod moves;
 mod options;
 mod projection;
+mod properties;
 mod put;
 mod replicas;
 mod rescale;
@@ -45,6 +46,7 @@ mod shape;
 mod tests;
 mod truth;
 mod window;
+mod words;
 mod write;
 
 pub use faults::{Fault, FaultKind, Faults, On};
@@ -231,7 +233,7 @@ impl FakeCluster {
     /// measured it. A frame shorter than a header is answered like a bad length.
     pub fn handle_frame(&mut self, conn: ConnId, frame: Bytes, now: Instant) {
         self.now = self.now.max(now);
-        if frame.len() < 8 {
+        if frame.len() < conn::REQUEST_HEADER {
             let length = i32::try_from(frame.len()).unwrap_or_default();
             return self.handle_bad_length(conn, length, now);
         }
@@ -252,7 +254,12 @@ impl FakeCluster {
     /// A frame of a forbidden length: the server says so and closes.
     pub fn handle_bad_length(&mut self, conn: ConnId, length: i32, now: Instant) {
         self.now = self.now.max(now);
-        let failure = Failure::new(code::UNKNOWN, format!("frame length {length} is not allowed"));
+        // What is too long is known at once, what is too short when it is there.
+        let message = match usize::try_from(length) {
+            Ok(length) if length < conn::REQUEST_HEADER => words::frame_too_short(length),
+            _ => words::frame_too_long(length, self.options.max_request_bytes),
+        };
+        let failure = Failure::new(code::UNKNOWN, message);
         self.push(conn, conn::server_failure(&failure));
         self.cut(conn);
     }

@@ -12,7 +12,7 @@ use std::ops::Range;
 use super::api::code;
 use super::catalog::Table;
 use super::log::Entry;
-use super::{Answer, Failure};
+use super::{Answer, Failure, words};
 use crate::batch::ArrowCompression;
 use crate::row::TypeKind;
 
@@ -42,10 +42,10 @@ impl Projection {
             ArrowCompression::Lz4Frame => Some(CompressionType::LZ4_FRAME),
             ArrowCompression::Zstd { .. } => Some(CompressionType::ZSTD),
         };
-        let invalid =
-            || Failure::new(code::INVALID_PROJECTION, format!("projection {positions:?}"));
-        if !positions.windows(2).all(|pair| pair[0] < pair[1]) {
-            return Err(invalid());
+        let invalid = |message| Failure::new(code::INVALID_PROJECTION, message);
+        let ascend = positions.windows(2).all(|pair| pair[0] < pair[1]);
+        if !ascend || positions.first().is_some_and(|&first| first < 0) {
+            return Err(invalid(words::unordered_projection(positions)));
         }
         let (mut node, mut buffer) = (0, 0);
         let mut spans = Vec::with_capacity(table.schema.columns().len());
@@ -56,7 +56,10 @@ impl Projection {
         }
         let span = |position: &i32| spans.get(usize::try_from(*position).ok()?).cloned();
         let chosen: Option<Vec<_>> = positions.iter().map(span).collect();
-        let (nodes, buffers) = chosen.ok_or_else(invalid)?.into_iter().unzip();
+        let (nodes, buffers) = chosen
+            .ok_or_else(|| invalid(words::projection_out_of_bounds(positions, spans.len())))?
+            .into_iter()
+            .unzip();
         let last = positions.last().and_then(|last| usize::try_from(*last).ok()).unwrap_or(0);
         let has_all = |id: &i32| table.schema_of(*id).is_some_and(|s| s.columns().len() > last);
         let since = (1..=table.schema_id).find(has_all).unwrap_or(table.schema_id);

@@ -13,7 +13,7 @@ use super::decode::RowFormat;
 use super::kv::{Kv, Row};
 use super::log::Place;
 use super::write::{KvWrite, WriteRequest, unknown_bucket};
-use super::{Answer, Failure, FakeCluster, Release, Rule};
+use super::{Answer, Failure, FakeCluster, Release, Rule, words};
 use crate::batch::{ArrowBatchBuilder, ArrowBatchOptions, ArrowCompression, Push};
 use crate::ids::BucketKey;
 use crate::row::{OwnedDatum, OwnedRow, RowLayout};
@@ -78,7 +78,7 @@ impl FakeCluster {
         let table = self.catalog.table_by_id(write.table).ok_or_else(|| unknown_bucket(key))?;
         let batch = KvBatch::read(records)?;
         if !(0..=table.schema_id).contains(&i32::from(batch.schema_id)) {
-            let message = format!("table {} has no schema {}", table.path, batch.schema_id);
+            let message = words::unknown_schema(batch.schema_id, table.schema_id);
             return Err(Failure::new(code::SCHEMA_NOT_EXIST, message));
         }
         let merge = Merge::new(table, kv, batch.schema_id, self.enforces(Rule::OldValueLookup))?;
@@ -86,7 +86,7 @@ impl FakeCluster {
         let compression = compression(table);
         let bucket = self.catalog.buckets.get_mut(&key).ok_or_else(|| unknown_bucket(key))?;
         let Some(rows) = bucket.kv.as_mut() else {
-            return Err(failed(format!("{key} is of a table without primary key")));
+            return Err(failed(words::NO_KV_TABLET));
         };
         let mut undo = Vec::with_capacity(batch.records.len());
         let merged = merge.apply(rows, &batch, &mut undo);
@@ -95,7 +95,7 @@ impl FakeCluster {
                 Some(format) => merge.record_changelog(&batch, &changes, format),
                 None => merge.arrow_changelog(&batch, &changes, compression),
             })
-            .and_then(|bytes| LogBatch::split(&mut Bytes::from(bytes), Release::V0_9, false))
+            .and_then(|bytes| LogBatch::split(&mut Bytes::from(bytes), key, Release::V0_9, false))
             .and_then(|changelog| changelog.ok_or_else(|| failed("an empty changelog")))
             .and_then(|changelog| self.append(key, vec![changelog]));
         let Some(bucket) = self.catalog.buckets.get_mut(&key) else { return result };
@@ -239,8 +239,7 @@ impl Merge {
     fn delete(&self, old: Option<&Row>) -> Answer<Option<Option<Row>>> {
         match self.deletes {
             Deletes::Disabled => {
-                let message = "this table does not allow deletes";
-                return Err(Failure::new(code::DELETION_DISABLED, message));
+                return Err(Failure::new(code::DELETION_DISABLED, words::DELETES_DISABLED));
             }
             Deletes::Ignored => return Ok(None),
             Deletes::Allowed => {}
@@ -363,16 +362,18 @@ fn targets_of(table: &Table, targets: &[i32], engine: Engine) -> Answer<Option<V
         return Ok(None);
     }
     let columns = table.schema.columns();
-    let positions: Result<BTreeSet<usize>, _> = targets.iter().map(|&at| at.try_into()).collect();
-    let mut positions = positions.map_err(|_| failed(format!("target columns {targets:?}")))?;
+    let position = |&at: &i32| at.try_into().map_err(|_| failed(words::negative_column(at)));
+    let mut positions = targets.iter().map(position).collect::<Answer<BTreeSet<usize>>>()?;
     // Columns that the table does not have are no error.
     positions.retain(|&at| at < columns.len());
     let positions: Vec<usize> = positions.into_iter().collect();
     let refused = |message: String| Failure::new(code::INVALID_TARGET_COLUMN, message);
     let primary_key = table.schema.primary_key();
-    if let Some(&at) = primary_key.iter().find(|at| !positions.contains(at)) {
-        let name = &columns[at].name;
-        return Err(refused(format!("the target columns lack {name} of the primary key")));
+    if primary_key.iter().any(|at| !positions.contains(at)) {
+        let names = |positions: &[usize]| -> Vec<&str> {
+            positions.iter().map(|&at| &*columns[at].name).collect()
+        };
+        return Err(refused(words::key_not_among_targets(&names(&positions), &names(primary_key))));
     }
     if positions.len() == columns.len() {
         return Ok(None);
@@ -383,13 +384,13 @@ fn targets_of(table: &Table, targets: &[i32], engine: Engine) -> Answer<Option<V
             && table.schema.auto_increment() != Some(at)
     };
     if let Some(column) = columns.iter().enumerate().find(|&(at, column)| strict((at, column))) {
-        let message = format!("partial updates need column {} to be nullable", column.1.name);
-        return Err(refused(message));
+        return Err(refused(words::column_not_null(&column.1.name)));
     }
-    if engine != Engine::None {
-        return Err(failed("partial updates and this merge engine do not go together"));
+    match engine {
+        Engine::None => Ok(Some(positions)),
+        Engine::FirstRow => Err(failed(words::no_partial_update("first_row"))),
+        Engine::Versioned(_) => Err(failed(words::no_partial_update("versioned"))),
     }
-    Ok(Some(positions))
 }
 
 /// The table's compression of Arrow buffers.

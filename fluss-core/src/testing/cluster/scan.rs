@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use super::api::code;
 use super::write::{tablet, unknown_bucket};
-use super::{Answer, Failure, FakeCluster, bucket_error};
+use super::{Answer, Failure, FakeCluster, bucket_error, words};
 use crate::ids::{BucketKey, PartitionId, ServerId, TableId};
 
 impl FakeCluster {
@@ -41,18 +41,18 @@ impl FakeCluster {
             1 if request.follower_server_id >= 0 => Ok(bucket.log.end),
             1 => Ok(bucket.log.high_watermark),
             2 => {
-                let missing = || Failure::new(code::UNKNOWN, "no start timestamp");
+                let missing = || Failure::new(code::UNKNOWN, words::NO_TIME);
                 let timestamp = request.start_timestamp.ok_or_else(missing)?;
                 let now = self.now_ms();
                 if timestamp > now {
-                    let message = format!("timestamp {timestamp} is after the server's {now}");
+                    let message = words::time_to_come(key, timestamp, now);
                     return Err(Failure::new(code::INVALID_TIMESTAMP, message));
                 }
                 Ok(bucket.log.offset_at(timestamp))
             }
             // What servers ask each other for after a change of leaders.
             3 => Ok(bucket.leads_from),
-            other => Err(Failure::new(code::UNKNOWN, format!("offset type {other}"))),
+            other => Err(Failure::new(code::UNKNOWN, words::offset_type(other))),
         }
     }
 
@@ -85,7 +85,8 @@ impl FakeCluster {
         }
         let end = bucket.log.high_watermark;
         if request.limit < 0 {
-            let message = format!("limit {limit} leads past the end", limit = request.limit);
+            let from = end - i64::from(request.limit);
+            let message = words::out_of_range(from, key, (bucket.log.start, bucket.log.end));
             return Err(Failure::new(code::OFFSET_OUT_OF_RANGE, message));
         }
         let from = end.saturating_sub(i64::from(request.limit.max(0))).max(bucket.log.start);

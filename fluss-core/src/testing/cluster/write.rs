@@ -16,7 +16,7 @@ use super::conn::Outcome;
 use super::dispatch::ReplyTo;
 use super::log::Place;
 use super::window::Verdict;
-use super::{Answer, Appended, Bug, Failure, FakeCluster, Fault, Rule, Timer, bucket_error};
+use super::{Answer, Appended, Bug, Failure, FakeCluster, Fault, Rule, Timer, bucket_error, words};
 use crate::ids::{BucketKey, PartitionId, ServerId, TableId};
 use crate::time::Instant;
 
@@ -91,8 +91,7 @@ impl FakeCluster {
         kv: Option<&KvWrite>,
     ) {
         if !matches!(write.acks, -1..=1) {
-            let message = format!("acks must be -1, 0 or 1, not {}", write.acks);
-            let failure = Failure::new(code::INVALID_ACKS, message);
+            let failure = Failure::new(code::INVALID_ACKS, words::invalid_acks(write.acks));
             return self.respond(to, Outcome::Refused(failure), false);
         }
         let version = kv.map_or(0, |kv| kv.version);
@@ -146,22 +145,23 @@ impl FakeCluster {
         for waiting in held.buckets.iter_mut().filter(|bucket| !bucket.settled) {
             let Ok(place) = &waiting.result else { continue };
             let refused = match self.catalog.buckets.get(&waiting.key) {
-                None => Some((code::UNKNOWN_TABLE_OR_BUCKET, "the bucket is gone")),
+                None => Some(unknown_bucket(waiting.key)),
                 Some(bucket) if bucket.leader.server != held.server => {
-                    Some((code::NOT_LEADER, "the leader has moved while waiting"))
+                    Some(not_leader(held.server, waiting.key))
                 }
                 Some(bucket) if bucket.log.high_watermark <= place.last_offset => continue,
-                Some(bucket) if bucket.in_sync.len() < min => Some((
-                    code::NOT_ENOUGH_REPLICAS_AFTER_APPEND,
-                    "appended to too few in-sync replicas",
-                )),
+                Some(bucket) if bucket.in_sync.len() < min => {
+                    // No words of a server are known: see the scripts' table of codes.
+                    let message = "appended to too few in-sync replicas";
+                    Some(Failure::new(code::NOT_ENOUGH_REPLICAS_AFTER_APPEND, message))
+                }
                 Some(_) => None,
             };
             waiting.settled = true;
-            if let Some((code, message)) = refused
-                && (code != code::NOT_LEADER || self.enforces(Rule::LeaderCheck))
+            if let Some(failure) = refused
+                && (failure.code != code::NOT_LEADER || self.enforces(Rule::LeaderCheck))
             {
-                waiting.result = Err(Failure::new(code, message));
+                waiting.result = Err(failure);
             }
         }
         held.buckets.iter().all(|bucket| bucket.settled)
@@ -185,8 +185,7 @@ impl FakeCluster {
         let Some(mut held) = self.held_writes.remove(&token) else { return };
         self.settle(&mut held);
         for bucket in held.buckets.iter_mut().filter(|bucket| !bucket.settled) {
-            let message = "appended, but not replicated in time";
-            bucket.result = Err(Failure::new(code::REQUEST_TIME_OUT, message));
+            bucket.result = Err(Failure::new(code::REQUEST_TIME_OUT, words::TIMED_OUT));
         }
         self.answer_write(held);
     }
@@ -240,18 +239,22 @@ impl FakeCluster {
         self.enough_in_sync(write, key)?;
         let check_crc = self.enforces(Rule::ChecksumCheck);
         let mut batches = Vec::with_capacity(1);
-        while let Some(batch) = LogBatch::split(&mut records, self.options.release, check_crc)? {
+        let release = self.options.release;
+        while let Some(batch) = LogBatch::split(&mut records, key, release, check_crc)? {
             batches.push(batch);
         }
         self.append(key, batches)
     }
 
     fn enough_in_sync(&self, write: &WriteRequest, key: BucketKey) -> Answer<()> {
-        let in_sync = self.catalog.buckets.get(&key).map_or(0, |bucket| bucket.in_sync.len());
-        if write.acks == -1 && in_sync < self.options.min_in_sync {
-            return Err(Failure::new(code::NOT_ENOUGH_REPLICAS, "too few in-sync replicas"));
+        let Some(bucket) = self.catalog.buckets.get(&key).filter(|_| write.acks == -1) else {
+            return Ok(());
+        };
+        if bucket.in_sync.len() >= self.options.min_in_sync {
+            return Ok(());
         }
-        Ok(())
+        let message = words::too_few_in_sync(&bucket.in_sync, write.acks, key);
+        Err(Failure::new(code::NOT_ENOUGH_REPLICAS, message))
     }
 
     pub(super) fn check_write(&self, write: &WriteRequest, key: BucketKey) -> Answer<()> {
@@ -284,10 +287,9 @@ impl FakeCluster {
         let mut place: Option<Place> = None;
         for batch in batches {
             if let Verdict::OutOfOrder { last } = bucket.log.judge(&batch, &self.off) {
-                let message = format!(
-                    "out of order sequence {} of writer {} in {key}: the last one is {last}",
-                    batch.sequence, batch.writer_id
-                );
+                let offset = bucket.log.end + i64::from(batch.last_offset_delta);
+                let sequences = (batch.sequence, last);
+                let message = words::out_of_order(batch.writer_id, offset, key, sequences);
                 return Err(Failure::new(code::OUT_OF_ORDER_SEQUENCE, message));
             }
             let bug = next_bug(&mut self.bugs);
@@ -314,8 +316,7 @@ impl FakeCluster {
         if leads || !self.enforces(Rule::LeaderCheck) {
             return Ok(());
         }
-        let message = format!("tablet server {server} is not the leader of {key}");
-        Err(Failure::new(code::NOT_LEADER, message))
+        Err(not_leader(server, key))
     }
 }
 
@@ -423,7 +424,11 @@ fn write_key(table: i64, partition: Option<i64>, bucket: i32) -> BucketKey {
 }
 
 pub(super) fn unknown_bucket(key: BucketKey) -> Failure {
-    Failure::new(code::UNKNOWN_TABLE_OR_BUCKET, format!("unknown {key}"))
+    Failure::new(code::UNKNOWN_TABLE_OR_BUCKET, words::unknown_bucket(key))
+}
+
+fn not_leader(server: i32, key: BucketKey) -> Failure {
+    Failure::new(code::NOT_LEADER, words::not_leader(server, key))
 }
 
 /// The number of a tablet server; the coordinator leads nothing.

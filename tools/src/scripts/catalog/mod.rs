@@ -6,6 +6,7 @@ mod lookups;
 mod replicas;
 mod restarts;
 mod rights;
+mod tables;
 mod upserts;
 mod windows;
 
@@ -46,6 +47,8 @@ pub fn groups() -> Vec<Group> {
     for scripts in restarts::groups() {
         groups.push(Group { cluster: Kind::Single, scripts });
     }
+    // What is refused nowhere stays, so nothing comes behind it.
+    groups.push(Group { cluster: Kind::Single, scripts: tables::scripts() });
     for scripts in replicas::groups() {
         groups.push(Group { cluster: Kind::Replicated, scripts });
     }

@@ -95,8 +95,8 @@ fn bad_descriptors_are_refused() {
     assert_eq!(create("t", "{"), 15);
     assert_eq!(create("t", "{}"), 15);
     assert_eq!(create("__t", &descriptor(&[], 1, "{}")), 15);
-    assert_eq!(create("t", &descriptor(&[], 0, "{}")), 15);
-    assert_eq!(create("t", &descriptor(&[], 4097, "{}")), 49);
+    assert_eq!(create("t", &descriptor(&[], 0, "{}")), -1);
+    assert_eq!(create("t", &descriptor(&[], 128_001, "{}")), 49);
     assert_eq!(create("t", &descriptor(&["x"], 1, "{}")), 15);
     assert_eq!(create("t", &descriptor(&[], 1, r#"{"owner":"me"}"#)), 39);
     assert_eq!(create("t", &descriptor(&[], 1, r#"{"table.replication.factor":"4"}"#)), 17);
