@@ -1,5 +1,9 @@
 //! The `fluss` binary against a fake cluster behind real ports.
 
+#[path = "cli_fake/ends.rs"]
+mod ends;
+#[path = "cli_fake/forms.rs"]
+mod forms;
 #[path = "cli_fake/kept.rs"]
 mod kept;
 #[path = "cli_fake/messages.rs"]
@@ -53,17 +57,7 @@ impl Fake {
     }
 
     fn run(&self, arguments: &[&str], input: &str) -> Ran {
-        let mut child = self.command(arguments).spawn().expect("the binary starts");
-        let mut stdin = child.stdin.take().expect("a pipe");
-        let input = input.to_owned();
-        let feeder = std::thread::spawn(move || {
-            // A command that does not read its input closes it early.
-            let _ = stdin.write_all(input.as_bytes());
-        });
-        let output = child.wait_with_output().expect("the binary ends");
-        feeder.join().expect("the feeder ends");
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
-        Ran { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+        Ran::of(&mut self.command(arguments), input)
     }
 
     /// A run that must succeed; answers what it printed.
@@ -90,6 +84,26 @@ impl Fake {
         create("shop.events", &["--buckets=1"]);
         create("shop.users", &["--buckets=1", "--primary-key=id"]);
         fake
+    }
+}
+
+impl Ran {
+    fn of(command: &mut Command, input: &str) -> Self {
+        let mut child = command.spawn().expect("the binary starts");
+        let mut stdin = child.stdin.take().expect("a pipe");
+        let input = input.to_owned();
+        let feeder = std::thread::spawn(move || {
+            // A command that does not read its input closes it early.
+            let _ = stdin.write_all(input.as_bytes());
+        });
+        let output = child.wait_with_output().expect("the binary ends");
+        feeder.join().expect("the feeder ends");
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
+        Self {
+            code: output.status.code(),
+            stdout: text(output.stdout),
+            stderr: text(output.stderr),
+        }
     }
 }
 
@@ -472,23 +486,6 @@ fn wrong_usage_is_told_apart_from_failed_work() {
     let noted = fake.run(&["databases", "-c", "netty.client.num-network-threads=2"], "");
     assert_eq!(noted.code, Some(0));
     assert!(noted.stderr.contains("no effect"), "{noted:?}");
-}
-
-#[test]
-fn a_password_opens_the_door() {
-    let users = vec![("ada".to_owned(), "secret".to_owned())];
-    let fake = Fake::with(ClusterOptions { users, ..ClusterOptions::default() });
-    fake.ok(&["databases", "--user=ada", "--password=secret"], "");
-    let settings = [
-        "databases",
-        "-cclient.security.protocol=sasl",
-        "-cclient.security.sasl.username=ada",
-        "-cclient.security.sasl.password=secret",
-    ];
-    fake.ok(&settings, "");
-    let refused = fake.run(&["databases", "--user=ada", "--password=hunter2"], "");
-    assert_eq!(refused.code, Some(1), "{refused:?}");
-    assert!(!refused.stderr.contains("hunter2"), "{refused:?}");
 }
 
 #[test]
