@@ -216,4 +216,17 @@ fn rows_of_all_scalar_types_come_back_byte_for_byte() {
     cli.ok(&["produce", &table, "--delete"], &half);
     let gone = cli.ok(&["lookup", &table], &half);
     assert_eq!(gone.lines().filter(|line| *line == "null").count(), ROWS / 2);
+
+    // The server makes rows where there are none, and leaves those that there are.
+    let (some, nulls): (String, String) = (
+        keys.split_inclusive('\n').take(10).collect(),
+        COLUMNS.iter().map(|(name, ..)| format!(",\"{name}\":null")).collect(),
+    );
+    let of = |(at, (id, row)): (usize, &(i64, String))| match at % 2 {
+        0 => format!("{{\"id\":{id}{nulls}}}\n"),
+        _ => format!("{row}\n"),
+    };
+    let made: String = rows.iter().enumerate().take(10).map(of).collect();
+    assert_eq!(cli.ok(&["lookup", &table, "--insert-if-not-exists"], &some), made);
+    assert_eq!(cli.ok(&["lookup", &table], &some), made);
 }

@@ -42,7 +42,8 @@ impl Cli {
 
     fn ok(&self, arguments: &[&str], input: &str) -> Vec<Value> {
         let (success, stdout, stderr) = self.run(arguments, input);
-        assert!(success, "{arguments:?}: {stderr}");
+        let errors: Vec<&str> = stdout.lines().filter(|line| line.contains("\"error\"")).collect();
+        assert!(success, "{arguments:?}: {stderr} {errors:?}");
         stdout.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
     }
 
@@ -167,5 +168,43 @@ fn rows_of_several_partitions_come_back_from_where_they_were_put() {
             cli.run(&["produce", &path, "--report", "-c", setting], &stray);
         let line: Value = serde_json::from_str(stdout.trim()).expect("a report");
         assert_eq!((success, &line["error"]["code"]), (false, &json!(36)), "{line} {stderr}");
+    }
+    partitions_are_listed_and_prefixes_looked_up(&cli, &cluster);
+}
+
+fn partitions_are_listed_and_prefixes_looked_up(cli: &Cli, cluster: &RealCluster) {
+    let path = &cli.create(
+        cluster,
+        "days_prefix",
+        &["--primary-key=dt,region,id,text", "--bucket-key=id"],
+    );
+    let listed = || {
+        let (success, stdout, stderr) = cli.run(&["partitions", path], "");
+        assert!(success, "{stderr}");
+        stdout.lines().map(str::to_owned).collect::<BTreeSet<String>>()
+    };
+    assert_eq!(listed(), BTreeSet::new());
+    let names = ["dt=2026-11-20/region=-1", "dt=2026-11-20/region=8"].map(str::to_owned);
+    for name in &names {
+        assert_eq!(cli.ok(&["create-partition", path, name], ""), [] as [Value; 0]);
+    }
+    assert_eq!(listed(), BTreeSet::from(names.clone()));
+    assert_eq!(cli.ok(&["drop-partition", path, &names[1]], ""), [] as [Value; 0]);
+    assert_eq!(listed(), BTreeSet::from([names[0].clone()]));
+
+    let of =
+        |id: i64, text: &str| json!({"dt": "2026-11-20", "region": -1, "id": id, "text": text});
+    let rows = [of(0, "a"), of(0, "b"), of(6, "a")];
+    cli.ok(&["produce", path], &lines(rows.clone().into_iter()));
+    let prefix = |id: i64| json!({"dt": "2026-11-20", "region": -1, "id": id});
+    let prefixes = lines([prefix(0), prefix(3), prefix(6)].into_iter());
+    let found = cli.ok(&["lookup", path, "--prefix"], &prefixes);
+    let [a, b, c] = rows;
+    assert_eq!(found, [json!([a, b]), json!([]), json!([c])], "{path}");
+    let offsets = cli.ok(&["offsets", path, "--partition", &names[0], "--at", "0"], "");
+    assert_eq!(offsets.len(), 2, "{offsets:?}");
+    for line in offsets {
+        let partition = json!({"dt": "2026-11-20", "region": "-1"});
+        assert_eq!((&line["partition"], &line["offset"]), (&partition, &json!(0)), "{line}");
     }
 }
