@@ -12,7 +12,7 @@ mod tree;
 
 use std::path::Path;
 
-use rules::{Room, check};
+use rules::{OF_ONE_SYSTEM, Room, check, knows_systems};
 use source::{Source, blank, workspace};
 use tree::Tree;
 
@@ -70,6 +70,51 @@ fn a_breach_is_found_in_each_room() {
     for (path, text, breach) in cases {
         let found = check(&Source::new(path, text));
         assert_eq!(!found.is_empty(), breach, "{path}: {text}: {found:?}");
+    }
+}
+
+#[test]
+fn an_adapter_keeps_no_state_and_knows_no_message() {
+    for (text, breach) in [
+        ("static CLIENTS: Mutex<Vec<u8>> = Mutex::new(Vec::new());", true),
+        ("pub(crate) static mut N: u8 = 0;", true),
+        ("thread_local!(static HERE: Cell<u8> = const { Cell::new(0) });", true),
+        ("thread_local! { static LAST: RefCell<Vec<u8>> = RefCell::default(); }", true),
+        ("use fluss_proto::message::PutKvRequest;", true),
+        ("fn f(answer: ProduceLogResponse) {}", true),
+        ("fn f(table: PbTablePath) {}", true),
+        ("fn f(text: &'static str) {}", false),
+        ("fn f() { thread_local!(static HERE: u8 = const { 0 }); }", false),
+        ("#[cfg(test)]\nmod tests { static N: u8 = 0; }", false),
+    ] {
+        for adapter in ["runtime-tokio", "runtime-smol", "runtime-embedded"] {
+            let found = check(&Source::new(&format!("{adapter}/src/net.rs"), text));
+            assert_eq!(!found.is_empty(), breach, "{text}: {found:?}");
+        }
+    }
+}
+
+#[test]
+fn code_for_one_system_stands_where_it_is_said_to() {
+    for text in [
+        "#[cfg(unix)]\nfn f() {}",
+        "#[cfg(not(unix))]\nfn f() {}",
+        "#[cfg(any(unix, test))]\nfn f() {}",
+        "#[cfg(target_os = \"linux\")]\nfn f() {}",
+        "#[cfg(windows)]\nfn f() {}",
+        "use std::os::unix::process::parent_id;",
+        "use std::os::fd::AsFd;",
+    ] {
+        for place in ["runtime-tokio/src/net.rs", "tools/src/cli/lookup.rs", "tools/tests/new.rs"] {
+            assert_eq!(check(&Source::new(place, text)).len(), 1, "{place}: {text}");
+        }
+        let kept = Source::new("runtime-embedded/src/sys/epoll.rs", text);
+        assert_eq!(check(&kept), [] as [String; 0], "{text}");
+    }
+    let sources = workspace(root());
+    for place in OF_ONE_SYSTEM {
+        let mut of_it = sources.iter().filter(|source| source.path.starts_with(place));
+        assert!(of_it.any(knows_systems), "{place} has no such code: take it from the list");
     }
 }
 

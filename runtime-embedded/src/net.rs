@@ -13,7 +13,7 @@ use fluss_core::ids::Address;
 use fluss_core::time::{Duration, Instant};
 use fluss_core::{Clock, FrameReader, Net, Socket};
 
-use crate::reactor::{Reactor, Registered, lock};
+use crate::reactor::{Reactor, Registered, lock, this_thread};
 use crate::resolve::{Lookup, Names};
 use crate::sys::{CLOSED, READABLE, WRITABLE, start_connect};
 
@@ -44,8 +44,7 @@ impl Clock for StdClock {
     }
 
     fn thread(&self) -> u64 {
-        thread_local!(static HERE: u8 = const { 0 });
-        HERE.with(|here| std::ptr::from_ref(here).addr() as u64)
+        this_thread() as u64
     }
 }
 

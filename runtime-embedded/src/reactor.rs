@@ -1,6 +1,5 @@
 //! Where the driver waits, and how it is woken.
 
-use std::cell::Cell;
 use std::io;
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
@@ -28,8 +27,8 @@ pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// A number for the current thread that no other living thread has.
 pub(crate) fn this_thread() -> usize {
-    thread_local!(static MARK: Cell<u8> = const { Cell::new(0) });
-    MARK.with(|mark| std::ptr::from_ref(mark).addr())
+    thread_local!(static HERE: u8 = const { 0 });
+    HERE.with(|here| std::ptr::from_ref(here).addr())
 }
 
 /// The selector and who sleeps in it. As a waker it wakes the driver, wherever that is; wake-ups

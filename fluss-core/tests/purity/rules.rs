@@ -51,6 +51,39 @@ const UNFINISHED: &[&str] = &[
     "allow(unused*",
 ];
 
+/// Where code for one system only may stand; the README tells of the same places.
+pub(crate) const OF_ONE_SYSTEM: &[&str] = &[
+    "runtime-embedded/src/sys/",
+    "runtime-embedded/src/driver.rs",
+    "runtime-embedded/src/reactor.rs",
+    "runtime-embedded/tests/foreign_loop.rs",
+    "tools/src/cli/mod.rs",
+    "tools/src/cli/perf/meter.rs",
+    "tools/src/cluster/mod.rs",
+    "tools/src/cluster/real.rs",
+    "tools/src/cluster/unix.rs",
+    "tools/tests/chaos.rs",
+    "tools/tests/cli_fake.rs",
+    "tools/tests/cli_fake/ends.rs",
+    "tools/tests/fork.rs",
+    "tools/tests/launcher.rs",
+    "tools/tests/launcher_environment.rs",
+];
+const SYSTEMS: &[&str] = &[
+    "target_os",
+    "target_family",
+    "unix)",
+    "unix,",
+    "cfg(windows",
+    "os::fd",
+    "os::linux",
+    "os::unix",
+    "os::windows",
+];
+
+/// What tells threads apart by its address, and holds nothing that could change.
+const MARK: &str = "thread_local!(static HERE: u8 = const { 0 });";
+
 /// What a part of the tree may name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Room {
@@ -118,7 +151,56 @@ pub(crate) fn check(source: &Source) -> Vec<String> {
             }
         }
     }
+    found.extend(of_one_system(source).map(|at| say(source, at, "no place for one system's code")));
+    found.extend(adapter(source));
     found
+}
+
+/// Where a file outside of [`OF_ONE_SYSTEM`] has code for one system.
+fn of_one_system(source: &Source) -> impl Iterator<Item = usize> {
+    let allowed = OF_ONE_SYSTEM.iter().any(|place| source.path.starts_with(place));
+    let words = if allowed { &[] } else { SYSTEMS };
+    words.iter().flat_map(|word| find(&source.code, word))
+}
+
+/// Whether the file has code for one system, allowed or not.
+pub(crate) fn knows_systems(source: &Source) -> bool {
+    SYSTEMS.iter().any(|word| !find(&source.code, word).is_empty())
+}
+
+/// Adapters keep no state outside of their values and know nothing of the protocol.
+fn adapter(source: &Source) -> Vec<String> {
+    let is_adapter = source.path.starts_with("runtime-") && source.path.contains("/src/");
+    if !is_adapter || source.is_test {
+        return Vec::new();
+    }
+    let code = source.code.replace(MARK, &" ".repeat(MARK.len()));
+    // A tick before it makes it a lifetime.
+    let is_static = |at: &usize| !code[..*at].ends_with('\'');
+    let statics = ["static", "thread_local"].iter().flat_map(|word| find(&code, word));
+    let statics = statics.filter(is_static).collect();
+    let of_proto = find(&code, "fluss_proto");
+    let types = words(&code).filter(|(_, word)| {
+        let message = ["Request", "Response"].iter().any(|end| word.ends_with(end));
+        message || word.strip_prefix("Pb").is_some_and(|rest| rest.starts_with(char::is_uppercase))
+    });
+    let types = types.map(|(at, _)| at).collect();
+    let mut found = Vec::new();
+    for (what, places) in [
+        ("an adapter has no global state", statics),
+        ("an adapter knows no messages of the protocol", [of_proto, types].concat()),
+    ] {
+        let places = places.into_iter().filter(|at| !source.in_tests(*at));
+        found.extend(places.map(|at| say(source, at, what)));
+    }
+    found
+}
+
+/// All words, with their places.
+fn words(code: &str) -> impl Iterator<Item = (usize, &str)> {
+    let place = move |word: &str| word.as_ptr().addr() - code.as_ptr().addr();
+    let words = code.split(|c: char| !c.is_ascii() || !is_word(c as u8));
+    words.filter(|word| !word.is_empty()).map(move |word| (place(word), word))
 }
 
 fn sizes(source: &Source) -> Vec<String> {
