@@ -66,10 +66,13 @@ fn the_fake_answers_as_the_real_server_did() {
 #[test]
 fn each_rule_that_is_switched_off_is_caught() {
     let recorded = script_file::read();
+    let mut caught = BTreeSet::new();
     for rule in Rule::ALL {
         let different = difference(&recorded, &play_all(Some(rule)));
         assert!(!different.is_empty(), "nobody notices that {} is off", rule.name());
+        caught.insert(rule);
     }
+    assert!(caught.len() >= 5, "only {caught:?} were switched off");
 }
 
 /// A cluster that says a word of the same length in place of another one.
@@ -206,6 +209,9 @@ fn there_are_enough_scripts_and_they_are_long_enough() {
         let count = recorded.iter().filter(|script| script.name.starts_with(&prefix)).count();
         assert!(count >= least, "{kind}: {count}");
     }
+    let asks = |(step, answer): &(String, String)| step.contains("Metadata") && !answer.is_empty();
+    let asking = recorded.iter().filter(|script| script.lines.iter().any(asks)).count();
+    assert!(asking >= 15, "metadata: {asking}");
     let text = std::fs::read_to_string(script_file::path()).unwrap();
     assert!(!text.contains("\n  never\n"), "something that was waited for did not come");
     // Servers say 0 by leaving the code out.

@@ -41,7 +41,7 @@ fn sales() -> Fake {
 }
 
 #[test]
-fn partitions_are_made_listed_and_dropped() {
+fn a_partition_is_listed_from_its_creation_to_its_drop() {
     let fake = sales();
     let (list, line) = (["partitions", "shop.sales"], |name: &str| format!("{name}\n"));
     play(
