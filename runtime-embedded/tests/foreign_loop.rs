@@ -1,6 +1,6 @@
 //! A foreign `poll` loop turns the driver, in a process of its own: the only thread of the process
 //! is the caller's, and an idle client costs next to nothing. Against the fake cluster and a real
-//! one.
+//! one. With a host name there is the resolver's thread besides, as long as the client is.
 
 mod common;
 
@@ -21,6 +21,7 @@ const ROWS: i32 = 500;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod child {
     use std::fs;
+    use std::net::SocketAddr;
     use std::time::{Duration, Instant};
 
     use fluss_embedded::{Config, EmbeddedDriver, Turn, row};
@@ -28,8 +29,17 @@ mod child {
 
     use super::{NAME, ROWS};
 
-    fn threads() -> usize {
-        fs::read_dir("/proc/self/task").expect("the process's threads").count()
+    const NOBODY: [&str; 0] = [];
+
+    /// The names of all threads but this one.
+    fn others() -> Vec<String> {
+        let own = std::process::id().to_string();
+        let tasks = fs::read_dir("/proc/self/task").expect("the process's threads");
+        let tasks = tasks.map(|task| task.expect("a thread"));
+        // A thread may end between the list and the look at it.
+        let name = |task: fs::DirEntry| fs::read_to_string(task.path().join("comm")).ok();
+        let names = tasks.filter(|task| *task.file_name() != *own).filter_map(name);
+        names.map(|name| name.trim_end().to_owned()).collect()
     }
 
     /// One round of a loop that knows nothing but a descriptor and a deadline. False after a
@@ -52,7 +62,10 @@ mod child {
 
     pub(super) fn run(address: &str) {
         let name = std::env::var(NAME).expect("the name of a table");
-        assert_eq!(threads(), 1, "before anything was done");
+        // Literal addresses need no thread.
+        let literal = address.split(',').all(|one| one.parse::<SocketAddr>().is_ok());
+        let resolver = if literal { Vec::new() } else { vec!["fluss-resolver".to_owned()] };
+        assert_eq!(others(), NOBODY, "before anything was done");
         let config = Config::new(address).expect("an address");
         let (fluss, mut driver) = fluss_embedded::connect_with(config).expect("a client");
         driver.block_on(fluss.ready()).expect("turns").expect("a server");
@@ -70,11 +83,19 @@ mod child {
         for ticket in &tickets {
             ticket.outcome().expect("an outcome").expect("written");
         }
-        assert_eq!(threads(), 1, "with literal addresses");
-        idle(&mut driver);
+        assert_eq!(others(), resolver, "with {address}");
+        if resolver.is_empty() {
+            idle(&mut driver);
+        }
         let left = driver.block_on(fluss.close(Duration::from_secs(10))).expect("turns");
         assert_eq!(left, Ok(0));
-        assert_eq!(threads(), 1, "after the close");
+        // The resolver's thread is told to end then, and does so by itself.
+        drop(driver);
+        let start = Instant::now();
+        while others() != NOBODY {
+            assert!(start.elapsed() < Duration::from_secs(30), "after the close: {:?}", others());
+            std::thread::yield_now();
+        }
     }
 
     /// The driver counts the times it was entered.
@@ -98,12 +119,16 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let (fake, table) = cluster();
-    drive(&bootstrap(&fake), TABLE);
-    assert_eq!(rows(&fake, table), u64::from(ROWS.unsigned_abs()));
+    let address = bootstrap(&fake);
+    let (_, port) = address.rsplit_once(':').expect("a port");
+    for (runs, address) in [(1, &*address), (2, &format!("localhost:{port}"))] {
+        drive(address, TABLE);
+        assert_eq!(rows(&fake, table), runs * u64::from(ROWS.unsigned_abs()));
+    }
     if real_cluster_or_skip("a foreign poll loop drives a client of a real cluster") {
         real();
     }
-    println!("a foreign poll loop drove the client with one thread");
+    println!("a foreign poll loop drove the client with one thread, and one more for a host name");
     ExitCode::SUCCESS
 }
 

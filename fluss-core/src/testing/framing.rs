@@ -138,3 +138,12 @@ impl<R: Read> FrameReader<R> {
         }
     }
 }
+/// Passes bytes on in pieces of at most so many, until one side ends.
+pub(super) fn copy(mut from: impl Read, mut to: impl Write, piece: usize) {
+    let mut buffer = vec![0; piece];
+    while let Ok(read) = from.read(&mut buffer) {
+        if read == 0 || to.write_all(&buffer[..read]).is_err() {
+            break;
+        }
+    }
+}

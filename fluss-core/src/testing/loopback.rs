@@ -16,7 +16,7 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
@@ -24,7 +24,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::cluster::FakeCluster;
-use super::framing::{Backlog, FrameReader, Next, is_slow};
+use super::framing::{Backlog, FrameReader, Next, copy, is_slow};
 use crate::ids::{Address, ConnId, ServerId};
 use crate::time::Instant;
 
@@ -460,26 +460,34 @@ impl Peer {
 /// # Panics
 /// If `body` does, or has not ended within `limit`.
 pub fn within(limit: Duration, body: impl FnOnce() + Send + 'static) {
-    let (ended, end) = mpsc::channel();
+    let (running, end) = mpsc::channel::<()>();
     let thread = thread::spawn(move || {
-        // Sent also while a panic unwinds.
-        let _ended = SendOnDrop(ended);
+        // Dropped also while a panic unwinds.
+        let _running = running;
         body();
     });
-    let in_time = end.recv_timeout(limit).is_ok();
+    let in_time = end.recv_timeout(limit) == Err(mpsc::RecvTimeoutError::Disconnected);
     assert!(in_time, "not done within {} s: something waits for ever", limit.as_secs());
     if let Err(panic) = thread.join() {
         std::panic::resume_unwind(panic);
     }
 }
 
-struct SendOnDrop(mpsc::Sender<()>);
-
-impl Drop for SendOnDrop {
-    fn drop(&mut self) {
-        // Nobody listens any more when the time was over.
-        let _ = self.0.send(());
+/// A port that accepts nothing and has no room for another connection: who connects waits.
+///
+/// # Errors
+/// No port can be opened, or the system lets everybody in.
+pub fn full_port() -> io::Result<TcpListener> {
+    let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let address = socket.local_addr()?;
+    // A connection stays in line also when it was closed.
+    for _ in 0..10_000 {
+        match TcpStream::connect_timeout(&address, 10 * WRITE_PATIENCE) {
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => return Ok(socket),
+            connected => drop(connected?),
+        }
     }
+    Err(io::Error::other("everybody is let in"))
 }
 
 /// A listening port that does something to each connection, on a thread of its own.
@@ -580,13 +588,8 @@ fn pass_both(client: &TcpStream, server: &TcpStream, piece: usize) {
     pass(client, server, piece);
 }
 
-fn pass(mut from: &TcpStream, mut to: &TcpStream, piece: usize) {
-    let mut buffer = vec![0; piece];
-    while let Ok(read) = from.read(&mut buffer) {
-        if read == 0 || to.write_all(&buffer[..read]).is_err() {
-            break;
-        }
-    }
+fn pass(from: &TcpStream, to: &TcpStream, piece: usize) {
+    copy(from, to, piece);
     let _ = from.shutdown(Shutdown::Both);
     let _ = to.shutdown(Shutdown::Both);
 }

@@ -5,6 +5,7 @@ use fluss_proto::message::{
     ApiVersionsRequest, FetchLogRequest, MetadataRequest, MetadataResponse,
 };
 use prost::Message;
+use std::io::{Read, Write};
 
 fn start() -> Loopback {
     let cluster = FakeCluster::new(ClusterOptions::default());

@@ -155,6 +155,12 @@ impl FakeCluster {
         }
     }
 
+    /// Lets these users in with these passwords, or everybody if there are none; connections that
+    /// there are stay as they are.
+    pub fn set_users(&mut self, users: Vec<(String, String)>) {
+        self.options.users = users;
+    }
+
     /// Makes a server, on all connections it has now, read everything and answer nothing.
     pub fn silence(&mut self, server: ServerId) {
         for conn in self.conns.values_mut().filter(|conn| conn.server == server) {

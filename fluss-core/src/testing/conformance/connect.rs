@@ -6,9 +6,10 @@ use super::Harness;
 use super::stage::{LOG, Stage, config};
 use crate::config::{Config, Resolver};
 use crate::error::Error;
+use crate::ids::ServerId;
 use crate::row;
 use crate::testing::cluster::ClusterOptions;
-use crate::testing::loopback::{LoopbackOptions, Port, Relay};
+use crate::testing::loopback::{LoopbackOptions, Port, Relay, full_port};
 use crate::time::Duration;
 
 const API_VERSIONS: i16 = 1000;
@@ -54,13 +55,41 @@ fn dead_address() -> String {
     Port::open(drop).expect("a port").address().to_string()
 }
 
-/// Nobody listens at the only address: an error that names it, in time.
+/// Nobody listens at the only address: an error that names it, in time; the client is fine as soon
+/// as somebody does.
 pub fn an_address_where_nobody_listens_is_named<H: Harness>() {
     Stage::<H>::run(async |stage| {
-        let address = dead_address();
+        let address = stage.fake().bootstrap();
+        stage.fake().stop_server(ServerId::Coordinator);
         let fluss = stage.client_with(config(&address).connect_timeout(SOON));
         let error = fluss.ready().await.expect_err("nobody is there");
         assert!(error.to_string().contains(&address), "{error}");
+        stage.fake().start_server(ServerId::Coordinator).expect("the port it had");
+        fluss.table(LOG).await.expect("usable as before");
+    });
+}
+
+/// A server that has no room for connections: whoever waits to be let in is told in time, by an
+/// error that names the server; the client is fine as soon as the name leads elsewhere.
+pub fn a_server_that_lets_nobody_in_is_given_up_in_time<H: Harness>() {
+    Stage::<H>::run(async |stage| {
+        let full = match full_port() {
+            Ok(full) => full,
+            Err(error) => return H::notice(&format!("NOT RUN: no port gets full ({error})\n")),
+        };
+        let address = full.local_addr().expect("its address");
+        let fake = stage.shared_fake();
+        fake.stop_server(ServerId::Coordinator);
+        let names = Resolver::new(move |_| {
+            let open = fake.with(|cluster| cluster.is_up(ServerId::Coordinator));
+            Ok(vec![if open { socket_address(&fake.bootstrap()) } else { address }])
+        });
+        let config = config(&format!("{NAME}:9123")).resolver(names).connect_timeout(SOON);
+        let fluss = stage.client_with(config);
+        let error = fluss.ready().await.expect_err("nobody is let in").to_string();
+        assert!(error.contains(NAME) && error.contains("250 ms"), "{error}");
+        stage.fake().start_server(ServerId::Coordinator).expect("the port it had");
+        fluss.table(LOG).await.expect("usable as before");
     });
 }
 
@@ -104,6 +133,15 @@ async fn survive<H: Harness>(stage: &Stage<H>, config: Config, moved: impl Fn(&s
         assert_ne!(stage.fake().bootstrap(), before);
         moved(&stage.fake().bootstrap());
     }
+}
+
+/// Without a resolver of the application's, the system's finds this machine by its name.
+pub fn a_name_is_looked_up_by_the_system<H: Harness>() {
+    Stage::<H>::run(async |stage| {
+        let port = socket_address(&stage.fake().bootstrap()).port();
+        let fluss = stage.client_with(config(&format!("localhost:{port}")));
+        fluss.table(LOG).await.expect("the name of this machine is known to it");
+    });
 }
 
 /// Of several addresses of a name, the first may be dead.
@@ -168,6 +206,8 @@ pub fn a_wrong_password_is_told_at_once<H: Harness>() {
             assert_eq!(error.code().map(|code| code.0), Some(46), "{text}");
             assert!(text.contains("ada") && !text.contains("byron"), "{text}");
         }
+        stage.with(|cluster| cluster.set_users(vec![("ada".to_owned(), "byron".to_owned())]));
+        fluss.table(LOG).await.expect("usable once the servers know the password");
     });
 }
 
@@ -179,5 +219,11 @@ pub fn a_listener_that_wants_credentials_says_so<H: Harness>() {
         let text = error.to_string();
         assert!(text.contains("credentials"), "{text}");
         assert!(!matches!(error, Error::Peer { .. }), "{text}");
+        // Servers that ask no more were started anew.
+        stage.with(|cluster| {
+            cluster.set_users(Vec::new());
+            cluster.cut_connections(None);
+        });
+        fluss.table(LOG).await.expect("usable once nobody is asked who they are");
     });
 }

@@ -17,8 +17,10 @@ macro_rules! conformance {
             connect: no_version_in_common_is_told_at_once
             connect: a_dead_first_bootstrap_server_is_passed_over
             connect: an_address_where_nobody_listens_is_named
+            connect: a_server_that_lets_nobody_in_is_given_up_in_time
             connect: all_servers_are_replaced_while_the_client_runs
             connect: a_name_is_followed_to_where_it_leads_now
+            connect: a_name_is_looked_up_by_the_system
             connect: all_addresses_of_a_name_are_tried
             connect: a_name_that_leads_nowhere_is_named
             connect: rows_travel_over_ipv6
