@@ -8,6 +8,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use fluss_proto::record::SealedBatch;
 
+use super::bucket_queue::Rank;
 use super::memory::{Memory, WaiterId};
 use crate::ids::{BatchId, BucketKey, LaneId, PartitionId, PartitionKey, WriterKey};
 use crate::time::{Duration, Instant};
@@ -44,6 +45,7 @@ pub enum Reserve {
 /// A batch that is not done.
 #[derive(Debug)]
 pub(crate) struct Batch {
+    pub(crate) rank: Rank,
     pub(crate) writer: WriterKey,
     pub(crate) lane: LaneId,
     /// Where it goes; without the partition while it waits for its id.
@@ -143,6 +145,7 @@ impl Accumulator {
         let id = BatchId(self.next_batch);
         self.next_batch += 1;
         let batch = Batch {
+            rank: Rank::of(id),
             writer: at.writer,
             lane: at.lane,
             bucket: at.bucket,
@@ -211,13 +214,13 @@ impl Accumulator {
     }
 
     /// Puts sealed parts in the place of a batch, each into a bucket among `of` of a partition.
-    /// They have its times and, together, its memory. None if it has ended.
+    /// They have its rank, its times and, together, its memory. None if it has ended.
     pub(crate) fn split(
         &mut self,
         id: BatchId,
         (to, of): (PartitionId, i32),
         parts: Vec<(i32, SealedBatch)>,
-    ) -> Option<Vec<(BatchId, BucketKey)>> {
+    ) -> Option<Vec<(Rank, BucketKey)>> {
         let whole = self.batches.remove(&id)?;
         self.linger.remove(&(whole.linger_at, id));
         self.deadlines.remove(&(whole.deadline, id));
@@ -236,6 +239,7 @@ impl Accumulator {
             let bucket = BucketKey { partition: Some(to), bucket, ..whole.bucket };
             self.deadlines.insert((whole.deadline, id));
             let batch = Batch {
+                rank: whole.rank.of_part(id),
                 bucket,
                 waits: None,
                 of: Some(of),
@@ -243,8 +247,9 @@ impl Accumulator {
                 sealed: Some(sealed),
                 ..whole
             };
+            let rank = batch.rank;
             self.batches.insert(id, batch);
-            (id, bucket)
+            (rank, bucket)
         };
         Some(parts.into_iter().map(part).collect())
     }
@@ -506,12 +511,21 @@ mod tests {
         acc.seal(BatchId(0), sealed(400));
         let parts = vec![(2, sealed(300)), (0, sealed(200))];
         let size = parts.iter().map(|(_, sealed)| sealed.size() as u64).sum::<u64>();
+        let behind = open(&mut acc, Instant::ZERO, 10);
         let split = acc.split(BatchId(0), (PartitionId(7), 3), parts).expect("it is there");
         let key = |bucket| BucketKey { partition: Some(PartitionId(7)), bucket, ..place(0).bucket };
         assert_eq!(split.iter().map(|(_, key)| *key).collect::<Vec<_>>(), [key(2), key(0)]);
+        // Its rows were handed in before those of the batch that was opened meanwhile.
+        let rank = |id| acc.get(id).map(|batch| batch.rank);
+        assert!(split.iter().all(|(part, _)| rank(part.batch) == Some(*part)));
+        assert!(split.iter().all(|(part, _)| part.batch > behind && Some(*part) < rank(behind)));
+        acc.finish(behind);
         // The queue it is in is looked for by what it says itself, should it end unsent.
-        for (id, key) in &split {
-            assert_eq!(acc.get(*id).map(|part| (part.bucket, part.of)), Some((*key, Some(3))));
+        for (rank, key) in &split {
+            assert_eq!(
+                acc.get(rank.batch).map(|part| (part.bucket, part.of)),
+                Some((*key, Some(3)))
+            );
         }
         assert_eq!((acc.memory().used(), acc.sealed_bytes, acc.stuck_bytes), (size, size, 0));
         assert!(
@@ -519,10 +533,10 @@ mod tests {
                 && acc.split(BatchId(0), (PartitionId(7), 3), vec![]).is_none()
         );
         let due = Instant::from_millis(1000);
-        assert_eq!(acc.poll_expired(due), Some(split[0].0));
-        assert_eq!(acc.poll_expired(due), Some(split[1].0));
+        assert_eq!(acc.poll_expired(due), Some(split[0].0.batch));
+        assert_eq!(acc.poll_expired(due), Some(split[1].0.batch));
         assert_eq!(acc.poll_expired(due), None);
-        split.iter().for_each(|(id, _)| drop(acc.finish(*id)));
+        split.iter().for_each(|(rank, _)| drop(acc.finish(rank.batch)));
         assert_eq!((acc.memory().used(), acc.sealed_bytes), (0, 0));
     }
 

@@ -40,6 +40,7 @@ pub use memory::WaiterId;
 pub use waiting::{OpenIn, PartitionPlace};
 
 use accumulator::{Accumulator, Place, Times};
+use bucket_queue::Rank;
 use idempotence::outcome::{self, Outcome};
 use idempotence::{IdempotenceConfig, IdempotenceManager, Want};
 use partitions::Partitions;
@@ -89,7 +90,8 @@ struct Writer {
     /// Handles that may still open batches.
     lanes: BTreeSet<LaneId>,
     /// Batches without an outcome, for flush.
-    unfinished: BTreeSet<BatchId>,
+    unfinished: BTreeSet<Rank>,
+    /// Each with the id that the next batch had then.
     flushes: Vec<(BatchId, CommandId)>,
     /// Its entry among the timers.
     timer: Option<(Instant, TimerReason)>,
@@ -240,9 +242,9 @@ impl Writers {
     /// Asks for open batches of a writer to be sealed.
     fn seal_where(&mut self, key: WriterKey, matches: impl Fn(&accumulator::Batch) -> bool) {
         let Some(writer) = self.writers.get(&key) else { return };
-        for id in &writer.unfinished {
-            if self.accumulator.get(*id).is_some_and(&matches) {
-                self.accumulator.ask_to_seal(*id);
+        for Rank { batch, .. } in &writer.unfinished {
+            if self.accumulator.get(*batch).is_some_and(&matches) {
+                self.accumulator.ask_to_seal(*batch);
             }
         }
     }
@@ -300,8 +302,9 @@ impl Writers {
         let place = Place { writer: key, lane, bucket, waits: None, of };
         let open = self.accumulator.open(now, place, times, reserve);
         if let Open::Granted { batch, .. } = open {
-            writer.sender.queue(bucket).open(batch, lane);
-            writer.unfinished.insert(batch);
+            let rank = Rank::of(batch);
+            writer.sender.queue(bucket).open(rank, lane);
+            writer.unfinished.insert(rank);
         }
         Ok(open)
     }
@@ -336,10 +339,10 @@ impl Writers {
         }
         if let Some(writer) = self.changing(ended.writer) {
             if ended.waits.is_none() {
-                writer.sender.queue(ended.bucket).remove(batch);
+                writer.sender.queue(ended.bucket).remove(ended.rank);
                 writer.sender.touch(ended.bucket);
             }
-            writer.unfinished.remove(&batch);
+            writer.unfinished.remove(&ended.rank);
         }
         self.check_flushes(ended.writer);
     }
@@ -361,7 +364,7 @@ impl Writers {
         let first = writer.unfinished.first().copied();
         let events = &mut self.events;
         writer.flushes.retain(|(watermark, command)| {
-            let done = first.is_none_or(|f| f >= *watermark);
+            let done = first.is_none_or(|first| !first.is_before(*watermark));
             if done {
                 events.push_back(Event::FlushDone { command: *command });
             }
@@ -441,12 +444,12 @@ impl Writers {
     /// decides what can be said of it.
     fn expire(&mut self, batch: BatchId) {
         let Some(entry) = self.accumulator.get(batch) else { return };
-        let (key, bucket) = (entry.writer, entry.bucket);
+        let (key, bucket, rank) = (entry.writer, entry.bucket, entry.rank);
         if let Some(waits) = entry.waits {
             return self.expire_waiting(batch, key, waits);
         }
         let Some(writer) = self.changing(key) else { return };
-        if writer.sender.queue(bucket).remove(batch) {
+        if writer.sender.queue(bucket).remove(rank) {
             let after = writer.config.delivery_timeout;
             let reason = writer.sender.waits_for(bucket);
             let what = format!("delivery to {} bucket {} ({reason})", writer.path, bucket.bucket);
@@ -559,7 +562,7 @@ impl Writers {
         }
         self.events.push_back(Event::BatchDone { batch, outcome });
         if let Some(writer) = self.writers.get_mut(&ended.writer) {
-            writer.unfinished.remove(&batch);
+            writer.unfinished.remove(&ended.rank);
         }
         self.check_flushes(ended.writer);
     }

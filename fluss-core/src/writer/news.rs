@@ -123,12 +123,13 @@ impl Writers {
         error: &Error,
     ) {
         let queued = self.writers.get(&key).map(|w| w.sender.queued()).unwrap_or_default();
-        for (bucket, batch) in queued.into_iter().filter(|(bucket, _)| which(bucket)) {
+        for (bucket, rank) in queued.into_iter().filter(|(bucket, _)| which(bucket)) {
             if let Some(writer) = self.changing(key) {
-                writer.sender.queue(bucket).remove(batch);
+                writer.sender.queue(bucket).remove(rank);
                 writer.sender.touch(bucket);
             }
-            self.finish(batch, BatchOutcome::Failed(WriteError::NotWritten(error.clone().into())));
+            let error = WriteError::NotWritten(error.clone().into());
+            self.finish(rank.batch, BatchOutcome::Failed(error));
         }
     }
 }

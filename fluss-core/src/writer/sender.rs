@@ -10,10 +10,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use fluss_proto::record::{SealedBatch, Stamp};
 
 use super::accumulator::Accumulator;
-use super::bucket_queue::BucketQueue;
+use super::bucket_queue::{BucketQueue, Rank};
 use super::idempotence::{Fresh, FreshBatches, IdempotenceManager, Sendable, Token};
 use crate::cx::Cx;
-use crate::ids::{BatchId, BucketKey, ConnId, ServerId, TableId};
+use crate::ids::{BucketKey, ConnId, ServerId, TableId};
 use crate::metadata::Cluster;
 use crate::time::Instant;
 
@@ -66,8 +66,8 @@ impl Sender {
     }
 
     /// The buckets that have batches which were never sent, for ends (table gone, close).
-    pub(crate) fn queued(&self) -> Vec<(BucketKey, BatchId)> {
-        self.queues.iter().flat_map(|(b, q)| q.iter().map(|id| (*b, id))).collect()
+    pub(crate) fn queued(&self) -> Vec<(BucketKey, Rank)> {
+        self.queues.iter().flat_map(|(b, q)| q.iter().map(|rank| (*b, rank))).collect()
     }
 
     /// Something about this bucket changed.
@@ -317,7 +317,7 @@ impl FreshBatches for Queue<'_> {
 mod tests {
     use super::*;
     use crate::config::{Config, WriterConfig};
-    use crate::ids::{LaneId, WriterKey};
+    use crate::ids::{BatchId, LaneId, WriterKey};
     use crate::rng::Rng;
     use crate::time::Duration;
     use crate::writer::accumulator::{Open, Place, Reserve, Times};
@@ -351,7 +351,7 @@ mod tests {
         let Open::Granted { batch, .. } = opened else { panic!("{opened:?}") };
         let sealed = SealedBatch::kv_v0(1, 0, 1, vec![0; 9].into()).expect("a valid batch");
         accumulator.seal(batch, sealed);
-        sender.queue(bucket).open(batch, LaneId(0));
+        sender.queue(bucket).open(Rank::of(batch), LaneId(0));
         sender.queue(bucket).seal(batch);
         sender.touch(bucket);
     }
@@ -397,7 +397,7 @@ mod tests {
         let bucket = BucketKey { table: TABLE, partition: None, bucket: 0 };
         let (alive, dead) = (Cluster::led_by(bucket, 1, true), Cluster::led_by(bucket, 1, false));
 
-        sender.queue(bucket).open(BatchId(0), LaneId(0));
+        sender.queue(bucket).open(Rank::of(BatchId(0)), LaneId(0));
         sender.queue(bucket).seal(BatchId(0));
         sender.touch(bucket);
         assert_eq!(look(&mut sender, cx, &alive), (vec![ServerId::Tablet(1)], vec![]));

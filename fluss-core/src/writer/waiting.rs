@@ -5,6 +5,7 @@
 //! stands in nobody's way but that of its own partition's later batches.
 
 use super::accumulator::{Open, Place, Reserve, Times, Waits};
+use super::bucket_queue::Rank;
 use super::partitions::{Decision, Question};
 use super::{Wish, Writers};
 use crate::command::Call;
@@ -109,7 +110,7 @@ impl Writers {
         let place = Place { writer: key, lane, bucket, waits: Some(waits), of: Some(at.of) };
         let open = self.accumulator.open(cx.now, place, times, reserve);
         if let Open::Granted { batch, .. } = open {
-            writer.unfinished.insert(batch);
+            writer.unfinished.insert(Rank::of(batch));
             self.partitions.wait(at.partition, batch);
         }
         Ok(OpenIn::Open(open))
@@ -170,11 +171,12 @@ impl Writers {
             let number = entry.bucket.bucket % buckets;
             let Some(bound) = self.accumulator.bind(batch, id, (number, buckets)) else { continue };
             let (writer, lane, bucket) = (bound.writer, bound.lane, bound.bucket);
+            let rank = bound.rank;
             let sealed = bound.sealed.is_some();
             self.partitions.leave(batch, Some(waits));
             if let Some(writer) = self.changing(writer) {
                 let queue = writer.sender.queue(bucket);
-                queue.open(batch, lane);
+                queue.open(rank, lane);
                 if sealed {
                     queue.seal(batch);
                     writer.sender.touch(bucket);
@@ -212,7 +214,7 @@ impl Writers {
         parts: Option<Vec<(i32, SealedBatch)>>,
     ) -> Vec<BatchId> {
         let Some(entry) = self.accumulator.get(batch) else { return Vec::new() };
-        let (key, lane) = (entry.writer, entry.lane);
+        let (key, lane, whole) = (entry.writer, entry.lane, entry.rank);
         let Some(waits) = entry.waits else { return Vec::new() };
         let bound = self.partitions.bound(waits.partition).filter(|(_, buckets)| *buckets == of);
         let Some((id, buckets)) = bound else {
@@ -232,24 +234,19 @@ impl Writers {
             return Vec::new();
         };
         self.partitions.leave(batch, Some(waits));
-        let next = self.accumulator.next_batch();
         if let Some(writer) = self.changing(key) {
-            writer.unfinished.remove(&batch);
-            // Who waits for it waits for its parts, which are younger.
-            for (watermark, _) in writer.flushes.iter_mut().filter(|(mark, _)| batch < *mark) {
-                *watermark = next;
-            }
+            writer.unfinished.remove(&whole);
             for (part, bucket) in &split {
                 writer.unfinished.insert(*part);
                 let queue = writer.sender.queue(*bucket);
                 queue.open(*part, lane);
-                queue.seal(*part);
+                queue.seal(part.batch);
                 writer.sender.touch(*bucket);
             }
         }
         self.check_flushes(key);
         self.partitions.go_on(waits.partition);
-        split.into_iter().map(|(part, _)| part).collect()
+        split.into_iter().map(|(part, _)| part.batch).collect()
     }
 
     fn refuse_waiting(
