@@ -1,18 +1,26 @@
 //! Tables whose number of buckets is changed while clients hold them. No published server has such;
 //! the fake cluster stands in for the servers to come.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
 
-use super::testkit::Stage;
+use super::testkit::{Stage, users};
 use crate::ErrorCode;
 use crate::error::WriteError;
-use crate::handle::{OffsetSpec, RowToAssign, Table, Ticket};
+use crate::handle::{AppendWriter, OffsetSpec, RowToAssign, RunTicket, Table, Ticket};
 use crate::ids::BucketKey;
 use crate::row;
 use crate::row::hash::BucketFunction;
 use crate::row::{DataType, OwnedDatum, Schema, TableDescriptor};
-use crate::testing::cluster::{FakeCluster, Fault, On};
+use crate::testing::cluster::{ClusterOptions, FakeCluster, Fault, Faults, On};
 use crate::time::{Duration, Instant};
+
+#[cfg(test)]
+#[path = "rescale_random_tests.rs"]
+mod random_tests;
 
 const PATH: &str = "shop.scaled";
 const LIST_PARTITIONS: i16 = 1009;
@@ -351,4 +359,152 @@ fn what_was_refused_for_its_route_is_not_written_and_what_may_have_been_appended
     let error = stage.run(unknown).expect_err("nobody can tell");
     assert!(matches!(error, WriteError::OutcomeUnknown(_)), "{error}");
     assert_eq!(places(&mut stage, &table, "p").len(), 2);
+}
+
+/// Hands in rows with these ids and this partition, in one run. Between the first and the second,
+/// something happens; what the first is in can be sealed by nobody then.
+fn append_with_a_pause(
+    writer: &AppendWriter,
+    partition: &str,
+    ids: impl IntoIterator<Item = i64>,
+    mut pause: impl FnMut(),
+) -> RunTicket {
+    let ids: Vec<i64> = ids.into_iter().collect();
+    let rows = ids.iter().enumerate().map(|(nth, id)| {
+        if nth == 1 {
+            pause();
+        }
+        row![partition, *id]
+    });
+    match pin!(writer.append_all(rows)).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(run) => run.expect("they fit"),
+        Poll::Pending => panic!("there is memory for these rows"),
+    }
+}
+
+/// Writer ids are given to nobody.
+fn give_no_ids(cluster: &mut FakeCluster) {
+    (0..1000).for_each(|nth| cluster.inject(On::Api(INIT_WRITER), nth, Fault::DropRequest));
+}
+
+#[test]
+fn rows_that_are_placed_anew_stay_before_those_that_their_handle_took_meanwhile() {
+    for (lanes, buckets) in [(1, 4), (1, 6), (2, 4)] {
+        let mut stage = Stage::new();
+        let table = log_table(&mut stage, "ARROW");
+        let linger = Duration::from_secs(10);
+        let writer = table.appender().linger(linger).batch_bytes(512).build().expect("a writer");
+        let other = writer.clone();
+        rescale(&stage, &table, buckets);
+        let stage = RefCell::new(stage);
+        // The first row's batch was placed among two buckets, and is sealed when many others wait
+        // behind it, the last of which is open for long.
+        let mut between = Vec::new();
+        let run = append_with_a_pause(&writer, "new", 0..300, || {
+            stage.borrow_mut().pass(Duration::from_secs(2));
+            for id in 300..300 * lanes {
+                between.push(other.try_append(&row!["new", id]).expect("there is memory"));
+            }
+        });
+        let mut stage = stage.into_inner();
+        stage.pass(Duration::from_secs(2));
+        let last: Vec<_> = (600..640_i64).map(|id| writer.try_append(&row!["new", id])).collect();
+        let written = stage.run(writer.flush());
+        written.expect("all are written");
+        assert!(
+            between
+                .into_iter()
+                .chain(last.into_iter().flatten())
+                .all(|ticket| { ticket.outcome().expect("the flush waited for it").is_ok() })
+        );
+        for part in stage.run(run) {
+            part.outcome.expect("written");
+        }
+        let found = held(&stage, &table);
+        assert_eq!(found.len() as i64, 300 * lanes + 40);
+        for bucket in 0..buckets {
+            for lane in 0..2 {
+                let of = |&&(id, at, _): &&(i64, i32, Option<i64>)| {
+                    at == bucket && i64::from((300..600).contains(&id)) == lane
+                };
+                let offsets: Vec<_> = found.iter().filter(of).map(|place| place.2).collect();
+                assert!(offsets.is_sorted(), "bucket {bucket} of {buckets}: {offsets:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_that_are_placed_anew_while_others_come_and_cannot_be_sent_have_an_outcome_in_time() {
+    let mut stage = Stage::new();
+    let table = log_table(&mut stage, "ARROW");
+    let (linger, time) = (Duration::from_millis(1), Duration::from_secs(50));
+    let building = table.appender().linger(linger).delivery_timeout(time);
+    let writer = building.build().expect("a writer");
+    let other = writer.clone();
+    rescale(&stage, &table, 4);
+    stage.cluster(give_no_ids);
+    let stage = RefCell::new(stage);
+    let mut tickets = Vec::new();
+    let mut run = append_with_a_pause(&writer, "new", 0..2, || {
+        stage.borrow_mut().pass(Duration::from_secs(2));
+        for id in 10..40_i64 {
+            tickets.push(other.try_append(&row!["new", id]).expect("there is memory"));
+        }
+    });
+    let mut stage = stage.into_inner();
+    // Who waits for rows that are to be dealt out anew waits for the parts then.
+    let mut flush = writer.flush();
+    assert!(stage.poll(&mut flush).is_pending());
+    stage.pass(Duration::from_secs(20));
+    tickets.push(other.try_append(&row!["new", 40_i64]).expect("there is memory"));
+    stage.pass(time - Duration::from_secs(20));
+    let Poll::Ready(parts) = stage.poll(&mut run) else { panic!("the run has no outcome") };
+    for part in parts {
+        let error = part.outcome.expect_err("nobody gives a writer id out");
+        assert!(matches!(error, WriteError::NotWritten(_)), "{error}");
+    }
+    assert!(tickets.pop().is_some_and(|last| last.outcome().is_none()));
+    assert!(tickets.iter().all(|ticket| matches!(ticket.outcome(), Some(Err(_)))));
+    let Poll::Ready(flushed) = stage.poll(&mut flush) else { panic!("the flush waits for ever") };
+    assert_eq!(flushed.expect_err("none is written").not_written, 32);
+    stage.pass(Duration::from_secs(20));
+    assert_eq!(stage.fluss.memory_used(), 0);
+}
+
+#[test]
+fn what_was_placed_anew_while_others_came_gives_its_memory_back_to_those_in_line() {
+    const LIMIT: usize = 1 << 20;
+    let mut stage = Stage::configured(ClusterOptions::default(), |c| c.memory_limit(LIMIT as u64));
+    let (table, users) = (log_table(&mut stage, "INDEXED"), users(&mut stage));
+    let (linger, time) = (Duration::from_millis(1), Duration::from_secs(50));
+    let building = table.appender().linger(linger).batch_bytes(8 << 10).delivery_timeout(time);
+    let writer = building.build().expect("a writer");
+    let large = users.upserter().build().expect("a writer");
+    let other = writer.clone();
+    rescale(&stage, &table, 4);
+    stage.cluster(give_no_ids);
+    let stage = RefCell::new(stage);
+    let name = "n".repeat(100);
+    // All of them are from one of two buckets, hence in the first one's batch.
+    let of_one = (0..64).filter(|id| BucketFunction::Fluss.bucket_of(&[*id as u8], 2) == Some(0));
+    let _run = append_with_a_pause(&writer, &name, of_one, || {
+        stage.borrow_mut().pass(Duration::from_secs(2));
+        for id in 64..100_i64 {
+            let _ticket = other.try_append(&row![&*name, id]).expect("there is memory");
+        }
+    });
+    let mut stage = stage.into_inner();
+    stage.pass(Duration::from_secs(1));
+    // There is room for this one when nearly nothing is left of the others.
+    let text = "x".repeat(LIMIT - 1000);
+    let row = row![1_i64, &*text];
+    let mut handing = large.upsert(&row);
+    assert!(stage.poll(&mut handing).is_pending());
+    stage.pass(time);
+    stage.cluster(|cluster| cluster.set_faults(Faults::new(0)));
+    let ticket = stage.run(handing).expect("it fits");
+    stage.run(ticket).expect("written");
+    stage.run(writer.flush()).expect_err("nobody gave a writer id out");
+    assert_eq!(stage.fluss.memory_used(), 0);
 }
