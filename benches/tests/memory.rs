@@ -1,6 +1,6 @@
 //! A server that stalls costs the client its memory budget and little more: 64 MiB of rows of 100
-//! bytes from eight threads, at most 16 MiB beside them, whether they are appended, compressed or
-//! not, or upserted.
+//! bytes from eight threads, at most 16 MiB beside them, whether they are appended or upserted, and
+//! at most 40 MiB where they are compressed.
 //!
 //! The server is a process of its own (this one, started again), so that only the client's memory
 //! counts, and so is each client, as memory that was used once may stay.
@@ -21,6 +21,9 @@ const MIB: u64 = 1 << 20;
 const BUDGET: u64 = 64 * MIB;
 /// What the client may need beside them.
 const BESIDE: u64 = 16 * MIB;
+/// With compression each of the threads has a compressor at work and the columns of a batch, which
+/// are larger than what is left of them; what they free in between stays with the process.
+const BESIDE_COMPRESSION: u64 = 40 * MIB;
 const THREADS: usize = 8;
 /// The text of a row; beside it stand 20 bytes of numbers.
 const TEXT: &str =
@@ -64,8 +67,9 @@ fn keeps_to_its_budget(table: &str) -> bool {
         println!("the budget was not used, so this proves nothing");
         return false;
     }
-    if above > BUDGET + BESIDE {
-        println!("at most {:.1} MiB are allowed", mib(BUDGET + BESIDE));
+    let beside = if table == fake::ZSTD { BESIDE_COMPRESSION } else { BESIDE };
+    if above > BUDGET + beside {
+        println!("at most {:.1} MiB are allowed", mib(BUDGET + beside));
         return false;
     }
     true
@@ -158,7 +162,8 @@ impl Writer {
         const LONG: Duration = Duration::from_secs(1);
         match self {
             Self::Append(writer) => writer.append(&row(index)).wait_timeout(LONG),
-            Self::Upsert(writer) => writer.upsert(&row(index)).wait_timeout(LONG),
+            // One key, hence one bucket: rows that find no memory are no smaller than others.
+            Self::Upsert(writer) => writer.upsert(&row(0)).wait_timeout(LONG),
         }
     }
 

@@ -3,7 +3,7 @@
 use fluss_proto::record::{KV_V0, SealedBatch, kv_record_size, push_kv_record};
 
 use super::ahead::Ahead;
-use super::pool::finish;
+use super::pool::{KEPT_BYTES, finish};
 use super::room::{Room, Wanted};
 use super::{BatchError, Push};
 use crate::row::RowError;
@@ -149,6 +149,11 @@ impl KvBatchBuilder {
         }
         let with_row = Wanted { batch: self.size_in_bytes() + size, alone };
         Ok(self.room.takes(with_row, self.count == 0))
+    }
+
+    /// Gives the memory back that no record is in.
+    pub(crate) fn shrink(&mut self) {
+        self.records.shrink_to(KEPT_BYTES);
     }
 
     /// So many bytes of memory are reserved for the open batch: a record that needs more is sent

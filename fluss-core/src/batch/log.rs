@@ -6,7 +6,8 @@ use fluss_proto::record::{ChangeType, LOG_V0, SealedBatch, open_log_record};
 
 use super::ahead::Ahead;
 use super::arrow::APPEND_ONLY;
-use super::pool::finish;
+use super::arrow::Packer;
+use super::pool::{KEPT_BYTES, finish};
 use super::room::{Room, Wanted};
 use super::{ArrowBatchBuilder, ArrowBatchOptions, ArrowRows, BatchError, Push};
 use crate::row::{Row, RowError, RowLayout, Schema, compacted, indexed};
@@ -209,6 +210,29 @@ impl LogBatchBuilder {
         match &self.0 {
             Kind::Arrow(builder) => builder.body_capacity(),
             Kind::Rows(_) => self.size_in_bytes(),
+        }
+    }
+
+    /// Gives the memory back that no row is in.
+    pub(crate) fn shrink(&mut self) {
+        match &mut self.0 {
+            Kind::Arrow(builder) => builder.shrink(),
+            Kind::Rows(batch) => batch.records.shrink_to(KEPT_BYTES),
+        }
+    }
+
+    /// What the next batches are compressed with; None: something new.
+    pub(crate) fn lend(&mut self, packer: Option<Packer>) {
+        if let Kind::Arrow(builder) = &mut self.0 {
+            builder.lend(packer);
+        }
+    }
+
+    /// What the last batch was compressed with, if it was.
+    pub(crate) fn take_packer(&mut self) -> Option<Packer> {
+        match &mut self.0 {
+            Kind::Arrow(builder) => builder.take_packer(),
+            Kind::Rows(_) => None,
         }
     }
 

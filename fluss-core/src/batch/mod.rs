@@ -14,6 +14,7 @@ mod pool;
 mod room;
 mod schema;
 
+pub(crate) use arrow::Packer;
 pub use arrow::{ArrowBatchBuilder, ArrowBatchOptions, ArrowCompression};
 pub use collect::record_batch;
 pub use decode::{

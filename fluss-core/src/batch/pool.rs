@@ -5,6 +5,10 @@ use bytes::{Bytes, BytesMut};
 /// What a buffer may have beyond twice the bytes in it.
 const SPARE: usize = 64 << 10;
 
+/// What a buffer keeps that gives its memory back. One that is freed altogether and made anew leaves
+/// holes.
+pub(super) const KEPT_BYTES: usize = 1024;
+
 /// Whether a buffer is large enough for so many bytes, and no waste.
 pub(super) fn fits(capacity: usize, bytes: usize) -> bool {
     (bytes..=bytes.saturating_mul(2).saturating_add(SPARE)).contains(&capacity)

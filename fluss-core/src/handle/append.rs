@@ -10,6 +10,7 @@ use super::dead_letter::Letters;
 use super::hand_in::{HandIn, HandInAll};
 use super::hand_in_batch::AppendBatch;
 use super::lane::{Format, Many, Op, Progress, Pushed, Run};
+use super::packers::Packers;
 use super::pending::Pending;
 use super::reroute::{Dealer, Rerouted, whole};
 use super::slots::Target;
@@ -101,6 +102,7 @@ pub struct AppendFormat {
     /// Names the partition of a row, in partitioned tables.
     namer: Option<PartitionNamer>,
     buckets: i32,
+    packers: Packers,
 }
 
 /// Buffers for the keys of rows.
@@ -132,7 +134,19 @@ impl AppendFormat {
         };
         let namer = namer(&info)?;
         let buckets = info.buckets();
-        Ok(Self { info, format, options, statistics, key, placing, spread, namer, buckets })
+        let packers = Packers::default();
+        Ok(Self {
+            info,
+            format,
+            options,
+            statistics,
+            key,
+            placing,
+            spread,
+            namer,
+            buckets,
+            packers,
+        })
     }
 }
 
@@ -145,8 +159,19 @@ impl AppendFormat {
         let placing = Placing { function, assigner: None };
         let namer = namer(&info)?;
         let (buckets, spread) = (info.buckets(), self.spread);
-        let mut made =
-            Self { info, format, options, statistics, key, placing, spread, namer, buckets };
+        let packers = Packers::default();
+        let mut made = Self {
+            info,
+            format,
+            options,
+            statistics,
+            key,
+            placing,
+            spread,
+            namer,
+            buckets,
+            packers,
+        };
         if let Some(assigner) = self.placing.assigner.clone() {
             made.assign_by(assigner)?;
         }
@@ -233,6 +258,10 @@ impl Format for AppendFormat {
         })
     }
 
+    fn shrink(builder: &mut Self::Builder) {
+        builder.shrink();
+    }
+
     fn size(builder: &Self::Builder) -> usize {
         builder.size_in_bytes()
     }
@@ -263,7 +292,10 @@ impl Format for AppendFormat {
     }
 
     fn seal(&self, builder: &mut Self::Builder, body: Vec<u8>) -> Result<SealedBatch> {
-        Ok(builder.seal(self.info.wire_schema_id()?, body)?)
+        builder.lend(self.packers.take());
+        let sealed = builder.seal(self.info.wire_schema_id()?, body);
+        self.packers.keep(builder.take_packer());
+        Ok(sealed?)
     }
 
     fn reroute(&self, sealed: &SealedBatch, partition: &str, buckets: i32) -> Result<Rerouted> {

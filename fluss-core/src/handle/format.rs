@@ -25,6 +25,9 @@ pub trait Format: Send + Sync + 'static {
     /// A builder without rows.
     fn builder(&self) -> Result<Self::Builder>;
 
+    /// Gives the memory of a builder without rows back.
+    fn shrink(builder: &mut Self::Builder);
+
     /// The size of the batch as it would be sealed now, at most.
     fn size(builder: &Self::Builder) -> usize;
 

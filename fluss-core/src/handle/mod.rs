@@ -60,6 +60,7 @@ mod nonsense_tests;
 mod offsets;
 #[cfg(test)]
 mod outcome_tests;
+mod packers;
 #[cfg(test)]
 mod partition_tests;
 mod pending;

@@ -502,9 +502,9 @@ fn what_was_placed_anew_while_others_came_gives_its_memory_back_to_those_in_line
     let mut handing = large.upsert(&row);
     assert!(stage.poll(&mut handing).is_pending());
     stage.pass(time);
+    let Poll::Ready(handed_in) = stage.poll(&mut handing) else { panic!("it is in line for ever") };
     stage.cluster(|cluster| cluster.set_faults(Faults::new(0)));
-    let ticket = stage.run(handing).expect("it fits");
-    stage.run(ticket).expect("written");
+    stage.run(handed_in.expect("it fits")).expect("written");
     stage.run(writer.flush()).expect_err("nobody gave a writer id out");
     assert_eq!(stage.fluss.memory_used(), 0);
 }

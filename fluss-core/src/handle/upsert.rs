@@ -350,6 +350,10 @@ impl Format for RowFormat {
         builder.size_in_bytes()
     }
 
+    fn shrink(builder: &mut Self::Builder) {
+        builder.shrink();
+    }
+
     fn reserve(builder: &mut Self::Builder, bytes: usize) {
         builder.reserve(bytes);
     }

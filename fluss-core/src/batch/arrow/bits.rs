@@ -45,6 +45,10 @@ impl Bits {
     }
 
     /// `push` only ever sets bits, so the rest of the last byte must stay zero.
+    pub(super) fn shrink(&mut self) {
+        self.bytes.shrink_to(64);
+    }
+
     fn clear_tail(&mut self) {
         if !self.len.is_multiple_of(8)
             && let Some(last) = self.bytes.last_mut()
@@ -103,6 +107,13 @@ impl Validity {
 
     pub(super) fn clear(&mut self) {
         self.nulls = 0;
+    }
+
+    pub(super) fn shrink(&mut self) {
+        if self.nulls == 0 {
+            self.bits = Bits::default();
+        }
+        self.bits.shrink();
     }
 
     pub(super) fn nulls(&self) -> usize {

@@ -7,7 +7,7 @@ use std::ops::Range;
 use arrow_ipc::CompressionType;
 
 use super::column::{Column, Values};
-use super::compress::{ArrowCompression, Compressor};
+use super::compress::{ArrowCompression, Packer};
 use super::held::{Held, MaxKept};
 use super::ipc::{self, MetadataWriter};
 use super::statistics::Statistics;
@@ -167,11 +167,9 @@ pub struct ArrowBatchBuilder {
     size: usize,
     /// A row is being written. Still set when a row begins if the last one panicked half-way.
     half_written: bool,
-    compressor: Compressor,
-    /// Where compressed batches are made. What they will take is not known before, and what was
-    /// reserved beyond it would stay in memory with them.
-    packed: Vec<u8>,
-    /// The size of the last one.
+    /// From the first batch on, unless it was handed on.
+    packer: Option<Packer>,
+    /// The size of the last batch that was compressed.
     last_packed: usize,
     metadata: MetadataWriter,
     ones: Vec<u8>,
@@ -216,8 +214,7 @@ impl ArrowBatchBuilder {
             variable: 0,
             size: layout.size(0, 0),
             half_written: false,
-            compressor: Compressor::new(options.compression)?,
-            packed: Vec::new(),
+            packer: None,
             last_packed: 0,
             metadata,
             ones: Vec::new(),
@@ -338,7 +335,7 @@ impl ArrowBatchBuilder {
     /// Takes all these rows by reference, which makes the batch this large, or none of them.
     fn hold(&mut self, rows: &ArrowRows, range: Range<usize>, size: usize) -> bool {
         // Compressors and statistics want a column in one piece.
-        if !matches!(self.compressor, Compressor::None) || self.statistics.is_some() {
+        if self.packs() || self.statistics.is_some() {
             return false;
         }
         let count = range.len();
@@ -450,6 +447,20 @@ impl ArrowBatchBuilder {
         self.size + self.held.surplus()
     }
 
+    fn packs(&self) -> bool {
+        self.options.compression != ArrowCompression::None
+    }
+
+    /// What the next batches are compressed with; None: something new.
+    pub(crate) fn lend(&mut self, packer: Option<Packer>) {
+        self.packer = packer;
+    }
+
+    /// What the last batch was compressed with, if it was.
+    pub(crate) fn take_packer(&mut self) -> Option<Packer> {
+        self.packer.take().filter(|_| self.packs())
+    }
+
     /// So many bytes of memory are reserved for the open batch: a row that needs more is sent back
     /// with [`Push::Full`], and [`wanted`](Self::wanted) tells how much.
     pub(crate) fn reserve(&mut self, bytes: usize) {
@@ -459,6 +470,11 @@ impl ArrowBatchBuilder {
     /// What was missing where a row was sent back for want of memory.
     pub(crate) fn wanted(&self) -> Option<Wanted> {
         self.room.wanted()
+    }
+
+    /// Gives the memory back that no row is in.
+    pub(crate) fn shrink(&mut self) {
+        self.columns.iter_mut().for_each(Column::shrink);
     }
 
     /// Copies what is left where it lay, so that no record batch is kept alive any more.
@@ -478,10 +494,8 @@ impl ArrowBatchBuilder {
     /// compression a guess, the size of the batch before.
     #[must_use]
     pub fn body_capacity(&self) -> usize {
-        match self.compressor {
-            Compressor::None => self.size_in_bytes(),
-            _ => self.last_packed,
-        }
+        // A little more, as one that is too small is of no use.
+        if self.packs() { self.last_packed + self.last_packed / 8 } else { self.size_in_bytes() }
     }
 
     #[cfg(test)]

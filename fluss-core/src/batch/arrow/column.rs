@@ -28,6 +28,9 @@ impl From<&'static str> for Refusal {
     }
 }
 
+/// Values that a column keeps room for.
+const KEPT: usize = 64;
+
 /// One column.
 #[derive(Debug)]
 pub(in crate::batch) struct Column {
@@ -283,6 +286,42 @@ impl Column {
     }
 
     /// Forgets all rows and keeps the memory.
+    /// Gives the memory back that no row is in, but for a little: what is freed altogether and asked
+    /// for again leaves holes.
+    pub(super) fn shrink(&mut self) {
+        self.validity.shrink();
+        match &mut self.values {
+            Values::Bool(values) => values.shrink(),
+            Values::Int8(values) => values.shrink_to(KEPT),
+            Values::Int16(values) => values.shrink_to(KEPT),
+            Values::Int32(values) | Values::Date(values) | Values::Time32(values, _) => {
+                values.shrink_to(KEPT);
+            }
+            Values::Int64(values)
+            | Values::Time64(values, _)
+            | Values::Timestamp(values, _)
+            | Values::TimestampLtz(values, _) => values.shrink_to(KEPT),
+            Values::Float32(values) => values.shrink_to(KEPT),
+            Values::Float64(values) => values.shrink_to(KEPT),
+            Values::Decimal { unscaled, .. } => unscaled.shrink_to(KEPT),
+            Values::Text(values) | Values::Bytes(values) => {
+                values.offsets.shrink_to(KEPT);
+                values.data.shrink_to(KEPT);
+            }
+            Values::Fixed { bytes, .. } => bytes.shrink_to(KEPT),
+            Values::List { offsets, element } => {
+                offsets.shrink_to(KEPT);
+                element.shrink();
+            }
+            Values::Map { offsets, key, value } => {
+                offsets.shrink_to(KEPT);
+                key.shrink();
+                value.shrink();
+            }
+            Values::Struct(fields) => fields.iter_mut().for_each(Self::shrink),
+        }
+    }
+
     pub(super) fn clear(&mut self) {
         self.validity.clear();
         self.truncate(0);

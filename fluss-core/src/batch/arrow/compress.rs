@@ -70,6 +70,23 @@ pub(super) enum Compressor {
     Zstd(Box<ZstdCompressor<'static>>),
 }
 
+/// What compressing needs beside the batch: a compressor, and the buffer in which compressed batches
+/// are made. What they will take is not known before, and what was reserved beyond it would stay in
+/// memory with them.
+///
+/// Both are large, and only needed while a batch is sealed, so builders hand them on.
+#[derive(Debug)]
+pub struct Packer {
+    pub(super) compressor: Compressor,
+    pub(super) out: Vec<u8>,
+}
+
+impl Packer {
+    pub(super) fn new(compression: ArrowCompression) -> io::Result<Self> {
+        Ok(Self { compressor: Compressor::new(compression)?, out: Vec::new() })
+    }
+}
+
 impl std::fmt::Debug for Compressor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
@@ -111,12 +128,7 @@ impl Compressor {
         match self {
             Self::None => {}
             Self::Lz4(encoder) => lz4(encoder, buffer, out)?,
-            Self::Zstd(compressor) => {
-                out.reserve(zstd::zstd_safe::compress_bound(buffer.len()));
-                let mut end = Cursor::new(&mut *out);
-                end.set_position(data as u64);
-                compressor.compress_to_buffer(buffer, &mut end)?;
-            }
+            Self::Zstd(compressor) => zstd(compressor, buffer, out)?,
         }
         if out.len() - data >= buffer.len() {
             out.truncate(start);
@@ -124,6 +136,31 @@ impl Compressor {
             out.extend_from_slice(buffer);
         }
         Ok(())
+    }
+}
+
+/// The worst case is as long as the buffer itself, and would be kept from batch to batch; so it is
+/// tried with what there is, and with more only where that is too little.
+fn zstd(
+    compressor: &mut ZstdCompressor<'static>,
+    buffer: &[u8],
+    out: &mut Vec<u8>,
+) -> io::Result<()> {
+    let data = out.len();
+    let worst = zstd::zstd_safe::compress_bound(buffer.len());
+    out.reserve_exact((buffer.len() / 4 + 1024).min(worst));
+    loop {
+        let mut end = Cursor::new(&mut *out);
+        end.set_position(data as u64);
+        let room = end.get_ref().capacity() - data;
+        match compressor.compress_to_buffer(buffer, &mut end) {
+            Ok(_) => return Ok(()),
+            Err(error) if room >= worst => return Err(error),
+            Err(_) => {
+                out.truncate(data);
+                out.reserve_exact((2 * room).min(worst));
+            }
+        }
     }
 }
 

@@ -15,5 +15,5 @@ mod writer;
 
 pub(super) use builder::{APPEND_ONLY, check_limits};
 pub use builder::{ArrowBatchBuilder, ArrowBatchOptions};
-pub use compress::ArrowCompression;
+pub use compress::{ArrowCompression, Packer};
 pub(super) use statistics::has_statistics;

@@ -6,7 +6,7 @@ use fluss_proto::record::{LogFields, SealedBatch};
 
 use super::ArrowBatchBuilder;
 use crate::batch::BatchError;
-use crate::batch::arrow::compress::Compressor;
+use crate::batch::arrow::compress::{Compressor, Packer};
 use crate::batch::arrow::parts::Parts;
 use crate::batch::arrow::{APPEND_ONLY, ipc};
 use crate::batch::pool::fits;
@@ -29,22 +29,24 @@ impl ArrowBatchBuilder {
             return Err(BatchError::Empty);
         }
         let raw = self.size_in_bytes();
-        let packs = !matches!(self.compressor, Compressor::None);
+        let packs = self.packs();
+        let mut packer = match self.packer.take() {
+            Some(packer) => packer,
+            None => Packer::new(self.options.compression)?,
+        };
         let mut spare = Vec::new();
         if packs {
-            spare = std::mem::replace(&mut body, std::mem::take(&mut self.packed));
+            spare = std::mem::replace(&mut body, std::mem::take(&mut packer.out));
         }
         body.clear();
-        // Compressors ask for their worst case before each buffer; beyond the raw size that is less
-        // than one part in 128 and a constant.
-        body.reserve_exact(if packs { raw + raw / 128 + 256 * self.layout.buffers } else { raw });
+        body.reserve_exact(if packs { self.last_packed } else { raw });
         if let Some(statistics) = &self.statistics {
             statistics.write(&self.columns, self.rows, &mut body);
         }
         let start = body.len();
         let head = start + ipc::head_length(self.layout.metadata);
         body.resize(head, 0);
-        let (nodes, buffers) = self.write_buffers(head, &mut body)?;
+        let (nodes, buffers) = self.write_buffers(head, &mut packer.compressor, &mut body)?;
         // All lengths are those of buffers in memory, below the limits of the options.
         let body_length = (body.len() - head) as i64;
         let metadata = self.metadata.build(self.rows as i64, body_length, &nodes, &buffers);
@@ -63,9 +65,10 @@ impl ArrowBatchBuilder {
         };
         if packs {
             self.last_packed = body.len();
-            self.packed = body;
-            body = fitted(spare, &self.packed);
+            packer.out = body;
+            body = fitted(spare, &packer.out);
         }
+        self.packer = Some(packer);
         let sealed = SealedBatch::log(fields, Bytes::from(body))?;
         self.clear();
         Ok(sealed)
@@ -74,12 +77,13 @@ impl ArrowBatchBuilder {
     fn write_buffers(
         &mut self,
         head: usize,
+        compressor: &mut Compressor,
         body: &mut Vec<u8>,
     ) -> Result<(Vec<FieldNode>, Vec<Buffer>), BatchError> {
         let mut parts = Parts {
             nodes: Vec::with_capacity(self.layout.nodes),
             buffers: Vec::with_capacity(self.layout.buffers),
-            compressor: &mut self.compressor,
+            compressor,
             ones: &mut self.ones,
             held: &self.held,
             head,
@@ -95,12 +99,13 @@ impl ArrowBatchBuilder {
     }
 }
 
-/// These bytes in a buffer of about their size, in this one if it is.
+/// These bytes in this buffer, which is made to be of about their size.
 fn fitted(mut buffer: Vec<u8>, bytes: &[u8]) -> Vec<u8> {
-    if !fits(buffer.capacity(), bytes.len()) {
-        buffer = Vec::with_capacity(bytes.len());
-    }
     buffer.clear();
+    if !fits(buffer.capacity(), bytes.len()) {
+        buffer.shrink_to(bytes.len());
+        buffer.reserve_exact(bytes.len());
+    }
     buffer.extend_from_slice(bytes);
     buffer
 }
