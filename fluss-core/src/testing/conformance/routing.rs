@@ -8,6 +8,8 @@ use crate::error::Error;
 use crate::handle::{Fluss, RowToAssign, Table};
 use crate::row::hash::BucketFunction;
 use crate::row::{DataType, Schema, TableDescriptor};
+use crate::testing::cluster::{ClusterOptions, Release};
+use crate::testing::loopback::LoopbackOptions;
 
 const BUCKETS: u32 = 4;
 
@@ -27,7 +29,9 @@ async fn keyed(fluss: &Fluss, path: &str, lake: &str) -> Table {
 
 /// Keys of tables with a lake format lie where the lake has them, and are found there.
 pub fn keys_of_lake_tables_are_found_where_the_lake_places_them<H: Harness>() {
-    Stage::<H>::run(async |stage| {
+    // The published release does not know Hudi.
+    let cluster = ClusterOptions { release: Release::V1_0, ..ClusterOptions::default() };
+    Stage::<H>::run_with(cluster, LoopbackOptions::default(), async |stage| {
         let fluss = stage.client();
         for (lake, function, key) in [
             (
