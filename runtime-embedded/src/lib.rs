@@ -45,10 +45,12 @@
 //! ```
 //!
 //! In both cases the first address that is a host name, not a literal IP address, starts a thread
-//! `fluss-resolver`, as no system resolves names without blocking. It ends with the client. Names
+//! `fluss-resolver`, as no system resolves names without blocking. It ends with the driver. Names
 //! are resolved again for each connection, and all their addresses tried.
 //!
-//! Rows are encoded and compressed by the caller that hands them in. There is no global state.
+//! Rows are encoded by the caller that hands them in, and batches compressed by the caller that
+//! fills them; one whose linger ends first is compressed by the driver, outside the core's lock.
+//! There is no global state.
 
 mod driver;
 mod hub;

@@ -23,7 +23,10 @@
 //! starts a thread for it when it is first used; [`connect_with`] hands it to the caller, who may
 //! spawn it on any executor, a `LocalExecutor` or thread-per-core executor included. Sockets and
 //! timers come from async-io, whose reactor needs no runtime around it. Nothing else runs behind
-//! the caller's back. Rows are encoded and compressed by the caller that hands them in.
+//! the caller's back.
+//!
+//! Rows are encoded by the caller that hands them in, and batches compressed by the caller that
+//! fills them; one whose linger ends first is compressed by the driver, outside the core's lock.
 
 mod net;
 

@@ -22,7 +22,10 @@
 //! One task moves all bytes: the [`Driver`]. [`connect`] spawns it on the current runtime;
 //! [`connect_with`] hands it to the caller, who may spawn it on any executor that polls it within a
 //! tokio context, a `LocalSet` included. Nothing else runs behind the caller's back, and there is
-//! no global state. Rows are encoded and compressed by the caller that hands them in.
+//! no global state.
+//!
+//! Rows are encoded by the caller that hands them in, and batches compressed by the caller that
+//! fills them; one whose linger ends first is compressed by the driver, outside the core's lock.
 
 mod net;
 

@@ -5,8 +5,8 @@ use bytes::{Bytes, BytesMut};
 /// What a buffer may have beyond twice the bytes in it.
 const SPARE: usize = 64 << 10;
 
-/// What a buffer keeps that gives its memory back. One that is freed altogether and made anew leaves
-/// holes.
+/// What a buffer keeps that gives its memory back. One that is freed altogether and made anew
+/// leaves holes.
 pub(super) const KEPT_BYTES: usize = 1024;
 
 /// Whether a buffer is large enough for so many bytes, and no waste.

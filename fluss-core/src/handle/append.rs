@@ -436,7 +436,10 @@ pub struct AppendWriter {
 pub type AppendAll<'a, I> = HandInAll<'a, AppendFormat, I>;
 
 impl AppendWriter {
-    /// Hands a row in: encodes it into an open batch. Waits for memory only, never for a server.
+    /// Hands a row in: encodes it into an open batch. Waits for memory only, never for a server;
+    /// and where threads share a handle, for the rows, 64 at most, that another one is putting.
+    /// Give each a clone.
+    ///
     /// Nothing happens before it is polled or waited for; dropped before its end, it has handed in
     /// nothing.
     ///

@@ -1,5 +1,5 @@
-//! What batches are compressed with, handed from lane to lane of a writer: there are as many as lanes
-//! compress at a time, and as each takes megabytes, not as many as there are lanes.
+//! What batches are compressed with, handed from lane to lane of a writer: there are as many as
+//! lanes compress at a time, and as each takes megabytes, not as many as there are lanes.
 
 use std::sync::Mutex;
 

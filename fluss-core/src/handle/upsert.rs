@@ -1,7 +1,6 @@
 //! Upserting and deleting rows of primary-key tables.
 
 mod merge_mode;
-
 pub use merge_mode::MergeMode;
 
 use std::sync::Arc;

@@ -286,8 +286,8 @@ impl Column {
     }
 
     /// Forgets all rows and keeps the memory.
-    /// Gives the memory back that no row is in, but for a little: what is freed altogether and asked
-    /// for again leaves holes.
+    /// Gives the memory back that no row is in, but for a little: what is freed altogether and
+    /// asked for again leaves holes.
     pub(super) fn shrink(&mut self) {
         self.validity.shrink();
         match &mut self.values {

@@ -70,9 +70,9 @@ pub(super) enum Compressor {
     Zstd(Box<ZstdCompressor<'static>>),
 }
 
-/// What compressing needs beside the batch: a compressor, and the buffer in which compressed batches
-/// are made. What they will take is not known before, and what was reserved beyond it would stay in
-/// memory with them.
+/// What compressing needs beside the batch: a compressor, and the buffer in which compressed
+/// batches are made. What they will take is not known before, and what was reserved beyond it would
+/// stay in memory with them.
 ///
 /// Both are large, and only needed while a batch is sealed, so builders hand them on.
 #[derive(Debug)]
