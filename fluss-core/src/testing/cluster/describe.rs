@@ -287,7 +287,7 @@ impl FakeCluster {
                 bucket_id: key.bucket,
                 leader_id: Some(leader.server).filter(|&id| id >= 0),
                 replica_id: bucket.replicas.clone(),
-                leader_epoch: Some(leader.epoch),
+                leader_epoch: self.options.leader_epochs.then_some(leader.epoch),
                 bucket_epoch: None,
                 isr: Vec::new(),
             }

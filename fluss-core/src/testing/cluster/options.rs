@@ -42,6 +42,8 @@ pub struct ClusterOptions {
     pub replica_timeout: Option<Duration>,
     /// How long other servers name the old leader after a move. Default 0.
     pub metadata_lag: Duration,
+    /// Whether leaders are named with their epochs, which older servers leave out. Default on.
+    pub leader_epochs: bool,
     /// Buckets of a table whose descriptor names no number. Default 1.
     pub default_buckets: i32,
     /// Replicas of a table whose descriptor names no number. Default 1.
@@ -69,6 +71,7 @@ impl Default for ClusterOptions {
             replication_delay: Duration::ZERO,
             replica_timeout: None,
             metadata_lag: Duration::ZERO,
+            leader_epochs: true,
             default_buckets: 1,
             replication: 1,
             min_in_sync: 1,

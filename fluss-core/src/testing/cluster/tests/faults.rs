@@ -114,11 +114,34 @@ fn a_delayed_answer_comes_behind_later_ones() {
     assert!(matches!(talk.take(leader), Some(Got::Answer(id, _)) if id == first));
 }
 
+/// The leader and its epoch that a server names.
+fn named(talk: &mut Talk, server: ServerId) -> (ServerId, Option<i32>) {
+    let wanted = MetadataRequest { table_path: vec![path("t")], ..Default::default() };
+    let metadata: MetadataResponse = talk.ask(server, key::GET_METADATA, &wanted);
+    let bucket = metadata.table_metadata[0].bucket_metadata[0].clone();
+    (ServerId::Tablet(bucket.leader_id.expect("a leader")), bucket.leader_epoch)
+}
+
+fn lagging(leader_epochs: bool) -> Talk {
+    let metadata_lag = Duration::from_millis(100);
+    Talk::new(ClusterOptions { metadata_lag, leader_epochs, ..ClusterOptions::default() })
+}
+
+#[test]
+fn servers_that_tell_no_epochs_name_the_old_and_the_new_leader_alike() {
+    let mut talk = lagging(false);
+    let bucket = talk.log_table();
+    let old = talk.leader(bucket);
+    let new = ServerId::Tablet(talk.cluster.move_leader(bucket, None).expect("another server"));
+    assert_eq!(named(&mut talk, new), (new, None));
+    assert_eq!(named(&mut talk, old), (old, None), "stale");
+    talk.wait(100);
+    assert_eq!(named(&mut talk, old), (new, None));
+}
+
 #[test]
 fn a_moved_leader_keeps_log_and_window_and_others_learn_of_it_late() {
-    let options =
-        ClusterOptions { metadata_lag: Duration::from_millis(100), ..ClusterOptions::default() };
-    let mut talk = Talk::new(options);
+    let mut talk = lagging(true);
     let bucket = talk.log_table();
     let old = talk.leader(bucket);
     talk.cluster.inject(On::Write, 1, Fault::MoveLeader);
@@ -127,12 +150,6 @@ fn a_moved_leader_keeps_log_and_window_and_others_learn_of_it_late() {
     append(&mut talk, bucket, old, 1);
     assert_eq!(code(&mut talk, old), Some(12));
     let new = talk.leader(bucket);
-    let named = |talk: &mut Talk, server| {
-        let wanted = MetadataRequest { table_path: vec![path("t")], ..Default::default() };
-        let metadata: MetadataResponse = talk.ask(server, key::GET_METADATA, &wanted);
-        let bucket = metadata.table_metadata[0].bucket_metadata[0].clone();
-        (ServerId::Tablet(bucket.leader_id.expect("a leader")), bucket.leader_epoch)
-    };
     assert_eq!(named(&mut talk, new), (new, Some(1)));
     assert_eq!(named(&mut talk, old), (old, Some(0)), "stale");
     talk.wait(100);
