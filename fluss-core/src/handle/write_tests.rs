@@ -6,10 +6,13 @@ use std::task::Poll;
 use super::testkit::{Stage, events};
 use crate::error::{Error, WriteError};
 use crate::ids::{BucketKey, ServerId, TablePath};
+use crate::rng::Rng;
 use crate::row::{DataType, OwnedDatum, Schema, TableDescriptor};
-use crate::testing::cluster::{ClusterOptions, FakeCluster, Fault, On, StoredBatch};
+use crate::testing::cluster::{
+    ClusterOptions, FakeCluster, Fault, FaultKind, Faults, On, StoredBatch,
+};
 use crate::time::Duration;
-use crate::{AppendWriter, Table};
+use crate::{AppendWriter, ErrorCode, Table};
 
 const PRODUCE_LOG: i16 = 1014;
 const PUT_KV: i16 = 1016;
@@ -158,7 +161,7 @@ fn a_table_whose_identity_cannot_be_looked_up_keeps_its_batches() {
     assert_eq!(ids(&stage, table.info().bucket(0)), [1]);
 }
 
-fn users(stage: &mut Stage) -> Table {
+fn users(stage: &mut Stage, buckets: u32) -> Table {
     let schema = Schema::builder()
         .column("id", DataType::BIGINT.not_null())
         .column("name", DataType::STRING)
@@ -167,7 +170,7 @@ fn users(stage: &mut Stage) -> Table {
         .build()
         .expect("a sound schema");
     let mut users = TableDescriptor::new(schema);
-    users.bucket_count = Some(1);
+    users.bucket_count = Some(buckets);
     let admin = stage.fluss.admin();
     stage.run(admin.create_database("shop", true)).expect("a database");
     stage.run(admin.create_table("shop.users", &users, false)).expect("a table");
@@ -178,7 +181,7 @@ fn users(stage: &mut Stage) -> Table {
 #[test]
 fn an_upsert_whose_answer_was_lost_ends_with_the_first_end_offset() {
     let mut stage = Stage::new();
-    let table = users(&mut stage);
+    let table = users(&mut stage, 1);
     let writer = table.upserter().build().expect("a writer");
     stage.cluster(|c| c.inject(On::Write, 0, Fault::LoseAnswer));
     let ticket = writer.try_upsert(&(1i64, "Ann", "Rome")).expect("room");
@@ -189,7 +192,7 @@ fn an_upsert_whose_answer_was_lost_ends_with_the_first_end_offset() {
 #[test]
 fn a_delete_without_effect_takes_a_sequence_and_an_offset() {
     let mut stage = Stage::new();
-    let table = users(&mut stage);
+    let table = users(&mut stage, 1);
     let writer = table.upserter().build().expect("a writer");
     let ticket = writer.try_delete(&(7i64,)).expect("room");
     assert_eq!(stage.run(ticket).expect("written").log_end_offset, Some(1));
@@ -231,19 +234,36 @@ fn batches_sealed_before_there_is_a_connection_leave_in_their_order() {
 
 #[test]
 fn upserts_of_different_columns_go_in_requests_of_their_own() {
-    let mut stage = Stage::new();
-    let table = users(&mut stage);
+    // One server, so that only their columns keep batches out of each other's requests.
+    let mut stage = Stage::with(ClusterOptions { tablet_servers: 1, ..ClusterOptions::default() });
+    let table = users(&mut stage, 2);
     let names = table.upserter().columns(["id", "name"]).build().expect("a writer");
     let towns = table.upserter().columns(["id", "town"]).build().expect("a writer");
-    let name = names.try_upsert(&(1i64, "Ann")).expect("room");
-    let town = towns.try_upsert(&(1i64, "Rome")).expect("room");
-    stage.run(name).expect("written");
-    stage.run(town).expect("written");
+    // All batches wait for the same connection.
+    stage.cluster(|c| tablets(c).into_iter().for_each(|s| c.stop(s)));
+    let mut tickets = Vec::new();
+    for id in 0..8i64 {
+        tickets.push(names.try_upsert(&(id, "Ann")).expect("room"));
+        tickets.push(towns.try_upsert(&(id, "Rome")).expect("room"));
+    }
+    for writer in [&names, &towns] {
+        assert!(stage.poll(&mut writer.flush()).is_pending());
+    }
+    stage.settle();
+    stage.cluster(|c| tablets(c).into_iter().for_each(|s| c.start(s)));
+    for ticket in tickets {
+        stage.run(ticket).expect("written");
+    }
+    // The batches of two buckets share a request, those of other columns have another one.
     assert_eq!(requests(&stage, PUT_KV), 2);
-    let rows = stage.cluster(|c| c.live_rows(table.info().bucket(0))).expect("rows");
     let text = |s: &str| OwnedDatum::Str(s.to_owned());
-    assert_eq!(rows.len(), 1);
-    assert_eq!(rows[0].values(), [OwnedDatum::Int64(1), text("Ann"), text("Rome")]);
+    let rows = |bucket| stage.cluster(|c| c.live_rows(table.info().bucket(bucket))).expect("rows");
+    let (first, second) = (rows(0), rows(1));
+    assert!(!first.is_empty() && !second.is_empty());
+    assert_eq!(first.len() + second.len(), 8);
+    for row in first.iter().chain(&second) {
+        assert_eq!(row.values()[1..], [text("Ann"), text("Rome")]);
+    }
 }
 
 #[test]
@@ -258,6 +278,76 @@ fn a_flush_returns_after_all_rows_though_the_session_ends_meanwhile() {
     stage.run(writer.flush()).expect("nothing failed");
     assert!(tickets.iter().all(|t| matches!(t.outcome(), Some(Ok(_)))));
     assert_eq!(sequences(&stage, &table), [(0, 0), (1, 0), (1, 1)]);
+}
+
+#[test]
+fn a_close_with_time_enough_writes_every_row_and_gives_back_all_memory() {
+    let options = ClusterOptions { replication_delay: 5 * SECOND, ..ClusterOptions::default() };
+    let mut stage = Stage::with(options);
+    let table = events(&mut stage, 1);
+    let writer = writer(&mut stage, &table);
+    // One may be written and one is refused for now, one waits for its replicas, one is open.
+    stage.cluster(|c| {
+        c.inject(On::Write, 0, Fault::ErrorAfter(25));
+        c.inject(On::Write, 1, Fault::ErrorBefore(29));
+    });
+    let mut tickets: Vec<_> = (0..3i64).map(|id| batch(&mut stage, &writer, id)).collect();
+    stage.settle();
+    assert_eq!(stage.cluster(|c| c.faults().count(FaultKind::ErrorBefore)), 1);
+    tickets.push(writer.try_append(&(3i64, "a")).expect("room"));
+    assert!(tickets.iter().all(|ticket| ticket.outcome().is_none()));
+    let closing = stage.fluss.close(60 * SECOND);
+    assert_eq!(stage.run(closing), Ok(0));
+    assert!(tickets.iter().all(|ticket| matches!(ticket.outcome(), Some(Ok(_)))));
+    assert_eq!(ids(&stage, table.info().bucket(0)), [0, 1, 2, 3]);
+    assert_eq!(stage.fluss.memory_used(), 0);
+}
+
+/// Gives a bucket its other leader, which has what was replicated and no more; how many rows it
+/// lacks.
+fn flip(cluster: &mut FakeCluster, bucket: BucketKey) -> i64 {
+    cluster.move_leader(bucket, None).expect("another server");
+    let truth = cluster.truth(bucket).expect("the bucket");
+    cluster.truncate_log(bucket, truth.high_watermark);
+    truth.log_end - truth.high_watermark
+}
+
+#[test]
+fn without_epochs_leaders_that_flip_back_with_less_of_the_log_lose_and_double_no_row() {
+    let (mut lacked, mut refused) = (0, 0);
+    for seed in 0..100 {
+        let mut stage = Stage::with(ClusterOptions {
+            seed,
+            tablet_servers: 2,
+            leader_epochs: false,
+            // Meanwhile it depends on whom the client asks which of the two it is sent to.
+            metadata_lag: 3 * SECOND / 2,
+            replication_delay: SECOND / 5,
+            ..ClusterOptions::default()
+        });
+        let table = events(&mut stage, 1);
+        let bucket = table.info().bucket(0);
+        let writer = writer(&mut stage, &table);
+        let faults = Faults::new(seed).one_in(8, On::Write, Fault::LoseAnswer);
+        stage.cluster(|c| c.set_faults(faults));
+        let mut rng = Rng::new(seed);
+        let mut tickets = Vec::new();
+        for id in 0..20i64 {
+            tickets.push(batch(&mut stage, &writer, id));
+            stage.pass(Duration::from_millis(rng.below(300)));
+            if rng.one_in(3) {
+                lacked += stage.cluster(|c| flip(c, bucket));
+            }
+        }
+        for (id, ticket) in tickets.into_iter().enumerate() {
+            stage.run(ticket).unwrap_or_else(|error| panic!("seed {seed}, row {id}: {error}"));
+        }
+        assert_eq!(ids(&stage, bucket), (0..20).collect::<Vec<i64>>(), "seed {seed}");
+        let counters = stage.fluss.counters();
+        assert_eq!(counters.invariant_violations, 0, "seed {seed}");
+        refused += counters.resends_ambiguous;
+    }
+    assert!(lacked > 100 && refused > 100, "{lacked} rows lacked, {refused} copies in doubt");
 }
 
 #[test]
@@ -295,11 +385,20 @@ fn a_write_to_a_dropped_table_tells_its_code() {
     let ticket = writer.try_append(&(1i64, "a")).expect("room");
     stage.run(ticket).expect("written");
     let admin = stage.fluss.admin();
-    let mut queued = writer.try_append(&(2i64, "b")).expect("room");
+    // One batch is on its way when the table goes, one is still open.
+    stage.cluster(|c| c.inject(On::Write, 0, Fault::DropRequest));
+    let sent = batch(&mut stage, &writer, 2);
+    stage.settle();
+    let mut queued = writer.try_append(&(3i64, "b")).expect("room");
     assert!(matches!(stage.poll(&mut queued), Poll::Pending));
     stage.run(admin.drop_table("shop.events", false)).expect("dropped");
-    let error = stage.run(queued).expect_err("its table is gone");
-    assert!(matches!(error, WriteError::NotWritten(_) | WriteError::OutcomeUnknown(_)), "{error}");
+    let sent = stage.run(sent).expect_err("its table is gone");
+    assert!(matches!(sent, WriteError::OutcomeUnknown(_)), "{sent}");
+    let queued = stage.run(queued).expect_err("its table is gone");
+    for error in [&sent, &queued] {
+        assert_eq!(error.cause().code(), Some(ErrorCode::TABLE_NOT_EXIST), "{error}");
+        assert_eq!(error.code().map(|code| code.0), Some(7), "{error}");
+    }
     let path = TablePath::parse("shop.events").expect("a path");
     assert_eq!(stage.cluster(|c| c.table_id(&path)), None);
     let opening = stage.fluss.table("shop.events");

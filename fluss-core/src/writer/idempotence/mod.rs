@@ -148,6 +148,11 @@ impl Token {
     pub(crate) const fn bucket(&self) -> BucketKey {
         self.bucket
     }
+
+    /// The same in another bucket: what a server would name that mixes buckets up.
+    pub(crate) const fn in_bucket(self, bucket: BucketKey) -> Self {
+        Self { bucket, ..self }
+    }
 }
 
 /// A copy to send now.

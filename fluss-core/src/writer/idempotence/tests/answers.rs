@@ -206,15 +206,25 @@ fn a_bucket_missing_in_a_response_is_asked_for_again() {
 fn second_answers_and_answers_for_strange_buckets_are_counted_and_ignored() {
     let mut w = World::new(settings(5), 2, 1);
     w.append(0);
+    w.append(0);
     let ids = w.send_all(0);
     let token = w.requests[&ids[0]].copies[0].token;
     w.serve(ids[0]);
-    for answer in [rejected(57), rejected(31), lost(), super::world::written(9)] {
-        w.answer(token, answer);
+    assert_eq!(w.results(), "o-");
+    // What was said first counts; nothing was ever sent to the second bucket. Neither moves the
+    // batch that is still under way.
+    let before = w.manager.buckets.clone();
+    for token in [token, token.in_bucket(bucket(1))] {
+        for answer in [rejected(57), rejected(31), lost(), super::world::written(9)] {
+            w.answer(token, answer);
+            assert_eq!(w.manager.buckets, before);
+        }
     }
-    assert_eq!(w.manager.counters().orphan_answers, 4);
+    assert_eq!((w.manager.counters().orphan_answers, w.results()), (8, "o-".to_owned()));
+    let (_, outcome) = &w.outcomes[&0];
+    assert!(matches!(outcome, Outcome::Written { base_offset: Some(0), inferred: false, .. }));
     w.finish();
-    assert_eq!(w.results(), "o");
+    assert_eq!((w.results().as_str(), w.log(0)), ("oo", vec![0, 1]));
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use super::world::{World, bucket, settings};
 use crate::error::{Error, WriteError};
 use crate::time::Duration;
-use crate::writer::idempotence::Kind;
 use crate::writer::idempotence::outcome::Outcome;
+use crate::writer::idempotence::{Copy, Kind, Sendable};
 
 fn world(max_in_flight: usize, batches: usize) -> World {
     let mut w = World::new(settings(max_in_flight), 1, 1);
@@ -44,10 +44,12 @@ fn a_refused_batch_alone_leaves_its_sequence_to_the_next() {
 
 #[test]
 fn batches_behind_a_hole_are_stamped_anew_under_the_same_id() {
-    for n in 3..=5 {
+    for n in 2..=5 {
         let mut w = world(n, 3);
-        let ids = w.send_all(0);
+        let mut ids = w.send_all(0);
         w.serve(ids[0]);
+        ids.extend(w.send_all(0));
+        assert_eq!(ids.len(), 3);
         w.refuse(ids[1], 57);
         assert_eq!(w.results(), "o--", "the copy behind the hole is open");
         w.serve(ids[2]);
@@ -60,10 +62,12 @@ fn batches_behind_a_hole_are_stamped_anew_under_the_same_id() {
 
 #[test]
 fn a_hole_fences_off_open_copies_behind_it() {
-    for n in 3..=5 {
+    for n in 2..=5 {
         let mut w = world(n, 3);
-        let ids = w.send_all(0);
+        let mut ids = w.send_all(0);
         w.serve(ids[0]);
+        ids.extend(w.send_all(0));
+        assert_eq!(ids.len(), 3);
         w.refuse(ids[1], 57);
         w.close_of(ids[2]);
         assert_eq!(w.results(), "on-");
@@ -151,6 +155,42 @@ fn with_one_in_flight_no_probe_is_sent() {
 }
 
 #[test]
+fn with_one_in_flight_each_trouble_is_over_before_the_next_batch_is_sent() {
+    let mut w = world(1, 5);
+    for trouble in 0..5 {
+        let ids = w.send_all(0);
+        assert_eq!(ids.len(), 1, "trouble {trouble}");
+        match trouble {
+            0 => {
+                w.execute(ids[0]);
+                w.close_of(ids[0]);
+            }
+            1 => w.refuse(ids[0], 57),
+            2 => w.refuse(ids[0], 29),
+            3 => {
+                // A clean restart: what is remembered is just the batch in doubt.
+                w.execute(ids[0]);
+                w.replicas.get_mut(&bucket(0)).expect("known").shrink();
+                w.close_of(ids[0]);
+            }
+            _ => w.serve(ids[0]),
+        }
+        w.wait();
+        if [0, 2, 3].contains(&trouble) {
+            let again = w.send_all(0);
+            assert_eq!(again.len(), 1, "trouble {trouble}");
+            w.serve(again[0]);
+        }
+    }
+    assert_eq!((w.results().as_str(), w.log(0)), ("onooo", vec![0, 2, 3, 4]));
+    let sequences: Vec<i32> = w.stamps().iter().map(|stamp| stamp.1).collect();
+    assert_eq!((sequences, w.ids_asked), (vec![0, 0, 1, 1, 1, 2, 2, 3], 1));
+    let counters = w.manager.counters();
+    assert_eq!((counters.probes, counters.genuine_refusals), (0, 0));
+    w.finish();
+}
+
+#[test]
 fn a_corrupt_batch_fails_after_three_answers_and_the_others_go_on() {
     let mut w = world(5, 2);
     refuse_batch_0(&mut w, 14);
@@ -170,9 +210,22 @@ fn an_error_of_the_whole_request_counts_for_each_of_its_buckets() {
         let request = w.requests.get_mut(&id).expect("sent");
         request.before = (0..3).map(|i| (i, code)).collect();
         w.serve(id);
+        if code == 70 {
+            // Nothing is sent before each bucket has waited.
+            for number in 0..3 {
+                let Sendable::At(at) = w.sendable(bucket(number)) else { panic!("no wait") };
+                assert!(at > w.now, "bucket {number}");
+                assert_eq!(w.send_all(number), Vec::<u64>::new());
+            }
+            w.wait();
+            assert!((0..3).all(|number| w.sendable(bucket(number)) == Sendable::Now));
+        } else {
+            assert_eq!(w.results(), expected, "at once");
+        }
         w.finish();
         assert_eq!(w.results(), expected);
         assert_eq!(w.sent.len(), if code == 70 { 6 } else { 3 });
+        assert!((0..3).all(|number| w.log(number).len() == usize::from(code == 70)));
     }
 }
 
@@ -298,6 +351,53 @@ fn refusals_of_the_sequence_under_another_name_are_handled_alike() {
     w.refuse(ids[1], 33);
     w.finish();
     assert_eq!((w.results().as_str(), w.log(0)), ("oo", vec![0, 1]));
+}
+
+#[test]
+fn a_writer_id_that_is_said_to_be_unknown_is_probed_or_replaced_in_its_bucket_alone() {
+    for (probes_refused, expected, ids_asked) in [(false, "iooooo", 1), (true, "uuuooo", 2)] {
+        let mut w = World::new(settings(5), 2, 1);
+        w.lead(0, 0, Some(0));
+        w.replicas.get_mut(&bucket(1)).expect("known").leader = 1;
+        w.lead(1, 1, Some(0));
+        for number in [0, 0, 0, 1, 1] {
+            w.append(number);
+        }
+        let ids = w.send_all(0);
+        let others = w.send_all(1);
+        ids.iter().for_each(|id| w.execute(*id));
+        w.close_of(ids[0]);
+        w.wait();
+        let other = w.manager.buckets[&bucket(1)].clone();
+        // At the floor and behind it.
+        let again = w.send_all(0);
+        assert_eq!(again.len(), 3);
+        again.iter().for_each(|id| w.refuse(*id, 33));
+        assert_eq!(w.manager.counters().genuine_refusals, 1);
+        let probes = w.send_all(0);
+        assert_eq!((probes.len(), w.manager.counters().probes), (2, 2));
+        for id in probes {
+            if probes_refused {
+                w.refuse(id, 33);
+            } else {
+                w.serve(id);
+            }
+        }
+        w.confirm();
+        w.append(0);
+        w.wait();
+        w.send_all(0).into_iter().for_each(|id| w.serve(id));
+        let open = format!("{}--o", &expected[..3]);
+        assert_eq!((w.results(), w.ids_asked), (open, ids_asked));
+        assert_eq!(w.manager.buckets[&bucket(1)], other, "it waits for its answers as before");
+        others.iter().for_each(|id| w.serve(*id));
+        w.finish();
+        assert_eq!((w.results().as_str(), w.log(0)), (expected, vec![0, 1, 2, 5]));
+        let of_other = |copy: &&Copy| copy.token.bucket() == bucket(1);
+        let stamps: Vec<i64> =
+            w.sent.iter().filter(of_other).map(|copy| copy.stamp.writer_id).collect();
+        assert_eq!(stamps, [7, 7]);
+    }
 }
 
 #[test]

@@ -76,6 +76,36 @@ fn a_failed_id_is_asked_for_again_after_a_pause() {
 }
 
 #[test]
+fn a_failed_id_leaves_what_is_under_way_in_other_buckets_alone() {
+    let mut w = world(1);
+    w.drain();
+    w.append(0);
+    w.append(0);
+    let under_way = w.send_all(0);
+    // The second bucket must not share the id, so that it has to wait.
+    w.manager.ids.spare = None;
+    w.auto_id = false;
+    w.append(1);
+    w.send_all(1);
+    let before = w.manager.buckets[&bucket(0)].clone();
+    let gone = Error::Closed("connection");
+    for error in [refused(-1), RequestError::Lost(gone.clone()), RequestError::NotSent(gone)] {
+        w.fail_id(error);
+        assert_eq!(w.manager.buckets[&bucket(0)], before);
+        assert_eq!((w.send_all(0), w.send_all(1)), (Vec::new(), Vec::new()));
+        w.wait();
+        assert_eq!((w.results().as_str(), &w.manager.buckets[&bucket(0)]), ("o---", &before));
+    }
+    assert_eq!(w.ids_asked, 5, "the first, one for the second bucket, and again for each failure");
+    under_way.iter().for_each(|id| w.serve(*id));
+    assert_eq!(w.results(), "ooo-");
+    w.give_id();
+    w.finish();
+    assert_eq!(w.results(), "oooo");
+    assert_eq!(w.stamps(), [(7, 0), (7, 1), (7, 2), (8, 0)]);
+}
+
+#[test]
 fn an_idle_bucket_takes_a_new_id_before_it_writes_again() {
     let mut w = world(1);
     w.drain();
@@ -132,8 +162,13 @@ fn full_storage_pressure_rests_the_bucket_for_the_whole_window() {
     let ids = w.send_all(0);
     w.refuse(ids[0], 72);
     assert_eq!(w.sendable(bucket(0)), Sendable::At(w.now + Duration::from_secs(3)));
+    w.pass(Duration::from_millis(2999));
+    assert_eq!(w.send_all(0), Vec::<u64>::new());
+    w.pass(Duration::from_millis(1));
+    assert_eq!(w.sendable(bucket(0)), Sendable::Now);
     w.finish();
     assert_eq!(w.stamps(), [(7, 0), (7, 0)]);
+    assert_eq!((w.results().as_str(), w.log(0)), ("o", vec![0]));
 }
 
 #[test]
@@ -251,6 +286,10 @@ fn a_dropped_table_ends_its_batches_and_no_others() {
     };
     w.call(|m, cx| m.handle_bucket_gone(cx, bucket(0), &gone));
     assert_eq!(w.results(), "onuu-");
+    for batch in 1..4 {
+        let (_, Outcome::Failed(error)) = &w.outcomes[&batch] else { panic!("batch {batch}") };
+        assert_eq!(error.cause().code(), Some(ErrorCode::TABLE_NOT_EXIST), "batch {batch}");
+    }
     w.serve(other[0]);
     assert_eq!(w.results(), "onuuo");
     // The answer to the copy that was open comes too late.

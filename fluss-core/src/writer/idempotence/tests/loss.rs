@@ -5,6 +5,7 @@ use super::world::{World, bucket, settings};
 use crate::ids::ConnId;
 use crate::time::Duration;
 use crate::writer::idempotence::{Kind, Sendable, Stamp, Want};
+use crate::writer::retry::RefreshReason;
 
 fn world(batches: usize) -> World {
     let mut w = World::new(settings(5), 1, 1);
@@ -83,6 +84,86 @@ fn an_older_leader_epoch_is_ignored() {
     assert!(!w.lead(0, 0, Some(3)));
     assert!(w.lead(0, 0, None), "without an epoch the last word counts");
     assert!(w.lead(0, 2, Some(5)));
+}
+
+/// Node 1 took over from node 0 with batch 0, wrote batch 1, and has batches 2 and 3, whose answers
+/// are lost; batch 4 waits on the broken connection. Then what node 0 has, which still believes
+/// that it leads: the first `behind` batches.
+fn taken_over(tells_epochs: bool, behind: usize) -> (World, Replica) {
+    let mut w = World::new(settings(5), 1, 1);
+    (w.auto_replicate, w.tells_epochs) = (false, tells_epochs);
+    let epoch = |epoch: i32| tells_epochs.then_some(epoch);
+    assert!(w.lead(0, 0, epoch(0)));
+    w.append(0);
+    w.drain();
+    let mut stale = replica(&mut w).clone();
+    fail_over(&mut w, 1);
+    assert!(w.lead(0, 1, epoch(1)));
+    for _ in 0..4 {
+        w.append(0);
+    }
+    let ids = w.send_all(0);
+    ids[..3].iter().for_each(|id| w.execute(*id));
+    replica(&mut w).hw = 2;
+    w.deliver(ids[0]);
+    w.close_of(ids[1]);
+    assert_eq!(w.results(), "oo---");
+    if behind == 2 {
+        let second = replica(&mut w).log[1];
+        stale.append(second.stamp, second.payload).expect("the next sequence");
+    }
+    assert_eq!(stale.log.len(), behind);
+    (w, stale)
+}
+
+#[test]
+fn a_leader_that_is_named_again_under_an_older_epoch_gets_no_copy() {
+    let (mut w, _) = taken_over(true, 1);
+    assert!(!w.lead(0, 0, Some(0)));
+    w.wait();
+    let again = w.send_all(0);
+    assert_eq!(again.len(), 3);
+    assert!(again.iter().all(|id| w.conns[&w.requests[id].conn].node == 1));
+    w.append(0);
+    w.finish();
+    assert_eq!((w.results().as_str(), w.log(0)), ("oooooo", vec![0, 1, 2, 3, 4, 5]));
+    assert_eq!(w.ids_asked, 1);
+}
+
+/// Metadata without epochs names the former leader again. It refuses what does not follow its log,
+/// and takes what does, but none of that will ever be replicated.
+#[test]
+fn without_epochs_a_former_leader_with_less_of_the_log_loses_and_doubles_nothing() {
+    for (behind, named_in_time, expected) in
+        [(1, true, "oooooo"), (1, false, "oouuuo"), (2, true, "oooooo"), (2, false, "oooooo")]
+    {
+        let (mut w, mut other) = taken_over(false, behind);
+        assert!(w.lead(0, 0, None), "the last word counts");
+        std::mem::swap(replica(&mut w), &mut other);
+        for _ in 0..4 {
+            w.wait();
+            for id in w.send_all(0) {
+                assert_eq!(w.conns[&w.requests[&id].conn].node, 0);
+                w.fail_after(id, 12);
+            }
+        }
+        assert_eq!(w.results(), "oo---");
+        let asks = |want: &Want| {
+            matches!(want, Want::Refresh { reason: RefreshReason::Confirm, epoch: None, .. })
+        };
+        assert_eq!(w.wants.iter().any(asks), behind == 1, "{:?}", w.wants);
+        w.append(0);
+        if !named_in_time {
+            // The session may end for that, and what is in doubt with it.
+            w.lead(0, 0, None);
+            w.wait();
+            w.send_all(0).into_iter().for_each(|id| w.fail_after(id, 12));
+        }
+        std::mem::swap(replica(&mut w), &mut other);
+        w.finish();
+        assert_eq!(w.results(), expected, "{behind}, {named_in_time}");
+        assert_eq!(w.log(0), [0, 1, 2, 3, 4, 5], "{behind}, {named_in_time}");
+    }
 }
 
 #[test]

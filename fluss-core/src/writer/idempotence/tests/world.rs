@@ -96,6 +96,8 @@ pub(super) struct World {
     pub(super) ids_asked: u32,
     pub(super) auto_id: bool,
     pub(super) auto_replicate: bool,
+    /// Whether metadata names leaders with their epochs.
+    pub(super) tells_epochs: bool,
     pub(super) wants: Vec<Want>,
     pub(super) outcomes: BTreeMap<u64, (BucketKey, Outcome)>,
     pub(super) done: Vec<Done>,
@@ -130,6 +132,7 @@ impl World {
             ids_asked: 0,
             auto_id: true,
             auto_replicate: true,
+            tells_epochs: true,
             wants: Vec::new(),
             outcomes: BTreeMap::new(),
             done: Vec::new(),
@@ -424,12 +427,18 @@ impl World {
         taken
     }
 
+    /// The leader of a bucket as the cluster names it.
+    fn look_up(&mut self, key: BucketKey) {
+        let replica = &self.replicas[&key];
+        let (leader, epoch) = (replica.leader, self.tells_epochs.then_some(replica.epoch));
+        self.lead(key.bucket, leader, epoch);
+    }
+
     /// Answers the looks for a newer leader with what the cluster has.
     pub(super) fn confirm(&mut self) {
         for want in std::mem::take(&mut self.wants) {
             if let Want::Refresh { bucket, reason: RefreshReason::Confirm, .. } = want {
-                let (leader, epoch) = (self.replicas[&bucket].leader, self.replicas[&bucket].epoch);
-                self.lead(bucket.bucket, leader, Some(epoch));
+                self.look_up(bucket);
             }
         }
     }
@@ -442,8 +451,7 @@ impl World {
                 replica.hw = replica.log.len();
             }
             for key in &keys {
-                let (leader, epoch) = (self.replicas[key].leader, self.replicas[key].epoch);
-                self.lead(key.bucket, leader, Some(epoch));
+                self.look_up(*key);
                 self.send_all(key.bucket);
             }
             let ids: Vec<u64> = self.requests.keys().copied().collect();
