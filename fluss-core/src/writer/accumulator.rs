@@ -105,6 +105,12 @@ impl Accumulator {
         &self.memory
     }
 
+    /// Breaks the budget on purpose.
+    #[cfg(test)]
+    pub(crate) fn count_line(&mut self) {
+        self.memory.counts_line = true;
+    }
+
     /// Bytes of sealed batches without an outcome.
     pub(crate) fn sealed_bytes(&self) -> u64 {
         self.sealed_bytes

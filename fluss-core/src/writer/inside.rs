@@ -33,6 +33,9 @@ impl Client {
         if mutation == super::idempotence::Mutation::OlderLeader {
             self.metadata_mut().believe_older();
         }
+        if mutation == super::idempotence::Mutation::CountLine {
+            self.writers_mut().accumulator.count_line();
+        }
         if let Some(writer) = self.writers_mut().writers.get_mut(&key) {
             writer.sender.manager.mutate(mutation);
         }

@@ -162,6 +162,7 @@ impl World {
     fn open_batch(&mut self, lane: Lane, number: i32, waiter: Option<WaiterId>) {
         let plan = &self.plan.writers[lane.writer];
         let (config, table) = (plan.config.clone(), &self.tables[plan.table]);
+        let kv = table.kv;
         let bucket = BucketKey { table: table.id, partition: None, bucket: number };
         let reserve = match waiter {
             Some(waiter) => Reserve::Granted(waiter),
@@ -169,12 +170,14 @@ impl World {
         };
         match self.client.open_batch(lane.id, bucket, reserve, self.now) {
             Ok(Open::Granted { batch, reserved }) => {
-                let limits = config.delivery_timeout + self.plan.client.request_deadline;
+                let limit = self.plan.client.request_deadline;
                 let mut entry = Batch::new(self.writers[lane.writer], lane.id, bucket);
                 entry.idempotent = config.idempotence;
                 entry.acks = config.acks;
-                entry.patience = Patience::new(&config, self.plan.client.request_deadline);
-                entry.bound = self.now + limits + Duration::from_secs(1);
+                entry.patience = Patience::new(&config, limit);
+                entry.asks_offset = kv;
+                entry.deadline = self.now + config.delivery_timeout;
+                entry.bound = entry.deadline + limit + Duration::from_secs(1);
                 entry.paused = self.check.paused;
                 entry.size = reserved;
                 let expected = self.check.batches.len() as u64;

@@ -6,13 +6,16 @@
 
 mod end;
 mod leaders;
+mod outcomes;
+mod sessions;
+#[cfg(test)]
+mod tests;
 mod waits;
 
 use std::collections::BTreeMap;
 
 use crate::config::Acks;
 use crate::ids::{BucketKey, CommandId, ConnId, LaneId, ServerId, WriterKey};
-use crate::output::{BatchOutcome, Written};
 use crate::testing::cluster::Appended;
 use crate::time::{Duration, Instant};
 use crate::writer::idempotence::Window;
@@ -48,8 +51,12 @@ pub(super) struct Batch {
     pub(super) bucket: BucketKey,
     pub(super) idempotent: bool,
     pub(super) acks: Acks,
+    /// Until then it may be delivered.
+    pub(super) deadline: Instant,
     /// When it must have an outcome.
     pub(super) bound: Instant,
+    /// It is to be told with its offset, if an answer has it in time.
+    pub(super) asks_offset: bool,
     /// Pauses of the machine before it was opened, which are no excuse for it.
     pub(super) paused: Duration,
     /// Bytes of the budget it holds.
@@ -67,6 +74,8 @@ pub(super) struct Batch {
     conn: Option<ConnId>,
     /// A copy under that stamp ended without proof that it was refused.
     ambiguous: bool,
+    /// The answer to a copy under that stamp said that it is written.
+    answered: bool,
     /// First and last offset in the present log; more than one only without idempotence.
     places: Vec<(i64, i64)>,
     appended: bool,
@@ -84,7 +93,9 @@ impl Batch {
             bucket,
             idempotent: true,
             acks: Acks::All,
+            deadline: Instant::ZERO,
             bound: Instant::ZERO,
+            asks_offset: false,
             paused: Duration::ZERO,
             size: 0,
             sealed: false,
@@ -95,6 +106,7 @@ impl Batch {
             open: 0,
             conn: None,
             ambiguous: false,
+            answered: false,
             places: Vec::new(),
             appended: false,
             lost: false,
@@ -106,9 +118,14 @@ impl Batch {
 /// A bucket of a writer, as seen last.
 #[derive(Clone, Debug, Default)]
 struct Seen {
-    session: Option<(i64, i64)>,
+    window: Option<Window>,
     began: Option<Instant>,
-    probing: bool,
+    /// Sessions in a row in which nothing was written, with the present one.
+    barren: u32,
+    /// One past the highest sequence of the session that an answer proved written.
+    proved: i64,
+    /// Copies of the session that have no answer.
+    open: Vec<(i32, ConnId)>,
     /// Starts anew when the floor is sent.
     generation: u64,
     /// A copy was lost or refused since the floor moved.
@@ -133,7 +150,8 @@ struct OpenRequest {
 enum Concerns {
     Anyone,
     Nobody,
-    These(Vec<BucketKey>),
+    /// The buckets of these copies.
+    These(Vec<Copy>),
 }
 
 /// See the module's text.
@@ -249,76 +267,6 @@ impl Checker {
         self.rule("I5", left == 0 || now <= bound, || format!("{left} batches never end"));
     }
 
-    // ----- outcomes -----
-
-    pub(super) fn outcome(&mut self, batch: u64, outcome: &BatchOutcome, now: Instant, gone: bool) {
-        let Some(entry) = self.batches.get(batch as usize) else {
-            return self.rule("I5", false, || format!("an outcome of the unknown batch {batch}"));
-        };
-        let bound = entry.bound + self.paused.saturating_sub(entry.paused);
-        let (again, late) = (entry.end, now > bound);
-        self.rule("I5", again.is_none(), || format!("batch {batch} ended twice: {outcome:?}"));
-        if again.is_some() {
-            return;
-        }
-        self.rule("I5", !late, || {
-            format!("batch {batch} ended at {} us, bound {} us", now.as_micros(), bound.as_micros())
-        });
-        let end = match outcome {
-            BatchOutcome::Written(written) => {
-                self.check_written(batch, written, gone);
-                End::Written
-            }
-            BatchOutcome::Failed(crate::WriteError::NotWritten(_)) => {
-                let appended = self.batches[batch as usize].appended;
-                self.rule("I3", !appended, || format!("batch {batch} was appended: {outcome:?}"));
-                End::NotWritten
-            }
-            BatchOutcome::Failed(crate::WriteError::OutcomeUnknown(_)) => {
-                self.check_unknown(batch, outcome);
-                End::Unknown
-            }
-        };
-        self.ended(batch as usize, end);
-    }
-
-    fn check_written(&mut self, batch: u64, written: &Written, gone: bool) {
-        let entry = &self.batches[batch as usize];
-        if entry.acks != Acks::All || entry.lost || gone {
-            return;
-        }
-        let here = !entry.places.is_empty();
-        let base = written.base_offset;
-        let end = written.log_end_offset;
-        let placed = entry.places.iter().any(|(first, last)| {
-            base.is_none_or(|base| base == *first) && end.is_none_or(|end| end == *last + 1)
-        });
-        let invariant = if written.inferred { "I13" } else { "I2" };
-        self.rule(invariant, here, || format!("batch {batch} is not in the log: {written:?}"));
-        let entry = &self.batches[batch as usize];
-        let places = entry.places.clone();
-        self.rule("I2", placed || !here, || {
-            format!("batch {batch} is elsewhere in the log: {places:?}, told {written:?}")
-        });
-        if written.inferred && self.batches[batch as usize].idempotent {
-            let own = base.is_none() && end.is_none();
-            self.rule("I13", own, || format!("batch {batch}: an inferred commit has offsets"));
-        }
-    }
-
-    fn check_unknown(&mut self, batch: u64, outcome: &BatchOutcome) {
-        let entry = &self.batches[batch as usize];
-        let open = entry.ambiguous || entry.open > 0;
-        let higher = match (entry.stamp, entry.idempotent) {
-            (Some((writer, sequence)), true) => {
-                self.acked.get(&(entry.bucket, writer)).is_some_and(|acked| *acked >= sequence)
-            }
-            _ => false,
-        };
-        self.rule("I14", open, || format!("batch {batch} has no copy in doubt: {outcome:?}"));
-        self.rule("I14", !higher, || format!("batch {batch} was proved written: {outcome:?}"));
-    }
-
     // ----- the wire -----
 
     /// A request leaves. The windows were looked at just before.
@@ -349,7 +297,8 @@ impl Checker {
         batch.conn = Some(conn);
         let fresh = old.is_some_and(|old| old != stamp);
         if fresh {
-            (batch.open, batch.ambiguous, batch.sent_in) = (0, false, None);
+            (batch.open, batch.sent_in) = (0, None);
+            (batch.ambiguous, batch.answered) = (false, false);
         }
         batch.open += 1;
         let twice = idempotent && batch.open > 1;
@@ -367,6 +316,7 @@ impl Checker {
         }
         self.check_stamp(copy);
         self.check_order(conn, key, copy);
+        self.check_connection(conn, key, copy);
     }
 
     /// Whether a batch below this stamp was refused for good, so that this one never counts again.
@@ -398,8 +348,8 @@ impl Checker {
     fn check_order(&mut self, conn: ConnId, key: (WriterKey, BucketKey), copy: &Copy) {
         let sequence = copy.sequence;
         let seen = self.seen.entry(key).or_default();
-        let (writer, floor) = seen.session.unwrap_or((-1, -1));
-        let probing = seen.probing;
+        let (writer, floor) = seen.session().unwrap_or((-1, -1));
+        let probing = seen.is_probing();
         if i64::from(sequence) == floor {
             seen.generation += 1;
         }
@@ -443,22 +393,23 @@ impl Checker {
             return false;
         }
         let answer = wire::answer(frame, &request.sent);
-        let buckets = request.sent.copies.iter().map(|c| c.bucket).collect();
-        self.concerns = Concerns::These(buckets);
         self.close_copies(&request, &answer, now);
-        answer.costs_the_connection(&request.sent)
+        let costs = answer.costs_the_connection(&request.sent);
+        self.concerns = Concerns::These(request.sent.copies);
+        costs
     }
 
     fn close_copies(&mut self, request: &OpenRequest, answer: &Answer, now: Instant) {
         for copy in &request.sent.copies {
             let part = answer.to(copy.bucket);
             let said = part.said;
-            self.wait_after(copy, part, now);
+            self.close_copy(copy, request.conn, part, now);
             let Some(batch) = self.batches.get_mut(copy.payload as usize) else { continue };
             let current = batch.stamp == Some((copy.writer_id, copy.sequence));
             if current {
                 batch.open = batch.open.saturating_sub(1);
                 batch.ambiguous |= said == Said::Open;
+                batch.answered |= said == Said::Committed;
             }
             if said != Said::Committed || !batch.idempotent {
                 continue;
@@ -487,65 +438,6 @@ impl Checker {
     /// What follows comes from no frame.
     pub(super) fn anything_may_change(&mut self) {
         self.concerns = Concerns::Anyone;
-    }
-
-    // ----- inside -----
-
-    pub(super) fn look(&mut self, writer: WriterKey, limit: usize, now: Instant, window: Window) {
-        let bucket = window.bucket;
-        self.rule("I6", window.slots <= limit, || format!("{window:?} of {limit}"));
-        let seen = self.seen.entry((writer, bucket)).or_default();
-        seen.probing = window.probing;
-        if !seen.learn_leader(window.leader) {
-            return self.rule("R22", false, || format!("back to an older leader: {window:?}"));
-        }
-        if seen.is_put_off(window.throttled_until) {
-            return self
-                .rule("R5", false, || format!("put off by what is not its own: {window:?}"));
-        }
-        let before = seen.session;
-        if before == window.session {
-            return;
-        }
-        seen.session = window.session;
-        let concerned = match &self.concerns {
-            Concerns::Anyone => None,
-            Concerns::Nobody => Some("I17"),
-            Concerns::These(buckets) => (!buckets.contains(&bucket)).then_some("I19"),
-        };
-        let Some((id, floor)) = window.session else {
-            return self.changed(concerned, before, window);
-        };
-        match before.filter(|(old, _)| *old == id) {
-            Some((_, old)) => {
-                seen.failed &= floor <= old;
-                self.rule("I12", floor >= old, || format!("the floor was {old}: {window:?}"));
-            }
-            None => {
-                let last = seen.began.replace(now);
-                let used = self.highest.contains_key(&(bucket, id));
-                self.rule("I10", !used, || format!("a used writer id: {window:?}"));
-                let soon = last.is_some_and(|last| now - last < Duration::from_millis(100));
-                self.rule("I25", !soon, || format!("two sessions in 100 ms: {window:?}"));
-            }
-        }
-        self.changed(concerned, before, window);
-    }
-
-    fn changed(&mut self, concerned: Option<&'static str>, old: Option<(i64, i64)>, now: Window) {
-        if let Some(invariant) = concerned {
-            self.rule(invariant, false, || {
-                format!("changed by what is not its own: {old:?} {now:?}")
-            });
-        }
-    }
-
-    /// The simulation let this bucket be far advanced.
-    pub(super) fn skipped(&mut self, writer: WriterKey, bucket: BucketKey, id: i64, next: i32) {
-        self.highest.insert((bucket, id), next - 1);
-        if let Some(seen) = self.seen.get_mut(&(writer, bucket)) {
-            seen.session = Some((id, i64::from(next)));
-        }
     }
 
     pub(super) fn check_memory(&mut self, used: u64) {

@@ -34,7 +34,7 @@
 //! | I9 | a copy bears the writer id of its bucket's session | each request |
 //! | I10 | no session takes an id that was used in its bucket | windows, each step |
 //! | I11 | a batch changes its stamp only when no copy of the old one can count | each request |
-//! | I12 | the floor of a session never goes back | windows, each step |
+//! | I12 | a session's floor is one past the highest sequence proved written | windows, each step |
 //! | I13 | a commit that was concluded is true | each outcome |
 //! | I14 | an outcome is unknown only where it could not be known | each outcome |
 //! | I15 | what can be survived is: every batch is written | the end, seeds with such faults |
@@ -47,11 +47,21 @@
 //! | I22 | the budget is held for batches without outcome, and returned | each step, the end |
 //! | I23 | a flush ends after every batch opened before it | each flush |
 //! | I24 | no batch is sent to another table than its own | each request |
-//! | I25 | a bucket begins no two sessions within 100 ms | windows, each step |
+//! | I25 | a bucket's sessions begin 100 ms apart, and ever later in vain | windows, each step |
 //! | A4 | no copy comes to a server that has forgotten its writer for its age | each arrival |
 //! | R5 | the storage's load, told to a copy of an ended session, puts no bucket off | windows |
+//! | R16 | no copy leaves while its session has one open elsewhere | each request |
 //! | R22 | no copy goes to the leader of an older epoch than the client was told | each request |
 //! | R24 | a bucket is left alone after a failure and under pressure | each request |
+//! | R27 | an upsert proved by a later one waits for its own answer's offset | each outcome |
+//!
+//! I17 and I19 compare what is seen of each bucket before an answer and after it: writer id and
+//! floor, the numbers of batches under way, taken back and waiting for an offset, whether it
+//! probes, how long it is left alone, its leader. They do not see the marks of single batches, nor
+//! that a bucket is forgotten. I25 wants the wait after each session in which nothing was written
+//! to be twice the one before, up to 30 s, less a fifth for jitter.
+//! R16 is about copies of batches without outcome. R27 ends with the batch's deadline, its
+//! connection, its table or its client.
 //!
 //! A4 is what exactly-once rests on besides the servers: it holds for writers whose deadlines and
 //! idle times are as R15 and R18 ask, here a delivery timeout below half of the servers' memory of

@@ -274,7 +274,8 @@ impl World {
     fn frame(&mut self, link: usize, frame: Bytes) {
         let conn = self.links[link].conn;
         self.watch.note(self.now, || format!("link {link} < {}", super::watch::frame(&frame)));
-        let costs = self.check.answered(conn, &frame, self.now);
+        // What comes behind nonsense is not read any more.
+        let costs = self.client.uses(conn) && self.check.answered(conn, &frame, self.now);
         self.client.handle_frame(conn, frame, self.now);
         let used = self.client.uses(conn);
         self.check.rule("I17", !(costs && used), || format!("link {link} stays after nonsense"));

@@ -94,11 +94,16 @@ fn shortest(options: &Options, named: &str, seeds: u64) -> Option<(usize, u64)> 
 fn a_client_with_a_broken_rule_is_found_out() {
     let mut missed = Vec::new();
     for (mutation, rule, named) in [
+        (Mutation::CountLine, "I22", "I22"),
+        (Mutation::BackoffSpreads, "R2", "I19"),
+        (Mutation::CommitAll, "R4", "I12"),
         (Mutation::OldRefusalThrottles, "R5", "R5"),
         (Mutation::NoGenerationGate, "R8", "I16"),
         (Mutation::RestampAmbiguous, "R12", "I11"),
         (Mutation::InPlaceWithoutWaiting, "R13", "I11"),
+        (Mutation::HoleStays, "R13", "I12"),
         (Mutation::SecondConnection, "R16", "I21"),
+        (Mutation::SecondConnection, "R16", "R16"),
         (Mutation::NoIdleRotation, "R18", "A4"),
         (Mutation::NoIdFailsAll, "R20", "I3"),
         (Mutation::GoneIsNotWritten, "R21", "I3"),
@@ -106,6 +111,7 @@ fn a_client_with_a_broken_rule_is_found_out() {
         (Mutation::TwoOfOneBucket, "R23", "I18"),
         (Mutation::NoBackoff, "R24", "R24"),
         (Mutation::NoThrottle, "R24", "R24"),
+        (Mutation::NoWaitForOffset, "R27", "R27"),
     ] {
         let options = Options { mutation: Some(mutation), ..Options::default() };
         let name = format!("{mutation:?}");

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
 use crate::ids::{ConnId, LaneId, ServerId, WriterKey};
-use crate::output::{Action, Event};
+use crate::output::{Action, BatchOutcome, Event, Written};
 use crate::rng::Rng;
 use crate::testing::cluster::{FakeCluster, Faults};
 use crate::time::{Duration, Instant};
@@ -267,9 +267,7 @@ impl World {
             self.check.forgotten(bucket, writer_id, sequence);
         }
         self.look();
-        if self.waiting.is_empty() {
-            self.check.check_memory(self.client.memory_used());
-        }
+        self.check.check_memory(self.client.memory_used());
     }
 
     /// Reads the windows.
@@ -300,6 +298,10 @@ impl World {
                 self.watch.digest(&[batch.0, self.now.as_micros()]);
                 let table = self.check.batches.get(batch.0 as usize).map(|b| b.bucket);
                 let gone = table.is_none_or(|bucket| self.cluster.truth(bucket).is_none());
+                if let BatchOutcome::Written(Written { inferred: true, .. }) = &outcome {
+                    let unheard = gone || self.is_unheard(batch.0);
+                    self.check.inferred(batch.0, self.now, unheard);
+                }
                 self.check.outcome(batch.0, &outcome, self.now, gone);
                 self.seed.ended(&outcome);
                 self.learn_table(&outcome);
@@ -318,6 +320,13 @@ impl World {
             }
             _ => {}
         }
+    }
+
+    /// Whether the client will hear no answer to a batch's copy: it gave the connection up, or is
+    /// closed with what is left.
+    fn is_unheard(&mut self, batch: u64) -> bool {
+        let ended = self.closing && self.close_at.is_none_or(|at| self.now >= at);
+        ended || self.check.open_on(batch).is_none_or(|conn| !self.client.uses(conn))
     }
 
     /// Goes on to the next phase when the present one is done.

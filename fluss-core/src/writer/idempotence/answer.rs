@@ -89,6 +89,7 @@ impl IdempotenceManager {
         } else {
             plain::answer(bucket, token, read, &mut env);
         }
+        self.spread_wrongly(token.bucket);
         self.rearm(token.bucket);
     }
 }
@@ -268,7 +269,7 @@ impl Bucket {
             }
             match slot.open {
                 Some(_) if env.config.breaks(Mutation::ForgetLate) => {}
-                Some(open) if env.config.track_offsets => {
+                Some(open) if env.config.waits_for_offset() => {
                     self.late.push(Late { held: slot.held, serial: open.serial });
                 }
                 _ => env.finish_inferred(slot.held),

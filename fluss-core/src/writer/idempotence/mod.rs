@@ -396,6 +396,9 @@ impl IdempotenceManager {
             probing: bucket.genuine || bucket.slots.front().is_some_and(|s| s.doomed.is_some()),
             leader: bucket.leader,
             throttled_until: bucket.throttle_until,
+            backs_off_until: bucket.backoff_until,
+            returned: bucket.returned.len(),
+            late: bucket.late.len(),
         })
     }
 
@@ -427,6 +430,12 @@ pub(crate) struct Window {
     pub(crate) leader: Option<(ServerId, Option<i32>)>,
     /// Until then it is left alone for the load of the storage.
     pub(crate) throttled_until: Instant,
+    /// Until then it is left alone after a failure.
+    pub(crate) backs_off_until: Instant,
+    /// Batches that lost their stamp.
+    pub(crate) returned: usize,
+    /// Batches known to be written that wait for their offset.
+    pub(crate) late: usize,
 }
 
 #[cfg(test)]

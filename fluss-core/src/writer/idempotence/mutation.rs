@@ -13,6 +13,8 @@ use crate::writer::retry::{Class, classify};
 /// A way to get a rule wrong; named after the rules of the specification (`idempotence.md` §8.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mutation {
+    /// R2: a bucket that failed puts off all buckets of its writer.
+    BackoffSpreads,
     /// R3: fresh batches are stamped whatever is unresolved.
     UnlimitedWindow,
     /// R3: fresh batches are stamped while a lower one must be sent again.
@@ -84,6 +86,11 @@ pub(crate) enum Mutation {
     AbortIsNotWritten,
     /// R27: what waits for its own offset is forgotten.
     ForgetLate,
+    /// R27: what could wait for its own offset is told at once without it.
+    NoWaitForOffset,
+    /// Bytes that somebody stands in line for count as held. Broken in the budget, not here.
+    #[cfg(test)]
+    CountLine,
 }
 
 impl IdempotenceConfig {
@@ -125,6 +132,11 @@ impl IdempotenceConfig {
         self.breaks(wrong)
     }
 
+    /// Whether a commit proved by a later answer waits for the batch's own.
+    pub(super) fn waits_for_offset(&self) -> bool {
+        self.track_offsets && !self.breaks(Mutation::NoWaitForOffset)
+    }
+
     /// Whether a bucket that has something left stands in line again for the same request.
     pub(super) fn crowds_requests(&self) -> bool {
         self.breaks(Mutation::TwoOfOneBucket)
@@ -142,6 +154,17 @@ impl IdempotenceConfig {
 }
 
 impl IdempotenceManager {
+    /// Takes the wait of one bucket for one of all of them.
+    pub(super) fn spread_wrongly(&mut self, key: BucketKey) {
+        if self.config.breaks(Mutation::BackoffSpreads)
+            && let Some(until) = self.buckets.get(&key).map(|bucket| bucket.backoff_until)
+        {
+            for bucket in self.buckets.values_mut() {
+                bucket.backoff_until = bucket.backoff_until.max(until);
+            }
+        }
+    }
+
     /// Ends everything that is under way because of an id that was not to be had.
     pub(super) fn fail_all_wrongly(&mut self, cx: &mut Cx<'_>) {
         if self.config.breaks(Mutation::NoIdFailsAll) {

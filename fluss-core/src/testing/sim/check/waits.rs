@@ -3,7 +3,7 @@
 use super::super::wire::{Copy, Part, Said};
 use super::{Checker, Seen};
 use crate::config::WriterConfig;
-use crate::ids::{BucketKey, ServerId};
+use crate::ids::{BucketKey, ConnId, ServerId};
 use crate::testing::sim::plan::{EXPIRY, IDLE_ROTATE};
 use crate::time::{Duration, Instant};
 
@@ -63,13 +63,19 @@ impl Checker {
     ///
     /// Only the first failure since the floor moved has a wait that is known from outside; a later
     /// one may come towards the end of a longer wait, and adds nothing to it.
-    pub(super) fn wait_after(&mut self, copy: &Copy, part: Part, now: Instant) {
+    pub(super) fn close_copy(&mut self, copy: &Copy, conn: ConnId, part: Part, now: Instant) {
         let Some(batch) = self.batches.get_mut(copy.payload as usize) else { return };
         let Patience { backoff, throttle, .. } = batch.patience;
         let seen = self.seen.entry((batch.writer, copy.bucket)).or_default();
         batch.again_at = Instant::ZERO;
         // Answers to copies of sessions that ended are ignored.
-        let counts = seen.session.is_some_and(|(id, _)| id == copy.writer_id);
+        let counts = seen.session().is_some_and(|(id, _)| id == copy.writer_id);
+        if counts {
+            seen.close(copy.sequence, conn);
+        }
+        if counts && part.said == Said::Committed {
+            seen.prove(copy.sequence);
+        }
         match part.said {
             Said::Committed => {
                 let pressure = part.pressure.clamp(0.0, 1.0);

@@ -289,6 +289,9 @@ fn simulations_see_the_window_as_it_is() {
             probing,
             leader: None,
             throttled_until: Instant::ZERO,
+            backs_off_until: Instant::ZERO,
+            returned: 0,
+            late: 0,
         }]
     };
     assert_eq!(w.manager.windows().collect::<Vec<_>>(), window(1, 1, false));
