@@ -231,7 +231,10 @@ fn round_trip(seed: u64) {
         let body = pool.take(builder.body_capacity());
         let address = body.as_ptr();
         let sealed = builder.seal(1, body).expect("rows to seal");
-        assert_eq!(sealed.payload().as_ptr(), address, "the body did not have to be enlarged");
+        // What compression leaves is known only afterwards.
+        if compression == ArrowCompression::None {
+            assert_eq!(sealed.payload().as_ptr(), address, "the body did not have to be enlarged");
+        }
         assert!(sealed.size() <= bound, "{} > {bound}", sealed.size());
         let batch = wire(&sealed);
         check(&decoder, &batch, &rows);
