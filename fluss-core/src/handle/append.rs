@@ -119,9 +119,6 @@ impl AppendFormat {
         let format = LogFormat::of_property(format)
             .map_err(|error| Error::misuse(format!("{}: {error}", info.path)))?;
         let compression = ArrowCompression::from_properties(properties)?;
-        let statistics = statistics_columns(info.schema(), properties);
-        let (key, function) = bucket_key_encoder(&info)?;
-        let placing = Placing { function, assigner: None };
         let spread = config.no_key_assigner == NoKeyAssigner::RoundRobin;
         let max_row_bytes = table.fluss().config(|c| {
             let limit = c.max_request_bytes as u64;
@@ -132,46 +129,34 @@ impl AppendFormat {
             max_row_bytes: max_row_bytes.min(1 << 30),
             compression,
         };
-        let namer = namer(&info)?;
-        let buckets = info.buckets();
-        let packers = Packers::default();
+        Self::with(info, format, options, spread)
+    }
+
+    /// All that follows from the table. Nothing but its own rules places its rows.
+    fn with(
+        info: Arc<TableInfo>,
+        format: LogFormat,
+        options: ArrowBatchOptions,
+        spread: bool,
+    ) -> Result<Self> {
+        let (key, function) = bucket_key_encoder(&info)?;
         Ok(Self {
-            info,
             format,
             options,
-            statistics,
+            statistics: statistics_columns(info.schema(), &info.descriptor.properties),
             key,
-            placing,
+            placing: Placing { function, assigner: None },
             spread,
-            namer,
-            buckets,
-            packers,
+            namer: namer(&info)?,
+            buckets: info.buckets(),
+            packers: Packers::default(),
+            info,
         })
     }
-}
 
-impl AppendFormat {
     /// The same for the table as it is now.
     fn for_table(&self, info: Arc<TableInfo>) -> Result<Self> {
-        let (format, options) = (self.format, self.options);
-        let statistics = statistics_columns(info.schema(), &info.descriptor.properties);
-        let (key, function) = bucket_key_encoder(&info)?;
-        let placing = Placing { function, assigner: None };
-        let namer = namer(&info)?;
-        let (buckets, spread) = (info.buckets(), self.spread);
-        let packers = Packers::default();
-        let mut made = Self {
-            info,
-            format,
-            options,
-            statistics,
-            key,
-            placing,
-            spread,
-            namer,
-            buckets,
-            packers,
-        };
+        let mut made = Self::with(info, self.format, self.options, self.spread)?;
         if let Some(assigner) = self.placing.assigner.clone() {
             made.assign_by(assigner)?;
         }
