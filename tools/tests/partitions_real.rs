@@ -160,6 +160,7 @@ fn rows_of_several_partitions_come_back_from_where_they_were_put() {
             }
             let nobody = json!({"dt": "1999-01-01", "region": 7, "id": 1});
             assert_eq!(cli.ok(&["lookup", &path], &lines([nobody].into_iter())), [Value::Null]);
+            nothing_is_inserted_where_servers_do_it_wrongly(&cli, &path);
         }
         // A partition that is not there, and may not be created.
         let stray = lines([json!({"dt": "no", "region": 1, "id": 1})].into_iter());
@@ -170,6 +171,16 @@ fn rows_of_several_partitions_come_back_from_where_they_were_put() {
         assert_eq!((success, &line["error"]["code"]), (false, &json!(36)), "{line} {stderr}");
     }
     partitions_are_listed_and_prefixes_looked_up(&cli, &cluster);
+}
+
+/// The server would answer this key with code -1, or keep a row with other values.
+fn nothing_is_inserted_where_servers_do_it_wrongly(cli: &Cli, path: &str) {
+    let key = &lines([json!({"dt": "2026-11-20", "region": -1, "id": -7})].into_iter());
+    let (success, stdout, stderr) = cli.run(&["lookup", path, "--insert-if-not-exists"], key);
+    let line: Value = serde_json::from_str(stdout.trim()).expect("an error");
+    let message = line["error"]["message"].as_str().unwrap_or_default();
+    assert!(!success && message.contains("partitioned (by dt, region)"), "{line} {stderr}");
+    assert_eq!(cli.ok(&["lookup", path], key), [Value::Null]);
 }
 
 fn partitions_are_listed_and_prefixes_looked_up(cli: &Cli, cluster: &RealCluster) {

@@ -12,6 +12,7 @@ use fluss_proto::{ApiKey, ErrorCode};
 
 use super::fluss::pb_path;
 use super::lookup_found::Found;
+use super::lookup_insert;
 use super::lookup_plan::{Keys, Place, ValueDecoder, schema_id_of};
 use super::pending::{CommandFuture, Pending};
 use super::shared::Core;
@@ -162,19 +163,13 @@ impl Lookuper {
     /// columns outside the key and new numbers in auto-increment columns.
     ///
     /// # Errors
-    /// As `lookup`, and [`Error::Misuse`] if another column cannot be null.
+    /// As `lookup`, and [`Error::Misuse`] if another column cannot be null, or if the table is
+    /// partitioned: no server up to 1.0 inserts a sound row there. Nothing is sent then.
     pub fn lookup_or_insert<R: Row + ?Sized>(&self, key: &R) -> Lookup<Option<OwnedRow>> {
         let table = &self.inner.table;
         let timeout = table.fluss().config(|c| c.ack_timeout);
         let kind = LookupKind::InsertIfNotExists { acks: Acks::All, timeout };
-        let keys = match unfillable(table.info().schema()) {
-            None => Ok(&self.inner.whole),
-            Some(column) => Err(Error::misuse(format!(
-                "{}: a missing row cannot be inserted, the column `{column}` must not be null; \
-                 upsert it",
-                table.info().path
-            ))),
-        };
+        let keys = lookup_insert::check(table.info()).map(|()| &self.inner.whole);
         Lookup::start(&self.inner, kind, keys, key)
     }
 
@@ -228,17 +223,6 @@ impl Lookuper {
     pub fn table(&self) -> &Table {
         &self.inner.table
     }
-}
-
-/// The first column that a server cannot fill by itself.
-fn unfillable(schema: &Schema) -> Option<&str> {
-    let mut columns = schema.columns().iter().enumerate();
-    let found = columns.find(|(index, column)| {
-        !column.data_type.nullable
-            && !schema.primary_key().contains(index)
-            && schema.auto_increment() != Some(*index)
-    });
-    found.map(|(_, column)| column.name.as_str())
 }
 
 /// Rows on their way: await it, or [`Lookup::wait`] for it. Dropping it forgets the answer.

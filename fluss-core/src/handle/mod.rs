@@ -50,6 +50,7 @@ mod large_tests;
 mod limit_scan;
 mod lookup;
 mod lookup_found;
+mod lookup_insert;
 mod lookup_plan;
 #[cfg(test)]
 mod memory_tests;

@@ -1,12 +1,12 @@
 use std::collections::BTreeMap;
 
 use super::testkit::Stage;
-use crate::error::WriteError;
+use crate::error::{Error, WriteError};
 use crate::handle::Table;
 use crate::ids::{BucketKey, PartitionId};
 use crate::row;
 use crate::row::{DataType, OwnedDatum, OwnedRow, Schema, TableDescriptor};
-use crate::testing::cluster::{Fault, On};
+use crate::testing::cluster::{ClusterOptions, Fault, On, Release};
 use crate::time::{Duration, Instant};
 use crate::{Ack, ErrorCode};
 
@@ -428,4 +428,30 @@ fn many(count: i32) {
 fn ten_thousand_partitions_work() {
     let asked = std::env::var("FLUSS_PARTITIONS").ok().and_then(|text| text.parse().ok());
     many(asked.unwrap_or(10_000));
+}
+
+#[test]
+fn no_lookup_inserts_a_row_into_a_partition_as_servers_would_keep_a_wrong_one() {
+    const LOOKUP: i16 = 1017;
+    for release in [Release::V0_9, Release::V1_0] {
+        let mut stage = Stage::with(ClusterOptions { release, ..ClusterOptions::default() });
+        let table = by_day(&mut stage, true, 2);
+        let writer = table.upserter().build().expect("a writer");
+        let ticket = stage.run(writer.upsert(&("2026-01-01", 1, 5_i64))).expect("fits");
+        stage.run(ticket).expect("written");
+        let lookuper = table.lookuper().expect("a primary-key table");
+        let asked = (requests(&stage, LOOKUP), requests(&stage, LIST_PARTITIONS));
+        for key in [row!["2026-01-01", 1, 5_i64], row!["2026-01-02", 1, 5_i64]] {
+            let refused = stage.run(lookuper.lookup_or_insert(&key)).expect_err("wrong rows");
+            let text = refused.to_string();
+            assert!(matches!(refused, Error::Misuse(_)), "{text}");
+            for part in ["shop.days", "partitioned (by dt, region)", "upsert it"] {
+                assert!(text.contains(part), "{text}");
+            }
+        }
+        assert_eq!((requests(&stage, LOOKUP), requests(&stage, LIST_PARTITIONS)), asked);
+        let found = stage.run(lookuper.lookup(&("2026-01-01", 1, 5_i64))).expect("an answer");
+        assert!(found.is_some());
+        assert_eq!(requests(&stage, LOOKUP), asked.0 + 1, "a plain lookup is sent");
+    }
 }
