@@ -92,6 +92,16 @@ fn an_appended_tuple_costs_no_allocation() {
     writer.flush().wait().expect("all rows acknowledged");
 }
 
+#[test]
+fn a_row_that_may_wait_for_a_while_costs_no_allocation_where_it_need_not() {
+    let world = World::new();
+    let writer = world.appender();
+    let limit = Duration::from_secs(60);
+    let info = allocations(|index| writer.append(&tuple(index)).wait_timeout(limit));
+    assert_eq!(info.count_total, 0, "{info:?} for {MEASURED} rows");
+    writer.flush().wait().expect("all rows acknowledged");
+}
+
 /// A row as applications have it.
 #[derive(serde::Serialize)]
 struct Reading {

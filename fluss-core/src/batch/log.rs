@@ -277,9 +277,20 @@ impl LogBatchBuilder {
     /// # Errors
     /// The batch has no rows, or the compressor failed; then the rows are still there.
     pub fn seal(&mut self, schema_id: i16, body: Vec<u8>) -> Result<SealedBatch, BatchError> {
+        self.seal_with(schema_id, |_| body)
+    }
+
+    /// Like [`seal`](Self::seal), but the buffer is asked for when it is known how many bytes will
+    /// be in it.
+    pub(crate) fn seal_with(
+        &mut self,
+        schema_id: i16,
+        buffer: impl FnOnce(usize) -> Vec<u8>,
+    ) -> Result<SealedBatch, BatchError> {
+        let size = self.size_in_bytes();
         match &mut self.0 {
-            Kind::Arrow(builder) => builder.seal(schema_id, body),
-            Kind::Rows(batch) => batch.seal(schema_id, body),
+            Kind::Arrow(builder) => builder.seal_with(schema_id, buffer),
+            Kind::Rows(batch) => batch.seal(schema_id, buffer(size)),
         }
     }
 }

@@ -18,8 +18,8 @@ use super::table::{Table, TableInfo};
 use super::ticket::Ticket;
 use super::writer::{WriterCore, writer_settings};
 use crate::batch::{
-    ArrowBatchOptions, ArrowCompression, DecodeError, LogBatchBuilder, LogDecoder, LogFormat,
-    RowView, Wanted, statistics_columns,
+    ArrowBatchOptions, ArrowCompression, BodyPool, DecodeError, LogBatchBuilder, LogDecoder,
+    LogFormat, RowView, Wanted, statistics_columns,
 };
 use crate::config::{NoKeyAssigner, WriterConfig};
 use crate::error::{Error, Result};
@@ -243,16 +243,13 @@ impl Format for AppendFormat {
         })
     }
 
-    fn shrink(builder: &mut Self::Builder) {
+    fn shrink(&self, builder: &mut Self::Builder) {
         builder.shrink();
+        self.packers.spare();
     }
 
     fn size(builder: &Self::Builder) -> usize {
         builder.size_in_bytes()
-    }
-
-    fn body(builder: &Self::Builder) -> usize {
-        builder.body_capacity()
     }
 
     #[inline]
@@ -276,9 +273,10 @@ impl Format for AppendFormat {
         builder.len() as u32
     }
 
-    fn seal(&self, builder: &mut Self::Builder, body: Vec<u8>) -> Result<SealedBatch> {
+    fn seal(&self, builder: &mut Self::Builder, bodies: &mut BodyPool) -> Result<SealedBatch> {
+        let schema_id = self.info.wire_schema_id()?;
         builder.lend(self.packers.take());
-        let sealed = builder.seal(self.info.wire_schema_id()?, body);
+        let sealed = builder.seal_with(schema_id, |bytes| bodies.take(bytes));
         self.packers.keep(builder.take_packer());
         Ok(sealed?)
     }

@@ -7,7 +7,7 @@ use fluss_proto::record::SealedBatch;
 use super::lane::{Many, Progress, Pushed, Run};
 use super::reroute::Rerouted;
 use super::table::TableInfo;
-use crate::batch::Wanted;
+use crate::batch::{BodyPool, Wanted};
 use crate::error::Result;
 use crate::row::{Columns, OwnedRow, Row};
 use crate::writer::WaiterId;
@@ -25,16 +25,12 @@ pub trait Format: Send + Sync + 'static {
     /// A builder without rows.
     fn builder(&self) -> Result<Self::Builder>;
 
-    /// Gives the memory of a builder without rows back.
-    fn shrink(builder: &mut Self::Builder);
+    /// Gives memory back that is no part of the budget: of a builder without rows, and of what the
+    /// lanes share.
+    fn shrink(&self, builder: &mut Self::Builder);
 
     /// The size of the batch as it would be sealed now, at most.
     fn size(builder: &Self::Builder) -> usize;
-
-    /// The size of the buffer to give to [`seal`](Self::seal).
-    fn body(builder: &Self::Builder) -> usize {
-        Self::size(builder)
-    }
 
     /// The memory that its rows take, which may be more as long as they lie where they came from.
     fn memory(builder: &Self::Builder) -> usize {
@@ -56,8 +52,8 @@ pub trait Format: Send + Sync + 'static {
     /// Buffers that routing and encoding use again for each row.
     type Scratch: Default + Send;
 
-    /// Turns the rows into a batch and empties the builder.
-    fn seal(&self, builder: &mut Self::Builder, body: Vec<u8>) -> Result<SealedBatch>;
+    /// Turns the rows into a batch, in a buffer of these, and empties the builder.
+    fn seal(&self, builder: &mut Self::Builder, bodies: &mut BodyPool) -> Result<SealedBatch>;
 
     /// Whether rows that may go to any bucket go to the next one each, and not batch by batch.
     fn spreads_rows(&self) -> bool {

@@ -110,16 +110,21 @@ impl<'a, F: Format, R: Row + ?Sized> HandIn<'a, F, R> {
     /// [`Error::Row`], [`Error::Closed`].
     #[inline]
     pub fn wait(self) -> Result<Ticket> {
-        // Most rows go straight in; the blocking machinery is for those that do not.
         match self.writer.put(self.op, self.row, None)? {
             Ok(ticket) => Ok(ticket),
             Err(waiter) => {
-                let shared = Arc::clone(self.writer.shared());
-                let line = Some(InLine::new(&shared, waiter));
-                let rest = Self { line, ..self };
+                let (shared, rest) = self.in_line(waiter);
                 shared.block_on(rest)?
             }
         }
+    }
+
+    /// Most rows go straight in; the blocking machinery is for those that do not.
+    #[cold]
+    fn in_line(self, waiter: WaiterId) -> (Arc<Shared>, Self) {
+        let shared = Arc::clone(self.writer.shared());
+        let line = Some(InLine::new(&shared, waiter));
+        (shared, Self { line, ..self })
     }
 
     /// Like [`HandIn::wait`], at most this long.
@@ -127,12 +132,18 @@ impl<'a, F: Format, R: Row + ?Sized> HandIn<'a, F, R> {
     /// # Errors
     /// As `wait`, and [`Error::Unavailable`] when there was no memory in time; then nothing was
     /// handed in.
+    #[inline]
     pub fn wait_timeout(self, limit: Duration) -> Result<Ticket> {
-        let shared = Arc::clone(self.writer.shared());
-        shared.block_for(self, limit)?.unwrap_or_else(|| {
-            let what = "memory for the row".into();
-            Err(Error::Unavailable { what, after: limit, last: None })
-        })
+        match self.writer.put(self.op, self.row, None)? {
+            Ok(ticket) => Ok(ticket),
+            Err(waiter) => {
+                let (shared, rest) = self.in_line(waiter);
+                shared.block_for(rest, limit)?.unwrap_or_else(|| {
+                    let what = "memory for the row".into();
+                    Err(Error::Unavailable { what, after: limit, last: None })
+                })
+            }
+        }
     }
 }
 

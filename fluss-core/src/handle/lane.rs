@@ -228,8 +228,7 @@ impl<F: Format> Lane<F> {
             slots.spare = Some(open.builder);
             return;
         }
-        let body = slots.bodies.take(F::body(&open.builder));
-        let sealed = self.format.seal(&mut open.builder, body);
+        let sealed = self.format.seal(&mut open.builder, &mut slots.bodies);
         match sealed {
             Ok(sealed) => {
                 open.cell.keep(self.letters.keep(&self.format, &sealed, partition));
@@ -262,7 +261,7 @@ impl<F: Format> Lane<F> {
         partition: Option<Arc<str>>,
     ) {
         if self.letters.is_wanted()
-            && let Ok(sealed) = self.format.seal(&mut open.builder, Vec::new())
+            && let Ok(sealed) = self.format.seal(&mut open.builder, &mut slots.bodies)
         {
             open.cell.keep(self.letters.keep(&self.format, &sealed, partition));
             slots.wake.deliveries.extend(open.cell.kept_too_late());

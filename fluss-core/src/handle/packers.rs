@@ -7,7 +7,7 @@ use super::signal::lock;
 use crate::batch::Packer;
 
 /// Those kept for the next batches: more are hardly ever at work at once.
-const KEPT: usize = 8;
+const KEPT: usize = 16;
 
 /// See the module's text.
 #[derive(Debug, Default)]
@@ -16,6 +16,12 @@ pub(super) struct Packers(Mutex<Vec<Packer>>);
 impl Packers {
     pub(super) fn take(&self) -> Option<Packer> {
         lock(&self.0).pop()
+    }
+
+    /// Frees them but for one: a lane waits for memory, and while lanes wait they are granted some,
+    /// and compress, one after the other.
+    pub(super) fn spare(&self) {
+        lock(&self.0).truncate(1);
     }
 
     pub(super) fn keep(&self, packer: Option<Packer>) {

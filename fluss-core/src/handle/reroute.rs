@@ -8,7 +8,7 @@ use fluss_proto::record::{SealedBatch, Stamp};
 
 use super::lane::{Format, Lane};
 use super::shared::Wake;
-use crate::batch::Push;
+use crate::batch::{BodyPool, Push};
 use crate::error::{Error, Result};
 use crate::ids::BatchId;
 use crate::row::RowError;
@@ -59,10 +59,11 @@ impl<'a, F: Format> Dealer<'a, F> {
     pub(super) fn finish(self) -> Result<Rerouted> {
         let mut rerouted = Rerouted::default();
         let mut numbers = BTreeMap::new();
+        let mut none = BodyPool::new(0, 0);
         for (bucket, mut builder) in self.builders {
             numbers.insert(bucket, rerouted.parts.len() as u32);
             rerouted.rows.push(F::rows(&builder));
-            rerouted.parts.push((bucket, self.format.seal(&mut builder, Vec::new())?));
+            rerouted.parts.push((bucket, self.format.seal(&mut builder, &mut none)?));
         }
         let place = |(bucket, index)| Some((*numbers.get(&bucket)?, index));
         rerouted.places = self.dealt.into_iter().filter_map(place).collect();

@@ -18,7 +18,7 @@ use super::table::{Table, TableInfo};
 use super::ticket::Ticket;
 use super::writer::{WriterCore, writer_settings};
 use crate::batch::{
-    BatchError, KvBatchBuilder, KvBatchOptions, KvFormat, KvRowEncoder, KvScratch, Wanted,
+    BatchError, BodyPool, KvBatchBuilder, KvBatchOptions, KvFormat, KvRowEncoder, KvScratch, Wanted,
 };
 use crate::config::WriterConfig;
 use crate::error::{Error, Result};
@@ -349,7 +349,7 @@ impl Format for RowFormat {
         builder.size_in_bytes()
     }
 
-    fn shrink(builder: &mut Self::Builder) {
+    fn shrink(&self, builder: &mut Self::Builder) {
         builder.shrink();
     }
 
@@ -365,8 +365,8 @@ impl Format for RowFormat {
         builder.len() as u32
     }
 
-    fn seal(&self, builder: &mut Self::Builder, body: Vec<u8>) -> Result<SealedBatch> {
-        Ok(builder.seal(self.info.wire_schema_id()?, body)?)
+    fn seal(&self, builder: &mut Self::Builder, bodies: &mut BodyPool) -> Result<SealedBatch> {
+        Ok(builder.seal(self.info.wire_schema_id()?, bodies.take(Self::size(builder)))?)
     }
 
     fn clear(builder: &mut Self::Builder) {

@@ -44,11 +44,12 @@ impl Bits {
         Some(byte & (1 << (index & 7)) != 0)
     }
 
-    /// `push` only ever sets bits, so the rest of the last byte must stay zero.
+    /// Gives the memory back that no bit is in.
     pub(super) fn shrink(&mut self) {
         self.bytes.shrink_to(64);
     }
 
+    /// `push` only ever sets bits, so the rest of the last byte must stay zero.
     fn clear_tail(&mut self) {
         if !self.len.is_multiple_of(8)
             && let Some(last) = self.bytes.last_mut()

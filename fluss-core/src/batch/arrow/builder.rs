@@ -169,8 +169,6 @@ pub struct ArrowBatchBuilder {
     half_written: bool,
     /// From the first batch on, unless it was handed on.
     packer: Option<Packer>,
-    /// The size of the last batch that was compressed.
-    last_packed: usize,
     metadata: MetadataWriter,
     ones: Vec<u8>,
     /// Batches of version 1, with these statistics; none for version 0.
@@ -215,7 +213,6 @@ impl ArrowBatchBuilder {
             size: layout.size(0, 0),
             half_written: false,
             packer: None,
-            last_packed: 0,
             metadata,
             ones: Vec::new(),
             statistics: None,
@@ -490,12 +487,11 @@ impl ArrowBatchBuilder {
         &self.schema
     }
 
-    /// The capacity a body buffer should have so that [`seal`](Self::seal) can use it: with
-    /// compression a guess, the size of the batch before.
+    /// The capacity a body buffer should have so that [`seal`](Self::seal) can use it. 0 with
+    /// compression: only sealing shows what is left of the rows.
     #[must_use]
     pub fn body_capacity(&self) -> usize {
-        // A little more, as one that is too small is of no use.
-        if self.packs() { self.last_packed + self.last_packed / 8 } else { self.size_in_bytes() }
+        if self.packs() { 0 } else { self.size_in_bytes() }
     }
 
     #[cfg(test)]

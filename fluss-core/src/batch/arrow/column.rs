@@ -285,7 +285,6 @@ impl Column {
         self.truncate(rows);
     }
 
-    /// Forgets all rows and keeps the memory.
     /// Gives the memory back that no row is in, but for a little: what is freed altogether and
     /// asked for again leaves holes.
     pub(super) fn shrink(&mut self) {
@@ -322,6 +321,7 @@ impl Column {
         }
     }
 
+    /// Forgets all rows and keeps the memory.
     pub(super) fn clear(&mut self) {
         self.validity.clear();
         self.truncate(0);

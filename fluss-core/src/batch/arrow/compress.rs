@@ -83,9 +83,21 @@ pub struct Packer {
 
 impl Packer {
     pub(super) fn new(compression: ArrowCompression) -> io::Result<Self> {
-        Ok(Self { compressor: Compressor::new(compression)?, out: Vec::new() })
+        let (mut compressor, mut out) = (Compressor::new(compression)?, Vec::new());
+        if let Compressor::Zstd(zstd) = &mut compressor {
+            // It would get its tables for a small buffer, and free them for a larger one; an
+            // allocator that sees megabytes freed keeps them from then on.
+            out.resize(LARGE, 0);
+            // The few bytes that come of it are for nobody.
+            zstd.compress_to_buffer(&out, &mut [0; 64][..]).ok();
+            out.clear();
+        }
+        Ok(Self { compressor, out })
     }
 }
+
+/// From this size on, buffers are all the same to Zstandard.
+const LARGE: usize = (256 << 10) + 1;
 
 impl std::fmt::Debug for Compressor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -68,7 +68,7 @@ impl<F: Format> Lane<F> {
             Ok((done, None)) => {
                 // Memory is short: what is kept for the next batch is not part of the budget, and
                 // many lanes that wait would keep a lot of it.
-                F::shrink(&mut builder);
+                self.format.shrink(&mut builder);
                 slots.spare = Some(builder);
                 slots.bodies.clear();
                 Ok(done)

@@ -21,25 +21,37 @@ impl ArrowBatchBuilder {
     ///
     /// # Errors
     /// The batch has no rows, or the compressor failed; then the rows are still there.
-    pub fn seal(&mut self, schema_id: i16, mut body: Vec<u8>) -> Result<SealedBatch, BatchError> {
+    pub fn seal(&mut self, schema_id: i16, body: Vec<u8>) -> Result<SealedBatch, BatchError> {
+        self.seal_with(schema_id, |_| body)
+    }
+
+    /// Like [`seal`](Self::seal), but the buffer is asked for when it is known how many bytes will
+    /// be in it: with compression that is after the work.
+    pub(crate) fn seal_with(
+        &mut self,
+        schema_id: i16,
+        buffer: impl FnOnce(usize) -> Vec<u8>,
+    ) -> Result<SealedBatch, BatchError> {
         if self.half_written {
             self.settle();
         }
         if self.rows == 0 {
             return Err(BatchError::Empty);
         }
-        let raw = self.size_in_bytes();
-        let packs = self.packs();
         let mut packer = match self.packer.take() {
             Some(packer) => packer,
             None => Packer::new(self.options.compression)?,
         };
-        let mut spare = Vec::new();
-        if packs {
-            spare = std::mem::replace(&mut body, std::mem::take(&mut packer.out));
-        }
+        let raw = self.size_in_bytes();
+        let mut buffer = Some(buffer);
+        let mut body = match buffer.take_if(|_| !self.packs()) {
+            Some(buffer) => buffer(raw),
+            None => std::mem::take(&mut packer.out),
+        };
         body.clear();
-        body.reserve_exact(if packs { self.last_packed } else { raw });
+        if buffer.is_none() {
+            body.reserve_exact(raw);
+        }
         if let Some(statistics) = &self.statistics {
             statistics.write(&self.columns, self.rows, &mut body);
         }
@@ -63,10 +75,9 @@ impl ArrowBatchBuilder {
             // Far below the limits of the options.
             statistics_length: self.statistics.is_some().then_some(start as u32),
         };
-        if packs {
-            self.last_packed = body.len();
+        if let Some(buffer) = buffer {
             packer.out = body;
-            body = fitted(spare, &packer.out);
+            body = fitted(buffer(packer.out.len()), &packer.out);
         }
         self.packer = Some(packer);
         let sealed = SealedBatch::log(fields, Bytes::from(body))?;
