@@ -49,6 +49,11 @@ pub(super) enum Outcome {
 }
 
 impl Outcome {
+    /// An answer to be filled, with room for its head.
+    pub(super) fn empty() -> BytesMut {
+        BytesMut::zeroed(HEAD)
+    }
+
     pub(super) fn answer(message: &impl Message) -> Self {
         // A fetched answer is large; encoded behind room for its head it is copied once less.
         let mut frame = BytesMut::with_capacity(HEAD + message.encoded_len());

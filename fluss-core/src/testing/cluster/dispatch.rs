@@ -180,7 +180,13 @@ impl FakeCluster {
             key::GET_TABLE_STATS => reply(body, |q| self.table_stats(server, &q)),
             key::CREATE_ACLS => reply(body, |q| self.create_acls(conn, q)),
             key::DROP_ACLS => reply(body, |q| self.drop_acls(conn, &q)),
-            key::LOOKUP => reply(body, |q| self.lookup(conn, server, request.fault, &q)),
+            key::LOOKUP => match LookupRequest::decode(body) {
+                Ok(q) => match self.lookup(conn, server, request.fault, &q) {
+                    Ok(answer) => Outcome::Answer(answer),
+                    Err(failure) => Outcome::Refused(failure),
+                },
+                Err(_) => Outcome::Dropped,
+            },
             key::PREFIX_LOOKUP => {
                 reply(body, |q| self.prefix_lookup(conn, server, request.fault, &q))
             }

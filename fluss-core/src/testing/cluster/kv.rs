@@ -1,7 +1,7 @@
 //! The rows of one bucket of a primary-key table.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 /// A stored row: its bytes and the schema they were encoded with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,11 +20,13 @@ impl Row {
     }
 }
 
-/// Rows by encoded key. Merges see what was written last; readers see what is below the high
+/// Rows by encoded key. They are found by hash, as clients are measured against millions of them,
+/// and listed in key order. Merges see what was written last; readers see what is below the high
 /// watermark.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Kv {
-    rows: BTreeMap<Bytes, Row>,
+    rows: HashMap<Bytes, Row>,
+    order: BTreeSet<Bytes>,
     /// What keys had before each change above the high watermark, with the offset behind the
     /// change, oldest first.
     older: BTreeMap<Bytes, VecDeque<(i64, Option<Row>)>>,
@@ -43,6 +45,9 @@ impl Kv {
 
     /// The row as readers see it.
     pub(super) fn visible(&self, key: &[u8]) -> Option<&Row> {
+        if self.older.is_empty() {
+            return self.rows.get(key);
+        }
         match self.older.get(key).and_then(VecDeque::front) {
             Some((_, row)) => row.as_ref(),
             None => self.rows.get(key),
@@ -51,8 +56,15 @@ impl Kv {
 
     pub(super) fn set(&mut self, key: Bytes, row: Option<Row>) {
         match row {
-            Some(row) => drop(self.rows.insert(key, row)),
-            None => drop(self.rows.remove(&key)),
+            Some(row) => {
+                if self.rows.insert(key.clone(), row).is_none() {
+                    self.order.insert(key);
+                }
+            }
+            None => {
+                self.rows.remove(&key);
+                self.order.remove(&key);
+            }
         }
     }
 
@@ -88,7 +100,7 @@ impl Kv {
 
     /// All rows as they were written last.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Bytes, &Row)> {
-        self.rows.iter()
+        self.order.iter().filter_map(|key| self.rows.get_key_value(key))
     }
 
     fn all_visible(&self) -> impl Iterator<Item = (&Bytes, &Row)> {
@@ -97,7 +109,7 @@ impl Kv {
 
     /// What readers see from this key on, in key order.
     fn visible_from(&self, from: Bytes) -> impl Iterator<Item = (&Bytes, &Row)> {
-        let mut rows = self.rows.range(from.clone()..).map(|(key, _)| key).peekable();
+        let mut rows = self.order.range(from.clone()..).peekable();
         let mut older = self.older.range(from..).map(|(key, _)| key).peekable();
         let keys = std::iter::from_fn(move || {
             let key = match (rows.peek(), older.peek()) {
