@@ -375,6 +375,12 @@ impl Client {
         self.scanners.progress(scanner, bucket)
     }
 
+    /// Why the last fetch of a subscribed bucket brought nothing, if it failed.
+    #[cfg(feature = "handle")]
+    pub(crate) fn scan_trouble(&self, scanner: ScannerKey, bucket: BucketKey) -> Option<Error> {
+        self.scanners.trouble(scanner, bucket)
+    }
+
     /// Bytes fetched and not taken, those taken last included.
     #[must_use]
     pub fn buffered(&self, scanner: ScannerKey) -> u64 {

@@ -240,6 +240,11 @@ impl LogScanner {
         Some(progress)
     }
 
+    /// Why nothing comes of a bucket, if its last fetch failed.
+    pub(super) fn trouble(&self, bucket: BucketKey) -> Option<Error> {
+        self.fluss.shared().with(|core, _| core.client.scan_trouble(self.key, bucket))
+    }
+
     /// Whether a bounded scan has reached all its ends.
     #[must_use]
     pub fn is_finished(&self) -> bool {

@@ -217,6 +217,11 @@ impl Scanners {
     }
 
     /// How far a bucket was read; None if it is not subscribed.
+    #[cfg(feature = "handle")]
+    pub(crate) fn trouble(&self, key: ScannerKey, bucket: BucketKey) -> Option<Error> {
+        self.scanners.get(&key)?.trouble(bucket)
+    }
+
     pub(crate) fn progress(&self, key: ScannerKey, bucket: BucketKey) -> Option<BucketProgress> {
         self.scanners.get(&key)?.progress(bucket)
     }

@@ -76,6 +76,11 @@ impl Scanner {
         self.buffered
     }
 
+    /// Why the last fetch of a bucket brought nothing, if it failed.
+    pub(super) fn trouble(&self, bucket: BucketKey) -> Option<Error> {
+        self.buckets.get(&bucket)?.last.clone()
+    }
+
     pub(super) fn progress(&self, bucket: BucketKey) -> Option<BucketProgress> {
         self.buckets.get(&bucket).map(Bucket::progress)
     }

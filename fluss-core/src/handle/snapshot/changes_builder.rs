@@ -18,6 +18,7 @@ pub struct SnapshotChangesBuilder {
     states: SnapshotBuilder,
     positions: Option<BTreeMap<BucketKey, SnapshotPosition>>,
     bounded: bool,
+    verify_always: bool,
 }
 
 impl Table {
@@ -43,7 +44,8 @@ impl Table {
     /// # }
     /// ```
     pub fn snapshot_then_changes(&self) -> SnapshotChangesBuilder {
-        SnapshotChangesBuilder { states: self.snapshot(), positions: None, bounded: false }
+        let (positions, bounded, verify_always) = (None, false, false);
+        SnapshotChangesBuilder { states: self.snapshot(), positions, bounded, verify_always }
     }
 }
 
@@ -68,6 +70,23 @@ impl SnapshotChangesBuilder {
     /// As [`SnapshotBuilder::columns`], for state and changes.
     pub fn columns<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         self.states = self.states.columns(names);
+        self
+    }
+
+    /// As [`ScanBuilder::verify_always`](crate::ScanBuilder::verify_always), for the changes:
+    /// servers send all columns of the changelog also where only some are wanted. Default false.
+    ///
+    /// A changelog that is replayed for the state is read whole and verified in any case; rows that
+    /// servers send by themselves (SCAN_KV, LIMIT_SCAN) have no checksums.
+    ///
+    /// ```
+    /// # use fluss_core::{Result, SnapshotChanges, Table};
+    /// # async fn prices(table: &Table) -> Result<SnapshotChanges> {
+    /// table.snapshot_then_changes().columns(["id", "price"]).verify_always(true).build().await
+    /// # }
+    /// ```
+    pub fn verify_always(mut self, always: bool) -> Self {
+        self.verify_always = always;
         self
     }
 
@@ -146,7 +165,10 @@ impl SnapshotChangesBuilder {
             }
             false => None,
         };
-        let mut scanner = table.scanner().buffer_limit(self.states.buffer_limit);
+        let mut scanner = table
+            .scanner()
+            .buffer_limit(self.states.buffer_limit)
+            .verify_always(self.verify_always);
         if let Some(names) = &self.states.columns {
             scanner = scanner.columns(names.clone());
         }

@@ -274,3 +274,34 @@ fn readers_that_die_and_go_on_from_checkpoints_lose_nothing_and_double_nothing()
     }
     assert!(restarts > 100, "only {restarts} restarts");
 }
+
+#[test]
+fn changes_are_verified_whole_where_that_is_asked_for() {
+    for verify in [false, true] {
+        let mut stage = Stage::with(cluster(Release::V1_0, 1));
+        let table = users(&mut stage, 1);
+        let key = table.info().bucket(0);
+        let writer = table.upserter().build().expect("a writer");
+        fill(&mut stage, &writer, 0..10, 1);
+        let builder = table.snapshot_then_changes().columns(["id"]).verify_always(verify);
+        let mut reader = stage.run(builder.build()).expect("a reader");
+        let end = loop {
+            let event = stage.run(reader.next_event()).expect("no error").expect("no end");
+            if let SnapshotEvent::StateEnds { offset, .. } = event {
+                break offset;
+            }
+        };
+        fill(&mut stage, &writer, 10..11, 1);
+        // A byte of a column that is not wanted.
+        assert!(stage.cluster(|c| c.damage_log(key, end)), "a batch is there");
+        match stage.run(reader.next_event()) {
+            Ok(Some(SnapshotEvent::Changes(batch))) => {
+                assert_eq!((verify, batch.num_rows()), (false, 1));
+            }
+            Err(error) => {
+                assert!(verify && error.to_string().contains("checksum"), "{verify}: {error}");
+            }
+            other => panic!("{verify}: {other:?}"),
+        }
+    }
+}

@@ -162,7 +162,8 @@ impl Replay {
 /// # Errors
 /// [`Error::Scan`] for a log that cannot be read, [`Error::Misuse`] when the state does not fit
 /// into the budget, [`Error::Unavailable`] when nothing comes within
-/// [`Config::command_deadline`](crate::config::Config::command_deadline).
+/// [`Config::command_deadline`](crate::config::Config::command_deadline), with the bucket's last
+/// error, if it had one.
 pub(super) async fn replay(
     table: &Table,
     bucket: BucketKey,
@@ -173,11 +174,25 @@ pub(super) async fn replay(
     let scanner = table.scanner().from_offsets([(bucket, 0)]).bounded();
     let mut scanner = scanner.buffer_limit(buffer_limit).build().await?;
     let what = format!("reading the changelog of {bucket}");
-    while let Some(batch) = within(table.fluss(), &what, scanner.next_batch()).await?? {
-        replay.apply(&batch)?;
+    loop {
+        let next = within(table.fluss(), &what, scanner.next_batch()).await;
+        match next.map_err(|late| explained(late, scanner.trouble(bucket)))?? {
+            Some(batch) => replay.apply(&batch)?,
+            None => break,
+        }
     }
     let end = scanner.positions().get(&bucket).copied().unwrap_or_default();
     Ok((replay.state, end.max(0)))
+}
+
+/// An error that the time is over, with what went wrong meanwhile.
+fn explained(error: Error, trouble: Option<Error>) -> Error {
+    match error {
+        Error::Unavailable { what, after, last: None } => {
+            Error::Unavailable { what, after, last: trouble.map(Box::new) }
+        }
+        other => other,
+    }
 }
 
 /// What comes of a future, unless it takes longer than a command may.

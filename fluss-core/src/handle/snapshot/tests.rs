@@ -450,6 +450,11 @@ fn a_changelog_that_stops_coming_ends_at_the_deadline() {
     let mut reader = stage.run(table.snapshot().build()).expect("a reader");
     let since = stage.now();
     let error = stage.run(reader.next_batch()).expect_err("nobody answers");
-    assert!(matches!(error, Error::Unavailable { .. }), "{error}");
+    assert!(matches!(error, Error::Unavailable { last: Some(_), .. }), "{error}");
     assert_eq!(stage.now() - since, Duration::from_secs(60));
+    let refusing = Faults::new(1).one_in(1, On::Fetch, Fault::ErrorBefore(12));
+    stage.cluster(|cluster| cluster.set_faults(refusing));
+    let mut reader = stage.run(table.snapshot().build()).expect("a reader");
+    let error = stage.run(reader.next_batch()).expect_err("nobody leads");
+    assert!(error.to_string().contains("NOT_LEADER_OR_FOLLOWER (12)"), "{error}");
 }
