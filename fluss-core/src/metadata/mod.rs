@@ -81,7 +81,7 @@ pub(crate) enum MetadataEvent {
     PartitionGone {
         /// The table.
         table: TableId,
-        /// Its name.
+        /// Its name, if it was known.
         name: Arc<str>,
         /// Its id.
         id: PartitionId,

@@ -254,7 +254,7 @@ impl Metadata {
                         self.change(|cluster| cluster.remove_partition(partition.id));
                         self.partition_gone(&partition, error.clone());
                     }
-                    None => self.on_target_failed(target, error),
+                    None => self.unknown_partition_gone(target, error),
                 }
             }
         }
@@ -267,6 +267,18 @@ impl Metadata {
             id: partition.id,
             error,
         });
+    }
+
+    /// Who asks for a partition by its id knows it from before it was dropped, which may have been
+    /// told when nobody asked.
+    fn unknown_partition_gone(&mut self, target: Target, error: Error) {
+        match target {
+            Target::PartitionId(table, id) => {
+                let name = Arc::default();
+                self.events.push_back(MetadataEvent::PartitionGone { table, name, id, error });
+            }
+            other => self.on_target_failed(other, error),
+        }
     }
 
     fn change(&mut self, f: impl FnOnce(&mut Cluster)) {
