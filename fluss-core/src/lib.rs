@@ -63,6 +63,7 @@
 
 pub mod backoff;
 pub mod batch;
+mod by_id;
 mod client;
 pub mod command;
 pub mod config;

@@ -14,7 +14,7 @@ usage: fluss-versus [--rows N] [--rounds N] [--bootstrap HOST:PORT] [--only VARI
 Without --bootstrap both sides write to an acknowledging server of this program, or read from one
 that keeps its rows in memory, and CPU time per row counts (for lookups, wall time); with it, to
 and from that cluster, and wall time counts.
-VARIANT: append, append-all, batches, upsert, scan-arrow, scan-rows, lookups.
+VARIANT: append, append-all, batches, upsert, scan-arrow, scan-rows, lookups, lookup-all.
 With --main-job: on a real cluster that is started for it, with default settings, on all runtimes.
 Behind each ratio stands its bound, and whether it is met. Ends with 1 if a count is wrong and, with
 --check, if a bound is missed.";
@@ -74,7 +74,7 @@ struct Case {
 impl Case {
     /// Lookups are waited for; what counts is how many are done in a second.
     fn counts_wall(&self) -> bool {
-        self.variant == Variant::Lookups
+        self.variant.looks_up()
     }
 }
 
@@ -103,13 +103,18 @@ fn writing(options: &Options) -> Vec<Case> {
 
 fn reading(options: &Options) -> Vec<Case> {
     let on_cluster = options.bootstrap.is_some();
-    [(Variant::ScanArrow, 2.0), (Variant::ScanRows, 2.5), (Variant::Lookups, 3.0)]
-        .into_iter()
-        .map(|(variant, bound)| {
-            let bound = (!on_cluster).then_some(bound);
-            Case { variant, threads: 1, codec: Codec::None, bound }
-        })
-        .collect()
+    [
+        (Variant::ScanArrow, 2.0),
+        (Variant::ScanRows, 2.5),
+        (Variant::Lookups, 3.0),
+        (Variant::LookupAll, 3.0),
+    ]
+    .into_iter()
+    .map(|(variant, bound)| {
+        let bound = (!on_cluster).then_some(bound);
+        Case { variant, threads: 1, codec: Codec::None, bound }
+    })
+    .collect()
 }
 
 /// Where the runs go.
@@ -186,12 +191,16 @@ impl Place {
         let rows = options.rows;
         let ours = self.fill(case, (with, Side::Blocking), rows)?;
         let theirs = match case.variant {
-            Variant::Lookups => self.fill(case, (with, Side::Theirs), rows)?,
+            _ if case.variant.looks_up() => self.fill(case, (with, Side::Theirs), rows)?,
             _ => ours.clone(),
         };
         let costs = in_turns(options.rounds, |side| {
             let table = if side == Side::Theirs { &theirs } else { &ours };
-            spawn(&self.plan(case, side, rows, table))
+            let before = self.server.as_mut().map(Server::cpu).transpose()?.unwrap_or(0);
+            let mut cost = spawn(&self.plan(case, side, rows, table))?;
+            let after = self.server.as_mut().map(Server::cpu).transpose()?.unwrap_or(0);
+            cost.server = after - before;
+            Ok(cost)
         })?;
         self.tables.drop(&ours)?;
         if theirs != ours {
@@ -291,5 +300,10 @@ fn report(case: &Case, rows: u64, theirs: &[Cost], ours: &[Cost]) -> bool {
         pair(their_wall),
         pair(our_wall),
     );
+    if case.variant.looks_up() {
+        // Who answers takes its time as well: nobody is faster than that.
+        let server = |costs| spread(costs, rows, |c: &Cost| c.server);
+        println!("{:>24} | {} {} CPU of the server", "", pair(server(theirs)), pair(server(ours)));
+    }
     met
 }

@@ -7,7 +7,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use fluss_core::row::{OwnedDatum, OwnedRow};
 use fluss_tokio::config::Config;
-use fluss_tokio::{LogScanner, Lookup, Table, row};
+use fluss_tokio::{LogScanner, Lookup, Pending, Table, row};
 
 use crate::Failure;
 use crate::client::Stopwatch;
@@ -77,18 +77,39 @@ fn look_up(table: &Table, rows: u64) -> Result<Found, Failure> {
     Ok(found)
 }
 
+/// The same with many keys in one call, and as many keys on their way.
+fn look_up_all(table: &Table, rows: u64) -> Result<Found, Failure> {
+    let lookuper = table.lookuper()?;
+    let (mut found, mut waiting) = (Found::default(), VecDeque::new());
+    let keys: Vec<_> = (0..rows).map(|id| row![id.cast_signed()]).collect();
+    for keys in keys.chunks(plan::KEYS_OF_A_CALL) {
+        if waiting.len() == plan::LOOKUPS_IN_FLIGHT / plan::KEYS_OF_A_CALL
+            && let Some(oldest) = waiting.pop_front()
+        {
+            let oldest: Pending<Vec<Option<OwnedRow>>> = oldest;
+            oldest.wait()?.into_iter().try_for_each(|row| add(&mut found, row))?;
+        }
+        waiting.push_back(lookuper.lookup_all(keys));
+    }
+    for rows in waiting {
+        rows.wait()?.into_iter().try_for_each(|row| add(&mut found, row))?;
+    }
+    Ok(found)
+}
+
 /// Runs the plan.
 pub fn run(plan: &Plan) -> Result<Cost, Failure> {
     let config = Config::new(&plan.bootstrap)?.seed(fluss_tokio::random_seed());
     let (fluss, _runtime) = start(plan.side, config)?;
     let table = fluss.table(&plan.table).wait()?;
-    if plan.variant == Variant::Lookups {
+    if plan.variant.looks_up() {
         look_up(&table, plan::WARM_UP)?;
     }
     let watch = Stopwatch::start();
     let found = match plan.variant {
         Variant::ScanArrow => scan_arrow(&table)?,
         Variant::ScanRows => scan_rows(&table)?,
+        Variant::LookupAll => look_up_all(&table, plan.rows)?,
         _ => look_up(&table, plan.rows)?,
     };
     let cost = watch.stop();

@@ -25,6 +25,9 @@ pub const FETCH_BYTES: usize = 16 << 20;
 pub const FETCH_BYTES_PER_BUCKET: usize = 1 << 20;
 /// Lookups on their way at once, on one handle, where one can have so many.
 pub const LOOKUPS_IN_FLIGHT: usize = 1024;
+/// Keys of a call with many of them; so many calls are on their way that all keys are as many as
+/// those above.
+pub const KEYS_OF_A_CALL: usize = 128;
 /// Buckets of the tables.
 pub const BUCKETS: i32 = 4;
 
@@ -84,8 +87,10 @@ words! {
         ScanArrow = "scan-arrow",
         /// A log table row by row, of which each value is looked at.
         ScanRows = "scan-rows",
-        /// All rows of a primary-key table by their keys.
+        /// All rows of a primary-key table by their keys, one by one.
         Lookups = "lookups",
+        /// The same with many keys in one call; fluss-rs has no such call and looks up one by one.
+        LookupAll = "lookup-all",
     }
 }
 
@@ -94,14 +99,19 @@ impl Variant {
     pub fn filled_by(self) -> Option<Self> {
         match self {
             Self::ScanArrow | Self::ScanRows => Some(Self::AppendAll),
-            Self::Lookups => Some(Self::Upsert),
+            Self::Lookups | Self::LookupAll => Some(Self::Upsert),
             _ => None,
         }
     }
 
     /// Whether its table has a primary key.
     pub fn has_key(self) -> bool {
-        matches!(self, Self::Upsert | Self::Lookups)
+        self == Self::Upsert || self.looks_up()
+    }
+
+    /// Whether rows are looked up.
+    pub fn looks_up(self) -> bool {
+        matches!(self, Self::Lookups | Self::LookupAll)
     }
 }
 
@@ -147,4 +157,6 @@ pub struct Cost {
     pub cpu: u64,
     /// In nanoseconds.
     pub wall: u64,
+    /// User and system time of the server meanwhile, in nanoseconds, where it is one of ours.
+    pub server: u64,
 }

@@ -2,7 +2,7 @@
 //! written in memory, to be read.
 //!
 //! It prints its address, answers each line on standard input with the number of rows it counted so
-//! far, and ends with its input.
+//! far and the CPU time it took for all, and ends with its input.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -11,6 +11,7 @@ use fluss_core::testing::cluster::{ClusterOptions, FakeCluster};
 use fluss_core::testing::loopback::{Loopback, LoopbackOptions};
 
 use crate::Failure;
+use crate::client::cpu;
 
 const KEEP: &str = "keep";
 
@@ -23,7 +24,7 @@ pub fn run() -> Result<(), Failure> {
     writeln!(out, "{}", fake.bootstrap())?;
     for line in std::io::stdin().lines() {
         line?;
-        writeln!(out, "{}", fake.with(|cluster| cluster.rows_appended()))?;
+        writeln!(out, "{} {}", fake.with(|cluster| cluster.rows_appended()), cpu())?;
     }
     Ok(())
 }
@@ -60,10 +61,22 @@ impl Server {
         Ok(line.trim().to_owned())
     }
 
+    /// The rows it counted so far, and the CPU time it took, in nanoseconds.
+    pub fn so_far(&mut self) -> Result<(u64, u64), Failure> {
+        self.input.as_mut().ok_or("the server has no input")?.write_all(b"rows\n")?;
+        let line = self.line()?;
+        let (rows, cpu) = line.split_once(' ').ok_or("the server says something else")?;
+        Ok((rows.parse()?, cpu.parse()?))
+    }
+
     /// The rows it counted so far.
     pub fn rows(&mut self) -> Result<u64, Failure> {
-        self.input.as_mut().ok_or("the server has no input")?.write_all(b"rows\n")?;
-        Ok(self.line()?.parse()?)
+        Ok(self.so_far()?.0)
+    }
+
+    /// The CPU time it took so far, in nanoseconds.
+    pub fn cpu(&mut self) -> Result<u64, Failure> {
+        Ok(self.so_far()?.1)
     }
 }
 

@@ -106,7 +106,7 @@ pub fn run(plan: &Plan) -> Result<Cost, Failure> {
             }
         })
     };
-    if plan.variant == Variant::Lookups {
+    if plan.variant.looks_up() {
         read(plan::WARM_UP)?;
     }
     let watch = Stopwatch::start();

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::ids::{
     BatchId, BucketKey, CommandId, LaneId, PartitionKey, ScannerKey, TableId, TablePath, WriterKey,
 };
-use crate::lookup::LookupRequest;
+use crate::lookup::{Ask, LookupRequest};
 use crate::scanner::{BucketProgress, ScannerOptions, TakeLimits, Taken};
 use crate::table_info::TableInfo;
 use crate::time::{Duration, Instant};
@@ -251,16 +251,46 @@ impl Client {
     /// [`Config::lookup_memory_limit`](crate::config::Config::lookup_memory_limit) it waits in
     /// line, at most as long as its own limit.
     pub fn lookup(&mut self, request: LookupRequest, now: Instant) -> CommandId {
+        self.ask(request.ask(), now)
+    }
+
+    /// [`Client::lookup`] of a key that the caller keeps.
+    pub(crate) fn ask(&mut self, ask: Ask<'_>, now: Instant) -> CommandId {
         let id = self.commands.next_id();
-        if self.lookups.only_waits(&self.config, &request) {
+        if self.lookups.only_waits(&self.config, &ask) {
             // No other machine would hear of it.
             let config = Arc::clone(&self.config);
             let cx = &mut Cx { now, rng: &mut self.rng, config: &config };
-            self.lookups.lookup(cx, id, request);
+            self.lookups.lookup(cx, id, ask);
         } else {
-            self.step(now, |client, cx| client.lookups.lookup(cx, id, request));
+            self.step(now, |client, cx| client.lookups.lookup(cx, id, ask));
         }
         id
+    }
+
+    /// Looks many keys up; each has an answer and an id of its own, one after the other from the
+    /// first one on.
+    #[cfg(feature = "handle")]
+    pub(crate) fn ask_all<'a>(
+        &mut self,
+        asks: impl Iterator<Item = Ask<'a>>,
+        now: Instant,
+    ) -> std::ops::Range<u64> {
+        let first = self.commands.upcoming_id().0;
+        self.step(now, |client, cx| {
+            for ask in asks {
+                let id = client.commands.next_id();
+                client.lookups.lookup(cx, id, ask);
+            }
+        });
+        first..self.commands.upcoming_id().0
+    }
+
+    /// Forgets commands nobody waits for; see [`Client::cancel`].
+    #[cfg(feature = "handle")]
+    pub(crate) fn cancel_all(&mut self, commands: std::ops::Range<u64>, now: Instant) {
+        commands.for_each(|id| self.lookups.cancel(CommandId(id)));
+        self.serve_lookups(now);
     }
 
     /// Like [`Client::lookup`], but never waits in line.
@@ -269,8 +299,13 @@ impl Client {
     /// [`Error::LookupsFull`] when the budget has no room, [`Error::Misuse`] for a key that is
     /// larger than the budget, [`Error::Closed`] after a close: then nothing was sent.
     pub fn try_lookup(&mut self, request: LookupRequest, now: Instant) -> Result<CommandId> {
-        self.room_for_lookup(&request.what, request.key.len())?;
-        Ok(self.lookup(request, now))
+        self.try_ask(request.ask(), now)
+    }
+
+    /// [`Client::try_lookup`] of a key that the caller keeps.
+    pub(crate) fn try_ask(&mut self, ask: Ask<'_>, now: Instant) -> Result<CommandId> {
+        self.room_for_lookup(ask.what, ask.key.len())?;
+        Ok(self.ask(ask, now))
     }
 
     /// Whether a key of this length could go now.

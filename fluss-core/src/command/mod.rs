@@ -156,6 +156,12 @@ impl Commands {
     }
 
     /// A number for something that reports its end as an event.
+    /// The id that the next command gets.
+    #[cfg(feature = "handle")]
+    pub(crate) fn upcoming_id(&self) -> CommandId {
+        CommandId(self.next)
+    }
+
     pub(crate) fn next_id(&mut self) -> CommandId {
         let id = CommandId(self.next);
         self.next += 1;

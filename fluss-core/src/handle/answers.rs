@@ -2,6 +2,8 @@
 //!
 //! What a lookup found counts against the client's budget as long as it is kept.
 
+use std::collections::BTreeMap;
+use std::ops::Range;
 use std::task::{Poll, Waker};
 
 use super::shared::{Core, Wake, replace_waker};
@@ -21,7 +23,80 @@ fn row_bytes(result: &Result<CommandAnswer>) -> u64 {
     result.as_ref().map_or(0, CommandAnswer::row_bytes)
 }
 
+/// One run's key, counted from its first, and its answer.
+pub(super) type RunAnswer = (usize, Result<CommandAnswer>);
+
+/// The part of the budget of answers that those of one run fill before they are taken.
+const SHARE: u64 = 16;
+
+/// The answers to lookups that were handed in together.
+#[derive(Debug, Default)]
+pub(super) struct Run {
+    end: u64,
+    left: usize,
+    ready: Vec<RunAnswer>,
+    bytes: u64,
+    waker: Option<Waker>,
+}
+
+/// Runs by their first id.
+pub(super) type Runs = BTreeMap<u64, Run>;
+
+/// Makes room for an answer of a run, if the command belongs to one.
+fn run_of(runs: &mut Runs, id: CommandId) -> Option<(usize, &mut Run)> {
+    let (first, run) = runs.range_mut(..=id.0).next_back()?;
+    (id.0 < run.end).then(|| ((id.0 - first) as usize, run))
+}
+
 impl Core {
+    /// Gathers the answers to these commands.
+    pub(super) fn watch_run(&mut self, ids: &Range<u64>) {
+        let left = (ids.end - ids.start) as usize;
+        if left > 0 {
+            self.runs.insert(ids.start, Run { end: ids.end, left, ..Run::default() });
+        }
+    }
+
+    /// Takes what has come of a run. Ready: that was the last of it.
+    pub(super) fn poll_run(
+        &mut self,
+        first: u64,
+        waker: &Waker,
+        into: &mut Vec<RunAnswer>,
+    ) -> Poll<()> {
+        let Some(run) = self.runs.get_mut(&first) else { return Poll::Ready(()) };
+        std::mem::swap(&mut run.ready, into);
+        self.client.take_answer(std::mem::take(&mut run.bytes));
+        if run.left == 0 {
+            self.runs.remove(&first);
+            return Poll::Ready(());
+        }
+        replace_waker(&mut run.waker, waker);
+        Poll::Pending
+    }
+
+    /// Nobody waits for this run any more.
+    pub(super) fn drop_run(&mut self, ids: Range<u64>, now: Instant) {
+        if let Some(run) = self.runs.remove(&ids.start) {
+            self.client.take_answer(run.bytes);
+            self.client.cancel_all(ids, now);
+        }
+    }
+
+    /// Keeps an answer of a run, and wakes who waits for it when it is the last one, or when those
+    /// that were kept take up so much that others may stand in line for their place.
+    fn finish_in_run(&mut self, id: CommandId, result: Result<CommandAnswer>, wake: &mut Wake) {
+        let bytes = row_bytes(&result);
+        let Some((at, run)) = run_of(&mut self.runs, id) else { return };
+        self.client.keep_answer(bytes);
+        run.ready.push((at, result));
+        run.bytes += bytes;
+        run.left = run.left.saturating_sub(1);
+        if run.left == 0 || run.bytes > self.client.config().lookup_memory_limit / SHARE {
+            wake.wakers.extend(run.waker.take());
+        }
+    }
+
     pub(crate) fn watch_command(&mut self, command: CommandId) {
         self.commands.insert(command, Command::Waiting(None));
     }
@@ -31,12 +106,12 @@ impl Core {
         command: CommandId,
         waker: &Waker,
     ) -> Poll<Result<CommandAnswer>> {
-        match self.commands.get_mut(&command) {
+        match self.commands.value_mut(command) {
             Some(Command::Waiting(slot)) => {
                 replace_waker(slot, waker);
                 Poll::Pending
             }
-            Some(Command::Done(_)) => match self.commands.remove(&command) {
+            Some(Command::Done(_)) => match self.commands.remove(command) {
                 Some(Command::Done(result)) => {
                     self.client.take_answer(row_bytes(&result));
                     Poll::Ready(result)
@@ -49,7 +124,7 @@ impl Core {
 
     /// Nobody waits for this command any more.
     pub(crate) fn drop_command(&mut self, command: CommandId, now: Instant) {
-        match self.commands.remove(&command) {
+        match self.commands.remove(command) {
             Some(Command::Waiting(_)) => self.client.cancel(command, now),
             Some(Command::Done(result)) => {
                 self.client.take_answer(row_bytes(&result));
@@ -65,12 +140,13 @@ impl Core {
         result: Result<CommandAnswer>,
         wake: &mut Wake,
     ) {
-        if let Some(slot) = self.commands.get_mut(&id)
-            && let Command::Waiting(waker) = slot
-        {
+        if let Some(slot) = self.commands.value_mut(id) {
+            let Command::Waiting(waker) = slot else { return };
             self.client.keep_answer(row_bytes(&result));
             wake.wakers.extend(waker.take());
             *slot = Command::Done(result);
+        } else if !self.runs.is_empty() {
+            self.finish_in_run(id, result, wake);
         }
     }
 
@@ -81,6 +157,11 @@ impl Core {
                 wake.wakers.extend(waker.take());
                 *slot = Command::Done(Err(Error::Closed("client")));
             }
+        }
+        for run in self.runs.values_mut() {
+            // What has no answer is found to have none.
+            run.left = 0;
+            wake.wakers.extend(run.waker.take());
         }
     }
 }

@@ -11,6 +11,7 @@ use fluss_proto::message::{GetTableSchemaRequest, GetTableSchemaResponse};
 use fluss_proto::{ApiKey, ErrorCode};
 
 use super::fluss::pb_path;
+use super::lookup_all::LookupAll;
 use super::lookup_found::Found;
 use super::lookup_insert;
 use super::lookup_plan::{Keys, Place, ValueDecoder, schema_id_of};
@@ -22,7 +23,7 @@ use crate::command::Target;
 use crate::config::Acks;
 use crate::error::{Error, Result};
 use crate::ids::{BucketKey, PartitionId};
-use crate::lookup::{LookupKind, LookupRequest};
+use crate::lookup::{Ask, LookupKind};
 use crate::output::CommandAnswer;
 use crate::row::partition::{has_fractions, same_name};
 use crate::row::{OwnedRow, Row, Schema};
@@ -56,27 +57,31 @@ pub struct Lookuper {
 }
 
 #[derive(Debug)]
-struct Inner {
-    table: Table,
-    whole: Keys,
+pub(super) struct Inner {
+    pub(super) table: Table,
+    pub(super) whole: Keys,
     /// Why this table has no prefix lookups, if so.
     prefix: Result<Keys>,
     /// What is asked, for error texts, and how long an answer may take.
     what: Arc<str>,
     what_prefix: Arc<str>,
-    limit: Duration,
+    pub(super) limit: Duration,
+    /// For values of the schema with which the table was opened.
+    own: ValueDecoder,
+    own_id: Option<i16>,
     caches: Mutex<Caches>,
 }
 
 #[derive(Debug, Default)]
 struct Caches {
+    /// For all schemas but that with which the table was opened.
     decoders: BTreeMap<i16, Arc<ValueDecoder>>,
     partitions: BTreeMap<Arc<str>, Partition>,
 }
 
 /// A partition's id and number of buckets.
 #[derive(Clone, Copy, Debug)]
-struct Partition {
+pub(super) struct Partition {
     id: PartitionId,
     buckets: i32,
 }
@@ -93,15 +98,12 @@ impl Lookuper {
         let whole = Keys::whole(info)?;
         let prefix = Keys::prefix(info);
         let own = ValueDecoder::new(info, info.schema().clone())?;
-        let mut caches = Caches::default();
-        if let Ok(id) = i16::try_from(info.schema_id) {
-            caches.decoders.insert(id, Arc::new(own));
-        }
+        let own_id = i16::try_from(info.schema_id).ok();
         let what = format!("LOOKUP {}", info.path).into();
         let what_prefix = format!("PREFIX_LOOKUP {}", info.path).into();
         let limit = table.fluss().config(|config| config.command_deadline);
-        let caches = Mutex::new(caches);
-        let inner = Inner { table, whole, prefix, what, what_prefix, limit, caches };
+        let caches = Mutex::default();
+        let inner = Inner { table, whole, prefix, what, what_prefix, limit, own, own_id, caches };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -203,14 +205,7 @@ impl Lookuper {
         R: Row + ?Sized + 'r,
         I: IntoIterator<Item = &'r R>,
     {
-        let lookups: Vec<_> = keys.into_iter().map(|key| self.lookup(key)).collect();
-        Pending::new(self.inner.table.fluss(), async move {
-            let mut rows = Vec::with_capacity(lookups.len());
-            for lookup in lookups {
-                rows.push(lookup.await?);
-            }
-            Ok(rows)
-        })
+        Pending::new(self.inner.table.fluss(), LookupAll::start(&self.inner, keys))
     }
 
     /// The rows in values that came from this table.
@@ -248,6 +243,28 @@ impl<T> std::fmt::Debug for Lookup<T> {
 }
 
 impl<T: Found> Lookup<T> {
+    pub(super) fn of_place(inner: &Arc<Inner>, place: Place) -> Self {
+        Self { inner: Arc::clone(inner), state: inner.begin(LookupKind::Lookup, place) }
+    }
+
+    /// The partition of the key turned out to be another one than was thought.
+    pub(super) fn again(inner: &Arc<Inner>, place: Place) -> Self {
+        let state = State::Slow(slow(inner, LookupKind::Lookup, place, true));
+        Self { inner: Arc::clone(inner), state }
+    }
+
+    /// What an answer says, or a lookup that asks for what is needed to read it.
+    pub(super) fn of_answer(
+        inner: &Arc<Inner>,
+        answer: CommandAnswer,
+    ) -> Result<std::result::Result<T, Self>> {
+        let found = T::read(answer, |value| inner.decode(value))?;
+        Ok(found.map_err(|answer| {
+            let state = State::Slow(read_later(inner, answer));
+            Self { inner: Arc::clone(inner), state }
+        }))
+    }
+
     fn start<R: Row + ?Sized>(
         inner: &Arc<Inner>,
         kind: LookupKind,
@@ -309,19 +326,14 @@ impl<T: Found> Future for Lookup<T> {
             match std::mem::replace(&mut this.state, State::Over) {
                 State::Failed(error) => return Poll::Ready(Err(error)),
                 State::Sent(_, place) => match (result, place) {
-                    (Err(error), Some((kind, place)))
-                        if is_partition_gone(&error) || is_rescaled(&error) =>
-                    {
+                    (Err(error), Some((kind, place))) if Inner::looks_again(&error) => {
                         this.state = State::Slow(slow(inner, kind, place, true));
                     }
                     (Err(error), _) => return Poll::Ready(Err(error)),
-                    (Ok(answer), _) => {
-                        let values = T::values(answer)?;
-                        match inner.read_known(&values) {
-                            Some(rows) => return Poll::Ready(rows.and_then(T::from_rows)),
-                            None => this.state = State::Slow(read_later(inner, values)),
-                        }
-                    }
+                    (Ok(answer), _) => match T::read(answer, |value| inner.decode(value))? {
+                        Ok(found) => return Poll::Ready(Ok(found)),
+                        Err(answer) => this.state = State::Slow(read_later(inner, answer)),
+                    },
                 },
                 State::Slow(_) | State::Over => {
                     let text = "this lookup was polled after its end";
@@ -334,11 +346,6 @@ impl<T: Found> Future for Lookup<T> {
 
 fn is_partition_gone(error: &Error) -> bool {
     error.code() == Some(ErrorCode::PARTITION_NOT_EXISTS)
-}
-
-/// Its partition has another number of buckets than was thought.
-fn is_rescaled(error: &Error) -> bool {
-    error.code() == Some(ErrorCode::INVALID_BUCKET_ROUTING)
 }
 
 /// A lookup whose partition has to be found first.
@@ -375,10 +382,10 @@ fn slow<T: Found>(
 /// Values of a schema that has to be asked for.
 fn read_later<T: Found>(
     inner: &Arc<Inner>,
-    values: Vec<Bytes>,
+    answer: CommandAnswer,
 ) -> Pin<Box<dyn Future<Output = Result<T>> + Send>> {
     let inner = Arc::clone(inner);
-    Box::pin(async move { T::from_rows(inner.read(&values).await?) })
+    Box::pin(async move { T::from_rows(inner.read(&T::values(answer)?).await?) })
 }
 
 impl Inner {
@@ -386,15 +393,25 @@ impl Inner {
         self.table.info()
     }
 
+    pub(super) fn known_partition(&self, place: &Place) -> Option<Partition> {
+        lock(&self.caches).partitions.get(place.partition.as_ref()?).copied()
+    }
+
+    /// Whether a key that was refused with this error may be in another partition than was thought,
+    /// or in another bucket of it.
+    pub(super) fn looks_again(error: &Error) -> bool {
+        is_partition_gone(error) || error.code() == Some(ErrorCode::INVALID_BUCKET_ROUTING)
+    }
+
     fn begin<T: Found>(self: &Arc<Self>, kind: LookupKind, place: Place) -> State<T> {
-        let Some(name) = &place.partition else {
+        if place.partition.is_none() {
             return match self.send(kind, &place, None) {
                 Ok(future) => State::Sent(future, None),
                 Err(error) => State::Failed(error),
             };
-        };
-        let known = lock(&self.caches).partitions.get(name).copied();
-        match known.map(|partition| self.send(kind, &place, Some(partition))) {
+        }
+        match self.known_partition(&place).map(|partition| self.send(kind, &place, Some(partition)))
+        {
             Some(Ok(future)) => State::Sent(future, Some((kind, place))),
             Some(Err(error)) => State::Failed(error),
             None => State::Slow(slow(self, kind, place, false)),
@@ -405,7 +422,7 @@ impl Inner {
         let shared = self.table.fluss().shared();
         let partition = match &place.partition {
             None => None,
-            Some(name) => match lock(&self.caches).partitions.get(name).copied() {
+            Some(_) => match self.known_partition(&place) {
                 None => {
                     let (what, length) = (self.what(kind), place.key.len());
                     let room = shared.with(|core, _| core.client.room_for_lookup(what, length));
@@ -415,8 +432,8 @@ impl Inner {
                 known => known,
             },
         };
-        let request = self.request(kind, &place, partition)?;
-        let begin = |core: &mut Core, now| core.client.try_lookup(request, now);
+        let ask = self.ask(kind, &place, partition)?;
+        let begin = |core: &mut Core, now| core.client.try_ask(ask, now);
         let future = CommandFuture::try_watch_untold(shared, begin)?;
         Ok(State::Sent(future, partition.map(|_| (kind, place))))
     }
@@ -427,39 +444,43 @@ impl Inner {
         place: &Place,
         partition: Option<Partition>,
     ) -> Result<CommandFuture> {
-        let request = self.request(kind, place, partition)?;
+        let ask = self.ask(kind, place, partition)?;
         Ok(CommandFuture::watch_untold(self.table.fluss().shared(), |core, now| {
-            core.client.lookup(request, now)
+            core.client.ask(ask, now)
         }))
     }
 
-    fn what(&self, kind: LookupKind) -> &Arc<str> {
+    pub(super) fn what(&self, kind: LookupKind) -> &Arc<str> {
         if kind == LookupKind::Prefix { &self.what_prefix } else { &self.what }
     }
 
-    fn request(
+    /// The bucket of a key, and the number of buckets that it was chosen from.
+    pub(super) fn bucket_of(
         &self,
-        kind: LookupKind,
-        place: &Place,
+        bucket_key: &[u8],
         partition: Option<Partition>,
-    ) -> Result<LookupRequest> {
+    ) -> Result<(BucketKey, Option<i32>)> {
         let info = self.info();
         let buckets = partition.map_or_else(|| info.buckets(), |p| p.buckets);
-        let function = self.whole.function;
-        let bucket = function
-            .bucket_of(&place.bucket_key, buckets.unsigned_abs())
+        let bucket = self
+            .whole
+            .function
+            .bucket_of(bucket_key, buckets.unsigned_abs())
             .and_then(|bucket| i32::try_from(bucket).ok())
             .ok_or_else(|| Error::misuse(format!("{}: the key is empty", info.path)))?;
         let key = BucketKey { table: info.id, partition: partition.map(|p| p.id), bucket };
-        Ok(LookupRequest {
-            kind,
-            path: info.path.clone(),
-            bucket: key,
-            buckets: Some(buckets),
-            key: place.key.clone(),
-            what: Arc::clone(self.what(kind)),
-            limit: self.limit,
-        })
+        Ok((key, Some(buckets)))
+    }
+
+    fn ask<'a>(
+        &'a self,
+        kind: LookupKind,
+        place: &'a Place,
+        partition: Option<Partition>,
+    ) -> Result<Ask<'a>> {
+        let (bucket, buckets) = self.bucket_of(place.bucket_key(), partition)?;
+        let (key, what, limit) = (&place.key, self.what(kind), self.limit);
+        Ok(Ask { kind, bucket, buckets, key, what, limit })
     }
 
     async fn find_partition(&self, name: &Arc<str>) -> Result<Option<Partition>> {
@@ -493,36 +514,29 @@ impl Inner {
         Ok(found)
     }
 
-    /// The rows, if the schemas of all are known; else None.
-    fn read_known(&self, values: &[Bytes]) -> Option<Result<Vec<OwnedRow>>> {
-        let mut rows = Vec::with_capacity(values.len());
-        let mut last: Option<(i16, Arc<ValueDecoder>)> = None;
-        for value in values {
-            let id = match schema_id_of(value) {
-                Ok(id) => id,
-                Err(error) => return Some(Err(error)),
-            };
-            if last.as_ref().is_none_or(|(known, _)| *known != id) {
-                last = Some((id, Arc::clone(lock(&self.caches).decoders.get(&id)?)));
-            }
-            let Some((_, decoder)) = &last else { return None };
-            match decoder.decode(value) {
-                Ok(row) => rows.push(row),
-                Err(error) => return Some(Err(error)),
-            }
+    /// The row of a value; None if its schema is not known yet.
+    fn decode(&self, value: &[u8]) -> Result<Option<OwnedRow>> {
+        let id = schema_id_of(value)?;
+        if self.own_id == Some(id) {
+            return self.own.decode(value).map(Some);
         }
-        Some(Ok(rows))
+        let known = lock(&self.caches).decoders.get(&id).cloned();
+        known.map(|decoder| decoder.decode(value)).transpose()
     }
 
     async fn read(&self, values: &[Bytes]) -> Result<Vec<OwnedRow>> {
+        let mut rows = Vec::with_capacity(values.len());
         for value in values {
-            let id = schema_id_of(value)?;
-            if !lock(&self.caches).decoders.contains_key(&id) {
-                let decoder = Arc::new(self.fetch_schema(id).await?);
-                lock(&self.caches).decoders.insert(id, decoder);
+            if let Some(row) = self.decode(value)? {
+                rows.push(row);
+                continue;
             }
+            let id = schema_id_of(value)?;
+            let decoder = Arc::new(self.fetch_schema(id).await?);
+            rows.push(decoder.decode(value)?);
+            lock(&self.caches).decoders.insert(id, decoder);
         }
-        self.read_known(values).unwrap_or_else(|| Ok(Vec::new()))
+        Ok(rows)
     }
 
     async fn fetch_schema(&self, id: i16) -> Result<ValueDecoder> {
@@ -541,6 +555,9 @@ impl Inner {
     }
 }
 
+#[cfg(test)]
+#[path = "lookup_all_tests.rs"]
+mod all_tests;
 #[cfg(test)]
 #[path = "lookup_budget_tests.rs"]
 mod budget_tests;

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::table::TableInfo;
 use crate::error::{Error, Result};
 use crate::row::hash::BucketFunction;
@@ -17,9 +15,16 @@ use crate::row::{compacted, indexed};
 /// Where a key is to be looked for.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Place {
-    pub(super) key: Bytes,
-    pub(super) bucket_key: Bytes,
+    pub(super) key: Vec<u8>,
+    /// None: the bucket key is the key.
+    bucket_key: Option<Vec<u8>>,
     pub(super) partition: Option<Arc<str>>,
+}
+
+impl Place {
+    pub(super) fn bucket_key(&self) -> &[u8] {
+        self.bucket_key.as_deref().unwrap_or(&self.key)
+    }
 }
 
 /// Turns the values of a key or prefix into bytes.
@@ -95,19 +100,33 @@ impl Keys {
         Ok(Self { key, bucket, partition, function: rules.function, prefix_bytes: None })
     }
 
+    /// Appends a key, and puts its bucket key into the other buffer. False: that is the key itself.
+    pub(super) fn append<R: Row + ?Sized>(
+        &self,
+        row: &R,
+        key: &mut Vec<u8>,
+        bucket_key: &mut Vec<u8>,
+    ) -> Result<bool, RowError> {
+        self.key.encode(row, key)?;
+        let Some(encoder) = &self.bucket else { return Ok(false) };
+        bucket_key.clear();
+        encoder.encode(row, bucket_key)?;
+        Ok(true)
+    }
+
     pub(super) fn place<R: Row + ?Sized>(&self, row: &R) -> Result<Place, RowError> {
-        let mut key = Vec::new();
+        // Most keys are no longer.
+        let mut key = Vec::with_capacity(24);
         self.key.encode(row, &mut key)?;
         if let Some(limit) = self.prefix_bytes.filter(|limit| key.len() > *limit) {
             return Err(RowErrorKind::Prefix { size: key.len(), limit }.into());
         }
-        let key = Bytes::from(key);
         let bucket_key = match &self.bucket {
-            None => key.clone(),
+            None => None,
             Some(encoder) => {
                 let mut bytes = Vec::new();
                 encoder.encode(row, &mut bytes)?;
-                bytes.into()
+                Some(bytes)
             }
         };
         let partition = match &self.partition {
@@ -272,7 +291,7 @@ mod tests {
         let place = prefix.place(&("shop",)).expect("short");
         let key = whole.place(&("shop", 7)).expect("a key");
         assert!(key.key.starts_with(&place.key), "{:?} {:?}", key.key, place.key);
-        assert_eq!(place.bucket_key, key.bucket_key);
+        assert_eq!(place.bucket_key(), key.bucket_key());
         let error = prefix.place(&("a long name",)).expect_err("stands behind").to_string();
         assert!(error.contains("prefix"), "{error}");
         // With version 2 such keys are compacted.
@@ -282,8 +301,8 @@ mod tests {
         let key = Keys::whole(&info).and_then(|w| Ok(w.place(&("a long name", 7))?));
         let key = key.expect("a key");
         assert!(key.key.starts_with(&place.key));
-        assert_eq!(place.bucket_key, key.bucket_key);
-        assert_ne!(place.bucket_key, place.key);
+        assert_eq!(place.bucket_key(), key.bucket_key());
+        assert_ne!(place.bucket_key(), place.key);
     }
 
     #[test]
@@ -298,11 +317,11 @@ mod tests {
         info.descriptor.bucket_key = vec![1];
         let whole = Keys::whole(&info).expect("sound keys");
         let place = whole.place(&(5, "2025", 6)).expect("a key");
-        assert_eq!((&place.key[..], &place.bucket_key[..]), (&[5, 6][..], &[5][..]));
+        assert_eq!((&place.key[..], place.bucket_key()), (&[5, 6][..], &[5][..]));
         assert_eq!(place.partition.as_deref(), Some("2025"));
         let prefix = Keys::prefix(&info).expect("sound keys");
         let place = prefix.place(&(5, "2025")).expect("a prefix");
-        assert_eq!((&place.key[..], &place.bucket_key[..]), (&[5][..], &[5][..]));
+        assert_eq!((&place.key[..], place.bucket_key()), (&[5][..], &[5][..]));
         assert_eq!(place.partition.as_deref(), Some("2025"));
     }
 }

@@ -49,6 +49,7 @@ mod lane;
 mod large_tests;
 mod limit_scan;
 mod lookup;
+mod lookup_all;
 mod lookup_found;
 mod lookup_insert;
 mod lookup_plan;

@@ -1,10 +1,12 @@
 //! Answers that are on their way.
 
 use std::future::Future;
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use super::answers::RunAnswer;
 use super::fluss::Fluss;
 use super::shared::Shared;
 use crate::command::Call;
@@ -147,6 +149,52 @@ impl Drop for CommandFuture {
     fn drop(&mut self) {
         if !self.done {
             self.shared.with(|core, now| core.drop_command(self.command, now));
+        }
+    }
+}
+
+/// Many lookups of the core that were handed in together. Dropping it cancels the wait for all.
+pub(super) struct RunFuture {
+    shared: Arc<Shared>,
+    ids: Range<u64>,
+    /// See [`CommandFuture`].
+    untold: bool,
+    done: bool,
+}
+
+impl RunFuture {
+    /// `begin` hands them in.
+    pub(super) fn start(
+        shared: &Arc<Shared>,
+        begin: impl FnOnce(&mut super::shared::Core, crate::Instant) -> Range<u64>,
+    ) -> Self {
+        let (ids, untold) = shared.with_uncalled(|core, now| {
+            let ids = begin(core, now);
+            core.watch_run(&ids);
+            ids
+        });
+        Self { shared: Arc::clone(shared), ids, untold, done: false }
+    }
+
+    /// Takes the answers that have come; ready with the last one.
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        into: &mut Vec<RunAnswer>,
+    ) -> Poll<Result<()>> {
+        let polled = self.shared.poll_run(self.ids.start, cx.waker(), into);
+        if std::mem::take(&mut self.untold) {
+            self.shared.call_driver();
+        }
+        self.done |= polled.is_ready();
+        polled
+    }
+}
+
+impl Drop for RunFuture {
+    fn drop(&mut self) {
+        if !self.done {
+            self.shared.with(|core, now| core.drop_run(self.ids.clone(), now));
         }
     }
 }

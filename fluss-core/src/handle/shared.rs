@@ -10,10 +10,11 @@ use std::task::{Poll, Waker};
 
 use fluss_proto::segments::Segments;
 
-use super::answers::Command;
+use super::answers::{Command, RunAnswer, Runs};
 use super::cell::BatchCell;
 use super::dead_letter::Delivery;
 use super::signal::{Park, block_on, lock};
+use crate::by_id::ById;
 use crate::client::Client;
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -59,7 +60,8 @@ pub(crate) struct Core {
     pub(crate) client: Client,
     cells: HashMap<BatchId, Arc<BatchCell>>,
     holders: HashMap<LaneId, Weak<dyn SealOnDemand>>,
-    pub(super) commands: HashMap<CommandId, Command>,
+    pub(super) commands: ById<Command>,
+    pub(super) runs: Runs,
     memory: HashMap<WaiterId, Option<Waker>>,
     scanners: HashMap<ScannerKey, Waker>,
     to_seal: Vec<(BatchId, LaneId)>,
@@ -244,6 +246,28 @@ impl Shared {
             self.with(|core, now| core.client.serve_lookups(now));
         }
         polled
+    }
+
+    /// Takes what has come of a run of lookups; ready with the last of it. See
+    /// [`Shared::poll_command`].
+    pub(super) fn poll_run(
+        &self,
+        first: u64,
+        waker: &Waker,
+        into: &mut Vec<RunAnswer>,
+    ) -> Poll<Result<()>> {
+        if let Err(error) = self.of_this_process() {
+            return Poll::Ready(Err(error));
+        }
+        let (polled, is_due) = {
+            let mut core = lock(&self.core);
+            let polled = core.poll_run(first, waker, into);
+            (polled, core.client.has_due_lookups())
+        };
+        if is_due {
+            self.with(|core, now| core.client.serve_lookups(now));
+        }
+        polled.map(Ok)
     }
 
     /// Like [`Shared::with`], for callers that hold a lock: whom to wake is gathered, and
@@ -439,7 +463,8 @@ impl Core {
             client,
             cells: HashMap::new(),
             holders: HashMap::new(),
-            commands: HashMap::new(),
+            commands: ById::default(),
+            runs: Runs::new(),
             memory: HashMap::new(),
             scanners: HashMap::new(),
             to_seal: Vec::new(),

@@ -137,7 +137,7 @@ impl Lookups {
     /// Whether the first in line can go.
     pub(crate) fn is_due(&self, config: &Config) -> bool {
         let first = self.budget.line.first();
-        let key = first.and_then(|id| self.keys.get(id));
+        let key = first.and_then(|id| self.keys.get(*id));
         key.is_some_and(|key| self.budget.admits(config, key.bytes.len()))
     }
 
@@ -145,7 +145,7 @@ impl Lookups {
     pub(super) fn serve(&mut self, cx: &Cx<'_>) {
         while self.is_due(cx.config) {
             let Some(id) = self.budget.line.pop_first() else { return };
-            let Some(key) = self.keys.get(&id) else { continue };
+            let Some(key) = self.keys.get(id) else { continue };
             let (lane, length) = (key.lane, key.bytes.len());
             self.admit(cx, id, lane, length);
         }

@@ -112,7 +112,7 @@ fn the_deadline_of_a_key_in_line_ends_it_and_tells_why_it_never_went() {
     let mut request = LookupRequest::new(LookupKind::Lookup, path, bucket(5, 0), key);
     request.limit = Duration::from_secs(1);
     let hurried = CommandId(1000);
-    bench.run(|lookups, cx| lookups.lookup(cx, hurried, request));
+    bench.run(|lookups, cx| lookups.lookup(cx, hurried, request.ask()));
     assert_eq!(bench.lookups.poll_timeout().map(|(at, _)| at), Some(Instant::from_millis(5000)));
     bench.pass(Duration::from_secs(1));
     let full =

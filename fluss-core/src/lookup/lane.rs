@@ -1,6 +1,6 @@
 //! Lanes, where the keys of a bucket wait, and the servers they go to.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::ops::Bound::{Excluded, Unbounded};
 
 use super::request::{Kind, LookupKind};
@@ -49,6 +49,11 @@ impl LaneKey {
         Self { kind: kind.into(), routing, bucket }
     }
 
+    /// What has a text of its own for errors.
+    pub(super) fn text(&self) -> (TableId, bool) {
+        (self.bucket.table, self.kind == Kind::Prefix)
+    }
+
     const fn group(self) -> Group {
         Group { kind: self.kind, routing: self.routing, table: self.bucket.table }
     }
@@ -74,7 +79,7 @@ pub(super) enum State {
 #[derive(Debug, Default)]
 pub(super) struct Lane {
     /// Keys to be sent, in the order in which they came, also after a failure.
-    pub(super) waiting: BTreeSet<CommandId>,
+    pub(super) waiting: VecDeque<CommandId>,
     pub(super) state: State,
     pub(super) backoff: Backoff,
     /// Why the last attempt failed, if it did.
@@ -84,6 +89,21 @@ pub(super) struct Lane {
 }
 
 impl Lane {
+    /// A key waits to be sent. Ids ascend, so that one that comes back takes its old place.
+    pub(super) fn wait(&mut self, id: CommandId) {
+        if self.waiting.back().is_none_or(|last| *last < id) {
+            self.waiting.push_back(id);
+        } else if let Err(at) = self.waiting.binary_search(&id) {
+            self.waiting.insert(at, id);
+        }
+    }
+
+    /// False if it did not wait.
+    pub(super) fn wait_no_more(&mut self, id: CommandId) -> bool {
+        let at = self.waiting.binary_search(&id);
+        at.is_ok_and(|at| self.waiting.remove(at).is_some())
+    }
+
     pub(super) fn succeeded(&mut self) {
         self.backoff.reset();
         self.last = None;

@@ -12,6 +12,7 @@
 mod budget;
 #[cfg(test)]
 mod budget_tests;
+mod key;
 mod lane;
 mod request;
 #[cfg(test)]
@@ -27,14 +28,17 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use self::budget::Budget;
+use self::key::{Deadlines, KeyBytes};
 use self::lane::{Group, Lane, LaneKey, Server, State};
+pub(crate) use self::request::Ask;
 pub use self::request::{LookupKind, LookupRequest};
 use crate::backoff::BackoffConfig;
+use crate::by_id::ById;
 use crate::config::Config;
 use crate::connection::request::{Outgoing, Owner, RequestError};
 use crate::cx::Cx;
 use crate::error::Error;
-use crate::ids::{BucketKey, CommandId, Labels, ServerId, label_of};
+use crate::ids::{BucketKey, CommandId, Labels, ServerId, TableId, label_of};
 use crate::metadata::Cluster;
 use crate::output::{CommandAnswer, Event, TimerReason};
 use crate::time::{Duration, Instant};
@@ -84,10 +88,13 @@ impl<L: Leaders + ?Sized> Leaders for Arc<L> {
 #[derive(Debug)]
 struct Key {
     lane: LaneKey,
-    bytes: Bytes,
-    what: Arc<str>,
+    bytes: KeyBytes,
+    /// What is asked, unless it is what is always asked of its table.
+    what: Option<Arc<str>>,
     limit: Duration,
     deadline: Instant,
+    /// It is among those that wait in its lane.
+    waits: bool,
 }
 
 /// A request on its way.
@@ -96,23 +103,26 @@ struct Sent {
     server: ServerId,
     group: Group,
     /// The keys of each bucket, in the order of the request. Some may have ended meanwhile.
-    buckets: BTreeMap<BucketKey, Vec<CommandId>>,
+    buckets: Vec<(BucketKey, Vec<CommandId>)>,
 }
 
 /// All lookups without an answer.
 #[derive(Debug, Default)]
 pub(crate) struct Lookups {
-    keys: BTreeMap<CommandId, Key>,
+    keys: ById<Key>,
     lanes: BTreeMap<LaneKey, Lane>,
     servers: BTreeMap<ServerId, Server>,
     requests: BTreeMap<u64, Sent>,
     labels: Labels,
+    /// What is asked of a table, for error texts, by whether it is prefixes. Counting the handles
+    /// of one text with each key would have two threads take turns at its memory.
+    texts: BTreeMap<(TableId, bool), Arc<str>>,
     next_token: u64,
     /// Lanes in state `Unresolved`.
     unresolved: BTreeSet<LaneKey>,
     /// Lanes in state `Paused`, by the end of the pause.
     pauses: BTreeSet<(Instant, LaneKey)>,
-    deadlines: BTreeSet<(Instant, CommandId)>,
+    deadlines: Deadlines,
     budget: Budget,
     wishes: VecDeque<ReadWish>,
     events: VecDeque<Event>,
@@ -126,17 +136,19 @@ impl Lookups {
 
     /// Takes a key; exactly one [`Event::CommandDone`] with this id follows, unless it is
     /// cancelled.
-    pub(crate) fn lookup(&mut self, cx: &mut Cx<'_>, id: CommandId, request: LookupRequest) {
-        if let Err(error) = self.check(cx.config, &request.what, request.key.len()) {
+    pub(crate) fn lookup(&mut self, cx: &mut Cx<'_>, id: CommandId, ask: Ask<'_>) {
+        if let Err(error) = self.check(cx.config, ask.what, ask.key.len()) {
             self.events.push_back(Event::CommandDone { command: id, result: Err(error) });
             return;
         }
-        let lane = LaneKey::new(request.kind, request.buckets, request.bucket);
-        let deadline = cx.now + request.limit;
-        self.deadlines.insert((deadline, id));
-        let LookupRequest { key: bytes, what, limit, .. } = request;
-        let length = bytes.len();
-        self.keys.insert(id, Key { lane, bytes, what, limit, deadline });
+        let lane = LaneKey::new(ask.kind, ask.buckets, ask.bucket);
+        let deadline = cx.now + ask.limit;
+        self.deadlines.insert(deadline, id);
+        let text = self.texts.entry(lane.text()).or_insert_with(|| Arc::clone(ask.what));
+        let usual = Arc::ptr_eq(text, ask.what) || *text == *ask.what;
+        let what = (!usual).then(|| Arc::clone(ask.what));
+        let (bytes, length, limit) = (ask.key.into(), ask.key.len(), ask.limit);
+        self.keys.insert(id, Key { lane, bytes, what, limit, deadline, waits: false });
         if self.budget.would_wait(cx.config, length) {
             self.budget.stand_in_line(id);
         } else {
@@ -144,11 +156,20 @@ impl Lookups {
         }
     }
 
+    /// What is asked with this key.
+    fn text_of(&self, key: &Key) -> Arc<str> {
+        let text = key.what.as_ref().or_else(|| self.texts.get(&key.lane.text()));
+        text.cloned().unwrap_or_default()
+    }
+
     /// A key goes on its way.
     fn admit(&mut self, cx: &Cx<'_>, id: CommandId, key: LaneKey, length: usize) {
         self.budget.take(length);
         let lane = self.lanes.entry(key).or_default();
-        lane.waiting.insert(id);
+        lane.wait(id);
+        if let Some(key) = self.keys.value_mut(id) {
+            key.waits = true;
+        }
         match lane.state {
             State::Idle => self.enter(key, State::Unresolved),
             State::Ready(server) => self.wish_flush(cx, server),
@@ -156,21 +177,23 @@ impl Lookups {
         }
     }
 
-    /// Whether this key would wait where others do and bring nothing about by itself: as many
-    /// requests are on their way to its server as may be, and the next answer forms another one; or
-    /// the budget is used up.
-    pub(crate) fn only_waits(&self, config: &Config, request: &LookupRequest) -> bool {
-        let length = request.key.len();
+    /// Whether this key would wait where others do and bring nothing about by itself: others of
+    /// its bucket are to be sent already; as many requests are on their way to its server as may
+    /// be, and the next answer forms another one; or the budget is used up.
+    pub(crate) fn only_waits(&self, config: &Config, ask: &Ask<'_>) -> bool {
+        let length = ask.key.len();
         if self.closed.is_some() || length > budget::longest_key(config) {
             return false;
         }
         if self.budget.would_wait(config, length) {
             return true;
         }
-        let key = LaneKey::new(request.kind, request.buckets, request.bucket);
-        let Some(State::Ready(server)) = self.lanes.get(&key).map(|lane| lane.state) else {
-            return false;
-        };
+        let key = LaneKey::new(ask.kind, ask.buckets, ask.bucket);
+        let Some(lane) = self.lanes.get(&key) else { return false };
+        let State::Ready(server) = lane.state else { return false };
+        if !lane.waiting.is_empty() {
+            return true;
+        }
         let in_flight = self.servers.get(&server).map_or(0, |entry| entry.in_flight);
         in_flight >= config.lookup_in_flight
     }
@@ -225,16 +248,14 @@ impl Lookups {
         let (group, lanes) = entry.next_lanes()?;
         entry.in_flight += 1;
         let mut room = Room { keys: MAX_KEYS, bytes: MAX_BYTES };
-        let mut sent = Sent { server, group, buckets: BTreeMap::new() };
-        let mut body = Vec::new();
+        let mut sent = Sent { server, group, buckets: Vec::new() };
         let mut deadline = cx.now;
         let mut served = group.end();
         for key in lanes {
-            let (ids, bytes) = self.take_keys(key, &mut room, &mut deadline);
+            let ids = self.take_keys(key, &mut room, &mut deadline);
             if !ids.is_empty() {
                 served = key;
-                sent.buckets.insert(key.bucket, ids);
-                body.push((key.bucket, bytes));
+                sent.buckets.push((key.bucket, ids));
             }
             if self.lanes.get(&key).is_some_and(|lane| lane.waiting.is_empty()) {
                 self.enter(key, State::Idle);
@@ -246,12 +267,14 @@ impl Lookups {
         if let Some(entry) = self.servers.get_mut(&server) {
             entry.cursor = Some(if room.is_full() { served } else { group.end() });
         }
+        let bytes_of = |id: &CommandId| self.keys.get(*id).map_or(&[][..], |k| k.bytes.as_slice());
+        let body = request::encode(group.kind, group.routing, group.table, &sent.buckets, bytes_of);
         let token = self.next_token;
         self.next_token += 1;
         self.requests.insert(token, sent);
         Some(Outgoing {
             api: group.kind.api(),
-            body: request::encode(group.kind, group.routing, group.table, body),
+            body,
             owner: Owner::Lookup(token),
             deadline: deadline.min(cx.now + cx.config.request_deadline),
         })
@@ -263,22 +286,22 @@ impl Lookups {
         key: LaneKey,
         room: &mut Room,
         deadline: &mut Instant,
-    ) -> (Vec<CommandId>, Vec<Bytes>) {
-        let (mut ids, mut bytes) = (Vec::new(), Vec::new());
-        let Some(lane) = self.lanes.get_mut(&key) else { return (ids, bytes) };
-        while let Some(id) = lane.waiting.first().copied() {
-            if let Some(key) = self.keys.get(&id) {
+    ) -> Vec<CommandId> {
+        let Some(lane) = self.lanes.get_mut(&key) else { return Vec::new() };
+        let mut ids = Vec::with_capacity(lane.waiting.len().min(room.keys));
+        while let Some(id) = lane.waiting.front().copied() {
+            if let Some(key) = self.keys.value_mut(id) {
                 if !room.take(key.bytes.len()) {
                     break;
                 }
                 *deadline = key.deadline.max(*deadline);
+                key.waits = false;
                 ids.push(id);
-                bytes.push(key.bytes.clone());
             }
-            lane.waiting.pop_first();
+            lane.waiting.pop_front();
         }
         lane.in_flight += usize::from(!ids.is_empty());
-        (ids, bytes)
+        ids
     }
 
     /// The answer to a request, or why there is none.
@@ -300,7 +323,7 @@ impl Lookups {
                 }
             }
         }
-        for bucket in sent.buckets.keys() {
+        for (bucket, _) in &sent.buckets {
             let key = sent.group.lane(*bucket);
             if let Some(lane) = self.lanes.get_mut(&key) {
                 lane.in_flight = lane.in_flight.saturating_sub(1);
@@ -319,7 +342,7 @@ impl Lookups {
             Ok(answers) => answers,
             Err(what) => {
                 let error = peer(what);
-                for id in buckets.values().flatten() {
+                for id in buckets.iter().flat_map(|(_, ids)| ids) {
                     self.done(*id, Err(error.clone()));
                 }
                 return;
@@ -362,20 +385,24 @@ impl Lookups {
     ) {
         if !is_worth_repeating(error) {
             for id in ids {
-                if let Some(key) = self.keys.get(id) {
-                    let error = error_for(&key.what, error);
+                if let Some(key) = self.keys.get(*id) {
+                    let error = error_for(&self.text_of(key), error);
                     self.done(*id, Err(error));
                 }
             }
             return;
         }
         let key = sent.group.lane(bucket);
+        let Some(any) = ids.iter().find_map(|id| self.keys.get(*id)) else { return };
+        let why = error_for(&self.text_of(any), error);
         let Some(lane) = self.lanes.get_mut(&key) else { return };
-        let mut alive = ids.iter().filter_map(|id| self.keys.get(id).map(|key| (id, key)));
-        let Some((first, any)) = alive.next() else { return };
-        lane.last = Some(error_for(&any.what, error));
-        lane.waiting.insert(*first);
-        lane.waiting.extend(alive.map(|(id, _)| *id));
+        lane.last = Some(why);
+        for id in ids {
+            if let Some(key) = self.keys.value_mut(*id) {
+                key.waits = true;
+                lane.wait(*id);
+            }
+        }
         match lane.state {
             // The bucket has found another leader meanwhile, or waits already.
             State::Ready(server) if server != sent.server => {}
@@ -420,7 +447,7 @@ impl Lookups {
         let in_line = self
             .budget
             .line()
-            .filter(|id| self.keys.get(id).is_some_and(|key| gone(&key.lane.bucket)));
+            .filter(|id| self.keys.get(*id).is_some_and(|key| gone(&key.lane.bucket)));
         let ids: Vec<CommandId> = ids.into_iter().chain(in_line).collect();
         for id in ids {
             self.done(id, Err(error.clone()));
@@ -428,22 +455,24 @@ impl Lookups {
     }
 
     fn end_waiting(&mut self, key: LaneKey, error: &Error) {
-        while let Some(id) = self.lanes.get(&key).and_then(|lane| lane.waiting.first().copied()) {
+        while let Some(id) = self.lanes.get(&key).and_then(|lane| lane.waiting.front().copied()) {
             self.done(id, Err(error.clone()));
         }
     }
 
     pub(crate) fn handle_timeout(&mut self, cx: &Cx<'_>) {
         let taken = self.budget.taken();
-        while let Some((at, id)) = self.deadlines.first().copied().filter(|(at, _)| *at <= cx.now) {
-            self.deadlines.remove(&(at, id));
-            let Some(key) = self.keys.get(&id) else { continue };
+        while let Some((at, id)) = self.deadlines.first().filter(|(at, _)| *at <= cx.now) {
+            let Some(key) = self.keys.get(id) else {
+                self.deadlines.remove(at, id, &self.keys);
+                continue;
+            };
             let last = match self.budget.is_in_line(id) {
                 true => Some(taken.full(cx.config, key.bytes.len())),
                 false => self.lanes.get(&key.lane).and_then(|lane| lane.last.clone()),
             };
             let error = Error::Unavailable {
-                what: Arc::clone(&key.what),
+                what: self.text_of(key),
                 after: key.limit,
                 last: last.map(Box::new),
             };
@@ -461,7 +490,7 @@ impl Lookups {
 
     /// Ends all keys, and those that come later.
     pub(crate) fn abort(&mut self, error: &Error) {
-        while let Some(id) = self.keys.first_key_value().map(|(id, _)| *id) {
+        while let Some(id) = self.keys.first() {
             self.done(id, Err(error.clone()));
         }
         self.requests.clear();
@@ -476,7 +505,7 @@ impl Lookups {
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<(Instant, TimerReason)> {
-        let deadline = self.deadlines.first().map(|(at, _)| *at);
+        let deadline = self.deadlines.first().map(|(at, _)| at);
         let pause = self.pauses.first().map(|(at, _)| *at);
         let at = crate::time::earliest(deadline, pause)?;
         Some((at, TimerReason::Command))
@@ -489,13 +518,13 @@ impl Lookups {
     }
 
     fn remove(&mut self, id: CommandId) -> bool {
-        let Some(key) = self.keys.remove(&id) else { return false };
-        self.deadlines.remove(&(key.deadline, id));
-        if self.budget.leave(id, key.bytes.len()) {
+        let Some(key) = self.keys.remove(id) else { return false };
+        self.deadlines.remove(key.deadline, id, &self.keys);
+        if self.budget.leave(id, key.bytes.len()) || !key.waits {
             return true;
         }
         if let Some(lane) = self.lanes.get_mut(&key.lane)
-            && lane.waiting.remove(&id)
+            && lane.wait_no_more(id)
             && lane.waiting.is_empty()
         {
             self.enter(key.lane, State::Idle);

@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use fluss_proto::error_code::ServerError;
-use fluss_proto::message::{
-    LookupResponse, PbLookupReqForBucket, PbPrefixLookupReqForBucket, PrefixLookupRequest,
-    PrefixLookupResponse,
-};
+use fluss_proto::message::{LookupResponse, PrefixLookupResponse};
 use fluss_proto::{ApiKey, ErrorCode};
 use prost::Message;
+use prost::encoding::{
+    self, WireType, encode_key, encode_varint, encoded_len_varint, int32, int64,
+};
 
 use crate::config::Acks;
-use crate::ids::{BucketKey, PartitionId, TableId, TablePath};
+use crate::ids::{BucketKey, CommandId, PartitionId, TableId, TablePath};
 use crate::output::CommandAnswer;
 use crate::time::Duration;
 
@@ -68,6 +68,22 @@ impl LookupRequest {
         let limit = Duration::from_secs(60);
         Self { kind, path, bucket, buckets: None, key, what: what.into(), limit }
     }
+
+    pub(crate) fn ask(&self) -> Ask<'_> {
+        let Self { kind, bucket, buckets, limit, .. } = *self;
+        Ask { kind, bucket, buckets, key: &self.key, what: &self.what, limit }
+    }
+}
+
+/// A key to look up, of which nothing has to be kept for the call: [`LookupRequest`] by reference.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ask<'a> {
+    pub(crate) kind: LookupKind,
+    pub(crate) bucket: BucketKey,
+    pub(crate) buckets: Option<i32>,
+    pub(crate) key: &'a [u8],
+    pub(crate) what: &'a Arc<str>,
+    pub(crate) limit: Duration,
 }
 
 /// What all keys of one request have in common, apart from the table.
@@ -101,47 +117,53 @@ impl Kind {
 }
 
 /// The body of a request for these keys of one table.
-pub(super) fn encode(
+pub(super) fn encode<'a>(
     kind: Kind,
     routing: Option<i32>,
     table: TableId,
-    buckets: Vec<(BucketKey, Vec<Bytes>)>,
+    buckets: &[(BucketKey, Vec<CommandId>)],
+    bytes_of: impl Fn(&CommandId) -> &'a [u8],
 ) -> Bytes {
-    let insert = match kind {
-        Kind::Insert { acks, timeout_ms } => Some((acks, timeout_ms)),
-        Kind::Lookup => None,
-        Kind::Prefix => return encode_prefix(routing, table, buckets),
+    // The messages have the keys in memory of their own; here they go straight to their places.
+    let routing_tag = if kind == Kind::Prefix { 4 } else { 5 };
+    let length_of = |bucket: &BucketKey, ids: &[CommandId]| {
+        let keys = ids.iter().map(|id| {
+            let length = bytes_of(id).len();
+            1 + encoded_len_varint(length as u64) + length
+        });
+        bucket.partition.map_or(0, |id| int64::encoded_len(1, &id.0))
+            + int32::encoded_len(2, &bucket.bucket)
+            + keys.sum::<usize>()
+            + routing.map_or(0, |count| int32::encoded_len(routing_tag, &count))
     };
-    let buckets = buckets.into_iter().map(|(bucket, keys)| PbLookupReqForBucket {
-        partition_id: bucket.partition.map(|p| p.0),
-        bucket_id: bucket.bucket,
-        keys,
-        original_partition_name: None,
-        routing_bucket_count: routing,
-    });
-    let request = fluss_proto::message::LookupRequest {
-        table_id: table.0,
-        buckets_req: buckets.collect(),
-        insert_if_not_exists: insert.map(|_| true),
-        acks: insert.map(|(acks, _)| acks),
-        timeout_ms: insert.map(|(_, timeout)| timeout),
-    };
-    request.encode_to_vec().into()
-}
-
-fn encode_prefix(
-    routing: Option<i32>,
-    table: TableId,
-    buckets: Vec<(BucketKey, Vec<Bytes>)>,
-) -> Bytes {
-    let buckets = buckets.into_iter().map(|(bucket, keys)| PbPrefixLookupReqForBucket {
-        partition_id: bucket.partition.map(|p| p.0),
-        bucket_id: bucket.bucket,
-        keys,
-        routing_bucket_count: routing,
-    });
-    let request = PrefixLookupRequest { table_id: table.0, buckets_req: buckets.collect() };
-    request.encode_to_vec().into()
+    let lengths: Vec<usize> = buckets.iter().map(|(bucket, ids)| length_of(bucket, ids)).collect();
+    // What is not the buckets themselves: at most a tag and a varint of ten bytes for each number.
+    let room = lengths.iter().map(|length| 11 + length).sum::<usize>() + 4 * 11;
+    let mut out = Vec::with_capacity(room);
+    int64::encode(1, &table.0, &mut out);
+    for ((bucket, ids), length) in buckets.iter().zip(lengths) {
+        encode_key(2, WireType::LengthDelimited, &mut out);
+        encode_varint(length as u64, &mut out);
+        if let Some(partition) = bucket.partition {
+            int64::encode(1, &partition.0, &mut out);
+        }
+        int32::encode(2, &bucket.bucket, &mut out);
+        for id in ids {
+            let key = bytes_of(id);
+            encode_key(3, WireType::LengthDelimited, &mut out);
+            encode_varint(key.len() as u64, &mut out);
+            out.extend_from_slice(key);
+        }
+        if let Some(count) = routing {
+            int32::encode(routing_tag, &count, &mut out);
+        }
+    }
+    if let Kind::Insert { acks, timeout_ms } = kind {
+        encoding::bool::encode(3, &true, &mut out);
+        int32::encode(4, &acks, &mut out);
+        int32::encode(5, &timeout_ms, &mut out);
+    }
+    out.into()
 }
 
 /// What a server says of one bucket: an answer for each of its keys, or an error for all.

@@ -94,7 +94,7 @@ impl Bench {
         request.limit = Duration::from_secs(10);
         let id = CommandId(self.next);
         self.next += 1;
-        self.run(|lookups, cx| lookups.lookup(cx, id, request));
+        self.run(|lookups, cx| lookups.lookup(cx, id, request.ask()));
         id
     }
 
