@@ -1,5 +1,6 @@
-//! A server that falls silent, or goes away, after each byte of a whole conversation: everything
-//! that was asked for ends in its time, and every row's outcome is true.
+//! A server that falls silent, takes no more, or goes away, after each byte of a whole conversation,
+//! its own ones and those said to it: everything that was asked for ends in its time, and every
+//! row's outcome is true.
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -22,6 +23,8 @@ pub(super) const CLOSE: Duration = Duration::from_secs(10);
 pub(super) struct Heard {
     /// Bytes that the servers said.
     pub(super) bytes: u64,
+    /// Bytes that were said to them.
+    pub(super) told: u64,
     /// The numbers of the APIs that they were asked by.
     pub(super) apis: BTreeSet<i16>,
 }
@@ -31,16 +34,20 @@ pub(super) fn end(mut stage: Stage) -> Heard {
     let closing = stage.fluss.close(CLOSE);
     let _ = within(&mut stage, "close", CLOSE, closing);
     let apis = stage.cluster(|cluster| cluster.requests().keys().copied().collect());
-    Heard { bytes: stage.said(), apis }
+    Heard { bytes: stage.said(), told: stage.told(), apis }
 }
 
-/// Cuts the servers off after each byte of a conversation, both ways.
+/// Cuts the servers off after each byte of a conversation, in all ways.
 pub(super) fn cut_everywhere(converse: fn(Cut) -> Heard) {
-    let whole = converse(Cut::Never).bytes;
-    assert!(whole > 300, "the conversation has {whole} bytes");
-    for at in 0..whole {
+    let Heard { bytes, told, .. } = converse(Cut::Never);
+    assert!(bytes > 300 && told > 300, "the conversation has {bytes} and {told} bytes");
+    for at in 0..bytes {
         assert!(converse(Cut::Silent(at)).bytes <= at);
         assert!(converse(Cut::Gone(at)).bytes <= at);
+    }
+    for at in 0..told {
+        assert_eq!(converse(Cut::Deaf(at)).told, at);
+        assert_eq!(converse(Cut::Lost(at)).told, at);
     }
 }
 

@@ -41,41 +41,62 @@ impl Clock for TestClock {
     }
 }
 
-/// When the servers, all of them, are heard no more: after so many bytes.
+/// When all servers stop: after so many bytes that they said, or that were said to them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cut {
     Never,
-    /// Connections stay, and new ones are accepted.
+    /// They say no more. Connections stay, and new ones are accepted.
     Silent(u64),
-    /// Connections end, and new ones are refused.
+    /// They say no more. Connections end, and new ones are refused.
     Gone(u64),
+    /// They take no more, so that writes never end, and answer what they took.
+    Deaf(u64),
+    /// What is said to them is taken and lost. Connections end, and new ones are refused.
+    Lost(u64),
 }
 
-/// What the servers said so far, and when they stop.
+/// When the servers stop, what they said so far, and what was said to them.
 #[derive(Clone)]
-struct Wire(Arc<Mutex<(Cut, u64)>>);
+struct Wire(Arc<Mutex<(Cut, u64, u64)>>);
 
 impl Wire {
-    /// The bytes that still arrive, of these.
+    /// The bytes that still arrive, of these that a server says.
     fn pass(&self, bytes: &[u8]) -> usize {
-        let (cut, said) = &mut *lock(&self.0);
+        let (cut, said, _) = &mut *lock(&self.0);
         let left = match *cut {
-            Cut::Never => u64::MAX,
             Cut::Silent(at) | Cut::Gone(at) => at - *said,
+            Cut::Never | Cut::Deaf(_) | Cut::Lost(_) => u64::MAX,
         };
         let count = left.min(bytes.len() as u64);
         *said += count;
         count as usize
     }
 
+    /// The bytes that still arrive, of so many that a server is told.
+    fn tell(&self, bytes: usize) -> usize {
+        let (cut, _, told) = &mut *lock(&self.0);
+        let left = match *cut {
+            Cut::Deaf(at) | Cut::Lost(at) => at - *told,
+            Cut::Never | Cut::Silent(_) | Cut::Gone(_) => u64::MAX,
+        };
+        let count = left.min(bytes as u64);
+        *told += count;
+        count as usize
+    }
+
     fn is_silent(&self) -> bool {
-        let (cut, said) = *lock(&self.0);
+        let (cut, said, _) = *lock(&self.0);
         cut == Cut::Silent(said)
     }
 
+    fn is_deaf(&self) -> bool {
+        let (cut, _, told) = *lock(&self.0);
+        cut == Cut::Deaf(told)
+    }
+
     fn is_gone(&self) -> bool {
-        let (cut, said) = *lock(&self.0);
-        cut == Cut::Gone(said)
+        let (cut, said, told) = *lock(&self.0);
+        cut == Cut::Gone(said) || cut == Cut::Lost(told)
     }
 }
 
@@ -161,10 +182,16 @@ impl Socket for TestSocket {
     ) -> Poll<io::Result<usize>> {
         let now = self.clock.now();
         let mut cluster = lock(&self.cluster);
-        for piece in pieces {
-            cluster.handle_bytes(self.conn, piece, now);
+        if self.wire.is_deaf() {
+            return Poll::Pending;
         }
-        Poll::Ready(Ok(pieces.iter().map(|piece| piece.len()).sum()))
+        let mut taken = 0;
+        for piece in pieces {
+            let told = self.wire.tell(piece.len());
+            cluster.handle_bytes(self.conn, &piece[..told], now);
+            taken += if self.wire.is_gone() { piece.len() } else { told };
+        }
+        Poll::Ready(Ok(taken))
     }
 }
 
@@ -200,7 +227,7 @@ impl Stage {
         let address = cluster.address(ServerId::Coordinator).expect("there is one").clone();
         let cluster = Arc::new(Mutex::new(cluster));
         let clock = TestClock::default();
-        let wire = Wire(Arc::new(Mutex::new((Cut::Never, 0))));
+        let wire = Wire(Arc::new(Mutex::new((Cut::Never, 0, 0))));
         let net = TestNet {
             cluster: Arc::clone(&cluster),
             clock: clock.clone(),
@@ -237,6 +264,11 @@ impl Stage {
     /// Bytes that the servers said and that arrived.
     pub(super) fn said(&self) -> u64 {
         lock(&self.wire.0).1
+    }
+
+    /// Bytes that were said to servers and that arrived.
+    pub(super) fn told(&self) -> u64 {
+        lock(&self.wire.0).2
     }
 
     /// The time.
