@@ -116,6 +116,8 @@ pub(super) trait Client: Clone + Debug {
     fn abort(&mut self) -> bool {
         false
     }
+    /// A bucket of the same writer that is not part of the world loses its session.
+    fn reset_elsewhere(&mut self) {}
     /// Set when something happened that the client itself calls impossible.
     fn alarm(&self) -> bool {
         false

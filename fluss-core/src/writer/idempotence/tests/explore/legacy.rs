@@ -19,6 +19,14 @@ pub(super) trait Variant: Clone + std::fmt::Debug {
     const KNOWS_STALE: bool = false;
     /// A batch that may be sent again gives its sequence away (the proposal, scenario 2).
     const RETRY_SHIFTS: bool = false;
+    /// Later batches take over the sequence of one that failed for good (T14).
+    const FAILURE_SHIFTS: bool = true;
+    /// A bucket keeps what it knows over a reset, until nothing of it is in flight.
+    const RESET_WAITS: bool = false;
+    /// A batch has its sequence from when it is handed in.
+    const STAMPED_AT_APPEND: bool = false;
+    /// How often a batch may be sent again; the last failure leaves its sequence unused (T15).
+    const RETRIES: u8 = u8::MAX;
 }
 
 /// The Java client.
@@ -26,7 +34,8 @@ pub(super) trait Variant: Clone + std::fmt::Debug {
 pub(super) struct Java;
 impl Variant for Java {}
 
-/// The Java client before it took low sequences for written.
+/// The Java client before it took low sequences for written. Also scenario 1 of the proposal to the
+/// letter: each batch is acknowledged for itself, and nothing follows for lower ones.
 #[derive(Clone, Debug)]
 pub(super) struct EarlyJava;
 impl Variant for EarlyJava {
@@ -41,11 +50,41 @@ impl Variant for FlussRs {
     const KNOWS_STALE: bool = true;
 }
 
-/// The text of the idempotent-writes proposal.
+/// The Java client when it is told to retry once.
 #[derive(Clone, Debug)]
-pub(super) struct Proposal;
-impl Variant for Proposal {
+pub(super) struct JavaOnce;
+impl Variant for JavaOnce {
+    const RETRIES: u8 = 1;
+}
+
+// The text of the idempotent-writes proposal, where it differs from what clients do (§4.4).
+
+/// What it says of Java: sequences are given when rows are handed in.
+#[derive(Clone, Debug)]
+pub(super) struct AtAppend;
+impl Variant for AtAppend {
+    const STAMPED_AT_APPEND: bool = true;
+}
+
+/// Scenario 2: a failure that may pass takes a batch out, and the later ones move up.
+#[derive(Clone, Debug)]
+pub(super) struct Scenario2;
+impl Variant for Scenario2 {
     const RETRY_SHIFTS: bool = true;
+}
+
+/// Scenario 3: a failure for good moves nothing up; the next batch is retried until its turn comes.
+#[derive(Clone, Debug)]
+pub(super) struct Scenario3;
+impl Variant for Scenario3 {
+    const FAILURE_SHIFTS: bool = false;
+}
+
+/// Scenario 4: after a reset a bucket begins at 0 only once nothing of it is in flight.
+#[derive(Clone, Debug)]
+pub(super) struct Scenario4;
+impl Variant for Scenario4 {
+    const RESET_WAITS: bool = true;
 }
 
 /// A batch with a stamp and without an end.
@@ -61,6 +100,7 @@ struct Stamped {
     /// Not counted as in flight any more, after a reset.
     forgotten: bool,
     acked_at_send: i32,
+    retries: u8,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -107,7 +147,7 @@ impl Lane {
 
     /// Later batches move up into the place of a batch that left.
     fn shift(&mut self, from: i32) {
-        self.next -= 1;
+        self.next = self.next.wrapping_sub(1);
         for s in self.stamped.iter_mut().filter(|s| !s.forgotten && s.seq > from) {
             s.seq -= 1;
             s.reopened = true;
@@ -116,9 +156,18 @@ impl Lane {
 }
 
 impl<V: Variant> Legacy<V> {
+    fn choose(&self, bucket: BucketNo, queue: &[BatchNo]) -> Choice {
+        let lane = &self.lanes[bucket];
+        let choice = lane.choose(self.in_flight, queue);
+        let of_old = |s: &Stamped| Some(s.writer) != self.writer;
+        let waits = V::RESET_WAITS && lane.stamped.iter().any(of_old);
+        if waits && matches!(choice, Choice::Fresh) { Choice::Nothing } else { choice }
+    }
+
     fn retry(&mut self, bucket: BucketNo, i: usize) {
         let lane = &mut self.lanes[bucket];
-        if self.writer != Some(lane.stamped[i].writer) {
+        let tired = lane.stamped[i].retries == V::RETRIES;
+        if tired || self.writer != Some(lane.stamped[i].writer) {
             let gone = lane.stamped.remove(i);
             self.ended.push((gone.batch, End::NotWritten));
         } else if V::RETRY_SHIFTS {
@@ -128,6 +177,26 @@ impl<V: Variant> Legacy<V> {
             lane.again.insert(0, gone.batch);
         } else {
             lane.stamped[i].waits = true;
+            // Counted only where it matters, so that states come back.
+            lane.stamped[i].retries += u8::from(V::RETRIES < u8::MAX);
+        }
+    }
+
+    /// The writer gets a new id, in all its buckets.
+    fn reset(&mut self) {
+        self.writer = None;
+        if V::RESET_WAITS {
+            return;
+        }
+        for lane in &mut self.lanes {
+            let stamped = std::mem::take(&mut lane.stamped);
+            let forgotten = stamped.into_iter().map(|s| Stamped { forgotten: true, ..s });
+            *lane = Lane {
+                stamped: forgotten.collect(),
+                again: std::mem::take(&mut lane.again),
+                acked: -1,
+                ..Lane::default()
+            };
         }
     }
 
@@ -140,33 +209,27 @@ impl<V: Variant> Legacy<V> {
             return;
         }
         let stale = V::KNOWS_STALE && lane.acked > s.acked_at_send;
-        let later = s.reopened || s.seq != lane.acked + 1 || stale;
+        let later = s.reopened || s.seq != lane.acked.wrapping_add(1) || stale;
         if self.writer.is_some() && later {
             return self.retry(bucket, i);
         }
         let gone = lane.stamped.remove(i);
         self.ended.push((gone.batch, End::NotWritten));
-        self.writer = None;
-        for lane in &mut self.lanes {
-            let stamped = std::mem::take(&mut lane.stamped);
-            let forgotten = stamped.into_iter().map(|s| Stamped { forgotten: true, ..s });
-            *lane = Lane {
-                stamped: forgotten.collect(),
-                again: std::mem::take(&mut lane.again),
-                acked: -1,
-                ..Lane::default()
-            };
-        }
+        self.reset();
     }
 }
 
 impl<V: Variant> Client for Legacy<V> {
     fn new(setup: &Setup) -> Self {
+        let lane = match setup.first_sequence {
+            Some(next) => Lane { writer: Some(6), next, acked: next - 1, ..Lane::default() },
+            None => Lane { acked: -1, ..Lane::default() },
+        };
         Self {
-            writer: None,
+            writer: lane.writer,
             next_id: 7,
             in_flight: setup.in_flight,
-            lanes: vec![Lane { acked: -1, ..Lane::default() }; setup.buckets],
+            lanes: vec![lane; setup.buckets],
             ended: Vec::new(),
             next_serial: 0,
             variant: PhantomData,
@@ -174,7 +237,7 @@ impl<V: Variant> Client for Legacy<V> {
     }
 
     fn can_send(&self, bucket: BucketNo, _: u8, queue: &[BatchNo]) -> bool {
-        !matches!(self.lanes[bucket].choose(self.in_flight, queue), Choice::Nothing)
+        !matches!(self.choose(bucket, queue), Choice::Nothing)
     }
 
     fn pick(&mut self, bucket: BucketNo, _: u8, queue: &mut Vec<BatchNo>) -> Option<Sent> {
@@ -182,8 +245,10 @@ impl<V: Variant> Client for Legacy<V> {
             self.next_id += 1;
             self.next_id - 1
         });
+        let choice = self.choose(bucket, queue);
+        let buckets = self.lanes.len();
         let lane = &mut self.lanes[bucket];
-        let i = match lane.choose(self.in_flight, queue) {
+        let i = match choice {
             Choice::Nothing => return None,
             Choice::Again(i) => i,
             Choice::Fresh => {
@@ -192,6 +257,9 @@ impl<V: Variant> Client for Legacy<V> {
                 }
                 let from = if lane.again.is_empty() { queue } else { &mut lane.again };
                 let batch = from.remove(0);
+                if V::STAMPED_AT_APPEND {
+                    lane.next = (usize::from(batch) / buckets) as i32;
+                }
                 lane.stamped.push(Stamped {
                     batch,
                     writer,
@@ -200,8 +268,9 @@ impl<V: Variant> Client for Legacy<V> {
                     waits: true,
                     forgotten: false,
                     acked_at_send: -1,
+                    retries: 0,
                 });
-                lane.next += 1;
+                lane.next = lane.next.wrapping_add(1);
                 lane.stamped.len() - 1
             }
         };
@@ -237,7 +306,7 @@ impl<V: Variant> Client for Legacy<V> {
             Reply::Code(31) => self.refused(bucket, i),
             Reply::Code(57) => {
                 let gone = lane.stamped.remove(i);
-                if !gone.forgotten {
+                if V::FAILURE_SHIFTS && !gone.forgotten {
                     lane.shift(gone.seq);
                 }
                 self.ended.push((gone.batch, End::NotWritten));
@@ -260,6 +329,10 @@ impl<V: Variant> Client for Legacy<V> {
 
     fn same(&self, other: &Self, bucket: BucketNo) -> bool {
         self.lanes[bucket] == other.lanes[bucket]
+    }
+
+    fn reset_elsewhere(&mut self) {
+        self.reset();
     }
 
     fn fingerprint(&self, hasher: &mut impl Hasher) {

@@ -13,10 +13,12 @@ mod network;
 mod rows;
 mod search;
 mod state;
+mod wrong;
 
 use self::client::Ours;
 use self::network::{BatchNo, BucketNo};
 use self::search::{Report, explore};
+use self::state::Event;
 use crate::time::Duration;
 use crate::writer::idempotence::Mutation;
 
@@ -36,6 +38,7 @@ struct Faults {
     expiry: u8,
     idle: u8,
     abort: u8,
+    elsewhere: u8,
 }
 
 const NO_FAULTS: Faults = Faults {
@@ -52,12 +55,14 @@ const NO_FAULTS: Faults = Faults {
     expiry: 0,
     idle: 0,
     abort: 0,
+    elsewhere: 0,
 };
 
 impl Faults {
     /// Only faults after which each batch must succeed (I15).
     const fn are_benign(&self) -> bool {
-        self.fatal + self.give_up + self.truncate + self.expiry + self.abort == 0
+        let ends = self.fatal + self.give_up + self.abort;
+        ends + self.truncate + self.expiry + self.elsewhere == 0
     }
 }
 
@@ -78,7 +83,9 @@ struct Setup {
     /// Begin within a session that stands at this sequence.
     first_sequence: Option<i32>,
     mutation: Option<Mutation>,
-    /// Look only for what is told with these words, beyond states where other rules are broken.
+    /// What happens first, so that the search begins within a story.
+    begin: &'static [Event],
+    /// Look only for this invariant, beyond states where others are broken.
     only: Option<&'static str>,
 }
 
@@ -96,6 +103,7 @@ impl Setup {
             last_late: false,
             first_sequence: None,
             mutation: None,
+            begin: &[],
             only: None,
         }
     }

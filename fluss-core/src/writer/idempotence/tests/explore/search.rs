@@ -116,10 +116,19 @@ struct Search<C> {
     ends: usize,
 }
 
+/// The state in which a search begins.
+fn begin<C: Client>(setup: &Arc<Setup>) -> State<C> {
+    let mut state = State::new(setup);
+    for event in setup.begin {
+        state.apply(*event).expect("a story begins with nothing broken");
+    }
+    state
+}
+
 /// Explores all states of a setup; stops at the first broken invariant.
 pub(super) fn explore<C: Client>(setup: &Setup, limit: usize) -> Report {
     let setup = Arc::new(setup.clone());
-    let start = State::<C>::new(&setup);
+    let start = begin::<C>(&setup);
     let mut search = Search {
         setup,
         known: HashMap::default(),
@@ -186,6 +195,7 @@ impl<C: Client> Search<C> {
 
     /// Replays a path and tells it.
     fn explain(&self, broken: Broken, path: Vec<Event>) -> Found {
+        let path = [self.setup.begin.to_vec(), path].concat();
         let mut state = State::<C>::new(&self.setup);
         let mut trace = String::new();
         for (i, event) in path.iter().enumerate() {
@@ -262,7 +272,7 @@ impl<C: Client> Search<C> {
 
     /// The events that lead from each of these states to the next.
     fn events_along(&self, nodes: &[u32]) -> Vec<Event> {
-        let mut state = State::<C>::new(&self.setup);
+        let mut state = begin::<C>(&self.setup);
         for event in self.path(nodes[0] as usize) {
             let _ = state.apply(event);
         }

@@ -55,6 +55,8 @@ pub(super) enum Event {
     GiveUp(BatchNo),
     /// The client is closed.
     Abort,
+    /// A bucket of the same writer that is not part of the world loses its session.
+    Elsewhere,
 }
 
 /// All of it.
@@ -151,6 +153,9 @@ impl<C: Client> State<C> {
         }
         if self.left.abort > 0 {
             events.push(Event::Abort);
+        }
+        if self.left.elsewhere > 0 {
+            events.push(Event::Elsewhere);
         }
         events
     }
@@ -305,6 +310,12 @@ impl<C: Client> State<C> {
                     self.queues.push(Vec::new());
                 }
                 self.queues.truncate(self.setup.buckets);
+            }
+            Event::Elsewhere => {
+                self.left.elsewhere -= 1;
+                self.seen.grave += 1;
+                self.note(|| "another bucket of the writer loses its session".into());
+                self.client.reset_elsewhere();
             }
             fault => self.server_fault(fault),
         }
