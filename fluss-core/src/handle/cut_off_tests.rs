@@ -1,6 +1,6 @@
-//! A server that falls silent, takes no more, or goes away, after each byte of a whole conversation,
-//! its own ones and those said to it: everything that was asked for ends in its time, and every
-//! row's outcome is true.
+//! A server that falls silent, takes no more, or goes away, after each byte of a conversation, its
+//! own ones and those said to it: everything that was asked for ends in its time, and every row's
+//! outcome is true.
 
 use std::collections::BTreeSet;
 use std::future::Future;
