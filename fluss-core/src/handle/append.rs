@@ -105,6 +105,9 @@ pub struct AppendFormat {
     packers: Packers,
 }
 
+/// What a compressor of Zstandard takes at the usual level.
+const ZSTD_BYTES: u64 = 1_300_000;
+
 /// Buffers for the keys of rows.
 #[derive(Debug, Default)]
 pub struct LogScratch {
@@ -255,6 +258,13 @@ impl Format for AppendFormat {
     #[inline]
     fn memory(builder: &Self::Builder) -> usize {
         builder.memory_in_bytes()
+    }
+
+    fn beside(&self) -> u64 {
+        match self.options.compression {
+            ArrowCompression::Zstd { .. } => ZSTD_BYTES,
+            _ => 0,
+        }
     }
 
     fn let_go(builder: &mut Self::Builder) {

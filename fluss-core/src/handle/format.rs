@@ -37,6 +37,12 @@ pub trait Format: Send + Sync + 'static {
         Self::size(builder)
     }
 
+    /// The bytes that a batch takes beside its rows until it is sealed. They are reserved while
+    /// memory is short, where the budget is large enough.
+    fn beside(&self) -> u64 {
+        0
+    }
+
     /// Makes the memory that its rows take no more than their size.
     fn let_go(_builder: &mut Self::Builder) {}
 

@@ -1,5 +1,7 @@
 //! Bitmaps that grow with the rows of a batch: BOOLEAN values, and which values are null.
 
+use super::shrink::Buffer;
+
 /// A bitmap, least significant bit first. Bits behind the last one are zero.
 #[derive(Debug, Default)]
 pub(super) struct Bits {
@@ -44,9 +46,8 @@ impl Bits {
         Some(byte & (1 << (index & 7)) != 0)
     }
 
-    /// Gives the memory back that no bit is in.
-    pub(super) fn shrink(&mut self) {
-        self.bytes.shrink_to(64);
+    pub(super) fn buffer(&mut self) -> &mut dyn Buffer {
+        &mut self.bytes
     }
 
     /// `push` only ever sets bits, so the rest of the last byte must stay zero.
@@ -110,11 +111,12 @@ impl Validity {
         self.nulls = 0;
     }
 
-    pub(super) fn shrink(&mut self) {
+    pub(super) fn buffer(&mut self) -> &mut dyn Buffer {
         if self.nulls == 0 {
-            self.bits = Bits::default();
+            // What is in it is of an earlier batch.
+            self.bits.truncate(0);
         }
-        self.bits.shrink();
+        self.bits.buffer()
     }
 
     pub(super) fn nulls(&self) -> usize {

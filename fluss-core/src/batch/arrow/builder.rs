@@ -10,6 +10,7 @@ use super::column::{Column, Values};
 use super::compress::{ArrowCompression, Packer};
 use super::held::{Held, MaxKept};
 use super::ipc::{self, MetadataWriter};
+use super::shrink::Shrunk;
 use super::statistics::Statistics;
 use super::writer::RowWriter;
 use crate::batch::room::{Room, Wanted};
@@ -169,6 +170,7 @@ pub struct ArrowBatchBuilder {
     half_written: bool,
     /// From the first batch on, unless it was handed on.
     packer: Option<Packer>,
+    shrunk: Shrunk,
     metadata: MetadataWriter,
     ones: Vec<u8>,
     /// Batches of version 1, with these statistics; none for version 0.
@@ -213,6 +215,7 @@ impl ArrowBatchBuilder {
             size: layout.size(0, 0),
             half_written: false,
             packer: None,
+            shrunk: Shrunk::default(),
             metadata,
             ones: Vec::new(),
             statistics: None,
@@ -462,6 +465,9 @@ impl ArrowBatchBuilder {
     /// with [`Push::Full`], and [`wanted`](Self::wanted) tells how much.
     pub(crate) fn reserve(&mut self, bytes: usize) {
         self.room.reserve(bytes);
+        if bytes >= self.options.max_bytes {
+            self.shrunk.regrow(&mut self.columns);
+        }
     }
 
     /// What was missing where a row was sent back for want of memory.
@@ -471,7 +477,7 @@ impl ArrowBatchBuilder {
 
     /// Gives the memory back that no row is in.
     pub(crate) fn shrink(&mut self) {
-        self.columns.iter_mut().for_each(Column::shrink);
+        self.shrunk.shrink(&mut self.columns);
     }
 
     /// Copies what is left where it lay, so that no record batch is kept alive any more.

@@ -7,6 +7,7 @@ use arrow_buffer::ToByteSlice;
 
 use super::bits::{Bits, Validity};
 use super::convert::{self, Grain, WRONG_TYPE};
+use super::shrink::Buffer;
 use crate::row::{CHARACTERS, DataType, Datum, Deep, TypeKind, is_longer};
 
 /// Why a column does not take a value.
@@ -27,9 +28,6 @@ impl From<&'static str> for Refusal {
         Self::Value(reason)
     }
 }
-
-/// Values that a column keeps room for.
-const KEPT: usize = 64;
 
 /// One column.
 #[derive(Debug)]
@@ -285,39 +283,36 @@ impl Column {
         self.truncate(rows);
     }
 
-    /// Gives the memory back that no row is in, but for a little: what is freed altogether and
-    /// asked for again leaves holes.
-    pub(super) fn shrink(&mut self) {
-        self.validity.shrink();
+    /// All buffers of the column, always in this order.
+    pub(super) fn each_buffer(&mut self, act: &mut dyn FnMut(&mut dyn Buffer)) {
+        act(self.validity.buffer());
         match &mut self.values {
-            Values::Bool(values) => values.shrink(),
-            Values::Int8(values) => values.shrink_to(KEPT),
-            Values::Int16(values) => values.shrink_to(KEPT),
-            Values::Int32(values) | Values::Date(values) | Values::Time32(values, _) => {
-                values.shrink_to(KEPT);
-            }
+            Values::Bool(values) => act(values.buffer()),
+            Values::Int8(values) => act(values),
+            Values::Int16(values) => act(values),
+            Values::Int32(values) | Values::Date(values) | Values::Time32(values, _) => act(values),
             Values::Int64(values)
             | Values::Time64(values, _)
             | Values::Timestamp(values, _)
-            | Values::TimestampLtz(values, _) => values.shrink_to(KEPT),
-            Values::Float32(values) => values.shrink_to(KEPT),
-            Values::Float64(values) => values.shrink_to(KEPT),
-            Values::Decimal { unscaled, .. } => unscaled.shrink_to(KEPT),
+            | Values::TimestampLtz(values, _) => act(values),
+            Values::Float32(values) => act(values),
+            Values::Float64(values) => act(values),
+            Values::Decimal { unscaled, .. } => act(unscaled),
             Values::Text(values) | Values::Bytes(values) => {
-                values.offsets.shrink_to(KEPT);
-                values.data.shrink_to(KEPT);
+                act(&mut values.offsets);
+                act(&mut values.data);
             }
-            Values::Fixed { bytes, .. } => bytes.shrink_to(KEPT),
+            Values::Fixed { bytes, .. } => act(bytes),
             Values::List { offsets, element } => {
-                offsets.shrink_to(KEPT);
-                element.shrink();
+                act(offsets);
+                element.each_buffer(act);
             }
             Values::Map { offsets, key, value } => {
-                offsets.shrink_to(KEPT);
-                key.shrink();
-                value.shrink();
+                act(offsets);
+                key.each_buffer(act);
+                value.each_buffer(act);
             }
-            Values::Struct(fields) => fields.iter_mut().for_each(Self::shrink),
+            Values::Struct(fields) => fields.iter_mut().for_each(|field| field.each_buffer(act)),
         }
     }
 

@@ -10,6 +10,7 @@ mod held;
 mod ipc;
 pub(super) mod nested;
 mod parts;
+mod shrink;
 mod statistics;
 mod writer;
 

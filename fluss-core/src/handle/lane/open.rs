@@ -90,7 +90,9 @@ impl<F: Format> Lane<F> {
     /// What a batch reserves at once while memory is short. Small budgets are shared: nobody asks
     /// for more than a sixteenth.
     pub(crate) fn full_step(&self) -> u64 {
-        (self.max_bytes as u64).min(self.memory_limit / 16).max(1)
+        let share = self.memory_limit / 16;
+        let beside = Some(self.format.beside()).filter(|bytes| *bytes < share);
+        (self.max_bytes as u64).min(share).max(1) + beside.unwrap_or(0)
     }
 
     /// Reserves more for a batch whose rows keep more memory alive than their size; false: seal it
