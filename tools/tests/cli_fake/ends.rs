@@ -3,7 +3,8 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::time::Duration;
 
-use fluss_core::testing::cluster::{Fault, Faults, On};
+use fluss_core::testing::cluster::{FakeCluster, Fault, Faults, On};
+use fluss_proto::ApiKey;
 
 use super::{Fake, objects};
 
@@ -115,5 +116,101 @@ fn progress_is_drawn_on_a_terminal_only_and_quiet_says_nothing_at_all() {
         assert!(!drawn, "{stderr:?}");
         let summary = "fluss: 1 rows written, 0 not written, 0 with an unknown outcome\n";
         assert_eq!(stderr, if says { summary } else { "" });
+    }
+}
+
+/// Ends a measurement by a signal once the servers were asked `times` by this API; answers what it
+/// says it has done.
+#[cfg(unix)]
+fn measured_until(
+    fake: &Fake,
+    arguments: &[&str],
+    (api, times): (ApiKey, usize),
+    signal: rustix::process::Signal,
+) -> serde_json::Value {
+    use rustix::process::{Pid, kill_process};
+    let asked = |cluster: &FakeCluster| {
+        cluster.requests().get(&api.number()).map_or(0, |count| *count as usize)
+    };
+    let before = fake.servers.with(|cluster| asked(cluster));
+    let child = fake.command(arguments).spawn().expect("it starts");
+    let there = fake.servers.wait_for(PATIENCE, |cluster| asked(cluster) >= before + times);
+    assert!(there, "{arguments:?} never asked");
+    kill_process(Pid::from_child(&child), signal).expect("it is still there");
+    let output = child.wait_with_output().expect("it ends");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(130), "{arguments:?}: {stderr}");
+    assert_eq!(stderr, "fluss: interrupted\n");
+    let measured = objects(&String::from_utf8_lossy(&output.stdout));
+    assert_eq!(measured.len(), 1, "{arguments:?}: {measured:?}");
+    measured[0].clone()
+}
+
+/// Both of the signals that end a command, and the ways to hand rows in.
+#[cfg(unix)]
+const SIGNALS: [(rustix::process::Signal, &str); 3] = [
+    (rustix::process::Signal::INT, "--threads=2"),
+    (rustix::process::Signal::TERM, "--bulk=20000"),
+    (rustix::process::Signal::INT, "--arrow=20000"),
+];
+
+/// Less memory than the rows of a measurement take.
+#[cfg(unix)]
+const LITTLE: [&str; 2] =
+    ["--config=client.writer.buffer.memory-size=64kb", "--config=client.writer.batch-size=8kb"];
+
+#[cfg(unix)]
+#[test]
+fn an_interrupt_lets_a_measurement_of_writes_wait_for_the_rows_it_counts() {
+    for (signal, how) in SIGNALS {
+        let fake = Fake::with_tables();
+        let late = Faults::new(0).one_in(1, On::Write, Fault::DelayAnswer(PATIENCE / 60));
+        fake.servers.with(|cluster| cluster.set_faults(late));
+        let arguments = ["perf", "produce", "shop.events", "--rows=100000", how];
+        let arguments = [&arguments[..], &LITTLE].concat();
+        let measured = measured_until(&fake, &arguments, (ApiKey::ProduceLog, 1), signal);
+        let written = fake.servers.with(|cluster| cluster.rows_appended());
+        assert!((1..100_000).contains(&written), "{written}: {measured}");
+        assert_eq!(measured["rows"], written, "{how}: {measured}");
+        assert_eq!(measured["bytes"], written * 32, "{how}: {measured}");
+        assert_eq!(measured["errors"], 0, "{how}: {measured}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupt_ends_a_measurement_of_writes_to_a_silent_server() {
+    for (signal, how) in SIGNALS {
+        let fake = Fake::with_tables();
+        let silent = Faults::new(0).one_in(1, On::Write, Fault::DropRequest);
+        fake.servers.with(|cluster| cluster.set_faults(silent));
+        let limit = "--config=client.writer.delivery-timeout=2s";
+        let arguments = ["perf", "produce", "shop.events", "--rows=100000", how];
+        let arguments = [&arguments[..], &LITTLE, &SHORT, &[limit]].concat();
+        let measured = measured_until(&fake, &arguments, (ApiKey::ProduceLog, 1), signal);
+        let rows = measured["rows"].as_u64().expect("a number");
+        assert!((1..100_000).contains(&rows), "{how}: {measured}");
+        assert_eq!(measured["errors"], rows, "none has an outcome, {how}: {measured}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupt_ends_measurements_of_reads_from_a_silent_server() {
+    let fake = Fake::with_tables();
+    for table in ["shop.events", "shop.users"] {
+        fake.ok(&["perf", "produce", table, "--rows=2000"], "");
+    }
+    for signal in [SIGNALS[0].0, SIGNALS[1].0] {
+        fake.servers.with(|cluster| cluster.inject(On::Lookup, 5, Fault::Silence));
+        let lookup = ["perf", "lookup", "shop.users", "--rows=2000"];
+        let measured = measured_until(&fake, &lookup, (ApiKey::Lookup, 6), signal);
+        assert_eq!((&measured["rows"], &measured["bytes"]), (&5.into(), &(5 * 32).into()));
+        assert_eq!(measured["errors"], 0, "{measured}");
+        fake.servers.with(|cluster| cluster.inject(On::Fetch, 0, Fault::Silence));
+        let consume = ["perf", "consume", "shop.events", "--rows=2000"];
+        let measured = measured_until(&fake, &consume, (ApiKey::FetchLog, 1), signal);
+        assert_eq!((&measured["rows"], &measured["bytes"]), (&0.into(), &0.into()));
+        assert_eq!(measured["latency_us"]["p50"], serde_json::Value::Null, "{measured}");
     }
 }

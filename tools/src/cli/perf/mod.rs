@@ -5,6 +5,8 @@ mod read;
 mod rows;
 mod write;
 
+use std::sync::atomic::Ordering;
+
 use fluss_core::Table;
 
 use super::Work;
@@ -46,6 +48,11 @@ pub(crate) fn prepare(args: &Args) -> Result<Work<'_>> {
         let table = session.table(path)?;
         let measured = run(session, &table, &options)?;
         out.line(&measured.json())?;
+        // A signal that came after the last row has ended nothing early.
+        if measured.rows < options.rows && session.interrupted.load(Ordering::Relaxed) {
+            out.flush()?;
+            return Err(Failure::Interrupted);
+        }
         Ok(Status::of(measured.errors == 0))
     }))
 }

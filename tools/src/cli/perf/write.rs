@@ -1,6 +1,8 @@
 //! `fluss perf produce`.
 
 use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -8,10 +10,11 @@ use std::time::{Duration, Instant};
 use arrow_array::RecordBatch;
 use fluss_core::batch::record_batch;
 use fluss_core::row::{OwnedRow, Schema};
-use fluss_core::{AppendWriter, Flush, RunTicket, Table, Ticket, UpsertWriter};
+use fluss_core::{AppendWriter, Error, Flush, RunTicket, Table, Ticket, UpsertWriter};
 
 use super::super::failure::{Failure, Result};
 use super::super::session::Session;
+use super::super::wait::wait;
 use super::Options;
 use super::meter::{Measured, Meter};
 use super::rows::{RowMaker, row_bytes};
@@ -20,6 +23,8 @@ use super::rows::{RowMaker, row_bytes};
 const POOL: u64 = 1 << 20;
 /// One row or run in so many has its latency measured, so that measuring costs little.
 const SAMPLE: u64 = 61;
+/// How often a row that waits for memory lets the flag of a signal be looked at.
+const PAUSE: Duration = Duration::from_millis(100);
 
 #[derive(Clone)]
 enum Writer {
@@ -35,6 +40,27 @@ enum Claim {
 
 type Sample = (Instant, Claim);
 
+/// What became of a run of rows.
+enum Run {
+    Whole(RunTicket),
+    /// A signal came when so many rows were handed in; their outcomes are told by the flush.
+    Part(u64),
+}
+
+/// Hands a run of rows in, unless a signal comes before its end.
+macro_rules! run_of {
+    ($run:expr, $stop:expr) => {{
+        if $stop.load(Ordering::Relaxed) {
+            return Ok(Run::Part(0));
+        }
+        let mut run = $run;
+        match wait(&mut run, $stop) {
+            Ok(ticket) => Ok(Run::Whole(ticket?)),
+            Err(_) => Ok(Run::Part(run.handed_in())),
+        }
+    }};
+}
+
 impl Writer {
     fn open(session: &Session, table: &Table) -> fluss_core::Result<Self> {
         let config = session.settings.writer.clone();
@@ -44,25 +70,34 @@ impl Writer {
         Ok(Self::Append(table.appender().config(config).build()?))
     }
 
-    fn put(&self, row: &OwnedRow) -> fluss_core::Result<Ticket> {
+    /// None if a signal came while the row waited for memory.
+    fn put(&self, row: &OwnedRow, stop: &AtomicBool) -> fluss_core::Result<Option<Ticket>> {
+        while !stop.load(Ordering::Relaxed) {
+            let put = match self {
+                Self::Append(writer) => writer.append(row).wait_timeout(PAUSE),
+                Self::Upsert(writer) => writer.upsert(row).wait_timeout(PAUSE),
+            };
+            match put {
+                Err(Error::Unavailable { after, .. }) if after == PAUSE => {}
+                put => return put.map(Some),
+            }
+        }
+        Ok(None)
+    }
+
+    fn put_all(&self, rows: &[OwnedRow], stop: &AtomicBool) -> fluss_core::Result<Run> {
         match self {
-            Self::Append(writer) => writer.append(row).wait(),
-            Self::Upsert(writer) => writer.upsert(row).wait(),
+            Self::Append(writer) => run_of!(writer.append_all(rows), stop),
+            Self::Upsert(writer) => run_of!(writer.upsert_all(rows), stop),
         }
     }
 
-    fn put_all(&self, rows: &[OwnedRow]) -> fluss_core::Result<RunTicket> {
+    fn put_batch(&self, batch: &RecordBatch, stop: &AtomicBool) -> fluss_core::Result<Run> {
         match self {
-            Self::Append(writer) => Ok(writer.append_all(rows).wait()?),
-            Self::Upsert(writer) => Ok(writer.upsert_all(rows).wait()?),
-        }
-    }
-
-    fn put_batch(&self, batch: &RecordBatch) -> fluss_core::Result<RunTicket> {
-        match self {
-            Self::Append(writer) => Ok(writer.append_batch(batch).wait()?),
+            Self::Append(writer) => run_of!(writer.append_batch(batch), stop),
             Self::Upsert(writer) => {
-                Ok(writer.upsert_all(&writer.table().rows_of(batch)?).wait()?)
+                let rows = writer.table().rows_of(batch)?;
+                run_of!(writer.upsert_all(&rows), stop)
             }
         }
     }
@@ -74,37 +109,44 @@ impl Writer {
         }
     }
 
-    /// Hands rows in.
+    /// Hands rows in, until a signal comes; answers how many.
     fn write(
         &self,
         pool: &Pool,
         bulk: Option<u64>,
+        stop: &AtomicBool,
         sample: &mut dyn FnMut(Sample),
-    ) -> fluss_core::Result<()> {
+    ) -> fluss_core::Result<u64> {
+        let mut handed_in = 0;
         for batch in &pool.batches {
             let now = Instant::now();
-            sample((now, Claim::Run(self.put_batch(batch)?)));
+            match self.put_batch(batch, stop)? {
+                Run::Whole(ticket) => sample((now, Claim::Run(ticket))),
+                Run::Part(rows) => return Ok(handed_in + rows),
+            }
+            handed_in += batch.num_rows() as u64;
         }
-        match bulk.map(|bulk| usize::try_from(bulk).unwrap_or(usize::MAX)) {
-            None => {
-                for (index, row) in (0..).zip(&pool.rows) {
-                    if index % SAMPLE == 0 {
-                        let now = Instant::now();
-                        sample((now, Claim::Row(self.put(row)?)));
-                    } else {
-                        // Its outcome is told by the flush.
-                        drop(self.put(row)?);
-                    }
+        let Some(bulk) = bulk else {
+            for (index, row) in (0..).zip(&pool.rows) {
+                let now = (index % SAMPLE == 0).then(Instant::now);
+                let Some(ticket) = self.put(row, stop)? else { return Ok(index) };
+                match now {
+                    Some(now) => sample((now, Claim::Row(ticket))),
+                    // Its outcome is told by the flush.
+                    None => drop(ticket),
                 }
             }
-            Some(bulk) => {
-                for run in pool.rows.chunks(bulk) {
-                    let now = Instant::now();
-                    sample((now, Claim::Run(self.put_all(run)?)));
-                }
+            return Ok(handed_in + pool.rows.len() as u64);
+        };
+        for rows in pool.rows.chunks(usize::try_from(bulk).unwrap_or(usize::MAX)) {
+            let now = Instant::now();
+            match self.put_all(rows, stop)? {
+                Run::Whole(ticket) => sample((now, Claim::Run(ticket))),
+                Run::Part(rows) => return Ok(handed_in + rows),
             }
+            handed_in += rows.len() as u64;
         }
-        Ok(())
+        Ok(handed_in)
     }
 
     fn settle(&self) -> u64 {
@@ -141,6 +183,7 @@ fn is_refused(part: &fluss_core::RunPart) -> bool {
 
 /// What a thread hands in next: rows, or the same as record batches.
 struct Pool {
+    numbers: Range<u64>,
     rows: Vec<OwnedRow>,
     batches: Vec<RecordBatch>,
     bytes: u64,
@@ -156,21 +199,26 @@ struct Source {
 }
 
 impl Source {
+    fn bytes_of(&self, numbers: Range<u64>) -> u64 {
+        numbers.map(|number| row_bytes(&self.maker.row(number))).sum()
+    }
+
     /// The next rows of these, and what is left of them where there are more than a pool holds.
     fn pool(&self, numbers: Range<u64>) -> Result<(Pool, Range<u64>)> {
         let end = numbers.end.min(numbers.start.saturating_add(POOL));
         let rows: Vec<_> = (numbers.start..end).map(|number| self.maker.row(number)).collect();
         let bytes = rows.iter().map(row_bytes).sum();
-        let rest = end..numbers.end;
+        let (rest, numbers) = (end..numbers.end, numbers.start..end);
         let Some(arrow) = self.arrow else {
-            return Ok((Pool { rows, batches: Vec::new(), bytes }, rest));
+            return Ok((Pool { numbers, rows, batches: Vec::new(), bytes }, rest));
         };
         let batches = rows.chunks(arrow).map(|rows| record_batch(&self.schema, rows));
         let batches = batches.collect::<fluss_core::Result<_>>()?;
-        Ok((Pool { rows: Vec::new(), batches, bytes }, rest))
+        Ok((Pool { numbers, rows: Vec::new(), batches, bytes }, rest))
     }
 }
 
+/// Writes the rows, or those that are handed in before a signal comes.
 pub(super) fn run(session: &Session, table: &Table, options: &Options) -> Result<Measured> {
     let schema = table.info().schema();
     let all: Vec<usize> = (0..schema.columns().len()).collect();
@@ -180,38 +228,53 @@ pub(super) fn run(session: &Session, table: &Table, options: &Options) -> Result
         arrow: options.arrow.map(|rows| usize::try_from(rows).unwrap_or(usize::MAX)),
     };
     let writer = Writer::open(session, table)?;
+    let stop = &session.interrupted;
+    let stopped = || stop.load(Ordering::Relaxed);
     let mut ignored = |_: Sample| {};
     let mut first = 0;
-    while first < options.warmup {
+    while first < options.warmup && !stopped() {
         let (pool, rest) = source.pool(first..options.warmup)?;
-        writer.write(&pool, options.bulk, &mut ignored)?;
+        writer.write(&pool, options.bulk, stop, &mut ignored)?;
         first = rest.start;
     }
-    if writer.settle() > 0 {
+    if writer.settle() > 0 && !stopped() {
         return Err(Failure::failed("rows of the warm-up were not written"));
     }
     let shares = (0..options.threads).map(|t| options.share(t, options.warmup, options.rows));
-    let pools: Vec<_> = shares.map(|share| source.pool(share)).collect::<Result<_>>()?;
+    let pools = shares.take_while(|_| !stopped()).map(|share| source.pool(share));
+    let pools: Vec<_> = pools.collect::<Result<_>>()?;
     let meter = Meter::start();
     let threads = pools.into_iter().map(|(pool, rest)| {
         // A clone is a lane of its own.
         let (writer, source, bulk) = (writer.clone(), source.clone(), options.bulk);
-        thread::spawn(move || one_thread(&writer, &source, pool, rest, bulk))
+        let stop = Arc::clone(stop);
+        thread::spawn(move || one_thread(&writer, &source, (pool, rest), bulk, &stop))
     });
     let threads: Vec<_> = threads.collect();
-    let (mut bytes, mut latencies, mut refused) = (0, Vec::new(), 0);
+    let (mut all, mut parts) = (Ended::default(), Vec::new());
     for thread in threads {
         let ended = thread.join().map_err(|_| Failure::failed("a writing thread panicked"))??;
-        bytes += ended.bytes;
-        latencies.extend(ended.latencies);
-        refused += ended.refused;
+        all.rows += ended.rows;
+        all.bytes += ended.bytes;
+        all.latencies.extend(ended.latencies);
+        all.refused += ended.refused;
+        parts.push(ended.part);
     }
-    let errors = writer.settle() + refused;
-    Ok(Measured { latencies, errors, ..meter.stop(options.rows, bytes) })
+    let errors = writer.settle() + all.refused;
+    let mut measured = meter.stop(all.rows, all.bytes);
+    let part_bytes = |part| source.bytes_of(part);
+    measured.bytes += parts.into_iter().map(part_bytes).sum::<u64>();
+    Ok(Measured { latencies: all.latencies, errors, ..measured })
 }
 
+#[derive(Default)]
 struct Ended {
+    /// All rows handed in.
+    rows: u64,
+    /// Those of whole pools.
     bytes: u64,
+    /// The rows of the pool that a signal ended early.
+    part: Range<u64>,
     latencies: Vec<Duration>,
     refused: u64,
 }
@@ -219,21 +282,27 @@ struct Ended {
 fn one_thread(
     writer: &Writer,
     source: &Source,
-    mut pool: Pool,
-    mut rest: Range<u64>,
+    (mut pool, mut rest): (Pool, Range<u64>),
     bulk: Option<u64>,
+    stop: &AtomicBool,
 ) -> Result<Ended> {
     let (sender, samples) = channel();
     let collector = thread::spawn(move || collect(&samples));
-    let mut bytes = 0;
+    let mut ended = Ended::default();
     loop {
         let mut sample = |sample: Sample| {
             // The collector lives until the sender is dropped.
             let _ = sender.send(sample);
         };
-        writer.write(&pool, bulk, &mut sample)?;
-        bytes += pool.bytes;
-        if rest.is_empty() {
+        let handed_in = writer.write(&pool, bulk, stop, &mut sample)?;
+        ended.rows += handed_in;
+        let Range { start, end } = pool.numbers;
+        if handed_in < end - start {
+            ended.part = start..start + handed_in;
+            break;
+        }
+        ended.bytes += pool.bytes;
+        if rest.is_empty() || stop.load(Ordering::Relaxed) {
             break;
         }
         (pool, rest) = source.pool(rest)?;
@@ -241,7 +310,7 @@ fn one_thread(
     drop(sender);
     // Seals what this lane has open; the collector may wait for it.
     drop(writer.flush());
-    let (latencies, refused) =
+    (ended.latencies, ended.refused) =
         collector.join().map_err(|_| Failure::failed("a measuring thread panicked"))?;
-    Ok(Ended { bytes, latencies, refused })
+    Ok(ended)
 }
