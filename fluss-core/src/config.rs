@@ -8,6 +8,7 @@ use crate::ids::Address;
 use crate::time::Duration;
 
 pub use crate::resolver::Resolver;
+pub use crate::storage::{ObjectPart, Storage, StorageError, StorageErrorKind, Store};
 
 /// Name and password for SASL/PLAIN. `Debug` hides the password.
 #[derive(Clone, PartialEq, Eq)]
@@ -77,6 +78,9 @@ pub struct Config {
     pub lookup_memory_limit: u64,
     /// Where host names lead. None (default): where the system says.
     pub resolver: Option<Resolver>,
+    /// Who reads older segments of logs, which servers move to remote storage. None (default): what
+    /// the adapter brings, which reads files of this machine.
+    pub store: Option<Store>,
     /// Seed of the jitter; adapters draw one. The same seed and inputs replay the same run.
     pub seed: u64,
 }
@@ -128,6 +132,7 @@ impl Config {
             lookup_limit: 1 << 16,
             lookup_memory_limit: 16 << 20,
             resolver: None,
+            store: None,
             seed: 0,
         }
     }
@@ -192,6 +197,13 @@ impl Config {
     #[must_use]
     pub fn lookup_memory_limit(mut self, bytes: u64) -> Self {
         self.lookup_memory_limit = bytes;
+        self
+    }
+
+    /// Sets [`Config::store`].
+    #[must_use]
+    pub fn store(mut self, store: Store) -> Self {
+        self.store = Some(store);
         self
     }
 

@@ -11,6 +11,7 @@
 //! | [`Error::Peer`] | a server sent bytes that make no sense | the connection is replaced |
 //! | [`Error::Disconnected`] | a connection was not made or was lost | that request is over |
 //! | [`Error::Decode`], [`Error::Scan`] | fetched bytes make no sense; a bucket ended | it stops |
+//! | [`Error::Storage`] | an object in remote storage cannot be read | its bucket stops |
 //! | [`Error::Unavailable`] | a deadline passed or nobody could be reached | that request is over |
 //! | [`Error::Full`] | the memory budget is used up (`try_` calls only) | unchanged |
 //! | [`Error::LookupsFull`] | too many lookups at once (`try_` calls only) | unchanged |
@@ -28,6 +29,7 @@ use fluss_proto::ErrorCode;
 use crate::batch::{BatchError, DecodeError};
 use crate::row::RowError;
 use crate::scanner::ScanError;
+use crate::storage::StorageError;
 use crate::time::Duration;
 
 pub use write::{Attempt, AttemptEnd, WriteError, WriteFailure};
@@ -55,6 +57,10 @@ pub enum Error {
     /// A fetched batch that cannot be decoded.
     #[error(transparent)]
     Decode(#[from] DecodeError),
+
+    /// An object in remote storage that could not be read.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
 
     /// A bucket of a scanner stopped.
     #[error(transparent)]
@@ -188,6 +194,7 @@ impl Error {
             Self::Config(_) => "INVALID_SETTINGS",
             Self::Row(_) => "ROW_DOES_NOT_FIT",
             Self::Batch(_) | Self::Decode(_) => "INVALID_BATCH",
+            Self::Storage(_) => "REMOTE_STORAGE",
             Self::Scan(error) => error.cause.name(),
             Self::Rejected { code, .. } => code.info().map_or("UNKNOWN_CODE", |i| i.name),
             Self::Unsupported { .. } => "NO_VERSION_IN_COMMON",

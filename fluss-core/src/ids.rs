@@ -29,6 +29,8 @@ id!(/// A lane: one handle's own series of open batches within a writer.
     LaneId(u64));
 id!(/// A log scanner of this client.
     ScannerKey(u64));
+id!(/// A read from remote storage; never reused.
+    ReadId(u64));
 id!(/// A command (lookup, admin call, table opening) of this client.
     CommandId(u64));
 id!(/// The id a server gave to a table; a re-created table has another.

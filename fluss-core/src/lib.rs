@@ -81,6 +81,7 @@ mod resolver;
 pub mod rng;
 pub mod row;
 mod scanner;
+mod storage;
 mod table_info;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
@@ -107,6 +108,7 @@ pub use scanner::{
     BucketProgress, EARLIEST, FetchedBatch, MetadataColumn, ScanBatch, ScanError, ScanRows,
     ScannerOptions, TakeLimits, Taken,
 };
+
 pub use table_info::TableInfo;
 pub use time::Instant;
 pub use writer::{Open, OpenIn, PartitionPlace, Reserve, WaiterId, WriterKind};

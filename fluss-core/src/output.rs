@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use crate::error::{Error, Result, WriteError};
-use crate::ids::{Address, BatchId, BucketKey, CommandId, ConnId, LaneId, ScannerKey};
+use crate::ids::{Address, BatchId, BucketKey, CommandId, ConnId, LaneId, ReadId, ScannerKey};
+use crate::storage::ObjectPart;
 use crate::writer::WaiterId;
 
 /// Something the adapter must do; taken from [`Client::poll_action`](crate::Client::poll_action).
@@ -26,6 +27,19 @@ pub enum Action {
     Flush {
         /// The connection.
         conn: ConnId,
+    },
+    /// Read this part of an object in remote storage, then call
+    /// [`handle_remote_read`](crate::Client::handle_remote_read).
+    ReadRemote {
+        /// The read's name from now on.
+        read: ReadId,
+        /// What to read.
+        part: ObjectPart,
+    },
+    /// Nobody waits for this read any more; an answer is no harm.
+    AbandonRemote {
+        /// The read.
+        read: ReadId,
     },
 }
 

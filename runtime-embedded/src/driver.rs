@@ -140,7 +140,7 @@ impl EmbeddedDriver {
     fn poll(&mut self) -> Poll<()> {
         let polled = Pin::new(&mut self.driver).poll(&mut Context::from_waker(&self.waker));
         self.closed = polled.is_ready();
-        self.due = self.driver.net().due();
+        self.due = self.driver.net().due;
         polled
     }
 }

@@ -46,7 +46,9 @@
 //!
 //! In both cases the first address that is a host name, not a literal IP address, starts a thread
 //! `fluss-resolver`, as no system resolves names without blocking. It ends with the driver. Names
-//! are resolved again for each connection, and all their addresses tried.
+//! are resolved again for each connection, and all their addresses tried. Where a scanner reads
+//! segments of a log in remote storage, up to three threads `fluss-storage` start, which end with
+//! the driver, too.
 //!
 //! Rows are encoded by the caller that hands them in, and batches compressed by the caller that
 //! fills them; one whose linger ends first is compressed by the driver, outside the core's lock.
@@ -56,8 +58,8 @@ mod driver;
 mod hub;
 mod net;
 mod reactor;
-mod resolve;
 mod sys;
+mod work;
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
@@ -123,7 +125,7 @@ fn build(
     park: impl Park + 'static,
 ) -> Result<(Fluss, EmbeddedDriver)> {
     let clock = net::StdClock::start();
-    let net = EmbeddedNet::new(clock, Arc::clone(&reactor), config.resolver.clone());
+    let net = EmbeddedNet::new(clock, Arc::clone(&reactor), &config);
     let (fluss, driver) = Fluss::new(config, net, clock, park)?;
     Ok((fluss, EmbeddedDriver::new(driver, reactor, clock)))
 }

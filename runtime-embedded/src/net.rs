@@ -2,20 +2,23 @@
 
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice, Read, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Instant as StdInstant;
 
-use fluss_core::config::Resolver;
+use fluss_core::config::{Config, ObjectPart, Resolver, StorageError, Store};
 use fluss_core::ids::Address;
 use fluss_core::time::{Duration, Instant};
-use fluss_core::{Clock, FrameReader, Net, Socket};
+use fluss_core::{Clock, FrameReader, Net, RemoteRead, Socket};
 
-use crate::reactor::{Reactor, Registered, lock, this_thread};
-use crate::resolve::{Lookup, Names};
+use crate::reactor::{Reactor, Registered, this_thread};
 use crate::sys::{CLOSED, READABLE, WRITABLE, start_connect};
+use crate::work::{Answer, Threads, answered};
+
+/// Where the addresses of a name will be.
+type Lookup = Answer<io::Result<Vec<SocketAddr>>>;
 
 /// The monotonic clock, read from the client's start.
 #[derive(Clone, Copy, Debug)]
@@ -54,19 +57,44 @@ impl Clock for StdClock {
 pub struct EmbeddedNet {
     clock: StdClock,
     reactor: Arc<Reactor>,
-    names: Names,
+    resolver: Resolver,
+    /// The resolver thread, which starts with the first name that is no literal address. Names are
+    /// resolved one after the other.
+    names: Threads,
+    store: Store,
+    /// More reads at once wait for their turn.
+    storage: Threads,
     /// The timer: when the driver wants to be polled again.
-    due: Option<Instant>,
+    pub(crate) due: Option<Instant>,
 }
 
 impl EmbeddedNet {
-    pub(crate) fn new(clock: StdClock, reactor: Arc<Reactor>, resolver: Option<Resolver>) -> Self {
-        Self { clock, reactor, names: Names::new(resolver), due: None }
+    pub(crate) fn new(clock: StdClock, reactor: Arc<Reactor>, config: &Config) -> Self {
+        let files = || Store::of_files(|path| std::fs::File::open(path));
+        Self {
+            clock,
+            reactor,
+            resolver: config.resolver.clone().unwrap_or_else(system),
+            names: Threads::new("fluss-resolver", 1),
+            store: config.store.clone().unwrap_or_else(files),
+            storage: Threads::new("fluss-storage", 3),
+            due: None,
+        }
     }
 
-    pub(crate) fn due(&self) -> Option<Instant> {
-        self.due
+    /// The addresses of a name, asked for anew. A literal address is its own answer.
+    fn lookup(&mut self, address: Address) -> io::Result<Lookup> {
+        if let Some(literal) = address.literal() {
+            return Ok(Arc::new(Mutex::new(Some(Ok(vec![literal])))));
+        }
+        let resolver = self.resolver.clone();
+        self.names.run(&self.reactor, move || resolver.resolve(&address))
     }
+}
+
+/// The resolver of the system.
+fn system() -> Resolver {
+    Resolver::new(|server| (&*server.host, server.port).to_socket_addrs().map(Iterator::collect))
 }
 
 impl Net for EmbeddedNet {
@@ -76,7 +104,14 @@ impl Net for EmbeddedNet {
         &mut self,
         address: Address,
     ) -> Pin<Box<dyn Future<Output = io::Result<EmbeddedSocket>> + Send>> {
-        Box::pin(connect(self.names.lookup(address, &self.reactor), Arc::clone(&self.reactor)))
+        Box::pin(connect(self.lookup(address), Arc::clone(&self.reactor)))
+    }
+
+    fn read_remote(&mut self, part: ObjectPart) -> RemoteRead {
+        let (store, wanted) = (self.store.clone(), part.clone());
+        let read = self.storage.run(&self.reactor, move || store.read(&wanted));
+        let failed = move |e| Err(StorageError::from_io(&part, &e));
+        Box::pin(async { answered(read).await.unwrap_or_else(failed) })
     }
 
     fn now(&self) -> Instant {
@@ -93,8 +128,8 @@ impl Net for EmbeddedNet {
 }
 
 /// Tries the addresses of a name in turn.
-async fn connect(lookup: Lookup, reactor: Arc<Reactor>) -> io::Result<EmbeddedSocket> {
-    let found = poll_fn(|_| lock(&lookup).take().map_or(Poll::Pending, Poll::Ready)).await?;
+async fn connect(asked: io::Result<Lookup>, reactor: Arc<Reactor>) -> io::Result<EmbeddedSocket> {
+    let found = answered(asked).await??;
     let mut last = io::Error::from(io::ErrorKind::NotFound);
     for address in found {
         match open(&reactor, address).await {
@@ -176,5 +211,47 @@ impl Read for Tap<'_> {
         let n = self.stream.read(space)?;
         self.empty = n > 0 && n < space.len();
         Ok(n)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reactor::lock;
+
+    fn net() -> EmbeddedNet {
+        let reactor = Arc::new(Reactor::new().unwrap());
+        EmbeddedNet::new(StdClock::start(), reactor, &Config::new("localhost:1").unwrap())
+    }
+
+    fn address(host: &str) -> Address {
+        Address { host: host.into(), port: 9123 }
+    }
+
+    #[test]
+    fn literal_addresses_start_no_thread() {
+        let mut net = net();
+        for literal in ["127.0.0.1", "::1"] {
+            let found = net.lookup(address(literal)).unwrap();
+            let found = lock(&found).take().unwrap().unwrap();
+            assert_eq!(found, [SocketAddr::new(literal.parse().unwrap(), 9123)]);
+        }
+        assert_eq!(net.names.started(), 0);
+    }
+
+    #[test]
+    fn an_answer_wakes_the_driver() {
+        let mut net = net();
+        net.reactor.look();
+        let answer = net.lookup(address("localhost")).unwrap();
+        let found = loop {
+            if let Some(found) = lock(&answer).take() {
+                break found.unwrap();
+            }
+            net.reactor.look();
+            net.reactor.sleep(None, || false).unwrap();
+        };
+        assert!(found.iter().any(|a| a.ip().is_loopback() && a.port() == 9123), "{found:?}");
+        assert_eq!((net.names.started(), net.storage.started()), (1, 0));
     }
 }

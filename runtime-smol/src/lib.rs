@@ -22,8 +22,9 @@
 //! One task moves all bytes: the [`Driver`]. [`connect`] spawns it on smol's global executor, which
 //! starts a thread for it when it is first used; [`connect_with`] hands it to the caller, who may
 //! spawn it on any executor, a `LocalExecutor` or thread-per-core executor included. Sockets and
-//! timers come from async-io, whose reactor needs no runtime around it. Nothing else runs behind
-//! the caller's back.
+//! timers come from async-io, whose reactor needs no runtime around it. Names of servers are
+//! resolved, and segments of logs in remote storage read, on smol's pool for blocking calls.
+//! Nothing else runs behind the caller's back.
 //!
 //! Rows are encoded by the caller that hands them in, and batches compressed by the caller that
 //! fills them; one whose linger ends first is compressed by the driver, outside the core's lock.
@@ -68,7 +69,7 @@ pub async fn start(config: Config) -> Result<Fluss> {
 /// [`Error::Config`] with every rule the settings violate.
 pub fn connect_with(config: Config) -> Result<(Fluss, Driver)> {
     let clock = net::StdClock::start();
-    let net = SmolNet::new(clock, config.resolver.clone());
+    let net = SmolNet::new(clock, &config);
     Fluss::new(config, net, clock, Sleep)
 }
 

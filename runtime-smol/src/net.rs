@@ -8,10 +8,10 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant as StdInstant;
 
 use async_io::{Async, Timer};
-use fluss_core::config::Resolver;
+use fluss_core::config::{Config, ObjectPart, Resolver, Store};
 use fluss_core::ids::Address;
 use fluss_core::time::{Duration, Instant};
-use fluss_core::{Clock, FrameReader, Net, Socket};
+use fluss_core::{Clock, FrameReader, Net, RemoteRead, Socket};
 
 /// The driver on smol.
 pub type Driver = fluss_core::Driver<SmolNet>;
@@ -53,19 +53,27 @@ impl Clock for StdClock {
 pub struct SmolNet {
     clock: StdClock,
     resolver: Resolver,
+    store: Store,
     /// One timer, set anew only when the deadline changes.
     timer: Option<(Instant, Timer)>,
 }
 
 impl SmolNet {
-    pub(crate) fn new(clock: StdClock, resolver: Option<Resolver>) -> Self {
-        Self { clock, resolver: resolver.unwrap_or_else(system), timer: None }
+    pub(crate) fn new(clock: StdClock, config: &Config) -> Self {
+        let resolver = config.resolver.clone().unwrap_or_else(system);
+        let store = config.store.clone().unwrap_or_else(files);
+        Self { clock, resolver, store, timer: None }
     }
 }
 
 /// The resolver of the system.
 fn system() -> Resolver {
     Resolver::new(|server| (&*server.host, server.port).to_socket_addrs().map(Iterator::collect))
+}
+
+/// The files of this machine.
+fn files() -> Store {
+    Store::of_files(|path| std::fs::File::open(path))
 }
 
 /// Resolves a name on smol's pool for blocking calls; a literal address needs no pool.
@@ -97,6 +105,11 @@ impl Net for SmolNet {
             }
             Err(last)
         })
+    }
+
+    fn read_remote(&mut self, part: ObjectPart) -> RemoteRead {
+        let store = self.store.clone();
+        Box::pin(smol::unblock(move || store.read(&part)))
     }
 
     fn now(&self) -> Instant {

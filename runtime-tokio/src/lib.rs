@@ -21,8 +21,9 @@
 //!
 //! One task moves all bytes: the [`Driver`]. [`connect`] spawns it on the current runtime;
 //! [`connect_with`] hands it to the caller, who may spawn it on any executor that polls it within a
-//! tokio context, a `LocalSet` included. Nothing else runs behind the caller's back, and there is
-//! no global state.
+//! tokio context, a `LocalSet` included. Names of servers are resolved, and segments of logs in
+//! remote storage read, on tokio's threads for blocking calls. Nothing else runs behind the
+//! caller's back, and there is no global state.
 //!
 //! Rows are encoded by the caller that hands them in, and batches compressed by the caller that
 //! fills them; one whose linger ends first is compressed by the driver, outside the core's lock.
@@ -73,7 +74,7 @@ pub async fn start(config: Config) -> Result<Fluss> {
 /// [`Error::Config`] with every rule the settings violate.
 pub fn connect_with(config: Config) -> Result<(Fluss, Driver)> {
     let clock = net::StdClock::start();
-    let net = TokioNet::new(clock, config.resolver.clone());
+    let net = TokioNet::new(clock, &config);
     Fluss::new(config, net, clock, Sleep)
 }
 

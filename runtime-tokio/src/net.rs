@@ -7,10 +7,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Instant as StdInstant;
 
-use fluss_core::config::Resolver;
+use fluss_core::config::{Config, ObjectPart, Resolver, StorageError, Store};
 use fluss_core::ids::Address;
 use fluss_core::time::{Duration, Instant};
-use fluss_core::{Clock, FrameReader, Net, Socket};
+use fluss_core::{Clock, FrameReader, Net, RemoteRead, Socket};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
@@ -54,19 +54,27 @@ impl Clock for StdClock {
 pub struct TokioNet {
     clock: StdClock,
     resolver: Resolver,
+    store: Store,
     /// One timer, set anew only when the deadline changes.
     timer: Option<(Instant, Pin<Box<Sleep>>)>,
 }
 
 impl TokioNet {
-    pub(crate) fn new(clock: StdClock, resolver: Option<Resolver>) -> Self {
-        Self { clock, resolver: resolver.unwrap_or_else(system), timer: None }
+    pub(crate) fn new(clock: StdClock, config: &Config) -> Self {
+        let resolver = config.resolver.clone().unwrap_or_else(system);
+        let store = config.store.clone().unwrap_or_else(files);
+        Self { clock, resolver, store, timer: None }
     }
 }
 
 /// The resolver of the system.
 fn system() -> Resolver {
     Resolver::new(|server| (&*server.host, server.port).to_socket_addrs().map(Iterator::collect))
+}
+
+/// The files of this machine.
+fn files() -> Store {
+    Store::of_files(|path| std::fs::File::open(path))
 }
 
 /// Resolves a name on tokio's threads for blocking calls; a literal address needs none.
@@ -90,6 +98,15 @@ impl Net for TokioNet {
             let stream = TcpStream::connect(&*found.await?).await?;
             stream.set_nodelay(true)?;
             Ok(TokioSocket { stream })
+        })
+    }
+
+    fn read_remote(&mut self, part: ObjectPart) -> RemoteRead {
+        let store = self.store.clone();
+        Box::pin(async move {
+            let failed = part.clone();
+            let read = tokio::task::spawn_blocking(move || store.read(&part)).await;
+            read.unwrap_or_else(|error| Err(StorageError::from_io(&failed, &error.into())))
         })
     }
 

@@ -15,13 +15,14 @@ use crate::config::Config;
 use crate::connection::Connections;
 use crate::cx::Cx;
 use crate::error::Result;
-use crate::ids::{CommandId, ConnId, TableId, TablePath, WriterKey};
+use crate::ids::{CommandId, ConnId, ReadId, TableId, TablePath, WriterKey};
 use crate::lookup::Lookups;
 use crate::metadata::{Cluster, Metadata};
 use crate::metrics::Metrics;
 use crate::output::{Action, CommandAnswer, Counters, Event, TimerReason, closed};
 use crate::rng::Rng;
 use crate::scanner::Scanners;
+use crate::storage::StorageError;
 use crate::time::Instant;
 use crate::writer::Writers;
 
@@ -136,6 +137,16 @@ impl Client {
         self.step(now, |client, cx| client.connections.handle_protocol_error(cx, conn, reason));
     }
 
+    /// A read from remote storage has ended, with at most the bytes that were wanted.
+    pub fn handle_remote_read(
+        &mut self,
+        read: ReadId,
+        result: Result<Bytes, StorageError>,
+        now: Instant,
+    ) {
+        self.step(now, |client, cx| client.scanners.handle_read(cx, read, &result));
+    }
+
     /// Time passed. Early and repeated calls do nothing.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.step(now, |client, cx| {
@@ -152,7 +163,14 @@ impl Client {
 
     /// The next thing to do for the adapter.
     pub fn poll_action(&mut self) -> Option<Action> {
-        self.connections.poll_action()
+        if let Some(action) = self.connections.poll_action() {
+            return Some(action);
+        }
+        let (read, part) = self.scanners.poll_read()?;
+        Some(match part {
+            Some(part) => Action::ReadRemote { read, part },
+            None => Action::AbandonRemote { read },
+        })
     }
 
     /// Bytes for a connection whose socket can take them; None when nothing waits.
@@ -203,7 +221,7 @@ impl Client {
     /// Whether [`Client::poll_action`] or [`Client::poll_event`] has something.
     #[must_use]
     pub fn has_output(&self) -> bool {
-        !self.events.is_empty() || self.connections.has_action()
+        !self.events.is_empty() || self.connections.has_action() || self.scanners.has_read()
     }
 
     /// Bytes of the memory budget in use.

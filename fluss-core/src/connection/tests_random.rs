@@ -219,6 +219,7 @@ impl World {
                 Action::Disconnect { conn } => {
                     assert!(self.sockets.remove(&conn).is_some(), "seed {seed}: {conn} unknown");
                 }
+                other => panic!("seed {seed}: {other:?} is not of connections"),
             }
         }
         self.b.events();

@@ -11,13 +11,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::Buf as _;
+use bytes::{Buf as _, Bytes};
 use fluss_proto::frame::{FrameMemory, FrameReader};
 use fluss_proto::segments::Segments;
 
 use super::shared::Shared;
-use crate::ids::{Address, ConnId};
+use crate::ids::{Address, ConnId, ReadId};
 use crate::output::Action;
+use crate::storage::{ObjectPart, StorageError, StorageErrorKind};
 use crate::time::Instant;
 
 /// Frames read from one connection before the others have their turn.
@@ -26,6 +27,9 @@ const READ_BUDGET: usize = 32;
 const WRITE_BUDGET: usize = 32;
 /// Pieces handed to one vectored write.
 const MAX_SLICES: usize = 64;
+
+/// What a read from remote storage ends with.
+pub type RemoteRead = Pin<Box<dyn Future<Output = Result<Bytes, StorageError>> + Send>>;
 
 /// A connected, non-blocking byte stream.
 pub trait Socket: Unpin {
@@ -55,6 +59,15 @@ pub trait Net: Unpin {
         address: Address,
     ) -> Pin<Box<dyn Future<Output = io::Result<Self::Socket>> + Send>>;
 
+    /// Reads a part of an object in remote storage, by
+    /// [`Config::store`](crate::config::Config::store) or else a store of its own, where blocking
+    /// harms nobody. Without this method no remote storage can be read.
+    fn read_remote(&mut self, part: ObjectPart) -> RemoteRead {
+        let what = "this adapter reads no remote storage";
+        let error = StorageError::new(&part, StorageErrorKind::Unsupported, what);
+        Box::pin(std::future::ready(Err(error)))
+    }
+
     /// The time on the client's line.
     fn now(&self) -> Instant;
 
@@ -80,6 +93,7 @@ pub struct Driver<N: Net> {
     shared: Arc<Shared>,
     net: N,
     links: Vec<Link<N::Socket>>,
+    reads: Vec<(ReadId, RemoteRead)>,
     /// Where large answers were, for the next ones.
     memory: FrameMemory,
     turns: u64,
@@ -93,7 +107,8 @@ impl<N: Net> std::fmt::Debug for Driver<N> {
 
 impl<N: Net> Driver<N> {
     pub(crate) fn new(shared: Arc<Shared>, net: N) -> Self {
-        Self { shared, net, links: Vec::new(), memory: FrameMemory::default(), turns: 0 }
+        let (links, reads, memory) = (Vec::new(), Vec::new(), FrameMemory::default());
+        Self { shared, net, links, reads, memory, turns: 0 }
     }
 
     /// How often the loop was entered; an idle client's loop is entered a few times a minute.
@@ -127,6 +142,7 @@ impl<N: Net> Driver<N> {
                 }
             }
         }
+        moved |= self.read_remote(cx);
         let due = self.shared.arm_timer();
         if self.net.poll_timer(cx, due).is_ready() {
             // Also when it fired early: the next round sets it again.
@@ -158,9 +174,28 @@ impl<N: Net> Driver<N> {
                         }
                     }
                 }
+                Action::ReadRemote { read, part } => {
+                    self.reads.push((read, self.net.read_remote(part)));
+                }
+                Action::AbandonRemote { read } => self.reads.retain(|(other, _)| *other != read),
             }
         }
         moved
+    }
+
+    /// Hands in what was read from remote storage.
+    fn read_remote(&mut self, cx: &mut Context<'_>) -> bool {
+        let before = self.reads.len();
+        let (shared, net) = (&self.shared, &self.net);
+        self.reads.retain_mut(|(read, reading)| match reading.as_mut().poll(cx) {
+            Poll::Pending => true,
+            Poll::Ready(result) => {
+                let now = net.now();
+                shared.input(now, |client| client.handle_remote_read(*read, result, now));
+                false
+            }
+        });
+        self.reads.len() < before
     }
 
     fn serve(&mut self, at: usize, cx: &mut Context<'_>) -> Result<bool, Lost> {
@@ -275,6 +310,7 @@ impl<N: Net> Drop for Driver<N> {
         if self.shared.is_foreign() {
             // Closing the sockets here could take the parent's out of a selector that both share.
             std::mem::forget(std::mem::take(&mut self.links));
+            std::mem::forget(std::mem::take(&mut self.reads));
             return;
         }
         self.shared.abort(self.net.now(), "its driver was dropped");

@@ -97,7 +97,7 @@ pub use admin::{Admin, PartitionInfo, ServerInfo};
 pub use append::{AppendAll, AppendBuilder, AppendWriter};
 pub use assign::{BucketAssigner, RowToAssign};
 pub use dead_letter::DeadLetter;
-pub use driver::{Driver, Net, Socket};
+pub use driver::{Driver, Net, RemoteRead, Socket};
 pub use fluss::Fluss;
 pub use hand_in::{HandIn, HandInAll, Interrupted};
 pub use hand_in_batch::AppendBatch;

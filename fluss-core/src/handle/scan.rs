@@ -168,8 +168,9 @@ impl LogScanner {
     /// # Errors
     /// [`Error::Scan`] for a bucket that stopped, [`Error::Closed`] after the client was closed;
     /// where new partitions are looked for, why the servers do not list them. A bucket whose
-    /// servers are silent or out of reach is asked for again and again; in a bounded scan it stops
-    /// after [`Config::command_deadline`](crate::config::Config::command_deadline) of that.
+    /// servers are silent or out of reach is asked for again and again, and so is remote storage
+    /// for segments that were moved there; in a bounded scan it stops after
+    /// [`Config::command_deadline`](crate::config::Config::command_deadline) of that.
     pub fn next_batch(&mut self) -> NextBatch<'_> {
         NextBatch { scanner: self }
     }

@@ -11,6 +11,7 @@ use fluss_proto::record::LogBatches;
 use prost::Message;
 
 use super::bucket::Bucket;
+use super::remote::send_to_remote;
 use super::scanner::{Fetch, Scanner};
 use super::types::{FetchedBatch, ScannerOptions};
 use crate::batch::BatchError;
@@ -21,7 +22,7 @@ use crate::ids::{BucketKey, Labels, PartitionId, TableId, label_of};
 
 /// Errors without an explanation, and answers without the data they announce, that are put up with
 /// in a row.
-const PATIENCE: u32 = 10;
+pub(super) const PATIENCE: u32 = 10;
 /// Room for headers around the largest batch.
 pub(super) const FRAME_OVERHEAD: usize = 4 << 10;
 
@@ -35,7 +36,7 @@ impl Scanner {
         result: Result<Bytes, RequestError>,
         labels: &Labels,
     ) {
-        let Some(Fetch { server, buckets, quiet_until }) = self.fetches.remove(&token) else {
+        let Some(Fetch { server, buckets, quiet_until, .. }) = self.fetches.remove(&token) else {
             return;
         };
         let entry = self.servers.entry(server).or_default();
@@ -162,7 +163,7 @@ impl Scanner {
         server: &Arc<str>,
         frame: u64,
         key: BucketKey,
-        part: PbFetchLogRespForBucket,
+        mut part: PbFetchLogRespForBucket,
     ) -> (usize, bool) {
         let (what, count) = (self.what(key), self.next_count());
         let Some(bucket) = self.buckets.get_mut(&key) else { return (0, true) };
@@ -172,12 +173,15 @@ impl Scanner {
                 let text = error.message.unwrap_or_else(|| usual_text(error.code).to_owned());
                 rejected(cx, bucket, what, error.code, text.into());
             }
-            Ok(()) if part.remote_log_fetch_info.is_some() => bucket.fail(Error::misuse(format!(
-                "{what}: the records at offset {} are only in tiered storage, which this client \
-                 cannot read yet; start at a later offset",
-                bucket.fetch_offset
-            ))),
-            Ok(()) => read_records(cx, server, frame, (key, bucket), part, &self.options),
+            Ok(()) => match part.remote_log_fetch_info.take() {
+                Some(info) => {
+                    if part.high_watermark.is_some() {
+                        bucket.high_watermark = part.high_watermark;
+                    }
+                    send_to_remote(cx, server, key, bucket, info);
+                }
+                None => read_records(cx, server, frame, (key, bucket), part, &self.options),
+            },
         }
         let added = bucket.waiting.len() - before.0;
         if added > 0 {
@@ -186,6 +190,7 @@ impl Scanner {
         self.moved |= bucket.position != before.1;
         let quiet = (bucket.waiting.len(), bucket.position) == before
             && bucket.error.is_none()
+            && bucket.remote.is_none()
             && bucket.not_before <= cx.now;
         if bucket.is_ready() {
             self.line_up(key);
@@ -264,7 +269,7 @@ fn larger_than_frames(cx: &Cx<'_>, server: &Arc<str>, size: usize) -> Error {
 }
 
 /// The size of the batch that did not fit into the answer; 0 if it cannot be told.
-fn size_of_cut_batch(rest: &[u8]) -> usize {
+pub(super) fn size_of_cut_batch(rest: &[u8]) -> usize {
     // base offset: 8 bytes, length of what follows: 4 bytes
     let length = rest.get(8..12).and_then(|b| b.try_into().ok()).map_or(0, i32::from_le_bytes);
     usize::try_from(length).map_or(0, |length| if length == 0 { 0 } else { length + 12 })
@@ -272,7 +277,7 @@ fn size_of_cut_batch(rest: &[u8]) -> usize {
 
 /// Nothing came although the high watermark says that something is there. It may be that other
 /// buckets used up the answer; if it goes on, the offset can be reached by no fetch.
-fn fruitless(cx: &mut Cx<'_>, server: &Arc<str>, key: BucketKey, bucket: &mut Bucket) {
+pub(super) fn fruitless(cx: &mut Cx<'_>, server: &Arc<str>, key: BucketKey, bucket: &mut Bucket) {
     bucket.fruitless += 1;
     match bucket.fruitless {
         // In the next request all that is sure to come will fit.
@@ -292,7 +297,7 @@ fn fruitless(cx: &mut Cx<'_>, server: &Arc<str>, key: BucketKey, bucket: &mut Bu
 }
 
 /// An error that may go away by itself, but not for ever.
-fn unexplained(cx: &mut Cx<'_>, bucket: &mut Bucket, error: Error) {
+pub(super) fn unexplained(cx: &mut Cx<'_>, bucket: &mut Bucket, error: Error) {
     bucket.unexplained += 1;
     if bucket.unexplained > PATIENCE { bucket.fail(error) } else { bucket.retry_elsewhere(cx) }
 }
@@ -327,6 +332,6 @@ fn usual_text(code: ErrorCode) -> &'static str {
     code.info().map_or("no explanation", |info| info.meaning)
 }
 
-fn peer(server: &Arc<str>, what: String) -> Error {
+pub(super) fn peer(server: &Arc<str>, what: String) -> Error {
     Error::Peer { server: Arc::clone(server), what: what.into() }
 }

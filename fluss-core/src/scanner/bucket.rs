@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::remote::Remote;
 use super::types::{BucketProgress, EARLIEST, FetchedBatch};
 use crate::backoff::{Backoff, BackoffConfig};
 use crate::cx::Cx;
@@ -54,6 +55,10 @@ pub(super) struct Bucket {
     /// Asked for beside no other bucket with data: its next batch comes in one piece or not at all,
     /// and how large it is cannot be told.
     pub(super) alone: bool,
+    /// Where the next records are if the server has moved them.
+    pub(super) remote: Option<Box<Remote>>,
+    /// Times in a row that they were not there.
+    pub(super) missing: u32,
     /// When data came last, in the scanner's count; the lowest is served first.
     pub(super) served: u64,
     /// Answers in a row that brought nothing although something is there.
@@ -89,6 +94,8 @@ impl Bucket {
             projected: false,
             whole: false,
             alone: false,
+            remote: None,
+            missing: 0,
             served,
             fruitless: 0,
             unexplained: 0,
@@ -107,7 +114,13 @@ impl Bucket {
 
     /// Whether it could be fetched if its leader is known and its backoff over.
     pub(super) fn is_idle(&self) -> bool {
-        !self.stopped && self.in_flight.is_none()
+        self.remote.is_none() && self.waits()
+    }
+
+    /// Whether it is to be read and nothing is on its way.
+    pub(super) fn waits(&self) -> bool {
+        let reading = self.remote.as_ref().is_some_and(|remote| remote.is_reading());
+        !self.stopped && self.in_flight.is_none() && !reading
     }
 
     /// Whether the server is known to have more.
@@ -121,6 +134,7 @@ impl Bucket {
     pub(super) fn fail(&mut self, error: Error) {
         self.stopped = true;
         self.in_flight = None;
+        self.remote = None;
         self.error = Some(error);
     }
 

@@ -7,6 +7,7 @@
 //! | [`scanner`] | one scanner: byte budget, order of buckets, handing out |
 //! | [`plan`] | what goes into the next fetch to a server |
 //! | [`answer`] | what an answer means for each bucket |
+//! | [`remote`] | records that servers moved to remote storage |
 //! | [`read`] | from batches to columns and rows, outside all locks |
 //! | [`metadata_columns`] | columns that tell change type, offset and time |
 //!
@@ -19,6 +20,7 @@ mod metadata_columns;
 mod padding;
 mod plan;
 mod read;
+mod remote;
 #[expect(clippy::module_inception, reason = "the machine of one scanner, next to that of all")]
 mod scanner;
 #[cfg(test)]
@@ -29,6 +31,8 @@ mod tests;
 mod tests_projection;
 #[cfg(test)]
 mod tests_random;
+#[cfg(test)]
+mod tests_remote;
 mod types;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -48,9 +52,10 @@ use scanner::Scanner;
 use crate::connection::request::{Outgoing, RequestError};
 use crate::cx::Cx;
 use crate::error::{Error, Result};
-use crate::ids::{BucketKey, Labels, ScannerKey, ServerId};
+use crate::ids::{BucketKey, Labels, ReadId, ScannerKey, ServerId};
 use crate::metadata::Cluster;
 use crate::output::{Event, TimerReason};
+use crate::storage::{ObjectPart, StorageError};
 use crate::time::Instant;
 use crate::wish::ReadWish;
 
@@ -106,6 +111,17 @@ struct Outputs {
     timers: BTreeSet<(Instant, ScannerKey)>,
     /// When somebody wants to be told, whatever else happens.
     alarms: BTreeMap<ScannerKey, Instant>,
+    /// Reads from remote storage to begin, or to give up.
+    reads: VecDeque<(ReadId, Option<ObjectPart>)>,
+    next_token: u64,
+}
+
+impl Outputs {
+    /// A name for a fetch or a read.
+    fn next_token(&mut self) -> u64 {
+        self.next_token += 1;
+        self.next_token
+    }
 }
 
 /// All scanners of a client.
@@ -116,7 +132,6 @@ pub(crate) struct Scanners {
     dirty: BTreeSet<ScannerKey>,
     labels: Labels,
     next_key: u64,
-    next_token: u64,
     out: Outputs,
     closed: Option<Error>,
 }
@@ -197,7 +212,9 @@ impl Scanners {
     /// Forgets a scanner and all its data.
     pub(crate) fn close_scanner(&mut self, key: ScannerKey) {
         self.out.alarms.remove(&key);
-        self.scanners.remove(&key);
+        if let Some(mut scanner) = self.scanners.remove(&key) {
+            scanner.drop_reads(&mut self.out);
+        }
         self.dirty.remove(&key);
     }
 
@@ -302,6 +319,22 @@ impl Scanners {
         }
     }
 
+    /// A read from remote storage has ended.
+    pub(crate) fn handle_read(
+        &mut self,
+        cx: &mut Cx<'_>,
+        read: ReadId,
+        result: &Result<Bytes, StorageError>,
+    ) {
+        for (key, scanner) in &mut self.scanners {
+            if scanner.handle_read(cx, read.0, result) {
+                scanner.tell(*key, &mut self.out);
+                self.dirty.insert(*key);
+                return;
+            }
+        }
+    }
+
     /// Time passed.
     pub(crate) fn handle_timeout(&mut self, cx: &Cx<'_>) {
         while let Some((at, key)) = self.out.timers.first().copied()
@@ -327,6 +360,7 @@ impl Scanners {
         self.out.timers.clear();
         self.out.alarms.clear();
         self.out.wishes.clear();
+        self.out.reads.clear();
         self.closed = Some(error.clone());
     }
 
@@ -345,17 +379,26 @@ impl Scanners {
                 self.dirty.insert(*key);
                 continue;
             }
-            found = scanner.poll_request(cx, *key, server, self.next_token);
+            found = scanner.poll_request(cx, *key, server, self.out.next_token + 1);
             if found.is_none() {
                 self.dirty.insert(*key);
             }
         }
-        self.next_token += u64::from(found.is_some());
+        self.out.next_token += u64::from(found.is_some());
         found
     }
 
     pub(crate) fn poll_wish(&mut self) -> Option<ReadWish> {
         self.out.wishes.pop_front()
+    }
+
+    /// A read from remote storage to begin, or without a part to give up.
+    pub(crate) fn poll_read(&mut self) -> Option<(ReadId, Option<ObjectPart>)> {
+        self.out.reads.pop_front()
+    }
+
+    pub(crate) fn has_read(&self) -> bool {
+        !self.out.reads.is_empty()
     }
 
     pub(crate) fn poll_event(&mut self) -> Option<Event> {

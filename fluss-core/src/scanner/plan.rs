@@ -29,7 +29,7 @@ const PROBE: BackoffConfig =
 /// that are put up with before it is asked less often.
 const HASTY: u32 = 3;
 /// However small the budget, an answer may have this many bytes.
-const MIN_ANSWER: usize = 1 << 10;
+pub(super) const MIN_ANSWER: usize = 1 << 10;
 
 /// A server as one scanner sees it.
 #[derive(Debug, Default)]
@@ -104,13 +104,19 @@ impl Summary {
 }
 
 impl Scanner {
-    /// Whether the budget allows another fetch. Half of it is for what waits, the other half for
-    /// what is on its way.
-    fn has_room(&self) -> bool {
-        self.buffered() < self.options.buffer_limit.div_ceil(2)
+    /// The part of the budget for what waits of the live log, and again for what is on its way:
+    /// half of it, or a quarter where remote storage is read as well.
+    fn live_part(&self) -> u64 {
+        self.options.buffer_limit.div_ceil(if self.is_remote() { 4 } else { 2 })
     }
 
-    fn share(&self) -> u64 {
+    /// Whether the budget allows another fetch.
+    fn has_room(&self) -> bool {
+        let remote = if self.is_remote() { self.buffered_remote() } else { 0 };
+        self.buffered() - remote < self.live_part()
+    }
+
+    pub(super) fn share(&self) -> u64 {
         self.options.max_bytes_per_bucket as u64
     }
 
@@ -122,7 +128,10 @@ impl Scanner {
         out: &mut Outputs,
     ) {
         let share = self.share();
+        self.give_reads_up(cx, out);
         self.lose_patience(cx, key, out);
+        self.read_remote(cx, key, out);
+        self.time_reads(cx.now, key, out);
         let mut summaries: BTreeMap<ServerId, Summary> = BTreeMap::new();
         for (name, bucket) in self.buckets.iter_mut().filter(|(_, b)| b.is_idle()) {
             if bucket.leader.is_none() {
@@ -144,6 +153,9 @@ impl Scanner {
         if !self.has_room() {
             return;
         }
+        for id in self.remote_leaders() {
+            summaries.entry(id).or_default().full = true;
+        }
         for (id, summary) in summaries {
             let server = self.servers.entry(id).or_default();
             match summary.time(server, cx.now) {
@@ -158,11 +170,17 @@ impl Scanner {
         }
     }
 
+    /// Leaders of buckets that come back to them behind what they read from remote storage.
+    fn remote_leaders(&self) -> impl Iterator<Item = ServerId> {
+        let remote = self.buckets.values().filter(|bucket| bucket.remote.is_some());
+        remote.filter_map(|bucket| bucket.leader)
+    }
+
     /// Stops buckets whose fetches have failed for too long.
     fn lose_patience(&mut self, cx: &Cx<'_>, key: ScannerKey, out: &mut Outputs) {
         let Some(patience) = self.options.patience else { return };
         let mut stopped = Vec::new();
-        for (name, bucket) in self.buckets.iter_mut().filter(|(_, bucket)| bucket.is_idle()) {
+        for (name, bucket) in self.buckets.iter_mut().filter(|(_, bucket)| bucket.waits()) {
             let Some(since) = bucket.failing else { continue };
             if since + patience > cx.now {
                 out.timers.insert((since + patience, key));
@@ -192,7 +210,8 @@ impl Scanner {
         token: u64,
     ) -> Option<Outgoing> {
         let share = self.share();
-        let mut summary = Summary::default();
+        let full = self.remote_leaders().any(|leader| leader == id);
+        let mut summary = Summary { full, ..Summary::default() };
         let mut due = Vec::new();
         for (name, bucket) in &self.buckets {
             if bucket.is_idle() && bucket.leader == Some(id) {
@@ -226,7 +245,7 @@ impl Scanner {
         let (mut total, mut at_once) = (0, summary.full);
         let mut asked = [Vec::new(), Vec::new()];
         let buckets = Vec::with_capacity(due.len());
-        let mut fetch = Fetch { server: id, buckets, quiet_until: cx.now };
+        let mut fetch = Fetch { server: id, buckets, bytes: 0, quiet_until: cx.now };
         for (empty, _, name) in due {
             let Some(bucket) = self.buckets.get_mut(name) else { continue };
             let bytes = if bucket.alone { cap } else { usual.max(bucket.needed) };
@@ -253,6 +272,7 @@ impl Scanner {
         // A bucket in backoff must not be locked out by a longer wait for the others.
         let wait = summary.next.map_or(self.options.max_wait, |at| at - cx.now);
         let wait = (!at_once).then_some(wait.min(self.options.max_wait));
+        fetch.bytes = cap.max(total) as u64;
         fetch.quiet_until = cx.now + wait.unwrap_or_default() / 2;
         self.fetches.insert(token, fetch);
         if let Some(server) = self.servers.get_mut(&id) {
@@ -302,7 +322,7 @@ impl Scanner {
     /// The largest answer that all leaders can give at once within half of the budget.
     fn answer_cap(&self) -> usize {
         let leaders: BTreeSet<_> = self.buckets.values().filter_map(|b| b.leader).collect();
-        let half = usize::try_from(self.options.buffer_limit / 2).unwrap_or(usize::MAX);
+        let half = usize::try_from(self.live_part()).unwrap_or(usize::MAX);
         let max = self.options.max_bytes;
         (half / leaders.len().max(1)).clamp(MIN_ANSWER.min(max), max)
     }

@@ -2,6 +2,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::bucket::{Bucket, Waiting};
 use super::plan::Server;
+use super::remote::Read;
 use super::types::{BucketProgress, EARLIEST, ScanError, ScannerOptions, TakeLimits, Taken};
 use super::{Leaders, Outputs};
 use crate::cx::Cx;
@@ -16,6 +17,8 @@ pub(super) struct Fetch {
     pub(super) server: ServerId,
     /// The buckets in it, with the generation of their subscription.
     pub(super) buckets: Vec<(BucketKey, u64)>,
+    /// Bytes that the answer may have.
+    pub(super) bytes: u64,
     /// An answer that brings nothing is not due before.
     pub(super) quiet_until: Instant,
 }
@@ -26,6 +29,7 @@ pub(super) struct Fetch {
 struct Frame {
     bytes: u64,
     batches: usize,
+    remote: bool,
 }
 
 /// The machine of one scanner.
@@ -35,9 +39,15 @@ pub(super) struct Scanner {
     pub(super) buckets: BTreeMap<BucketKey, Bucket>,
     pub(super) servers: BTreeMap<ServerId, Server>,
     pub(super) fetches: BTreeMap<u64, Fetch>,
+    /// Reads from remote storage on their way, also those that nobody waits for any more.
+    pub(super) reads: BTreeMap<u64, Read>,
+    /// When the first of them may have taken too long.
+    pub(super) read_timer: Option<Instant>,
     frames: BTreeMap<u64, Frame>,
     /// Bytes of all frames.
     buffered: u64,
+    /// Those from remote storage.
+    buffered_remote: u64,
     /// The frames of the batches that were taken last: whoever took them works on them still.
     lent: Vec<u64>,
     /// Buckets with something to take; the first is next.
@@ -57,8 +67,11 @@ impl Scanner {
             buckets: BTreeMap::new(),
             servers: BTreeMap::new(),
             fetches: BTreeMap::new(),
+            reads: BTreeMap::new(),
+            read_timer: None,
             frames: BTreeMap::new(),
             buffered: 0,
+            buffered_remote: 0,
             lent: Vec::new(),
             ready: VecDeque::new(),
             told: false,
@@ -79,6 +92,16 @@ impl Scanner {
     /// Why the last fetch of a bucket brought nothing, if it failed.
     pub(super) fn trouble(&self, bucket: BucketKey) -> Option<Error> {
         self.buckets.get(&bucket)?.last.clone()
+    }
+
+    pub(super) fn buffered_remote(&self) -> u64 {
+        self.buffered_remote
+    }
+
+    /// Bytes of the live log that are here or may be on their way.
+    pub(super) fn live_bytes(&self) -> u64 {
+        let coming: u64 = self.fetches.values().map(|fetch| fetch.bytes).sum();
+        self.buffered - self.buffered_remote + coming
     }
 
     pub(super) fn progress(&self, bucket: BucketKey) -> Option<BucketProgress> {
@@ -130,6 +153,9 @@ impl Scanner {
         frame.batches -= 1;
         if frame.batches == 0 {
             self.buffered -= frame.bytes;
+            if frame.remote {
+                self.buffered_remote -= frame.bytes;
+            }
             self.frames.remove(&id);
         }
     }
@@ -137,8 +163,17 @@ impl Scanner {
     /// Charges a frame of which so many batches wait.
     pub(super) fn charge(&mut self, frame: u64, bytes: u64, batches: usize) {
         if batches > 0 {
-            self.frames.insert(frame, Frame { bytes, batches });
+            self.frames.insert(frame, Frame { bytes, batches, remote: false });
             self.buffered += bytes;
+        }
+    }
+
+    /// The same for a part of an object in remote storage.
+    pub(super) fn charge_remote(&mut self, part: u64, bytes: u64, batches: usize) {
+        if batches > 0 {
+            self.frames.insert(part, Frame { bytes, batches, remote: true });
+            self.buffered += bytes;
+            self.buffered_remote += bytes;
         }
     }
 
@@ -212,8 +247,11 @@ impl Scanner {
         error: &Error,
     ) -> bool {
         for bucket in self.buckets.values_mut().filter(|b| b.leader == Some(server)) {
-            bucket.failing.get_or_insert(now);
-            bucket.last = Some(error.clone());
+            // Remote storage is read without it.
+            if bucket.remote.is_none() {
+                bucket.failing.get_or_insert(now);
+                bucket.last = Some(error.clone());
+            }
             bucket.leader = None;
             bucket.stale = true;
         }

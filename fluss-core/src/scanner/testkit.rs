@@ -6,6 +6,7 @@ use bytes::Bytes;
 use fluss_proto::ApiKey;
 use fluss_proto::message::{
     FetchLogRequest, FetchLogResponse, PbFetchLogRespForBucket, PbFetchLogRespForTable,
+    PbRemoteLogFetchInfo, PbRemoteLogSegment,
 };
 use fluss_proto::record::{SealedBatch, Stamp, write_append_position};
 use prost::Message;
@@ -14,9 +15,10 @@ use super::{Leaders, ScannerOptions, Scanners, TakeLimits, Taken};
 use crate::config::Config;
 use crate::connection::request::{Owner, RequestError};
 use crate::cx::Cx;
-use crate::ids::{BucketKey, ScannerKey, ServerId, TableId, TablePath};
+use crate::ids::{BucketKey, ReadId, ScannerKey, ServerId, TableId, TablePath};
 use crate::output::Event;
 use crate::rng::Rng;
+use crate::storage::{ObjectPart, StorageError};
 use crate::time::{Duration, Instant};
 use crate::wish::ReadWish;
 
@@ -60,6 +62,38 @@ pub(super) fn failed(number: i32, code: i32) -> PbFetchLogRespForBucket {
     }
 }
 
+/// Segments with offsets from, to (exclusive) and bytes, the first of them from a place on.
+pub(super) fn moved(
+    number: i32,
+    hw: i64,
+    first_at: i32,
+    segments: &[(i64, i64, usize)],
+) -> PbFetchLogRespForBucket {
+    let segment = |&(start, end, size): &(i64, i64, usize)| PbRemoteLogSegment {
+        remote_log_segment_id: format!("s{start}"),
+        remote_log_start_offset: start,
+        remote_log_end_offset: end,
+        segment_size_in_bytes: i32::try_from(size).expect("small"),
+        ..PbRemoteLogSegment::default()
+    };
+    PbFetchLogRespForBucket {
+        bucket_id: number,
+        high_watermark: Some(hw),
+        remote_log_fetch_info: Some(PbRemoteLogFetchInfo {
+            remote_log_tablet_dir: format!("/remote/{number}"),
+            partition_name: None,
+            remote_log_segments: segments.iter().map(segment).collect(),
+            first_start_pos: Some(first_at),
+        }),
+        ..PbFetchLogRespForBucket::default()
+    }
+}
+
+/// How such a segment is named.
+pub(super) fn object(number: i32, start: i64) -> String {
+    format!("/remote/{number}/s{start}/{start:020}.log")
+}
+
 pub(super) fn answer(parts: Vec<PbFetchLogRespForBucket>) -> Bytes {
     let table = PbFetchLogRespForTable { table_id: 7, buckets_resp: parts };
     FetchLogResponse { tables_resp: vec![table] }.encode_to_vec().into()
@@ -99,6 +133,8 @@ pub(super) struct Bench {
     /// Servers whose connections were asked to call.
     pub(super) flushes: BTreeSet<ServerId>,
     pub(super) ready: usize,
+    /// Reads from remote storage that were asked for and not given up.
+    pub(super) reads: Vec<(ReadId, ObjectPart)>,
 }
 
 impl Bench {
@@ -112,6 +148,7 @@ impl Bench {
             wishes: Vec::new(),
             flushes: BTreeSet::new(),
             ready: 0,
+            reads: Vec::new(),
         }
     }
 
@@ -133,6 +170,10 @@ impl Bench {
                     ReadWish::Leader(bucket) => self.wishes.push(bucket),
                     ReadWish::Flush(server) => drop(self.flushes.insert(server)),
                 }
+            }
+            while let Some((read, part)) = self.scanners.poll_read() {
+                self.reads.retain(|(other, _)| *other != read);
+                self.reads.extend(part.map(|part| (read, part)));
             }
             while let Some(event) = self.scanners.poll_event() {
                 assert!(matches!(event, Event::ScanReady { .. }));
@@ -181,6 +222,18 @@ impl Bench {
 
     pub(super) fn result(&mut self, sent: &Sent, result: Result<Bytes, RequestError>) {
         self.run(|s, cx| s.handle_reply(cx, sent.key, sent.token, result));
+    }
+
+    /// The only read on its way: object, first byte, number of bytes.
+    pub(super) fn read(&self) -> (String, u64, usize) {
+        let [(_, part)] = &self.reads[..] else { panic!("{:?}", self.reads) };
+        (part.object.to_string(), part.from, part.len)
+    }
+
+    /// Ends the first read that was asked for.
+    pub(super) fn end_read(&mut self, result: Result<Bytes, StorageError>) {
+        let (read, _) = self.reads.remove(0);
+        self.run(|s, cx| s.handle_read(cx, read, &result));
     }
 
     pub(super) fn take(&mut self, key: ScannerKey) -> Taken {

@@ -421,18 +421,6 @@ fn filtered_ends_move_positions_never_backwards_nor_past_the_high_watermark() {
 }
 
 #[test]
-fn records_in_tiered_storage_are_an_error_and_no_silent_stall() {
-    let mut b = Bench::new(&[(0, S1)]);
-    let key = b.open(Bench::options(), &[(0, 3)]);
-    let sent = b.fetch(S1);
-    let mut remote = part(0, 9, &[]);
-    remote.remote_log_fetch_info = Some(fluss_proto::message::PbRemoteLogFetchInfo::default());
-    b.reply(&sent, vec![remote]);
-    let errors = b.take(key).errors;
-    assert!(errors[0].to_string().contains("tiered storage"), "{}", errors[0]);
-}
-
-#[test]
 fn a_dropped_table_and_a_close_reach_whoever_waits() {
     let mut b = Bench::new(&[(0, S1)]);
     let key = b.open(Bench::options(), &[(0, 3)]);

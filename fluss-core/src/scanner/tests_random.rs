@@ -1,8 +1,10 @@
 //! Logs that grow, leaders that move, answers that are cut, late, lost or wrong, and a reader that
-//! gives up and comes back: every batch is handed out once, in order, within the budget.
+//! gives up and comes back, while older batches move to remote storage, which fails and cuts what
+//! it sends: every batch is handed out once, in order, within the budget.
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use fluss_proto::message::PbFetchLogRespForBucket;
 
 use super::testkit::*;
@@ -11,6 +13,7 @@ use crate::connection::request::RequestError;
 use crate::error::Error;
 use crate::ids::{ScannerKey, ServerId};
 use crate::rng::Rng;
+use crate::storage::{StorageError, StorageErrorKind};
 use crate::time::Duration;
 
 const SERVERS: [ServerId; 3] = [S1, S2, ServerId::Tablet(3)];
@@ -35,6 +38,9 @@ struct World {
     on_the_way: Vec<Sent>,
     calm: bool,
     taken: u64,
+    /// Segments in remote storage: the offset after each, per bucket.
+    moved: BTreeMap<i32, Vec<i64>>,
+    read: u64,
 }
 
 impl World {
@@ -63,6 +69,8 @@ impl World {
             on_the_way: Vec::new(),
             calm: false,
             taken: 0,
+            moved: (0..count).map(|n| (n, Vec::new())).collect(),
+            read: 0,
         }
     }
 
@@ -122,6 +130,10 @@ impl World {
             let log = &self.logs[&ask.bucket_id];
             let hw = log.last().map_or(0, |s| s.next);
             let offset = ask.fetch_offset.max(0);
+            if self.moved[&ask.bucket_id].last().is_some_and(|end| offset < *end) {
+                parts.push(self.elsewhere(ask.bucket_id, hw, offset));
+                continue;
+            }
             let wanted = log.iter().skip_while(|s| s.next <= offset);
             let mut bytes: Vec<u8> = wanted.flat_map(|s| s.bytes.clone()).collect();
             let mut limit = left.min(ask.max_fetch_bytes as usize);
@@ -135,6 +147,71 @@ impl World {
             parts.push(part(ask.bucket_id, hw, &bytes));
         }
         parts
+    }
+
+    /// The batches from one offset to another.
+    fn segment(&self, number: i32, start: i64, end: i64) -> Vec<u8> {
+        let within = self.logs[&number].iter().filter(|s| s.base >= start && s.next <= end);
+        within.flat_map(|s| s.bytes.clone()).collect()
+    }
+
+    /// Where an offset is, from one of the batches before it on.
+    fn elsewhere(&mut self, number: i32, hw: i64, offset: i64) -> PbFetchLogRespForBucket {
+        let (mut start, mut segments, mut first_at) = (0, Vec::new(), 0);
+        for end in self.moved[&number].clone() {
+            if end > offset {
+                let size = self.segment(number, start, end).len();
+                if segments.is_empty() {
+                    let log = self.logs[&number].iter().filter(|s| s.base >= start);
+                    let before: Vec<_> = log.take_while(|s| s.base <= offset).collect();
+                    let skipped = self.rng.below(before.len() as u64) as usize;
+                    first_at = before[..skipped].iter().map(|s| s.bytes.len()).sum();
+                }
+                segments.push((start, end, size));
+            }
+            start = end;
+        }
+        let few = 1 + self.rng.below(segments.len() as u64) as usize;
+        moved(number, hw, i32::try_from(first_at).expect("small"), &segments[..few])
+    }
+
+    /// Moves older batches to remote storage.
+    fn move_away(&mut self) {
+        let number = self.any_bucket();
+        let done = self.moved[&number].last().copied().unwrap_or(0);
+        let left = self.logs[&number].iter().filter(|s| s.next > done).map(|s| s.next);
+        let left: Vec<i64> = left.collect();
+        if left.len() > 2 {
+            let at = self.rng.below(left.len() as u64 - 1) as usize;
+            self.moved.get_mut(&number).expect("a bucket").push(left[at]);
+        }
+    }
+
+    fn end_a_read(&mut self) {
+        if self.b.reads.is_empty() {
+            return;
+        }
+        let index = self.rng.below(self.b.reads.len() as u64) as usize;
+        self.b.reads.swap(0, index);
+        let part = self.b.reads[0].1.clone();
+        let mut names = part.object.split('/').skip(2);
+        let number: i32 = names.next().and_then(|n| n.parse().ok()).expect("a bucket");
+        let start: i64 = names.next().and_then(|n| n[1..].parse().ok()).expect("an offset");
+        let end = self.moved[&number].iter().find(|end| **end > start).copied().expect("a segment");
+        if !self.calm && self.rng.one_in(8) {
+            let kind = [StorageErrorKind::Unavailable, StorageErrorKind::Denied];
+            let kind = kind[self.rng.below(2) as usize];
+            return self.b.end_read(Err(StorageError::new(&part, kind, "injected")));
+        }
+        let bytes = self.segment(number, start, end);
+        let from = part.from as usize;
+        assert!(from < bytes.len() && from + part.len <= bytes.len(), "{part:?}");
+        let mut len = part.len;
+        if !self.calm && self.rng.one_in(4) {
+            len = self.rng.below(len as u64 + 1) as usize;
+        }
+        self.read += len as u64;
+        self.b.end_read(Ok(Bytes::copy_from_slice(&bytes[from..from + len])));
     }
 
     fn answer_one(&mut self) {
@@ -160,7 +237,8 @@ impl World {
         }
         let half = self.options.buffer_limit as usize / 2;
         // The first answer over half of the budget, one batch that fits into no answer per server.
-        let bound = half + half.max(1024) + 3 * 4096;
+        // A part of a segment may be finished by a larger batch, and the rest of one be held.
+        let bound = half + half.max(1024) + (3 + 4) * 4096;
         let held = self.b.scanners.buffered(self.key);
         assert!(held as usize <= bound, "{held} bytes wait, {bound} may");
     }
@@ -205,7 +283,8 @@ impl World {
     fn step(&mut self) {
         match self.rng.below(100) {
             0..30 => self.append(),
-            30..33 => self.move_leader(),
+            30..32 => self.move_leader(),
+            32 => self.move_away(),
             33..36 => self.learn(),
             36..38 => self.change_mind(),
             38..40 => {
@@ -213,7 +292,8 @@ impl World {
                 let error = Error::misuse("it is away");
                 self.b.run(|s, cx| s.handle_unreachable(cx.now, server, &error));
             }
-            40..65 => self.answer_one(),
+            40..60 => self.answer_one(),
+            60..65 => self.end_a_read(),
             65..85 => self.take(),
             _ => {
                 let time = Duration::from_millis(self.rng.below(60));
@@ -234,6 +314,7 @@ impl World {
                 return;
             }
             self.answer_one();
+            self.end_a_read();
             self.take();
             let time = Duration::from_millis(5);
             self.b.pass(time);
@@ -245,16 +326,16 @@ impl World {
 
 #[test]
 fn every_batch_is_handed_out_once_and_in_order_whatever_happens_between() {
-    let mut taken = 0;
+    let (mut taken, mut read) = (0, 0);
     for seed in 0..150 {
         let outcome = std::panic::catch_unwind(|| {
             let mut world = World::new(seed);
             (0..600).for_each(|_| world.step());
             world.finish();
-            world.taken
+            (world.taken, world.read)
         });
         match outcome {
-            Ok(count) => taken += count,
+            Ok((count, bytes)) => (taken, read) = (taken + count, read + bytes),
             Err(panic) => {
                 eprintln!("seed {seed}");
                 std::panic::resume_unwind(panic);
@@ -262,4 +343,5 @@ fn every_batch_is_handed_out_once_and_in_order_whatever_happens_between() {
         }
     }
     assert!(taken > 8_000, "the test read {taken} batches only");
+    assert!(read > 500_000, "the test read {read} bytes from remote storage only");
 }

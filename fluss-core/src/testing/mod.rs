@@ -43,6 +43,7 @@
 //! * [`cluster::FakeCluster`], by [`Loopback::with`](loopback::Loopback::with): servers that stop,
 //!   restart or fall silent, tables that are made anew, writers that expire, the log byte by byte.
 //! * [`cluster::ClusterOptions`]: passwords, lagging metadata, slow replication.
+//! * [`store::store_of`]: its remote storage, for [`Config::store`](crate::config::Config::store).
 //! * [`loopback::Port`] and [`loopback::Relay`]: a port that misbehaves, a relay that can be aimed
 //!   elsewhere.
 //! * [`random`]: random schemas and rows of all types; [`hostile`]: batches of them, damaged.
@@ -53,9 +54,9 @@
 //!
 //! The fake imitates the answers of a 0.9.1 server as the tests of this project compare them with a
 //! real one. It has one copy of each log, so nothing acknowledged is ever lost by a failover; it
-//! knows no remote storage, no lake and no quotas. Its faults are deterministic, threads and
-//! sockets are not: with [`cluster::FakeCluster`] alone, driven by hand, a run can be repeated
-//! byte for byte.
+//! moves segments to remote storage only when it is told to, and knows no lake and no quotas. Its
+//! faults are deterministic, threads and sockets are not: with [`cluster::FakeCluster`] alone,
+//! driven by hand, a run can be repeated byte for byte.
 
 pub mod cluster;
 #[cfg(feature = "testing")]
@@ -67,3 +68,4 @@ pub mod loopback;
 pub mod random;
 pub mod shop;
 pub mod sim;
+pub mod store;

@@ -97,6 +97,7 @@ pub(crate) const NAMES: &[(&str, &str)] = &[
     ("NO_VERSION_IN_COMMON", "a server and this client have no version of an API in common"),
     ("NO_SERVER", "none of the servers is of use, for different reasons; the message tells each"),
     ("PROTOCOL_VIOLATION", "a server sent something that is no answer of a Fluss server"),
+    ("REMOTE_STORAGE", "an old segment of a log cannot be read where the servers moved it"),
     ("DEADLINE_EXCEEDED", "nobody answered in time, or the delivery timeout passed"),
     ("DISCONNECTED", "the connection was lost or could not be made"),
     ("MEMORY_FULL", "the memory budget is used up"),

@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use fluss_proto::message::{
     FetchLogRequest, FetchLogResponse, PbFetchLogReqForBucket, PbFetchLogReqForTable,
-    PbFetchLogRespForBucket, PbFetchLogRespForTable,
+    PbFetchLogRespForBucket, PbFetchLogRespForTable, PbRemoteLogFetchInfo,
 };
 use prost::Message;
 use std::time::Duration;
@@ -29,6 +29,14 @@ pub(super) struct Poll {
     to: ReplyTo,
     server: i32,
     request: FetchLogRequest,
+}
+
+/// What a bucket has to read.
+#[derive(Clone, Debug)]
+enum Found {
+    Records(Bytes),
+    /// It is in remote storage.
+    Moved(PbRemoteLogFetchInfo),
 }
 
 /// What one pass over the buckets found.
@@ -135,10 +143,16 @@ impl FakeCluster {
                 if let Some(code) = error_code {
                     pass.failed |=
                         !matches!(code, code::NOT_LEADER | code::UNKNOWN_TABLE_OR_BUCKET);
-                } else {
-                    pass.served = true;
                 }
-                let (records, high_watermark) = read.ok().unzip();
+                let (found, high_watermark) = read.ok().unzip();
+                let (records, remote_log_fetch_info) = match found {
+                    Some(Found::Records(records)) => {
+                        pass.served = true;
+                        (Some(records), None)
+                    }
+                    Some(Found::Moved(info)) => (None, Some(info)),
+                    None => (None, None),
+                };
                 let len = records.as_ref().map_or(0, Bytes::len);
                 pass.readable += len;
                 budget = budget.saturating_sub(len);
@@ -150,6 +164,7 @@ impl FakeCluster {
                     high_watermark,
                     log_start_offset: high_watermark.map(|_| 0),
                     records,
+                    remote_log_fetch_info,
                     ..Default::default()
                 });
             }
@@ -168,7 +183,7 @@ impl FakeCluster {
         table: &PbFetchLogReqForTable,
         bucket: &PbFetchLogReqForBucket,
         limit: (usize, bool),
-    ) -> Answer<(Bytes, i64)> {
+    ) -> Answer<(Found, i64)> {
         let key = key_of(table, bucket);
         if request.follower_server_id < 0 {
             self.serves(server, key)?;
@@ -187,13 +202,16 @@ impl FakeCluster {
             return Err(Failure::new(code::OFFSET_OUT_OF_RANGE, message));
         }
         if let Some(forged) = self.forged.get(&key) {
-            return Ok((forged.clone(), log.high_watermark));
+            return Ok((Found::Records(forged.clone()), log.high_watermark));
+        }
+        if let Some(info) = log.moved_from(from, self.remote_dir(key)) {
+            return Ok((Found::Moved(info), log.high_watermark));
         }
         let end = self.visible_end(log, request.follower_server_id);
         let (left, whole) = limit;
         let budget = usize::try_from(bucket.max_fetch_bytes).unwrap_or(0).min(left);
         let records = collect(log, from, end, budget, whole, projection.as_ref())?;
-        Ok((records, log.high_watermark))
+        Ok((Found::Records(records), log.high_watermark))
     }
 
     fn projection(&self, table: &PbFetchLogReqForTable) -> Answer<Projection> {

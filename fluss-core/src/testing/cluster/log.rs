@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Rule;
 use super::batch::LogBatch;
+use super::tier::Segment;
 use super::window::{Stamp, Verdict, Writers};
 
 /// A stored batch.
@@ -49,6 +50,8 @@ pub(super) struct Log {
     pub(super) high_watermark: i64,
     pub(super) max_timestamp: i64,
     pub(super) writers: Writers,
+    /// What is in remote storage, in order; its batches are not served from here.
+    pub(super) moved: Vec<Segment>,
     /// Offsets at which a new segment of the leader began. One read never goes beyond its segment.
     rolls: Vec<i64>,
     /// The same for followers.
@@ -139,6 +142,7 @@ impl Log {
         self.entries.truncate(keep);
         self.end = self.entries.last().map_or(0, Entry::next_offset);
         self.start = self.start.min(self.end);
+        self.moved.retain(|segment| segment.end <= self.end);
         self.high_watermark = self.high_watermark.min(self.end);
         self.max_timestamp = self.entries.last().map_or(0, |entry| entry.timestamp);
         let followers = self.followers_rolls.values_mut();

@@ -44,6 +44,7 @@ mod scan_kv;
 mod shape;
 #[cfg(test)]
 mod tests;
+mod tier;
 mod truth;
 mod window;
 mod words;
@@ -133,6 +134,7 @@ pub struct FakeCluster {
     forgotten: VecDeque<(BucketKey, i64, i32)>,
     /// What is sent in place of records.
     forged: BTreeMap<BucketKey, Bytes>,
+    remote: tier::Remote,
 }
 
 impl FakeCluster {
@@ -172,6 +174,7 @@ impl FakeCluster {
             journal: None,
             forgotten: VecDeque::new(),
             forged: BTreeMap::new(),
+            remote: tier::Remote::default(),
         }
     }
 
@@ -336,6 +339,7 @@ impl FakeCluster {
     /// Ends all faults by chance.
     pub fn heal(&mut self) {
         self.faults.heal();
+        self.disturb_remote(0, 0);
     }
 
     /// Switches a rule of the server off, for tests of tests.

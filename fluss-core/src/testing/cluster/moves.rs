@@ -232,10 +232,13 @@ impl FakeCluster {
         self.remove_table(path).is_some()
     }
 
-    /// Lets the log of a bucket begin at this offset, as when what came before has expired.
+    /// Lets the log of a bucket begin at this offset, as when what came before has expired;
+    /// segments in remote storage that end before it are gone.
     pub fn expire_log(&mut self, key: BucketKey, start: i64) {
         if let Some(bucket) = self.catalog.buckets.get_mut(&key) {
-            bucket.log.start = start.min(bucket.log.high_watermark).max(bucket.log.start);
+            let start = start.min(bucket.log.high_watermark).max(bucket.log.start);
+            bucket.log.start = start;
+            bucket.log.moved.retain(|segment| segment.end > start);
         }
     }
 

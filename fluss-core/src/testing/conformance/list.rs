@@ -97,6 +97,9 @@ macro_rules! conformance {
             subscribe: partitions_are_found_and_dropped_under_way
             subscribe: a_waker_ends_a_wait_and_loses_nothing
             subscribe: waits_dropped_at_random_lose_nothing
+            tiered: segments_in_remote_storage_are_read_and_then_the_live_log
+            tiered: a_moved_changelog_is_replayed
+            tiered: a_read_from_remote_storage_blocks_nothing_else
             trouble: a_write_that_is_dropped_silently_is_sent_again
             trouble: a_write_whose_answer_never_comes_is_there_once
             trouble: a_call_that_is_dropped_silently_is_repeated
@@ -142,6 +145,7 @@ mod tests {
             ("scan", include_str!("scan.rs")),
             ("snapshot", include_str!("snapshot.rs")),
             ("subscribe", include_str!("subscribe.rs")),
+            ("tiered", include_str!("tiered.rs")),
             ("trouble", include_str!("trouble.rs")),
         ];
         let mut written = BTreeSet::new();

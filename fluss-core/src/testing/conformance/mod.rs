@@ -24,6 +24,7 @@ pub mod scan;
 pub mod snapshot;
 mod stage;
 pub mod subscribe;
+pub mod tiered;
 pub mod trouble;
 
 use std::pin::Pin;

@@ -111,6 +111,7 @@ impl Clients {
                 Action::Disconnect { conn: ConnId(self.all(who, conn.0)) }
             }
             Action::Flush { conn } => Action::Flush { conn: ConnId(self.all(who, conn.0)) },
+            other @ (Action::ReadRemote { .. } | Action::AbandonRemote { .. }) => other,
         })
     }
 

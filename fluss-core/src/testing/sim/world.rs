@@ -287,6 +287,8 @@ impl World {
                     self.transmit(link);
                 }
             }
+            // Its clients only write.
+            Action::ReadRemote { .. } | Action::AbandonRemote { .. } => {}
         }
     }
 

@@ -8,6 +8,7 @@ mod log;
 mod protocol;
 mod replicas;
 mod scan_kv;
+mod tier;
 
 use bytes::{BufMut, Bytes};
 use fluss_proto::message::*;

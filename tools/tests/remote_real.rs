@@ -1,0 +1,254 @@
+//! Logs of a real cluster whose older segments were moved to remote storage, a directory here: a
+//! scan from the earliest offset crosses from there to the live log, on every runtime.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use fluss_embedded::config::{Config, ObjectPart, Storage, StorageError, StorageErrorKind, Store};
+use fluss_embedded::ids::BucketKey;
+use fluss_embedded::rng::Rng;
+use fluss_embedded::row::{Column, DataType, Datum, Schema, TableDescriptor};
+use fluss_embedded::{
+    ChangeType, Error, Fluss, LogScanner, Pending, Result, ScanBatch, ScanBuilder, Table,
+};
+use fluss_tools::cluster::{ClusterOptions, RealCluster, TableLosses, real_cluster_or_skip};
+
+const BUCKETS: u32 = 2;
+const ROWS: i64 = 4_000;
+const SEED: u64 = 20_261_122;
+/// How long servers may take to move segments away.
+const PATIENCE: Duration = Duration::from_secs(120);
+static LOSSES: TableLosses = TableLosses::new();
+
+type Start<'a> = &'a dyn Fn(Config) -> Result<Fluss>;
+
+/// How a runtime waits.
+trait Waits {
+    fn build(&self, call: Pending<LogScanner>) -> LogScanner;
+    fn batch(&self, scanner: &mut LogScanner) -> Result<Option<ScanBatch>>;
+}
+
+struct Tokio<'a>(&'a tokio::runtime::Runtime);
+struct Smol;
+struct Blocking;
+
+impl Waits for Tokio<'_> {
+    fn build(&self, call: Pending<LogScanner>) -> LogScanner {
+        self.0.block_on(call).expect("a scanner")
+    }
+
+    fn batch(&self, scanner: &mut LogScanner) -> Result<Option<ScanBatch>> {
+        self.0.block_on(scanner.next_batch())
+    }
+}
+
+impl Waits for Smol {
+    fn build(&self, call: Pending<LogScanner>) -> LogScanner {
+        smol::block_on(call).expect("a scanner")
+    }
+
+    fn batch(&self, scanner: &mut LogScanner) -> Result<Option<ScanBatch>> {
+        smol::block_on(scanner.next_batch())
+    }
+}
+
+impl Waits for Blocking {
+    fn build(&self, call: Pending<LogScanner>) -> LogScanner {
+        call.wait().expect("a scanner")
+    }
+
+    fn batch(&self, scanner: &mut LogScanner) -> Result<Option<ScanBatch>> {
+        scanner.next_batch().wait()
+    }
+}
+
+/// Counts the bytes that are read; with `troubled`, every other read fails or is cut.
+struct Counted {
+    files: Store,
+    bytes: Arc<AtomicU64>,
+    reads: AtomicU64,
+    troubled: bool,
+}
+
+impl Storage for Counted {
+    fn read(&self, part: &ObjectPart) -> Result<Bytes, StorageError> {
+        let number = self.reads.fetch_add(1, Ordering::Relaxed);
+        if self.troubled && number % 4 == 1 {
+            return Err(StorageError::new(part, StorageErrorKind::Unavailable, "injected"));
+        }
+        let mut bytes = self.files.read(part)?;
+        if self.troubled && number % 4 == 3 {
+            bytes.truncate(1 + bytes.len() / 3);
+        }
+        self.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        Ok(bytes)
+    }
+}
+
+fn counted(troubled: bool) -> (Store, Arc<AtomicU64>) {
+    let bytes = Arc::<AtomicU64>::default();
+    let files = Store::of_files(|path| File::open(path));
+    let reads = AtomicU64::new(0);
+    (Store::new(Counted { files, bytes: Arc::clone(&bytes), reads, troubled }), bytes)
+}
+
+fn config(cluster: &RealCluster) -> Config {
+    let seed = fluss_embedded::random_seed();
+    Config::new(&cluster.bootstrap().join(",")).expect("addresses").seed(seed)
+}
+
+/// Servers that move segments away as soon as they are full, which is soon. A changelog stays where
+/// it is until a snapshot of the rows covers it.
+fn options() -> ClusterOptions {
+    ClusterOptions::default()
+        .set("log.segment.file-size", "64kb")
+        .set("log.index.file-size", "16kb")
+        .set("remote.log.task-interval-duration", "1s")
+        .set("kv.snapshot.interval", "2s")
+}
+
+/// `id BIGINT, text STRING, n INT`.
+fn make(cluster: &RealCluster, fluss: &Fluss, name: &str, format: &str, keyed: bool) -> Table {
+    let schema = Schema::builder()
+        .column("id", DataType::BIGINT.not_null())
+        .column("text", DataType::STRING)
+        .column("n", DataType::INT);
+    let schema = if keyed { schema.primary_key(["id"]) } else { schema };
+    let mut table = TableDescriptor::new(schema.build().expect("a schema"));
+    table.bucket_count = Some(BUCKETS);
+    table.properties.insert("table.log.format".to_owned(), format.to_owned());
+    let create = |name: &str| {
+        let path = format!("fluss.{name}");
+        fluss.admin().create_table(&path, &table, false).wait()?;
+        fluss.table(&path).wait()
+    };
+    let led = |name: &str, _: &Table| {
+        cluster.has_leaders("fluss", name, None).map_err(|e| Error::misuse(e.to_string()))
+    };
+    LOSSES.make(cluster, name, create, led).expect("a table with leaders").1
+}
+
+fn text(id: i64) -> String {
+    let mut rng = Rng::new(SEED ^ id.cast_unsigned());
+    (0..8).map(|_| format!("{:016x}", rng.below(u64::MAX))).collect()
+}
+
+/// Rows with all ids, each once.
+fn fill(table: &Table, keyed: bool) {
+    let n = |id: i64| (id % 7 != 0).then_some(i32::try_from(id % 1_000).expect("small"));
+    if keyed {
+        let writer = table.upserter().batch_bytes(8 << 10).build().expect("a writer");
+        for id in 0..ROWS {
+            drop(writer.upsert(&(id, text(id), n(id))).wait().expect("taken"));
+        }
+        writer.flush().wait().expect("written");
+    } else {
+        let writer = table.appender().batch_bytes(8 << 10).build().expect("a writer");
+        for id in 0..ROWS {
+            drop(writer.append(&(id, text(id), n(id))).wait().expect("taken"));
+        }
+        writer.flush().wait().expect("written");
+    }
+}
+
+/// All rows from the earliest offset to what is the end now: each id once, offsets without gaps.
+fn check(waits: &impl Waits, builder: ScanBuilder, columns: [usize; 2], keyed: bool) {
+    let mut scanner = waits.build(builder.bounded().build());
+    let mut next: BTreeMap<BucketKey, i64> = BTreeMap::new();
+    let mut ids: BTreeMap<i64, BucketKey> = BTreeMap::new();
+    let [id_at, text_at] = columns;
+    while let Some(batch) = waits.batch(&mut scanner).expect("rows") {
+        let bucket = batch.bucket();
+        let next = next.entry(bucket).or_default();
+        assert_eq!(batch.base_offset(), *next, "{bucket}");
+        for row in batch.rows().expect("readable").iter() {
+            let change = if keyed { ChangeType::Insert } else { ChangeType::Append };
+            assert_eq!((row.offset(), row.change_type()), (*next, change), "{bucket}");
+            let Ok(Datum::Int64(id)) = row.value(id_at) else { panic!("no id") };
+            assert_eq!(row.value(text_at), Ok(Datum::Str(&text(id))), "{bucket}: row {id}");
+            assert_eq!(ids.insert(id, bucket), None, "{bucket}: row {id} came twice");
+            *next += 1;
+        }
+    }
+    assert_eq!(ids.len() as i64, ROWS, "all rows");
+    assert!(ids.keys().copied().eq(0..ROWS));
+    assert_eq!(next.len(), BUCKETS as usize);
+}
+
+/// Reads until both buckets have segments in remote storage, to which the reader is sent.
+fn await_remote(cluster: &RealCluster, table: &Table, keyed: bool) {
+    let (store, bytes) = counted(false);
+    let fluss = fluss_embedded::start(config(cluster).store(store)).expect("a client");
+    let table = fluss.table(&table.info().path.to_string()).wait().expect("a table");
+    let until = Instant::now() + PATIENCE;
+    for bucket in 0..BUCKETS {
+        let bucket = table.info().bucket(i32::try_from(bucket).expect("small"));
+        while bytes.swap(0, Ordering::Relaxed) == 0 {
+            assert!(Instant::now() < until, "no segment of {bucket} was moved");
+            let mut scanner = table.scanner().buckets([bucket]).build().wait().expect("a scanner");
+            scanner.next_batch().wait().expect("rows");
+        }
+    }
+    check(&Blocking, table.scanner(), [0, 1], keyed);
+}
+
+fn on_runtime(cluster: &RealCluster, path: &str, start: Start<'_>, waits: &impl Waits) {
+    let keyed = path.contains("keyed");
+    // With what the adapter brings.
+    let fluss = start(config(cluster)).expect("a client");
+    let table = waits_for_table(&fluss, path);
+    check(waits, table.scanner(), [0, 1], keyed);
+    // Some columns only, which the servers cannot pick out of segments, and one that is newer.
+    check(waits, table.scanner().columns(["text", "extra", "id"]), [2, 0], keyed);
+    check(waits, table.scanner().columns(["id", "text"]), [0, 1], keyed);
+    // By a store that fails now and then, in parts that cut batches, within a small budget.
+    let (store, bytes) = counted(true);
+    let fluss = start(config(cluster).store(store)).expect("a client");
+    let table = waits_for_table(&fluss, path);
+    let small = table.scanner().max_bytes_per_bucket(5_000).buffer_limit(64 << 10);
+    check(waits, small, [0, 1], keyed);
+    let remote = bytes.load(Ordering::Relaxed);
+    assert!(remote > 100 << 10, "{path}: only {remote} bytes from remote storage");
+}
+
+fn waits_for_table(fluss: &Fluss, path: &str) -> Table {
+    fluss.table(path).wait().expect("a table")
+}
+
+#[test]
+fn a_scan_crosses_from_remote_storage_to_the_live_log_of_a_real_cluster_on_every_runtime() {
+    let name =
+        "a_scan_crosses_from_remote_storage_to_the_live_log_of_a_real_cluster_on_every_runtime";
+    if !real_cluster_or_skip(name) {
+        return;
+    }
+    let cluster = RealCluster::start(options()).expect("a cluster");
+    let fluss = fluss_embedded::start(config(&cluster)).expect("a client");
+    let tables = [
+        ("remote_arrow", "ARROW", false),
+        ("remote_indexed", "INDEXED", false),
+        ("remote_compacted", "COMPACTED", false),
+        ("remote_keyed", "ARROW", true),
+    ];
+    let tables = tables.map(|(name, format, keyed)| {
+        let table = make(&cluster, &fluss, name, format, keyed);
+        fill(&table, keyed);
+        (table, keyed)
+    });
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let tokio: Start<'_> = &|config| runtime.block_on(fluss_tokio::start(config));
+    let smol: Start<'_> = &|config| smol::block_on(fluss_smol::start(config));
+    for (table, keyed) in tables {
+        await_remote(&cluster, &table, keyed);
+        let path = table.info().path.to_string();
+        let extra = Column::new("extra", DataType::INT);
+        fluss.admin().add_columns(&path, &[extra]).wait().expect("a column more");
+        on_runtime(&cluster, &path, tokio, &Tokio(&runtime));
+        on_runtime(&cluster, &path, smol, &Smol);
+        on_runtime(&cluster, &path, &fluss_embedded::start, &Blocking);
+    }
+}
