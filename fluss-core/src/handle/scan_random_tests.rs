@@ -1,6 +1,7 @@
-//! Random readers on a random cluster: rows come in while leaders move, servers die, logs are cut
-//! or expire, answers are late, lost or rubbish, and while the reader gives up waiting, pauses,
-//! leaves, comes back and begins anew from a checkpoint. Each row is handed out once, in order.
+//! Random readers on a random cluster: rows come in while leaders move, servers die, logs are cut,
+//! expire or move to remote storage, answers are late, lost or rubbish, and while the reader gives
+//! up waiting, pauses, leaves, comes back and begins anew from a checkpoint. Each row is handed out
+//! once, in order.
 //!
 //! ```console
 //! $ FLUSS_READER_SEEDS=100000 cargo test --profile heavy -p fluss-core --lib a_random_reader
@@ -144,6 +145,7 @@ impl Reader {
         let lay = next.keys().map(|key| (*key, starts())).collect();
         let often = 4 + rng.below(60);
         stage.cluster(|c| c.set_faults(faults(seed, often)));
+        stage.cluster(|c| c.disturb_remote(seed, often.div_ceil(4)));
         Self {
             stage,
             rng,
@@ -175,6 +177,7 @@ impl Reader {
             }
             12 => self.disturb(),
             13 => self.change_mind(),
+            14 if self.rng.one_in(2) => self.move_away(),
             14 if self.rng.one_in(4) => self.lose_rows(),
             15 if self.rng.one_in(6) => self.begin_anew(),
             _ => {
@@ -351,6 +354,16 @@ impl Reader {
         }
     }
 
+    /// The older part of a log goes to remote storage.
+    fn move_away(&mut self) {
+        let key = self.any_bucket();
+        let Some(truth) = self.stage.cluster(|c| c.truth(key)) else { return };
+        let end = self.rng.below(truth.log_end.cast_unsigned() + 1) as i64;
+        if self.stage.cluster(|c| c.move_to_remote(key, end)) {
+            self.counts.add("segments moved", 1);
+        }
+    }
+
     /// A log is cut at its end, or expires at its beginning.
     fn lose_rows(&mut self) {
         self.look();
@@ -412,6 +425,7 @@ impl Reader {
             let count = self.stage.cluster(|c| c.faults().count(kind));
             self.counts.add(what, count);
         }
+        self.counts.add("remote reads", self.stage.cluster(|c| c.remote_reads()));
         self.counts
     }
 
@@ -506,6 +520,8 @@ fn a_random_reader_gets_every_row_once_and_in_order() {
             "logs cut",
             "logs expired",
             "begun anew",
+            "segments moved",
+            "remote reads",
             "rubbish",
             "silence",
             "cuts",

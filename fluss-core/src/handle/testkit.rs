@@ -1,7 +1,8 @@
 //! Handles on a fake cluster, in one thread and without waiting: where nothing else can happen, the
 //! clock moves on to the next timer.
 
-use std::future::Future;
+use std::collections::BTreeSet;
+use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,7 +11,7 @@ use std::task::{Context, Poll, Waker};
 
 use fluss_proto::frame::FrameReader;
 
-use super::driver::{Driver, Net, Socket};
+use super::driver::{Driver, Net, RemoteRead, Socket};
 use super::fluss::Fluss;
 use super::shared::Clock;
 use super::signal::{Signal, Sleep, lock};
@@ -18,6 +19,7 @@ use super::table::Table;
 use crate::config::Config;
 use crate::ids::{Address, ConnId, ServerId};
 use crate::row::{DataType, Schema, TableDescriptor};
+use crate::storage::ObjectPart;
 use crate::testing::cluster::{ClusterOptions, FakeCluster};
 use crate::time::{Duration, Instant};
 
@@ -105,6 +107,17 @@ struct TestNet {
     clock: TestClock,
     armed: Option<Instant>,
     wire: Wire,
+    /// When slow reads from remote storage end.
+    slow: BTreeSet<Instant>,
+}
+
+impl TestNet {
+    /// The next thing that time brings about.
+    fn next(&mut self) -> Option<Instant> {
+        let now = self.clock.now();
+        self.slow.retain(|at| *at > now);
+        self.armed.into_iter().chain(self.slow.first().copied()).min()
+    }
 }
 
 struct TestSocket {
@@ -133,6 +146,18 @@ impl Net for TestNet {
         });
         let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
         Box::pin(std::future::ready(socket.ok_or_else(refused)))
+    }
+
+    fn read_remote(&mut self, part: ObjectPart) -> RemoteRead {
+        let (time, result) = lock(&self.cluster).read_object(&part);
+        let (clock, at) = (self.clock.clone(), self.clock.now() + time);
+        self.slow.insert(at);
+        let mut result = Some(result);
+        // Whoever lets time pass polls the driver then.
+        Box::pin(poll_fn(move |_| match result.take_if(|_| at <= clock.now()) {
+            Some(result) => Poll::Ready(result),
+            None => Poll::Pending,
+        }))
     }
 
     fn now(&self) -> Instant {
@@ -233,6 +258,7 @@ impl Stage {
             clock: clock.clone(),
             armed: None,
             wire: wire.clone(),
+            slow: BTreeSet::new(),
         };
         let config = settings(Config::with_addresses(vec![address]));
         let made = Fluss::new(config, net, clock.clone(), Sleep);
@@ -332,7 +358,7 @@ impl Stage {
         let until = self.clock.now() + time;
         while self.clock.now() < until && !self.settle() {
             let mut cluster = lock(&self.cluster);
-            let timers = [self.driver.net().armed, cluster.poll_timeout(), Some(until)];
+            let timers = [self.driver.net().next(), cluster.poll_timeout(), Some(until)];
             let next = timers.into_iter().flatten().min().unwrap_or(until);
             let now = next.max(self.clock.now() + Duration::from_micros(1)).min(until);
             self.clock.0.store(now.as_micros(), Ordering::Relaxed);
@@ -354,7 +380,7 @@ impl Stage {
     /// Nothing can happen now: lets time pass until something can.
     fn wait(&mut self) {
         let mut cluster = lock(&self.cluster);
-        let next = [self.driver.net().armed, cluster.poll_timeout()].into_iter().flatten().min();
+        let next = [self.driver.net().next(), cluster.poll_timeout()].into_iter().flatten().min();
         let next = next.expect("the future waits for nothing that could happen");
         let now = next.max(self.clock.now());
         self.clock.0.store(now.as_micros(), Ordering::Relaxed);
