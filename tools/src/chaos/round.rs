@@ -14,7 +14,7 @@ use fluss_embedded::Config;
 use super::ChaosError;
 use super::check::{self, Findings, Line};
 use super::faults::Faults;
-use super::plan::Plan;
+use super::plan::{Kind, Plan};
 use super::proxy::{Proxy, Weather};
 use super::read;
 use super::report::Report;
@@ -119,7 +119,7 @@ pub(super) fn play(
         }
         judge(&mut report, &findings, plan);
     }
-    close(&writers, &mut report);
+    close(&writers, plan.kind, &mut report);
     report.harm = stage.proxy.harm().since(harm);
     report.deeds = faults.deeds;
     report.failovers = Faults::epochs(cluster, &names.both())?.saturating_sub(epochs);
@@ -355,9 +355,11 @@ fn judge(report: &mut Report, findings: &Findings, plan: &Plan) {
 }
 
 /// Closes the clients, which must have nothing left.
-fn close(writers: &Writers, report: &mut Report) {
+fn close(writers: &Writers, kind: Kind, report: &mut Report) {
+    let mut idle = 0;
     for client in &writers.clients {
         let counters = client.counters();
+        idle += counters.rotations_idle;
         report.retries += counters.retries;
         report.rotations += counters.rotations;
         let left = client.close(Duration::from_secs(5)).wait();
@@ -367,5 +369,8 @@ fn close(writers: &Writers, report: &mut Report) {
                 "after the end: close said {left:?}, {used} bytes held, {counters:?}"
             ));
         }
+    }
+    if kind == Kind::Expiry && idle == 0 {
+        report.problem("no writer gave up an id that servers forget soon".to_owned());
     }
 }

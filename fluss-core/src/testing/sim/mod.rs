@@ -119,8 +119,8 @@
 //! | batches, servers, buckets a seed | 27.3, 2.2, 4.4 | 10,379, 3, 39 |
 //! | faults a seed | 14.7 | 2,017 |
 //! | seeds with two faults or more | 99.0 % | 100 % |
-//! | the rarest rule, R10, in | 22,404 seeds | 2,231 seeds |
-//! | the rarest fault, `Truncated`, in | 19,099 seeds | 2,608 seeds |
+//! | the rarest rule, R10, in | 22,409 seeds | 2,231 seeds |
+//! | the rarest fault, `Truncated`, in | 19,094 seeds | 2,608 seeds |
 //! | the rarest nonsense in | 35,440 seeds | 583 seeds |
 //! | seeds with two clients | 124,947 | 1,227 |
 //! | rules broken | none | none |
