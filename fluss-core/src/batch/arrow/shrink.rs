@@ -66,3 +66,41 @@ impl Shrunk {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::row::DataType;
+
+    fn capacities(columns: &mut [Column]) -> Vec<usize> {
+        let mut all = Vec::new();
+        for column in columns {
+            column.each_buffer(&mut |buffer| all.push(buffer.capacity()));
+        }
+        all
+    }
+
+    #[test]
+    fn buffers_have_again_what_each_of_them_had_once_and_after_any_number_of_waits() {
+        let types = [DataType::BOOLEAN, DataType::BIGINT, DataType::STRING];
+        let mut columns: Vec<Column> = types.iter().map(Column::new).collect();
+        let mut next = 1000;
+        for column in &mut columns {
+            column.each_buffer(&mut |buffer| {
+                buffer.grow(next);
+                next += 100;
+            });
+        }
+        let before = capacities(&mut columns);
+        let mut shrunk = Shrunk::default();
+        shrunk.shrink(&mut columns);
+        shrunk.shrink(&mut columns);
+        assert!(capacities(&mut columns).iter().all(|capacity| *capacity <= KEPT));
+        shrunk.regrow(&mut columns);
+        assert_eq!(capacities(&mut columns), before);
+        columns.iter_mut().for_each(|column| column.each_buffer(&mut |b| b.shrink(0)));
+        let small = capacities(&mut columns);
+        shrunk.regrow(&mut columns);
+        assert_eq!(capacities(&mut columns), small, "it was given once");
+    }
+}

@@ -23,17 +23,21 @@ fn refused(code: i32) -> RequestError {
     RequestError::Rejected { code: ErrorCode(code), message: "no".into() }
 }
 
+/// It must not share the id of the first one.
+fn let_the_second_bucket_wait_for_an_id(w: &mut World) {
+    w.manager.ids.spare = None;
+    w.auto_id = false;
+    w.append(1);
+    w.send_all(1);
+}
+
 #[test]
 fn a_forbidden_id_fails_only_the_batches_that_wait_for_it() {
     let mut w = world(1);
     w.drain();
     w.append(0);
     let under_way = w.send_all(0);
-    // The second bucket must not share the id, so that it has to wait.
-    w.manager.ids.spare = None;
-    w.auto_id = false;
-    w.append(1);
-    w.send_all(1);
+    let_the_second_bucket_wait_for_an_id(&mut w);
     w.fail_id(refused(48));
     assert_eq!(w.results(), "o-n");
     w.serve(under_way[0]);
@@ -82,11 +86,7 @@ fn a_failed_id_leaves_what_is_under_way_in_other_buckets_alone() {
     w.append(0);
     w.append(0);
     let under_way = w.send_all(0);
-    // The second bucket must not share the id, so that it has to wait.
-    w.manager.ids.spare = None;
-    w.auto_id = false;
-    w.append(1);
-    w.send_all(1);
+    let_the_second_bucket_wait_for_an_id(&mut w);
     let before = w.manager.buckets[&bucket(0)].clone();
     let gone = Error::Closed("connection");
     for error in [refused(-1), RequestError::Lost(gone.clone()), RequestError::NotSent(gone)] {
