@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::error::{Error, Result, WriteError};
+use crate::error::{Attempt, Error, Result, WriteError};
 use crate::ids::{Address, BatchId, BucketKey, CommandId, ConnId, LaneId, ReadId, ScannerKey};
 use crate::storage::ObjectPart;
 use crate::writer::WaiterId;
@@ -178,7 +178,7 @@ pub enum BatchOutcome {
 }
 
 /// Where an acknowledged batch is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Written {
     /// The bucket.
@@ -190,6 +190,18 @@ pub struct Written {
     pub log_end_offset: Option<i64>,
     /// True where no answer of its own proved the commit.
     pub inferred: bool,
+    /// None where the first copy was the one that succeeded, which is nearly always: then there is
+    /// nothing to allocate and nothing to share.
+    pub(crate) attempts: Option<Arc<[Attempt]>>,
+}
+
+impl Written {
+    /// The copies that did not end in success before the batch was known to be written, oldest
+    /// first; the last 8 of them.
+    #[must_use]
+    pub fn attempts(&self) -> &[Attempt] {
+        self.attempts.as_deref().unwrap_or_default()
+    }
 }
 
 /// What a client counted since its start: numbers of things, which only grow.

@@ -4,6 +4,7 @@ use super::*;
 use crate::message::{
     PbProduceLogReqForBucket, PbPutKvReqForBucket, ProduceLogRequest, PutKvRequest,
 };
+use crate::record::{LogFields, crc32c};
 use crate::request::encode_request;
 
 /// A small generator, so that a failing case can be repeated from its seed.
@@ -192,4 +193,47 @@ fn a_request_beyond_the_protocol_is_refused_before_it_is_built() {
     let buckets = vec![BucketBatch::new(0, &large, Stamp::NONE); 128];
     assert!(matches!(put(&buckets, 0), Err(EncodeError::TooLong { .. })));
     assert_eq!(put(&buckets[..127], 0).unwrap().count(), 2 * 127);
+}
+
+#[test]
+fn a_payload_goes_by_reference_and_is_not_read_when_its_batch_is_stamped() {
+    let payload = Bytes::from(vec![7; 2 << 20]);
+    let (attributes, record_count, last_offset_delta) = (1, 3, 2);
+    let fields = LogFields {
+        schema_id: 1,
+        attributes,
+        record_count,
+        last_offset_delta,
+        statistics_length: None,
+    };
+    for log in [true, false] {
+        // The checksum of the payload is taken on trust. One that is wrong shows: were the payload
+        // read for the stamp, the batch would have the right one.
+        let sealed = |crc| {
+            let payload = payload.clone();
+            if log {
+                SealedBatch::log_with_crc(fields, payload, crc).unwrap()
+            } else {
+                SealedBatch::kv_v0_with_crc(1, 0, 1, payload, crc).unwrap()
+            }
+        };
+        let stamp = Stamp { writer_id: 1, sequence: 2 };
+        let (right, wrong) = (sealed(crc32c(&payload)), sealed(!crc32c(&payload)));
+        assert_ne!(right.stamp(stamp)[..], wrong.stamp(stamp)[..], "log: {log}");
+
+        let buckets = [BucketBatch::new(0, &wrong, stamp)];
+        let (acks, table_id, timeout_ms) = (-1, 1, 1_000);
+        let wire = if log {
+            ProduceLog { acks, table_id, timeout_ms, buckets: &buckets }.encode(1, 1)
+        } else {
+            let (target_columns, agg_mode) = (&[][..], None);
+            let buckets = &buckets[..];
+            PutKv { acks, table_id, timeout_ms, target_columns, buckets, agg_mode }.encode(1, 1)
+        };
+        let wire = wire.unwrap();
+        let mut slices = [std::io::IoSlice::new(&[]); 8];
+        let used = wire.chunks_vectored(&mut slices);
+        let same = slices[..used].iter().any(|slice| slice.as_ptr() == payload.as_ptr());
+        assert!(same, "log: {log}: the payload was copied");
+    }
 }

@@ -83,6 +83,8 @@ mod signal;
 mod slots;
 mod snapshot;
 #[cfg(test)]
+mod stamp_tests;
+#[cfg(test)]
 mod statistics_tests;
 mod table;
 #[cfg(test)]

@@ -10,6 +10,7 @@ use crate::testing::cluster::{ClusterOptions, Fault, On};
 use crate::time::Duration;
 
 const AUTHORIZATION: i32 = 48;
+const NOT_LEADER: i32 = 12;
 
 #[test]
 fn a_refused_row_tells_the_servers_code_and_which_server_said_it() {
@@ -27,6 +28,24 @@ fn a_refused_row_tells_the_servers_code_and_which_server_said_it() {
     assert_eq!(attempt.after, WriterConfig::default().linger);
     assert!(matches!(&attempt.end, AttemptEnd::Rejected { code, .. } if code.0 == AUTHORIZATION));
     assert!(error.to_string().contains("tablet server"), "{error}");
+}
+
+#[test]
+fn an_acknowledged_row_tells_the_attempts_before_and_most_rows_had_none() {
+    let mut stage = Stage::new();
+    let writer = events(&mut stage, 1).appender().build().expect("a writer");
+    let ticket = writer.try_append(&(1i64, "a")).expect("room");
+    assert_eq!(stage.run(ticket).expect("written").attempts(), []);
+    stage.cluster(|c| c.inject(On::Write, 0, Fault::LoseAnswer));
+    stage.cluster(|c| c.inject(On::Write, 1, Fault::ErrorBefore(NOT_LEADER)));
+    let ticket = writer.try_append(&(2i64, "a")).expect("room");
+    let ack = stage.run(ticket).expect("written at last");
+    assert_eq!(ack.offset, Some(1));
+    let [lost, refused] = ack.attempts() else { panic!("{:?}", ack.attempts()) };
+    assert!(matches!(&lost.end, AttemptEnd::Lost(_)), "{lost:?}");
+    assert!(matches!(&refused.end, AttemptEnd::Rejected { code, .. } if code.0 == NOT_LEADER));
+    assert_eq!((lost.sequence, refused.sequence), (Some(1), Some(1)));
+    assert!(lost.after <= refused.after && lost.server.is_some(), "{lost:?} {refused:?}");
 }
 
 #[test]

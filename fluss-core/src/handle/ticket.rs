@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use super::cell::{BatchCell, Place, Settled};
-use crate::error::{Error, WriteError};
+use crate::error::{Attempt, Error, WriteError};
 use crate::ids::PartitionId;
 use crate::output::BatchOutcome;
 use crate::time::Duration;
 
 /// Where a row is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Ack {
     /// The partition, for partitioned tables.
@@ -28,6 +28,16 @@ pub struct Ack {
     pub log_end_offset: Option<i64>,
     /// True where no answer of its own proved the commit; the row is in the log all the same.
     pub inferred: bool,
+    attempts: Option<Arc<[Attempt]>>,
+}
+
+impl Ack {
+    /// The copies of the row's batch that did not end in success before it was known to be written,
+    /// oldest first; the last 8 of them. Empty where the first copy was acknowledged.
+    #[must_use]
+    pub fn attempts(&self) -> &[Attempt] {
+        self.attempts.as_deref().unwrap_or_default()
+    }
 }
 
 /// The claim to one row's outcome: await it, or [`Ticket::wait`] for it. Dropping it cancels
@@ -111,6 +121,7 @@ fn ack(outcome: &BatchOutcome, index: u32) -> Result<Ack, WriteError> {
             offset: w.base_offset.map(|base| base + i64::from(index)),
             log_end_offset: w.log_end_offset,
             inferred: w.inferred,
+            attempts: w.attempts.clone(),
         }),
         BatchOutcome::Failed(error) => Err(error.clone()),
     }

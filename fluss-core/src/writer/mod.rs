@@ -487,16 +487,20 @@ impl Writers {
     fn settle(&mut self, key: WriterKey) {
         while let Some(done) = self.writers.get_mut(&key).and_then(|w| w.sender.manager.poll_done())
         {
+            let attempts = self.attempts(done.batch, &done.attempts);
             let outcome = match done.outcome {
                 Outcome::Written { base_offset, log_end_offset, inferred } => {
+                    let attempts = (!attempts.is_empty()).then(|| attempts.into());
                     let bucket = done.bucket;
-                    let written = Written { bucket, base_offset, log_end_offset, inferred };
-                    BatchOutcome::Written(written)
+                    BatchOutcome::Written(Written {
+                        bucket,
+                        base_offset,
+                        log_end_offset,
+                        inferred,
+                        attempts,
+                    })
                 }
-                Outcome::Failed(error) => {
-                    let attempts = self.attempts(done.batch, &done.attempts);
-                    BatchOutcome::Failed(error.with_attempts(attempts))
-                }
+                Outcome::Failed(error) => BatchOutcome::Failed(error.with_attempts(attempts)),
             };
             self.finish(done.batch, outcome);
         }
