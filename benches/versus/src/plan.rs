@@ -109,9 +109,34 @@ impl Variant {
         self == Self::Upsert || self.looks_up()
     }
 
+    /// Times that fluss-rs has to cost more, if anything is asked for.
+    pub fn bound(self, level: Level) -> Option<f64> {
+        match (level, self) {
+            (Level::Floor, Self::Append | Self::Upsert) => Some(4.0),
+            (Level::Floor, Self::AppendAll) => Some(8.0),
+            (Level::Floor, _) => None,
+            (Level::Goal, Self::Append) => Some(7.0),
+            (Level::Goal, Self::AppendAll) => Some(14.0),
+            (Level::Goal, Self::Batches | Self::ScanArrow) => Some(2.0),
+            (Level::Goal, Self::Upsert) => Some(8.0),
+            (Level::Goal, Self::ScanRows) => Some(2.5),
+            (Level::Goal, Self::Lookups | Self::LookupAll) => Some(3.0),
+        }
+    }
+
     /// Whether rows are looked up.
     pub fn looks_up(self) -> bool {
         matches!(self, Self::Lookups | Self::LookupAll)
+    }
+}
+
+words! {
+    /// How far apart the two have to be.
+    Level {
+        /// What no change may go below.
+        Floor = "floor",
+        /// What is aimed at.
+        Goal = "goal",
     }
 }
 
