@@ -28,6 +28,8 @@
 //! | `FLUSS_CLUSTER_CACHE` | for fetched jars, default `fluss-cluster` in the user's cache |
 //! | `JAVA_HOME` | the Java to use, else `java` of the path |
 //!
+//! With any other value of `FLUSS_REAL_CLUSTER`, a typo say, each test that needs a cluster fails.
+//!
 //! Where other server jars lack a log binding, the published one is added, as the server says
 //! nothing without it.
 //!

@@ -1,5 +1,6 @@
 //! Tests that need no Java.
 
+use std::ffi::OsStr;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use super::config::{HOST, Layout, Ports, server_yaml, zoo_cfg};
 use super::place::reserve;
 use super::ports::ReservedPort;
-use super::require::{Decision, decide};
+use super::require::{Decision, Mode, decide};
 use super::{
     ClusterError, ClusterOptions, RealCluster, Sasl, Server, TableError, TableLosses, Unavailable,
     real_cluster_or_skip,
@@ -146,6 +147,19 @@ fn a_test_that_cannot_run_says_so_or_fails_where_it_is_required() {
     match decide("t", Err(Unavailable::NoMaven), true) {
         Decision::Fail(text) => assert!(text.contains("Maven"), "{text}"),
         other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_is_asked_of_tests_is_understood_or_refused_with_the_values_there_are() {
+    let of = |value: &str| Mode::of(Some(OsStr::new(value)));
+    assert_eq!((Mode::of(None), of("")), (Ok(Mode::WherePossible), Ok(Mode::WherePossible)));
+    assert_eq!((of("required"), of("off")), (Ok(Mode::Required), Ok(Mode::Off)));
+    for typo in ["requierd", "Required", "required ", "on", "1", "true", "OFF"] {
+        let message = of(typo).expect_err(typo);
+        for part in ["FLUSS_REAL_CLUSTER", &format!("{typo:?}"), "`required`", "`off`", "unset"] {
+            assert!(message.contains(part), "{part} is missing in {message}");
+        }
     }
 }
 
