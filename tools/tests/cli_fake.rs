@@ -4,6 +4,9 @@
 mod ends;
 #[path = "cli_fake/forms.rs"]
 mod forms;
+#[cfg(target_os = "linux")]
+#[path = "cli_fake/full.rs"]
+mod full;
 #[path = "cli_fake/kept.rs"]
 mod kept;
 #[path = "cli_fake/messages.rs"]

@@ -103,13 +103,13 @@ const CONSUME: &[OptionSpec] = &[
 
 const PERF: &[OptionSpec] = &[
     value("rows", "N", "how many rows, or keys to look up; required"),
-    value("threads", "N", "threads with a writer or lookup handle each; default 1"),
-    value("bulk", "N", "hand in runs of N rows in one call; default: one by one"),
-    value("arrow", "N", "hand in Arrow record batches of N rows, made outside the clock"),
-    value("keys", "N", "keys 0 to N-1 in turn; default: all different"),
-    value("in-flight", "N", "keys outstanding per thread of a lookup; default 1"),
-    value("string-bytes", "N", "length of strings and bytes; default 16"),
-    value("seed", "N", "what the rows are made from; default 0"),
+    value("threads", "N", "threads with a writer or lookup handle each; default 1; not: consume"),
+    value("bulk", "N", "produce: hand in runs of N rows in one call; default: one by one"),
+    value("arrow", "N", "produce: Arrow record batches of N rows, made outside the clock"),
+    value("keys", "N", "keys 0 to N-1 in turn; default: all different; not: consume"),
+    value("in-flight", "N", "lookup: keys outstanding per thread; default 1"),
+    value("string-bytes", "N", "length of strings and bytes; default 16; not: consume"),
+    value("seed", "N", "what the rows are made from; default 0; not: consume"),
     value("warmup", "N", "rows before the clock starts; default 0"),
 ];
 

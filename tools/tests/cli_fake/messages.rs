@@ -79,3 +79,23 @@ fn a_binary_value_of_another_length_is_refused_alone() {
     let message = report[1]["error"]["message"].as_str().expect("a text");
     assert!(message.contains("BINARY(2)") && message.contains("`b`"), "{message}");
 }
+
+#[test]
+fn an_option_that_a_measurement_has_no_use_for_is_named() {
+    let fake = Fake::with_tables();
+    let all = ["threads", "bulk", "arrow", "keys", "in-flight", "string-bytes", "seed"];
+    for (what, table, idle) in [
+        ("produce", "shop.users", &["in-flight"][..]),
+        ("lookup", "shop.users", &["bulk", "arrow"]),
+        ("consume", "shop.users", &all),
+    ] {
+        for option in all {
+            let given = format!("--{option}=1");
+            let ran = fake.run(&["perf", what, table, "--rows=10", &given], "");
+            assert_eq!(ran.code, Some(0), "{ran:?}");
+            assert_eq!(objects(&ran.stdout)[0]["rows"], 10, "{ran:?}");
+            let told = format!("--{option} is accepted and has no effect on `fluss perf {what}`");
+            assert_eq!(ran.stderr.contains(&told), idle.contains(&option), "{option}: {ran:?}");
+        }
+    }
+}

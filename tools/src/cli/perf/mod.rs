@@ -12,6 +12,7 @@ use fluss_core::Table;
 use super::Work;
 use super::args::Args;
 use super::failure::{Failure, Result, Status};
+use super::output::say;
 use super::session::Session;
 use meter::Measured;
 
@@ -44,6 +45,10 @@ pub(crate) fn prepare(args: &Args) -> Result<Work<'_>> {
     };
     let path = args.table_at(1)?;
     let options = Options::read(args)?;
+    idle_options(args).for_each(|(option, why)| {
+        let what = args.argument(0);
+        say(&format!("--{option} is accepted and has no effect on `fluss perf {what}`, {why}"));
+    });
     Ok(Box::new(move |session, out| {
         let table = session.table(path)?;
         let measured = run(session, &table, &options)?;
@@ -55,6 +60,33 @@ pub(crate) fn prepare(args: &Args) -> Result<Work<'_>> {
         }
         Ok(Status::of(measured.errors == 0))
     }))
+}
+
+/// The options that were given and have no effect on what is measured, and why. All measurements
+/// take the same options; whoever gives one in vain is told so.
+fn idle_options(args: &Args) -> impl Iterator<Item = (&'static str, &'static str)> {
+    const ONE_SCANNER: &str = "which reads with one scanner";
+    const NO_ROWS: &str = "which makes no rows";
+    let idle: &[(&str, &str)] = match args.argument(0) {
+        "produce" => &[("in-flight", "which hands in as much as fits into the memory budget")],
+        "consume" => &[
+            ("threads", ONE_SCANNER),
+            ("bulk", NO_ROWS),
+            ("arrow", "which reads Arrow columns anyway"),
+            ("keys", NO_ROWS),
+            ("in-flight", ONE_SCANNER),
+            ("string-bytes", NO_ROWS),
+            ("seed", NO_ROWS),
+        ],
+        // Keys are made of their numbers, the same from every seed as where rows are written: a
+        // seed is not in vain there.
+        "lookup" => &[
+            ("bulk", "which looks keys up one by one"),
+            ("arrow", "which looks keys up one by one"),
+        ],
+        _ => &[],
+    };
+    idle.iter().copied().filter(|(option, _)| args.has(option))
 }
 
 impl Options {

@@ -93,8 +93,20 @@ struct Tally {
 enum Stop {
     Interrupted,
     OutputClosed,
-    /// The input or a file failed.
-    Failed(Failure),
+    /// The input failed.
+    Input(Failure),
+    /// The report or the dead-letter file failed.
+    Output(Failure),
+}
+
+/// What becomes of the report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Report {
+    Open,
+    /// Nobody reads standard output any more.
+    Closed,
+    /// It could not be written, which was told.
+    Failed,
 }
 
 struct Run<'a> {
@@ -115,8 +127,10 @@ struct Run<'a> {
     /// The last row taken from the input.
     last_row: u64,
     bytes: u64,
-    /// Standard output is still read by somebody.
-    output_open: bool,
+    report: Report,
+    /// The row told last, and the last one that the report has for certain.
+    told: u64,
+    reported: u64,
 }
 
 impl<'a> Run<'a> {
@@ -144,7 +158,9 @@ impl<'a> Run<'a> {
             progress: Progress::new(session.quiet),
             last_row: 0,
             bytes: 0,
-            output_open: true,
+            report: Report::Open,
+            told: 0,
+            reported: 0,
         })
     }
 
@@ -169,14 +185,7 @@ impl<'a> Run<'a> {
         let settled = self.settle_all();
         self.progress.end();
         let Tally { written, not_written, unknown } = self.tally;
-        let why = match &stop {
-            Some(Stop::Interrupted) => Some("interrupted"),
-            Some(Stop::Failed(_)) => Some("an error ended the input"),
-            Some(Stop::OutputClosed) => Some("standard output was closed"),
-            // The input may be at its end before anybody sees that nobody reads the report.
-            None => (!self.output_open).then_some("standard output was closed"),
-        };
-        if let Some(why) = why {
+        if let Some(why) = self.why_stopped(stop.as_ref()) {
             say(&format!("{why}: stopped after row {}", self.last_row));
         }
         self.session.summary(&format!(
@@ -185,16 +194,30 @@ impl<'a> Run<'a> {
         settled?;
         match stop {
             Some(Stop::Interrupted) => Err(Failure::Interrupted),
-            Some(Stop::Failed(failure)) => Err(failure),
+            Some(Stop::Input(failure) | Stop::Output(failure)) => Err(failure),
             Some(Stop::OutputClosed) => Ok(Status::Partly),
-            None => Ok(Status::of(not_written == 0 && unknown == 0 && self.output_open)),
+            None => Ok(Status::of(not_written == 0 && unknown == 0 && self.is_reporting())),
+        }
+    }
+
+    fn why_stopped(&self, stop: Option<&Stop>) -> Option<&'static str> {
+        match (stop, self.report) {
+            (Some(Stop::Interrupted), _) => Some("interrupted"),
+            (Some(Stop::Input(_)), _) => Some("an error ended the input"),
+            // The input may be at its end before anybody sees what became of the report.
+            (Some(Stop::OutputClosed), _) | (None, Report::Closed) => {
+                Some("standard output was closed")
+            }
+            (_, Report::Failed) => Some("the report cannot be written"),
+            (Some(Stop::Output(_)), _) => Some("the dead-letter file cannot be written"),
+            (None, Report::Open) => None,
         }
     }
 
     /// Takes some input, if there is any, and tells what is known. False at the end of the input.
     fn step(&mut self, lines: &Lines) -> Result<bool, Stop> {
-        self.settle(false).map_err(Stop::Failed)?;
-        if !self.output_open {
+        self.settle(false).map_err(Stop::Output)?;
+        if !self.is_reporting() {
             return Err(Stop::OutputClosed);
         }
         if self.session.interrupted.load(Ordering::Relaxed) {
@@ -212,7 +235,7 @@ impl<'a> Run<'a> {
             std::thread::sleep(TICK);
             return Ok(true);
         }
-        match lines.next(TICK).map_err(Stop::Failed)? {
+        match lines.next(TICK).map_err(Stop::Input)? {
             Next::Quiet => Ok(true),
             Next::End => Ok(false),
             Next::Lines(lines) => {
@@ -288,7 +311,7 @@ impl<'a> Run<'a> {
                     break;
                 }
                 Err(claim) => {
-                    if told && self.output_open {
+                    if told && self.is_reporting() {
                         result = result.and(self.flush_output());
                     }
                     match claim.settle(true) {
@@ -302,34 +325,42 @@ impl<'a> Run<'a> {
             self.kept -= first.line.as_ref().map_or(0, Vec::len);
             result = result.and(self.tell(first.row, first.line.as_deref(), &outcome));
         }
-        if told && self.output_open {
+        if told && self.is_reporting() {
             result = result.and(self.flush_output());
         }
         result
     }
 
-    /// That nobody reads the report any more is noted, as the rows taken are still waited for.
+    fn is_reporting(&self) -> bool {
+        self.report == Report::Open
+    }
+
     fn flush_output(&mut self) -> Result<()> {
         let flushed = self.out.flush();
+        if flushed.is_ok() {
+            self.reported = self.told;
+        }
         self.output_result(flushed)
     }
 
+    /// That nobody reads the report any more is noted, as the rows taken are still waited for.
     fn output_result(&mut self, result: Result<()>) -> Result<()> {
-        match result {
-            Err(Failure::OutputClosed) => {
-                self.output_open = false;
-                Ok(())
-            }
-            Err(failure) => {
-                self.output_open = false;
-                Err(failure)
-            }
-            Ok(()) => Ok(()),
+        let Err(failure) = result else { return Ok(()) };
+        if matches!(failure, Failure::OutputClosed) {
+            self.report = Report::Closed;
+            return Ok(());
         }
+        self.report = Report::Failed;
+        let there = match self.reported {
+            0 => "the report has no whole line for certain".to_owned(),
+            row => format!("the report is whole up to row {row}"),
+        };
+        Err(Failure::failed(format!("{failure}; {there}")))
     }
 
     fn tell(&mut self, row: u64, line: Option<&[u8]>, outcome: &Outcome) -> Result<()> {
         let mut result = Ok(());
+        self.told = row;
         match outcome {
             Outcome::Written(_) => self.tally.written += 1,
             Outcome::NotWritten(problem) => {
@@ -345,7 +376,7 @@ impl<'a> Run<'a> {
                 self.complain(row, "has an unknown outcome", problem);
             }
         }
-        if self.options.report && self.output_open {
+        if self.options.report && self.is_reporting() {
             let line = self.report_line(row, outcome)?;
             let written = self.out.line(&line);
             result = result.and(self.output_result(written));
