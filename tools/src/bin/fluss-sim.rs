@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use fluss_core::testing::sim::{Options, Profile, Totals, Violation, replay_command, run};
+use fluss_tools::cli::cpu_time;
 
 const USAGE: &str = "\
-fluss-sim [--seeds N] [--first N] [--long] [--batches N] [--jobs N]
+fluss-sim [--seeds N] [--first N] [--long] [--batches N] [--jobs N] [--at-least N]
 fluss-sim --seed N [--long] [--batches N] [--trace]
 
 Runs the client against the fake cluster in virtual time, with everything going wrong, and checks
@@ -19,11 +20,15 @@ the rules of exactly-once writing. Each seed is one run and can be replayed.
   --long      runs of 10,000 batches on three servers instead of short ones
   --batches N so many batches a run instead
   --jobs N    threads (default: one for each processor)
+  --at-least N
+              fail below so many seeds in a second of processor time, all threads together; what
+              else the machine does hardly counts, but two threads of one core slow each other
   --seed N    run this seed only, and sum up its exchange in a number
   --trace     with --seed: print what happens
   -h, --help  this text
 
-Exit codes: 0 no rule was broken, 1 one was, or rules and faults came up too rarely, 2 wrong usage.
+Exit codes: 0 no rule was broken, 1 one was, or rules and faults came up too rarely, or the seeds
+took too long, 2 wrong usage.
 ";
 
 /// Lines of the trace that are printed of a seed that breaks a rule; `--trace` prints all.
@@ -38,6 +43,8 @@ struct Arguments {
     jobs: u64,
     seed: Option<u64>,
     trace: bool,
+    /// Seeds that have to be done in a second of processor time.
+    at_least: Option<f64>,
 }
 
 fn main() -> ExitCode {
@@ -67,6 +74,7 @@ fn parse(mut parser: lexopt::Parser) -> Result<Option<Arguments>, lexopt::Error>
         jobs,
         seed: None,
         trace: false,
+        at_least: None,
     };
     while let Some(argument) = parser.next()? {
         match argument {
@@ -77,6 +85,7 @@ fn parse(mut parser: lexopt::Parser) -> Result<Option<Arguments>, lexopt::Error>
             Long("long") => arguments.options.profile = Profile::Long,
             Long("batches") => arguments.options.batches = Some(parser.value()?.parse()?),
             Long("trace") => arguments.trace = true,
+            Long("at-least") => arguments.at_least = Some(parser.value()?.parse()?),
             Short('h') | Long("help") => return Ok(None),
             other => return Err(other.unexpected()),
         }
@@ -89,6 +98,17 @@ fn parse(mut parser: lexopt::Parser) -> Result<Option<Arguments>, lexopt::Error>
     }
     if arguments.trace && arguments.seed.is_none() {
         return Err("--trace goes with --seed".into());
+    }
+    if let Some(least) = arguments.at_least {
+        if !(least.is_finite() && least > 0.0) {
+            return Err("--at-least must be above 0".into());
+        }
+        if arguments.seed.is_some() {
+            return Err("--at-least does not go with --seed: one seed tells no speed".into());
+        }
+        if cpu_time().is_none() {
+            return Err("--at-least: this system does not tell the processor time".into());
+        }
     }
     Ok(Some(arguments))
 }
@@ -116,17 +136,22 @@ fn run_all(arguments: &Arguments) -> ExitCode {
     let next = AtomicU64::new(first);
     let totals = Mutex::new(Totals::new(options));
     let broken: Mutex<Option<(u64, Violation)>> = Mutex::new(None);
-    let start = Instant::now();
+    let (start, cpu_before) = (Instant::now(), cpu_time());
     std::thread::scope(|scope| {
         for _ in 0..jobs {
             scope.spawn(|| work(options, end, &next, &totals, &broken));
         }
     });
     let seconds = start.elapsed().as_secs_f64();
+    let cpu = cpu_time().zip(cpu_before).map(|(after, before)| after.saturating_sub(before));
     let totals = totals.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     let rate = totals.seeds as f64 / seconds;
+    let cpu_rate = cpu.map(|cpu| totals.seeds as f64 / cpu.as_secs_f64());
     print!("{totals}");
     println!("{seconds:.1} s on {jobs} threads: {:.0} seeds a second on each", rate / jobs as f64);
+    if let Some(rate) = cpu_rate {
+        println!("{rate:.0} seeds in a second of processor time");
+    }
     let broken = broken.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     if let Some((seed, violation)) = broken {
         println!("seed {seed}: {} is broken: {}", violation.invariant, violation.text);
@@ -146,7 +171,15 @@ fn run_all(arguments: &Arguments) -> ExitCode {
         return ExitCode::FAILURE;
     }
     println!("no rule was broken");
-    ExitCode::SUCCESS
+    match (cpu_rate, arguments.at_least) {
+        (Some(rate), Some(least)) if rate < least => {
+            println!(
+                "too slow: {rate:.0} seeds in a second of processor time, of {least} at least"
+            );
+            ExitCode::FAILURE
+        }
+        _ => ExitCode::SUCCESS,
+    }
 }
 
 fn work(

@@ -47,6 +47,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use args::{Args, Parsed};
 use failure::{Failure, Result, Status};
 use output::{Output, say};
+pub use perf::cpu_time;
 use session::Session;
 
 /// Runs the command line of this process and answers its exit code.

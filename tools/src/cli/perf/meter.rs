@@ -41,15 +41,20 @@ impl Meter {
     }
 }
 
+/// User and system time of this process so far, all threads together. None where the system does
+/// not tell.
 #[cfg(unix)]
-fn cpu_time() -> Option<Duration> {
+#[must_use]
+pub fn cpu_time() -> Option<Duration> {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     let nanos = u32::try_from(time.tv_nsec).ok()?;
     Some(Duration::new(u64::try_from(time.tv_sec).ok()?, nanos))
 }
 
+/// None: the system does not tell.
 #[cfg(not(unix))]
-fn cpu_time() -> Option<Duration> {
+#[must_use]
+pub fn cpu_time() -> Option<Duration> {
     None
 }
 

@@ -15,6 +15,7 @@ use super::failure::{Failure, Result, Status};
 use super::output::say;
 use super::session::Session;
 use meter::Measured;
+pub use meter::cpu_time;
 
 /// What is measured, and with how much.
 #[derive(Clone, Debug)]
