@@ -111,6 +111,12 @@ impl Accumulator {
         self.memory.counts_line = true;
     }
 
+    /// Breaks the line for it on purpose.
+    #[cfg(test)]
+    pub(crate) fn forget_waiter(&mut self) {
+        self.memory.forgets_first = true;
+    }
+
     /// Bytes of sealed batches without an outcome.
     pub(crate) fn sealed_bytes(&self) -> u64 {
         self.sealed_bytes

@@ -36,6 +36,9 @@ impl Client {
         if mutation == super::idempotence::Mutation::CountLine {
             self.writers_mut().accumulator.count_line();
         }
+        if mutation == super::idempotence::Mutation::ForgetWaiter {
+            self.writers_mut().accumulator.forget_waiter();
+        }
         if let Some(writer) = self.writers_mut().writers.get_mut(&key) {
             writer.sender.manager.mutate(mutation);
         }

@@ -31,6 +31,9 @@ pub(crate) struct Memory {
     /// Broken on purpose: what is waited for counts as used.
     #[cfg(test)]
     pub(super) counts_line: bool,
+    /// Broken on purpose: whoever is first in line is forgotten when its turn comes.
+    #[cfg(test)]
+    pub(super) forgets_first: bool,
 }
 
 impl Memory {
@@ -44,6 +47,8 @@ impl Memory {
             announced: VecDeque::new(),
             #[cfg(test)]
             counts_line: false,
+            #[cfg(test)]
+            forgets_first: false,
         }
     }
 
@@ -140,6 +145,10 @@ impl Memory {
     fn serve(&mut self) {
         while self.waiting.front().is_some_and(|first| self.fits(first.needed)) {
             let Some(first) = self.waiting.pop_front() else { break };
+            #[cfg(test)]
+            if self.forgets_first {
+                continue;
+            }
             self.used += first.needed;
             self.announced.push_back(first.id);
             self.granted.push(first);

@@ -1,5 +1,5 @@
 //! The application: opens batches on several handles, seals them sooner or later, flushes, gives
-//! up, waits for memory.
+//! up.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use fluss_proto::record::{SealedBatch, push_kv_record};
@@ -9,10 +9,11 @@ use crate::ids::{BatchId, BucketKey, LaneId, TableId, TablePath, WriterKey};
 use crate::output::BatchOutcome;
 use crate::testing::cluster::FakeCluster;
 use crate::time::{Duration, Instant};
-use crate::writer::{Open, Reserve, WaiterId, WriterKind};
+use crate::writer::{Open, WaiterId, WriterKind};
 
 use super::Options;
 use super::check::{Batch, Patience};
+use super::line::wish;
 use super::plan::TablePlan;
 use super::stats::Oddity;
 use super::world::{Due, World};
@@ -135,7 +136,7 @@ impl World {
                 self.check.flush(command, writer);
             }
             1 => self.swap_lane(),
-            2 => self.leave_line(),
+            2 => self.first_leaves_line(),
             _ => {
                 let burst = if self.rng.one_in(4) { 1 + self.rng.below(6) } else { 1 };
                 for _ in 0..burst.min(self.to_open) {
@@ -159,19 +160,18 @@ impl World {
         }
     }
 
-    fn open_batch(&mut self, lane: Lane, number: i32, waiter: Option<WaiterId>) {
+    /// Opens a batch, or stands in line; `waiter`: it stood there, and is told that it was served.
+    pub(super) fn open_batch(&mut self, lane: Lane, number: i32, waiter: Option<WaiterId>) {
         let plan = &self.plan.writers[lane.writer];
+        let client = plan.client;
         let (config, table) = (plan.config.clone(), &self.tables[plan.table]);
         let kv = table.kv;
         let bucket = BucketKey { table: table.id, partition: None, bucket: number };
-        let reserve = match waiter {
-            Some(waiter) => Reserve::Granted(waiter),
-            None => Reserve::Now { step: 64, full: 256 },
-        };
-        match self.client.open_batch(lane.id, bucket, reserve, self.now) {
+        match self.client.open_batch(lane.id, bucket, wish(waiter), self.now) {
             Ok(Open::Granted { batch, reserved }) => {
                 let limit = self.plan.client.request_deadline;
                 let mut entry = Batch::new(self.writers[lane.writer], lane.id, bucket);
+                entry.client = client;
                 entry.idempotent = config.idempotence;
                 entry.acks = config.acks;
                 entry.patience = Patience::new(&config, limit);
@@ -188,9 +188,10 @@ impl World {
                     .note(self.now, || format!("batch {batch} opens: lane {}, {bucket}", lane.id));
                 self.plan_submit(batch.0);
             }
-            Ok(Open::Wait(waiter)) => {
-                self.seed.count(Oddity::MemoryWait);
-                self.waiting.insert(waiter, (lane.id, number));
+            Ok(Open::Wait(again)) => {
+                let fresh = waiter.is_none();
+                self.check.rule("I22", fresh, || format!("{again:?} is served, and has nothing"));
+                self.stand_in_line(again, lane.id, number);
             }
             Err(error) => {
                 let closed = self.closing || self.over;
@@ -263,32 +264,11 @@ impl World {
     fn swap_lane(&mut self) {
         let at = self.rng.below(self.lanes.len() as u64) as usize;
         let lane = self.lanes[at];
+        self.lane_leaves_line(lane.id);
         self.open_lane(lane.writer);
         self.lanes.swap_remove(at);
         self.watch.note(self.now, || format!("lane {} is closed", lane.id));
         self.client.close_lane(lane.id, self.now);
-    }
-
-    fn leave_line(&mut self) {
-        if let Some((waiter, _)) = self.waiting.pop_first() {
-            self.client.cancel_wait(waiter, self.now);
-        }
-    }
-
-    pub(super) fn forget_waiters(&mut self) {
-        for (waiter, _) in std::mem::take(&mut self.waiting) {
-            self.client.cancel_wait(waiter, self.now);
-        }
-    }
-
-    pub(super) fn granted(&mut self, waiter: WaiterId) {
-        let Some((id, bucket)) = self.waiting.remove(&waiter) else { return };
-        match self.lanes.iter().find(|lane| lane.id == id).copied() {
-            Some(lane) if !self.closing && !self.over => {
-                self.open_batch(lane, bucket, Some(waiter));
-            }
-            _ => self.client.cancel_wait(waiter, self.now),
-        }
     }
 
     /// An application that is told that its table is gone looks for the new one.

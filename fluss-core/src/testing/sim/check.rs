@@ -20,6 +20,7 @@ use crate::testing::cluster::Appended;
 use crate::time::{Duration, Instant};
 use crate::writer::idempotence::Window;
 
+use super::clients::CLIENTS;
 use super::wire::{self, Answer, Copy, Said, Sent};
 
 pub(super) use waits::Patience;
@@ -49,6 +50,8 @@ pub(super) struct Batch {
     pub(super) writer: WriterKey,
     pub(super) lane: LaneId,
     pub(super) bucket: BucketKey,
+    /// The client that has it.
+    pub(super) client: usize,
     pub(super) idempotent: bool,
     pub(super) acks: Acks,
     /// Until then it may be delivered.
@@ -91,6 +94,7 @@ impl Batch {
             writer,
             lane,
             bucket,
+            client: 0,
             idempotent: true,
             acks: Acks::All,
             deadline: Instant::ZERO,
@@ -160,8 +164,8 @@ pub(super) struct Checker {
     pub(super) batches: Vec<Batch>,
     /// Batches without outcome.
     pub(super) unresolved: usize,
-    /// Bytes of the budget that they hold.
-    pub(super) memory: u64,
+    /// Bytes that they hold of each client's budget.
+    pub(super) memory: [u64; CLIENTS],
     stamps: BTreeMap<(BucketKey, i64, i32), u64>,
     highest: BTreeMap<(BucketKey, i64), i32>,
     acked: BTreeMap<(BucketKey, i64), i32>,
@@ -181,7 +185,7 @@ impl Checker {
         Self {
             batches: Vec::new(),
             unresolved: 0,
-            memory: 0,
+            memory: [0; CLIENTS],
             stamps: BTreeMap::new(),
             highest: BTreeMap::new(),
             acked: BTreeMap::new(),
@@ -210,7 +214,7 @@ impl Checker {
 
     pub(super) fn opened(&mut self, batch: Batch) {
         self.last_bound = self.last_bound.max(batch.bound);
-        self.memory += batch.size;
+        self.memory[batch.client] += batch.size;
         self.unresolved += 1;
         self.batches.push(batch);
     }
@@ -218,7 +222,8 @@ impl Checker {
     /// A batch's share of the budget changed.
     pub(super) fn resized(&mut self, batch: u64, size: u64, sealed: bool) {
         if let Some(entry) = self.batches.get_mut(batch as usize) {
-            self.memory = self.memory - entry.size + size;
+            let held = &mut self.memory[entry.client];
+            *held = *held - entry.size + size;
             entry.size = size;
             entry.sealed |= sealed;
         }
@@ -235,7 +240,7 @@ impl Checker {
     fn ended(&mut self, batch: usize, end: End) {
         if let Some(entry) = self.batches.get_mut(batch) {
             entry.end = Some(end);
-            self.memory -= entry.size;
+            self.memory[entry.client] -= entry.size;
             self.unresolved -= 1;
         }
     }
@@ -440,8 +445,8 @@ impl Checker {
         self.concerns = Concerns::Anyone;
     }
 
-    pub(super) fn check_memory(&mut self, used: u64) {
-        let memory = self.memory;
+    pub(super) fn check_memory(&mut self, client: usize, used: u64) {
+        let memory = self.memory[client];
         self.rule("I22", used == memory, || format!("{used} bytes are held for {memory}"));
     }
 

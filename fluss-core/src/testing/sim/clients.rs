@@ -17,6 +17,9 @@ use crate::time::Instant;
 use crate::writer::idempotence::Window;
 use crate::writer::{Open, Reserve, WaiterId, WriterKind};
 
+/// As many at most.
+pub(super) const CLIENTS: usize = 2;
+
 /// See the module's text.
 #[derive(Debug)]
 pub(super) struct Clients {
@@ -193,6 +196,11 @@ impl Clients {
         Ok(WriterKey(self.all(who, own.0)))
     }
 
+    /// The number of the client in whose line this one stands.
+    pub(super) fn of_waiter(&self, waiter: WaiterId) -> usize {
+        self.own(waiter.0).0
+    }
+
     /// The client that has this writer.
     #[cfg(test)]
     pub(super) fn of_writer(&mut self, writer: WriterKey) -> (&mut Client, WriterKey) {
@@ -279,6 +287,10 @@ impl Clients {
 
     pub(super) fn memory_used(&self) -> u64 {
         self.clients.iter().map(Client::memory_used).sum()
+    }
+
+    pub(super) fn memory_used_by(&self, who: usize) -> u64 {
+        self.clients[who].memory_used()
     }
 
     pub(super) fn unfinished_batches(&self) -> usize {

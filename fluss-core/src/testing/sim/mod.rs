@@ -16,8 +16,8 @@
 //! cluster: writer ids must differ, and what either was told must be true.
 //!
 //! First everything goes wrong at once: that is about safety. Then all faults end: from there on
-//! every batch must reach its outcome within its bound, flushes and the close must end, and no byte
-//! of the memory budget may be left in use.
+//! every batch must reach its outcome within its bound, flushes and the close must end, whoever
+//! waits for memory must be served in turn, and no byte of the memory budget may be left in use.
 //!
 //! # What is checked
 //!
@@ -45,6 +45,7 @@
 //! | I20 | no copy of a writer with idempotence is without stamp | each request |
 //! | I21 | all lower copies are ahead on the same connection | each request |
 //! | I22 | the budget is held for batches without outcome, and returned | each step, the end |
+//! | I22 | who waits for it has it in turn once it is free, or a close | each step, the end |
 //! | I23 | a flush ends after every batch opened before it | each flush |
 //! | I24 | no batch is sent to another table than its own | each request |
 //! | I25 | a bucket's sessions begin 100 ms apart, and ever later in vain | windows, each step |
@@ -60,8 +61,11 @@
 //! probes, how long it is left alone, its leader. They do not see the marks of single batches, nor
 //! that a bucket is forgotten. I25 wants the wait after each session in which nothing was written
 //! to be twice the one before, up to 30 s, less a fifth for jitter.
-//! R16 is about copies of batches without outcome. R27 ends with the batch's deadline, its
-//! connection, its table or its client.
+//!
+//! Waits for memory (I22) go on beyond the faults. Each ends with its bytes, and then the batch has
+//! an outcome like any other; or its caller's own timeout comes first, it is dropped, or its handle
+//! is, or the client is closed. R16 is about copies of batches without outcome. R27 ends with the
+//! batch's deadline, its connection, its table or its client.
 //!
 //! A4 is what exactly-once rests on besides the servers: it holds for writers whose deadlines and
 //! idle times are as R15 and R18 ask, here a delivery timeout below half of the servers' memory of
@@ -129,6 +133,7 @@
 mod app;
 mod check;
 mod clients;
+mod line;
 mod net;
 mod plan;
 mod stats;

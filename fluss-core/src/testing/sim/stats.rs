@@ -67,6 +67,8 @@ things! {
     SlowSealer,
     /// Somebody waits for memory. No fault.
     MemoryWait,
+    /// Somebody who waited for memory when the faults ended is served. No fault.
+    LateMemory,
     /// A socket takes nothing for a while. No fault.
     SocketFull,
     /// A frame takes long. No fault.
@@ -129,8 +131,8 @@ impl Thing {
     }
 
     fn is_fault(self) -> bool {
-        use Oddity::{MemoryWait, SlowFrame, SocketFull, TwoClients};
-        !matches!(self, Self::Odd(MemoryWait | SlowFrame | SocketFull | TwoClients))
+        use Oddity::{LateMemory, MemoryWait, SlowFrame, SocketFull, TwoClients};
+        !matches!(self, Self::Odd(MemoryWait | LateMemory | SocketFull | SlowFrame | TwoClients))
     }
 }
 

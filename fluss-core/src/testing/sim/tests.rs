@@ -95,6 +95,7 @@ fn a_client_with_a_broken_rule_is_found_out() {
     let mut missed = Vec::new();
     for (mutation, rule, named) in [
         (Mutation::CountLine, "I22", "I22"),
+        (Mutation::ForgetWaiter, "I22", "I22"),
         (Mutation::BackoffSpreads, "R2", "I19"),
         (Mutation::CommitAll, "R4", "I12"),
         (Mutation::OldRefusalThrottles, "R5", "R5"),

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-use crate::ids::{ConnId, LaneId, ServerId, WriterKey};
+use crate::ids::{ConnId, ServerId, WriterKey};
 use crate::output::{Action, BatchOutcome, Event, Written};
 use crate::rng::Rng;
 use crate::testing::cluster::{FakeCluster, Faults};
@@ -12,7 +12,8 @@ use crate::writer::WaiterId;
 
 use super::app::{Lane, Table};
 use super::check::Checker;
-use super::clients::Clients;
+use super::clients::{CLIENTS, Clients};
+use super::line::Line;
 use super::net::Link;
 use super::plan::{End, Plan, Trouble};
 use super::stats::{Oddity, Seed, Thing};
@@ -44,6 +45,8 @@ pub(super) enum Due {
     InSync(crate::ids::BucketKey),
     /// A dropped table comes back.
     Restore(usize),
+    /// A caller has waited for memory for as long as it would.
+    LeaveLine(WaiterId),
     /// Faults end, or the client is told to stop.
     Heal,
 }
@@ -68,8 +71,8 @@ pub(super) struct World {
     pub(super) tables: Vec<Table>,
     pub(super) lanes: Vec<Lane>,
     pub(super) writers: Vec<WriterKey>,
-    /// Who stands in line for memory, for which lane and bucket.
-    pub(super) waiting: BTreeMap<WaiterId, (LaneId, i32)>,
+    /// Who stands in line for memory, of each client.
+    pub(super) lines: [Line; CLIENTS],
     /// Batches still to be opened.
     pub(super) to_open: u64,
     pub(super) next_trouble: usize,
@@ -125,7 +128,7 @@ impl World {
             tables,
             lanes: Vec::new(),
             writers: Vec::new(),
-            waiting: BTreeMap::new(),
+            lines: Default::default(),
             to_open: plan.batches,
             next_trouble: 0,
             silence_wanted: None,
@@ -235,6 +238,7 @@ impl World {
                 self.cluster.set_in_sync(bucket, replicas);
             }
             Due::Restore(table) => self.restore(table),
+            Due::LeaveLine(waiter) => self.leave_line(waiter),
             Due::Heal => self.heal(),
         }
     }
@@ -267,7 +271,12 @@ impl World {
             self.check.forgotten(bucket, writer_id, sequence);
         }
         self.look();
-        self.check.check_memory(self.client.memory_used());
+        for who in 0..self.client.count() {
+            self.check.check_memory(who, self.client.memory_used_by(who));
+        }
+        if !self.is_line_empty() {
+            self.check_line();
+        }
     }
 
     /// Reads the windows.
@@ -339,7 +348,7 @@ impl World {
         if !self.healed || self.over || self.closing {
             return;
         }
-        if self.check.unresolved == 0 && self.check.flushes() == 0 && self.waiting.is_empty() {
+        if self.check.unresolved == 0 && self.check.flushes() == 0 && self.is_line_empty() {
             self.closing = true;
             self.watch.note(self.now, || "all done: close".into());
             self.client.close(self.now + Duration::from_secs(1), self.now);
@@ -365,7 +374,6 @@ impl World {
         self.cluster.set_faults(Faults::new(seed));
         let servers: Vec<ServerId> = self.cluster.servers().collect();
         servers.into_iter().for_each(|server| self.cluster.start(server));
-        self.forget_waiters();
         match self.plan.end {
             End::Flush | End::Abort => {
                 for writer in self.writers.clone() {
@@ -378,11 +386,7 @@ impl World {
                 self.close_at = Some(self.now + limit);
                 self.client.close(self.now + limit, self.now);
             }
-            End::Drop => {
-                for lane in std::mem::take(&mut self.lanes) {
-                    self.client.close_lane(lane.id, self.now);
-                }
-            }
+            End::Drop => self.drop_free_lanes(),
         }
         self.settle();
     }
@@ -400,6 +404,8 @@ impl World {
         let violations = self.client.invariant_violations();
         self.check.rule("I5", over, || "the client never closed".into());
         self.check.rule("I22", used == 0, || format!("{used} bytes are still held"));
+        let served = self.is_line_empty();
+        self.check.rule("I22", served, || format!("still in line: {:?}", self.lines));
         self.check.rule("I5", unfinished == 0, || format!("{unfinished} batches are left"));
         self.check.rule("I11", violations == 0 || self.seed.has(Oddity::LostAcknowledged), || {
             format!("the client counted {violations} contradictions")
