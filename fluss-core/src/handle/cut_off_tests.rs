@@ -38,7 +38,7 @@ pub(super) fn end(mut stage: Stage) -> Heard {
 }
 
 /// Cuts the servers off after each byte of a conversation, in all ways.
-pub(super) fn cut_everywhere(converse: fn(Cut) -> Heard) {
+pub(super) fn cut_everywhere(converse: impl Fn(Cut) -> Heard) {
     let Heard { bytes, told, .. } = converse(Cut::Never);
     assert!(bytes > 300 && told > 300, "the conversation has {bytes} and {told} bytes");
     for at in 0..bytes {

@@ -32,6 +32,10 @@ mod cell;
 #[cfg(test)]
 mod cut_off_calls_tests;
 #[cfg(test)]
+mod cut_off_memory_tests;
+#[cfg(test)]
+mod cut_off_one_tests;
+#[cfg(test)]
 mod cut_off_tests;
 mod dead_letter;
 mod driver;

@@ -6,7 +6,7 @@ use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
 use fluss_proto::frame::FrameReader;
@@ -43,7 +43,7 @@ impl Clock for TestClock {
     }
 }
 
-/// When all servers stop: after so many bytes that they said, or that were said to them.
+/// When the servers stop: after so many bytes that they said, or that were said to them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cut {
     Never,
@@ -57,48 +57,69 @@ pub(super) enum Cut {
     Lost(u64),
 }
 
-/// When the servers stop, what they said so far, and what was said to them.
+/// When servers stop, what they said so far, and what was said to them.
+#[derive(Debug)]
+struct Stop {
+    cut: Cut,
+    /// The one that stops, whose bytes alone count; None: all of them.
+    server: Option<ServerId>,
+    said: u64,
+    told: u64,
+}
+
+/// One server's side of what is between it and the client.
 #[derive(Clone)]
-struct Wire(Arc<Mutex<(Cut, u64, u64)>>);
+struct Wire {
+    stop: Arc<Mutex<Stop>>,
+    server: Option<ServerId>,
+}
 
 impl Wire {
+    fn to(&self, server: ServerId) -> Self {
+        Self { stop: Arc::clone(&self.stop), server: Some(server) }
+    }
+
+    /// What this server has to do with the end; None: nothing.
+    fn stop(&self) -> Option<MutexGuard<'_, Stop>> {
+        Some(lock(&self.stop)).filter(|stop| stop.server.is_none() || stop.server == self.server)
+    }
+
     /// The bytes that still arrive, of these that a server says.
     fn pass(&self, bytes: &[u8]) -> usize {
-        let (cut, said, _) = &mut *lock(&self.0);
-        let left = match *cut {
-            Cut::Silent(at) | Cut::Gone(at) => at - *said,
+        let Some(mut stop) = self.stop() else { return bytes.len() };
+        let left = match stop.cut {
+            Cut::Silent(at) | Cut::Gone(at) => at - stop.said,
             Cut::Never | Cut::Deaf(_) | Cut::Lost(_) => u64::MAX,
         };
         let count = left.min(bytes.len() as u64);
-        *said += count;
+        stop.said += count;
         count as usize
     }
 
     /// The bytes that still arrive, of so many that a server is told.
     fn tell(&self, bytes: usize) -> usize {
-        let (cut, _, told) = &mut *lock(&self.0);
-        let left = match *cut {
-            Cut::Deaf(at) | Cut::Lost(at) => at - *told,
+        let Some(mut stop) = self.stop() else { return bytes };
+        let left = match stop.cut {
+            Cut::Deaf(at) | Cut::Lost(at) => at - stop.told,
             Cut::Never | Cut::Silent(_) | Cut::Gone(_) => u64::MAX,
         };
         let count = left.min(bytes as u64);
-        *told += count;
+        stop.told += count;
         count as usize
     }
 
     fn is_silent(&self) -> bool {
-        let (cut, said, _) = *lock(&self.0);
-        cut == Cut::Silent(said)
+        self.stop().is_some_and(|stop| stop.cut == Cut::Silent(stop.said))
     }
 
     fn is_deaf(&self) -> bool {
-        let (cut, _, told) = *lock(&self.0);
-        cut == Cut::Deaf(told)
+        self.stop().is_some_and(|stop| stop.cut == Cut::Deaf(stop.told))
     }
 
     fn is_gone(&self) -> bool {
-        let (cut, said, told) = *lock(&self.0);
-        cut == Cut::Gone(said) || cut == Cut::Lost(told)
+        self.stop().is_some_and(|stop| {
+            stop.cut == Cut::Gone(stop.said) || stop.cut == Cut::Lost(stop.told)
+        })
     }
 }
 
@@ -136,13 +157,14 @@ impl Net for TestNet {
     ) -> Pin<Box<dyn Future<Output = io::Result<TestSocket>> + Send>> {
         let mut cluster = lock(&self.cluster);
         let server = cluster.servers().find(|s| cluster.address(*s) == Some(&address));
-        let reached = !address.host.ends_with(".invalid") && !self.wire.is_gone();
-        let server = server.filter(|_| reached);
-        let socket = server.and_then(|server| cluster.open(server)).map(|conn| TestSocket {
+        let server = server.filter(|_| !address.host.ends_with(".invalid"));
+        let wire = server.map(|server| self.wire.to(server)).filter(|wire| !wire.is_gone());
+        let opened = wire.and_then(|wire| Some((cluster.open(wire.server?)?, wire)));
+        let socket = opened.map(|(conn, wire)| TestSocket {
             cluster: Arc::clone(&self.cluster),
             clock: self.clock.clone(),
             conn,
-            wire: self.wire.clone(),
+            wire,
         });
         let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
         Box::pin(std::future::ready(socket.ok_or_else(refused)))
@@ -252,7 +274,8 @@ impl Stage {
         let address = cluster.address(ServerId::Coordinator).expect("there is one").clone();
         let cluster = Arc::new(Mutex::new(cluster));
         let clock = TestClock::default();
-        let wire = Wire(Arc::new(Mutex::new((Cut::Never, 0, 0))));
+        let stop = Stop { cut: Cut::Never, server: None, said: 0, told: 0 };
+        let wire = Wire { stop: Arc::new(Mutex::new(stop)), server: None };
         let net = TestNet {
             cluster: Arc::clone(&cluster),
             clock: clock.clone(),
@@ -282,19 +305,24 @@ impl Stage {
         })
     }
 
-    /// Cuts the servers off, from the first byte on.
+    /// Cuts the servers off; bytes count from now on.
     pub(super) fn cut(&mut self, cut: Cut) {
-        lock(&self.wire.0).0 = cut;
+        *lock(&self.wire.stop) = Stop { cut, server: None, said: 0, told: 0 };
     }
 
-    /// Bytes that the servers said and that arrived.
+    /// Cuts one server off, and leaves the others alone; its bytes count from now on.
+    pub(super) fn cut_one(&mut self, server: ServerId, cut: Cut) {
+        *lock(&self.wire.stop) = Stop { cut, server: Some(server), said: 0, told: 0 };
+    }
+
+    /// Bytes that arrived of those that the servers said, or the one of [`Stage::cut_one`].
     pub(super) fn said(&self) -> u64 {
-        lock(&self.wire.0).1
+        lock(&self.wire.stop).said
     }
 
-    /// Bytes that were said to servers and that arrived.
+    /// Bytes that arrived of those that were said to them.
     pub(super) fn told(&self) -> u64 {
-        lock(&self.wire.0).2
+        lock(&self.wire.stop).told
     }
 
     /// The time.
