@@ -48,6 +48,8 @@ mod hand_in;
 mod hand_in_batch;
 #[cfg(test)]
 mod hostile_tests;
+#[cfg(test)]
+mod in_doubt_tests;
 mod lane;
 #[cfg(test)]
 mod large_tests;

@@ -153,6 +153,11 @@ impl Token {
     pub(crate) const fn in_bucket(self, bucket: BucketKey) -> Self {
         Self { bucket, ..self }
     }
+
+    /// The same of no batch, so of no copy that was ever sent.
+    pub(crate) const fn of_nobody(self) -> Self {
+        Self { batch: BatchId(u64::MAX), serial: u64::MAX, ..self }
+    }
 }
 
 /// A copy to send now.

@@ -175,18 +175,31 @@ fn errors_that_follow_an_append_are_resent_until_the_server_confirms() {
     }
 }
 
+/// Its answer is lost, or tells that too few replicas have it; then too few are in sync.
 #[test]
-fn refusals_after_an_unreplicated_append_are_retried_until_replicas_are_back() {
-    let mut w = world(5, 1);
-    let ids = w.send_all(0);
-    w.fail_after(ids[0], 28);
-    for _ in 0..3 {
-        w.wait();
-        let again = w.send(&[bucket(0)]).expect("resent");
-        w.refuse(again, 29);
+fn refusals_of_what_was_committed_are_retried_until_replicas_are_back() {
+    for (keyed, code) in [(false, None), (true, None), (false, Some(28)), (true, Some(28))] {
+        let mut config = settings(5);
+        config.track_offsets = keyed;
+        let mut w = World::new(config, 1, 1);
+        w.append(0);
+        let ids = w.send_all(0);
+        if let Some(code) = code {
+            w.fail_after(ids[0], code);
+        } else {
+            w.execute(ids[0]);
+            w.close_of(ids[0]);
+        }
+        for _ in 0..3 {
+            w.wait();
+            let again = w.send(&[bucket(0)]).expect("resent");
+            w.refuse(again, 29);
+            assert_eq!(w.results(), "-");
+        }
+        w.finish();
+        assert_eq!((w.results().as_str(), w.log(0)), ("o", vec![0]));
+        assert_eq!(w.stamps(), [(7, 0); 5]);
     }
-    w.finish();
-    assert_eq!((w.results().as_str(), w.log(0)), ("o", vec![0]));
 }
 
 #[test]

@@ -234,16 +234,16 @@ fn a_bucket_that_is_gone_is_noted_only_with_batches_under_way_and_before_the_end
     let error = crate::error::Error::Closed("table");
     let mut busy = world(5, 1);
     busy.send_all(0);
-    busy.call(|m, cx| m.handle_bucket_gone(cx, bucket(0), &error));
+    busy.gone(bucket(0), &error);
     assert_eq!(noted(&busy), [21]);
     let mut idle = world(5, 1);
     let id = idle.send_all(0)[0];
     idle.serve(id);
-    idle.call(|m, cx| m.handle_bucket_gone(cx, bucket(0), &error));
+    idle.gone(bucket(0), &error);
     assert_eq!(noted(&idle), Vec::<u32>::new());
     let mut aborted = world(5, 1);
     aborted.send_all(0);
-    aborted.call(|m, cx| m.abort(cx, &error));
+    aborted.abort(&error);
     assert_eq!(noted(&aborted), Vec::<u32>::new());
 }
 
@@ -252,7 +252,7 @@ fn a_session_with_one_sequence_left_is_idle_and_not_used_up() {
     let mut w = world(5, 1);
     let id = w.send_all(0)[0];
     w.serve(id);
-    assert!(w.manager.skip_sequences(bucket(0), i32::MAX));
+    assert!(w.skip_sequences(bucket(0), i32::MAX));
     w.append(0);
     w.pass(Duration::from_secs(25 * 3600));
     w.give_id();
@@ -295,9 +295,9 @@ fn simulations_see_the_window_as_it_is() {
         }]
     };
     assert_eq!(w.manager.windows().collect::<Vec<_>>(), window(1, 1, false));
-    assert!(!w.manager.skip_sequences(bucket(0), 100), "a batch is under way");
+    assert!(!w.skip_sequences(bucket(0), 100), "a batch is under way");
     w.serve(ids[1]);
-    assert!(w.manager.skip_sequences(bucket(0), 100));
+    assert!(w.skip_sequences(bucket(0), 100));
     assert_eq!(w.manager.windows().collect::<Vec<_>>(), window(0, 100, false));
     let refused = genuine();
     assert!(refused.manager.windows().all(|w| w.probing));

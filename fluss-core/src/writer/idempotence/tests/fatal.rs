@@ -331,16 +331,23 @@ fn endless_refusals_need_no_new_ids() {
 }
 
 #[test]
-fn a_committed_delete_whose_retry_is_refused_is_never_called_not_written() {
-    let mut config = settings(5);
-    config.track_offsets = true;
-    let mut w = World::new(config, 1, 1);
-    w.append(0);
-    let ids = w.send_all(0);
-    w.execute(ids[0]);
-    w.close_of(ids[0]);
-    refuse_batch_0(&mut w, 57);
-    assert_eq!(w.results(), "u");
+fn a_committed_batch_whose_retry_is_refused_is_never_called_not_written() {
+    for (keyed, followed, expected) in
+        [(false, false, "u"), (true, false, "u"), (false, true, "io"), (true, true, "io")]
+    {
+        let mut config = settings(5);
+        config.track_offsets = keyed;
+        let mut w = World::new(config, 1, 1);
+        w.append(0);
+        let ids = w.send_all(0);
+        w.execute(ids[0]);
+        w.close_of(ids[0]);
+        if followed {
+            w.append(0);
+        }
+        refuse_batch_0(&mut w, 57);
+        assert_eq!(w.results(), expected, "keyed: {keyed}");
+    }
 }
 
 #[test]

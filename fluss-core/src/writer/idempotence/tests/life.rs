@@ -7,7 +7,6 @@ use crate::error::{Error, WriteError};
 use crate::ids::{BatchId, BucketKey, PartitionId, WriterId};
 use crate::time::{Duration, Instant};
 use crate::writer::idempotence::outcome::Outcome;
-use crate::writer::idempotence::session::{MAX_SEQUENCE, Session};
 use crate::writer::idempotence::{Answer, Fresh, Sendable, Stamp, Want};
 use fluss_proto::ErrorCode;
 
@@ -121,10 +120,7 @@ fn an_idle_bucket_takes_a_new_id_before_it_writes_again() {
 fn sequences_never_wrap() {
     let mut w = world(1);
     w.drain();
-    let state = w.manager.buckets.get_mut(&bucket(0)).expect("known");
-    state.session = Some(Session { id: WriterId(7), floor: MAX_SEQUENCE - 1 });
-    w.highest.insert((bucket(0), 7), i32::MAX - 2);
-    w.replicas.get_mut(&bucket(0)).expect("known").set_last(7, i32::MAX - 2);
+    assert!(w.skip_sequences(bucket(0), i32::MAX - 1));
     for _ in 0..4 {
         w.append(0);
     }
@@ -264,14 +260,14 @@ fn mixed() -> World {
 #[test]
 fn an_abort_tells_for_each_batch_what_is_known() {
     let mut w = mixed();
-    w.call(|m, cx| m.abort(cx, &Error::Closed("writer")));
+    w.abort(&Error::Closed("writer"));
     assert_eq!(w.results(), "onuu");
     let (_, outcome) = &w.outcomes[&1];
     assert_eq!(*outcome, Outcome::Failed(WriteError::NotWritten(Error::Closed("writer").into())));
     w.append(0);
     assert_eq!(w.sendable(bucket(0)), Sendable::No);
     assert_eq!(w.send_all(0), Vec::<u64>::new());
-    assert_eq!((w.manager.poll_timeout(), w.broken), (None, None));
+    assert_eq!((w.manager.poll_timeout(), w.broken.as_deref()), (None, None));
 }
 
 #[test]
@@ -284,7 +280,7 @@ fn a_dropped_table_ends_its_batches_and_no_others() {
         code: ErrorCode(7),
         message: "the table is gone".into(),
     };
-    w.call(|m, cx| m.handle_bucket_gone(cx, bucket(0), &gone));
+    w.gone(bucket(0), &gone);
     assert_eq!(w.results(), "onuu-");
     for batch in 1..4 {
         let (_, Outcome::Failed(error)) = &w.outcomes[&batch] else { panic!("batch {batch}") };
@@ -304,7 +300,9 @@ fn a_dropped_partition_ends_its_batches_and_no_others() {
     let key = |partition| BucketKey { partition: Some(PartitionId(partition)), ..bucket(0) };
     let mut w = World::new(settings(5), 1, 1);
     for partition in 0..2 {
-        let fresh = Fresh { batch: BatchId(partition as u64), deadline: Instant::FAR_FUTURE };
+        let (batch, deadline) = (BatchId(partition as u64), Instant::FAR_FUTURE);
+        w.watch.handed_in(batch, key(partition), deadline);
+        let fresh = Fresh { batch, deadline };
         w.queues.insert(key(partition), Queue([fresh].into()));
         w.replicas.insert(key(partition), Replica::default());
         w.view.insert(key(partition), 0);
@@ -317,10 +315,10 @@ fn a_dropped_partition_ends_its_batches_and_no_others() {
         code: ErrorCode(36),
         message: "the partition is gone".into(),
     };
-    w.call(|m, cx| m.handle_bucket_gone(cx, key(0), &gone));
+    w.gone(key(0), &gone);
     assert_eq!(w.results(), "u-");
     w.serve(sent[1]);
-    assert_eq!((w.results().as_str(), w.broken), ("uo", None));
+    assert_eq!((w.results().as_str(), w.broken.as_deref()), ("uo", None));
 }
 
 #[test]

@@ -84,6 +84,7 @@ fn an_older_leader_epoch_is_ignored() {
     assert!(!w.lead(0, 0, Some(3)));
     assert!(w.lead(0, 0, None), "without an epoch the last word counts");
     assert!(w.lead(0, 2, Some(5)));
+    (replica(&mut w).leader, replica(&mut w).epoch) = (2, 5);
 }
 
 /// Node 1 took over from node 0 with batch 0, wrote batch 1, and has batches 2 and 3, whose answers

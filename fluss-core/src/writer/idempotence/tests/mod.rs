@@ -11,4 +11,5 @@ mod moments;
 mod named;
 mod random;
 mod rules;
+mod watch;
 mod world;

@@ -23,6 +23,8 @@ pub(super) struct Replica {
     pub(super) ever: Vec<Entry>,
     pub(super) leader: i32,
     pub(super) epoch: i32,
+    /// It lost what it had acknowledged, or forgot a writer.
+    pub(super) harmed: bool,
 }
 
 /// Batches a window remembers.
@@ -65,10 +67,12 @@ impl Replica {
     /// Forgets a writer.
     pub(super) fn expire(&mut self, writer_id: i64) {
         self.windows.remove(&writer_id);
+        self.harmed = true;
     }
 
     /// Drops all entries from this offset on and rebuilds the windows from the log.
     pub(super) fn truncate(&mut self, end: usize) {
+        self.harmed |= end < self.hw;
         self.log.truncate(end);
         self.hw = self.hw.min(end);
         self.windows.clear();

@@ -50,8 +50,10 @@ fn a_success_for_a_stamp_the_batch_no_longer_has_is_an_alarm_and_no_success() {
     w.send_all(0);
     let (old, new) = (w.sent[1], w.sent[2]);
     assert_eq!((old.batch, old.stamp.sequence, new.stamp.sequence), (new.batch, 1, 0));
+    w.let_off = true;
     w.answer(old.token, written(0));
     assert_eq!((w.results().as_str(), w.manager.counters().invariant_violation), ("n-", 1));
+    assert!(w.broken.is_some(), "the alarm breaks a rule of its own");
 }
 
 #[test]
@@ -152,7 +154,7 @@ fn no_id_is_asked_for_without_idempotence_or_after_the_end() {
     let mut plain = World::new(config, 1, 1);
     plain.call(|m, cx| m.want_writer_id(cx, bucket(0)));
     let mut over = world(1);
-    over.call(|m, cx| m.abort(cx, &Error::Closed("writer")));
+    over.abort(&Error::Closed("writer"));
     over.call(|m, cx| m.want_writer_id(cx, bucket(0)));
     assert_eq!((plain.ids_asked, over.ids_asked), (0, 0));
 }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use fluss_proto::ErrorCode;
 
 use super::model::Replica;
+use super::watch::Watch;
 use crate::config::{Config, WriterConfig};
 use crate::connection::request::RequestError;
 use crate::cx::Cx;
@@ -15,7 +16,7 @@ use crate::rng::Rng;
 use crate::time::{Duration, Instant};
 use crate::writer::idempotence::outcome::{Done, Outcome};
 use crate::writer::idempotence::*;
-use crate::writer::retry::RefreshReason;
+use crate::writer::retry::{Class, RefreshReason, classify};
 
 /// More copies than any bucket may send in a row.
 const MANY: usize = 200;
@@ -95,6 +96,8 @@ pub(super) struct World {
     next_id: i64,
     pub(super) ids_asked: u32,
     pub(super) auto_id: bool,
+    /// An id was asked for that nobody gave so far.
+    pub(super) id_due: bool,
     pub(super) auto_replicate: bool,
     /// Whether metadata names leaders with their epochs.
     pub(super) tells_epochs: bool,
@@ -104,17 +107,21 @@ pub(super) struct World {
     /// Payloads an acked-loss fault removed.
     pub(super) lost: Vec<u64>,
     pub(super) sent: Vec<Copy>,
-    pub(super) floors: BTreeMap<BucketKey, (WriterId, i64)>,
+    pub(super) watch: Watch,
     pub(super) highest: BTreeMap<(BucketKey, i64), i32>,
     pub(super) generation: BTreeMap<BucketKey, u64>,
     pub(super) sent_in: BTreeMap<(BatchId, Stamp), (u64, i64)>,
     /// The first rule that was broken.
     pub(super) broken: Option<String>,
+    /// Rules are broken on purpose: whoever does that looks at `broken`.
+    pub(super) let_off: bool,
 }
 
 impl World {
     pub(super) fn new(config: IdempotenceConfig, buckets: i32, seed: u64) -> Self {
         let keys = (0..buckets).map(bucket);
+        let let_off = config.mutation.is_some();
+        let grave = config.retries != u32::MAX;
         Self {
             manager: IdempotenceManager::new(config),
             now: Instant::from_millis(1),
@@ -131,6 +138,7 @@ impl World {
             next_id: 7,
             ids_asked: 0,
             auto_id: true,
+            id_due: false,
             auto_replicate: true,
             tells_epochs: true,
             wants: Vec::new(),
@@ -138,11 +146,12 @@ impl World {
             done: Vec::new(),
             lost: Vec::new(),
             sent: Vec::new(),
-            floors: BTreeMap::new(),
+            watch: Watch::new(grave),
             highest: BTreeMap::new(),
             generation: BTreeMap::new(),
             sent_in: BTreeMap::new(),
             broken: None,
+            let_off,
         }
     }
 
@@ -171,6 +180,7 @@ impl World {
             match want {
                 Want::WriterId => {
                     self.ids_asked += 1;
+                    self.id_due = true;
                     if self.auto_id {
                         self.give_id();
                     }
@@ -194,10 +204,13 @@ impl World {
     pub(super) fn give_id(&mut self) {
         let id = WriterId(self.next_id);
         self.next_id += 1;
+        self.id_due = false;
         self.call(|m, cx| m.handle_writer_id(cx, Ok(id)));
     }
 
     pub(super) fn fail_id(&mut self, error: RequestError) {
+        self.id_due = false;
+        self.watch.grave |= matches!(error, RequestError::Rejected { .. });
         self.call(|m, cx| m.handle_writer_id(cx, Err(error)));
     }
 
@@ -209,6 +222,7 @@ impl World {
     pub(super) fn append_until(&mut self, number: i32, deadline: Instant) -> u64 {
         let batch = BatchId(self.next_batch);
         self.next_batch += 1;
+        self.watch.handed_in(batch, bucket(number), deadline);
         let queue = self.queues.entry(bucket(number)).or_default();
         queue.0.push_back(Fresh { batch, deadline });
         batch.0
@@ -243,7 +257,7 @@ impl World {
         self.queues.get_mut(&key).expect("known").0.append(&mut now.0);
         if let Some(copy) = copy {
             self.rule(before == Sendable::Now, || format!("can_send said {before:?}: {copy:?}"));
-            self.check_copy(key, &copy);
+            self.check_copy(key, conn, &copy);
         } else if before == Sendable::Now {
             self.rule(false, || format!("can_send said Now, pick gave nothing in {key}"));
         }
@@ -275,11 +289,14 @@ impl World {
 
     /// Sends all a bucket may send, one request per copy.
     pub(super) fn send_all(&mut self, number: i32) -> Vec<u64> {
-        if self.sendable(bucket(number)) == Sendable::NeedsWriterId {
-            self.call(|m, cx| m.want_writer_id(cx, bucket(number)));
+        self.send_all_of(bucket(number))
+    }
+
+    fn send_all_of(&mut self, key: BucketKey) -> Vec<u64> {
+        if self.sendable(key) == Sendable::NeedsWriterId {
+            self.call(|m, cx| m.want_writer_id(cx, key));
         }
-        let sent: Vec<u64> =
-            std::iter::from_fn(|| self.send(&[bucket(number)])).take(MANY).collect();
+        let sent: Vec<u64> = std::iter::from_fn(|| self.send(&[key])).take(MANY).collect();
         assert!(sent.len() < MANY, "I16: the bucket sends without end");
         sent
     }
@@ -295,6 +312,8 @@ impl World {
             let result = if replica.leader != node {
                 Found::Code(12)
             } else if let Some(code) = request.before.get(&i) {
+                // A server that says so has forgotten the writer.
+                self.watch.grave |= classify(ErrorCode(*code)) == Class::RejectSeq;
                 Found::Code(*code)
             } else {
                 let (had, length) = (replica.has(copy.batch.0), replica.log.len());
@@ -345,21 +364,52 @@ impl World {
         }
     }
 
-    /// Hands one answer in. No other bucket may notice.
-    pub(super) fn answer(&mut self, token: Token, answer: Answer) {
-        let key = token.bucket();
+    /// Does something to one bucket that no other may notice.
+    fn alone<R>(&mut self, key: BucketKey, act: impl FnOnce(&mut Self) -> R) -> R {
         let others = |w: &Self| {
             let mut states = w.manager.buckets.clone();
             states.remove(&key);
             states
         };
         let before = others(self);
-        let has_fresh = !self.queues[&key].is_empty();
-        let mut cx = Cx { now: self.now, rng: &mut self.rng, config: &self.client };
-        self.manager.handle_answer(&mut cx, token, answer, has_fresh);
+        let result = act(self);
         let after = others(self);
         self.rule(before == after, || format!("I19: {key} changed another bucket"));
+        result
+    }
+
+    /// Hands one answer in.
+    pub(super) fn answer(&mut self, token: Token, answer: Answer) {
+        let key = token.bucket();
+        let waited = self.answered(token, &answer);
+        let has_fresh = !self.queues[&key].is_empty();
+        // Any input lets the manager decide what it can; what no copy waits for does no more.
+        let proves = matches!(answer, Answer::Written { .. });
+        let expected = (!waited && !proves).then(|| {
+            let (mut manager, mut rng) = (self.manager.clone(), self.rng.clone());
+            let mut cx = Cx { now: self.now, rng: &mut rng, config: &self.client };
+            manager.handle_answer(&mut cx, token.of_nobody(), rejected(31), has_fresh);
+            manager.buckets
+        });
+        self.alone(key, |w| {
+            let mut cx = Cx { now: w.now, rng: &mut w.rng, config: &w.client };
+            w.manager.handle_answer(&mut cx, token, answer, has_fresh);
+        });
+        let same = expected.is_none_or(|expected| expected == self.manager.buckets);
+        self.rule(same, || format!("I17: an answer to the closed {token:?} changed something"));
         self.outputs();
+    }
+
+    /// A bucket's table or partition is gone.
+    pub(super) fn gone(&mut self, key: BucketKey, error: &Error) {
+        self.watch.grave = true;
+        self.alone(key, |w| w.call(|m, cx| m.handle_bucket_gone(cx, key, error)));
+    }
+
+    /// The writer is given up.
+    pub(super) fn abort(&mut self, error: &Error) {
+        self.watch.grave = true;
+        self.call(|m, cx| m.abort(cx, error));
     }
 
     /// Executes and answers a request.
@@ -417,10 +467,16 @@ impl World {
     }
 
     pub(super) fn lead(&mut self, number: i32, node: i32, epoch: Option<i32>) -> bool {
-        let key = bucket(number);
+        self.lead_of(bucket(number), node, epoch)
+    }
+
+    fn lead_of(&mut self, key: BucketKey, node: i32, epoch: Option<i32>) -> bool {
         let has_fresh = !self.queues[&key].is_empty();
         let leader = (ServerId::Tablet(node), epoch);
-        let taken = self.call(|m, cx| m.handle_leader(cx, key, leader, has_fresh));
+        // Without epochs nobody can tell who leads no more.
+        self.watch.grave |= epoch.is_none();
+        let taken =
+            self.alone(key, |w| w.call(|m, cx| m.handle_leader(cx, key, leader, has_fresh)));
         if taken {
             self.view.insert(key, node);
         }
@@ -431,7 +487,7 @@ impl World {
     fn look_up(&mut self, key: BucketKey) {
         let replica = &self.replicas[&key];
         let (leader, epoch) = (replica.leader, self.tells_epochs.then_some(replica.epoch));
-        self.lead(key.bucket, leader, epoch);
+        self.lead_of(key, leader, epoch);
     }
 
     /// Answers the looks for a newer leader with what the cluster has.
@@ -452,7 +508,7 @@ impl World {
             }
             for key in &keys {
                 self.look_up(*key);
-                self.send_all(key.bucket);
+                self.send_all_of(*key);
             }
             let ids: Vec<u64> = self.requests.keys().copied().collect();
             for id in ids {
@@ -474,13 +530,6 @@ impl World {
             self.wait();
         }
         self.rule(false, || "I16: the drain does not end".into());
-    }
-
-    /// Serves what is left and checks all rules; the outcomes of the scenario follow.
-    pub(super) fn finish(&mut self) {
-        self.drain();
-        self.check_end();
-        assert_eq!(self.broken, None);
     }
 
     /// A letter per batch: o written with offset, i inferred, n not written, u unknown, - open.
