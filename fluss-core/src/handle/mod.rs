@@ -54,6 +54,8 @@ mod lane;
 #[cfg(test)]
 mod large_tests;
 mod limit_scan;
+#[cfg(test)]
+mod linger_tests;
 mod lookup;
 mod lookup_all;
 mod lookup_found;

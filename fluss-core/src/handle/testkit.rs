@@ -395,6 +395,32 @@ impl Stage {
         self.settle();
     }
 
+    /// Like [`Stage::pass`], but as on a runtime the driver runs only when `calls` is fired, as its
+    /// wakers do, when its timer ends, or when a server did something.
+    pub(super) fn pass_called(&mut self, time: Duration, calls: &Arc<Signal>) {
+        let until = self.clock.now() + time;
+        let waker = Waker::from(Arc::clone(calls));
+        self.fluss.shared().register_driver(&waker);
+        for _ in 0..10_000 {
+            while calls.take() {
+                self.poll_driver(&waker);
+            }
+            if self.clock.now() >= until {
+                return;
+            }
+            let mut cluster = lock(&self.cluster);
+            let (timer, servers) = (self.driver.net().next(), cluster.poll_timeout());
+            let next = [timer, servers, Some(until)].into_iter().flatten().min().unwrap_or(until);
+            let now = next.max(self.clock.now());
+            self.clock.0.store(now.as_micros(), Ordering::Relaxed);
+            cluster.handle_timeout(now);
+            if [timer, servers].into_iter().flatten().any(|at| at <= now) {
+                waker.wake_by_ref();
+            }
+        }
+        panic!("the driver keeps itself busy");
+    }
+
     /// From here on this is the child of a fork, or the parent again.
     pub(super) fn fork(&self, child: bool) {
         self.clock.1.store(child, Ordering::Relaxed);
