@@ -8,9 +8,7 @@ use std::process::{Command, ExitCode};
 
 use common::{TABLE, bootstrap, cluster, rows};
 #[cfg(any(target_os = "linux", target_os = "android"))]
-use fluss_tools::cluster::{
-    ClusterError, ClusterOptions, RealCluster, TableLosses, real_cluster_or_skip,
-};
+use fluss_tools::cluster::{ClusterOptions, RealCluster, TableLosses, real_cluster_or_skip};
 
 /// Set for the child: the bootstrap address.
 const ADDRESS: &str = "FLUSS_FOREIGN_LOOP";
@@ -146,17 +144,10 @@ fn real() {
     let cluster = RealCluster::start(ClusterOptions::default()).expect("a cluster");
     let bootstrap = cluster.bootstrap().join(",");
     let fluss = fluss_embedded::connect(&bootstrap).expect("a connection");
-    let create = |name: &str| {
-        let path = format!("fluss.{name}");
-        fluss.admin().create_table(&path, &common::table(), false).wait().expect("a new table");
-        Ok::<_, ClusterError>(())
-    };
-    let led = |name: &str, (): &()| cluster.has_leaders("fluss", name, None);
     let losses = TableLosses::new();
-    let (name, ()) = losses.make(&cluster, "events", create, led).expect("a table with leaders");
-    let path = format!("fluss.{name}");
-    drive(&bootstrap, &path);
-    let table = fluss.table(&path).wait().expect("it is there");
+    let table = losses.open(&cluster, &fluss, "fluss.events", &common::table(), None);
+    let table = table.expect("a table with leaders");
+    drive(&bootstrap, &table.info().path.to_string());
     let mut scanner = table.scanner().bounded().build().wait().expect("a scanner");
     let batches = scanner.blocking_iter().map(|batch| batch.expect("readable").num_rows());
     assert_eq!(batches.sum::<usize>(), usize::try_from(ROWS).expect("not negative"));

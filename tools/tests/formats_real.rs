@@ -11,7 +11,7 @@ use fluss_core::row::{
     Column, DataType, Datum, Field, OwnedDatum, OwnedRow, Schema, TableDescriptor,
 };
 use fluss_core::testing::random::{self, Shape, same};
-use fluss_core::{ChangeType, Error, Fluss, Table};
+use fluss_core::{ChangeType, Fluss, Table};
 use fluss_tools::cluster::{ClusterOptions, RealCluster, TableLosses, real_cluster_or_skip};
 
 const ROWS: i64 = 150;
@@ -53,16 +53,9 @@ impl Bench {
         for (key, value) in properties {
             descriptor.properties.insert((*key).to_owned(), (*value).to_owned());
         }
-        let create = |name: &str| {
-            let path = format!("{DATABASE}.{name}");
-            self.fluss.admin().create_table(&path, &descriptor, false).wait()?;
-            self.fluss.table(&path).wait()
-        };
-        let led = |name: &str, _: &Table| {
-            let led = self.cluster.has_leaders(DATABASE, name, None);
-            led.map_err(|error| Error::misuse(error.to_string()))
-        };
-        LOSSES.make(&self.cluster, name, create, led).expect("a table with leaders").1
+        let path = format!("{DATABASE}.{name}");
+        let made = LOSSES.open(&self.cluster, &self.fluss, &path, &descriptor, None);
+        made.expect("a table with leaders")
     }
 }
 

@@ -108,26 +108,10 @@ fn ids(batch: &ScanBatch) -> Vec<i64> {
 
 impl Stage<'_> {
     fn table(&self, name: &str, descriptor: &TableDescriptor, probe: Option<&str>) -> Table {
-        let name = format!("fluss.{}_{name}", self.runtime.name());
-        let admin = self.fluss.admin();
-        let made = LOSSES.make(
-            self.cluster,
-            &name,
-            |path| {
-                wait!(self.runtime, admin.create_table(path, descriptor, false))?;
-                if let Some(day) = probe {
-                    let probed = admin.create_partition(path, &[("day", day)], false);
-                    // The server may have lost the table, which shows when this one has no leaders.
-                    let _lost = wait!(self.runtime, probed);
-                }
-                wait!(self.runtime, self.fluss.table(path))
-            },
-            |path, _| {
-                let (database, table) = path.split_once('.').expect("a path");
-                Ok::<_, Error>(self.cluster.has_leaders(database, table, probe).unwrap_or(false))
-            },
-        );
-        made.expect("a table with leaders").1
+        let path = format!("fluss.{}_{name}", self.runtime.name());
+        let probe = probe.map(|day| ("day", day));
+        let made = LOSSES.open(self.cluster, &self.fluss, &path, descriptor, probe);
+        made.expect("a table with leaders")
     }
 
     /// `id BIGINT, text STRING`, rows placed by `id % buckets`.

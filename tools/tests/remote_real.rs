@@ -13,7 +13,7 @@ use fluss_embedded::ids::BucketKey;
 use fluss_embedded::rng::Rng;
 use fluss_embedded::row::{Column, DataType, Datum, Schema, TableDescriptor};
 use fluss_embedded::{
-    ChangeType, Error, Fluss, LogScanner, Pending, Result, ScanBatch, ScanBuilder, Table,
+    ChangeType, Fluss, LogScanner, Pending, Result, ScanBatch, ScanBuilder, Table,
 };
 use fluss_tools::cluster::{ClusterOptions, RealCluster, TableLosses, real_cluster_or_skip};
 
@@ -121,15 +121,8 @@ fn make(cluster: &RealCluster, fluss: &Fluss, name: &str, format: &str, keyed: b
     let mut table = TableDescriptor::new(schema.build().expect("a schema"));
     table.bucket_count = Some(BUCKETS);
     table.properties.insert("table.log.format".to_owned(), format.to_owned());
-    let create = |name: &str| {
-        let path = format!("fluss.{name}");
-        fluss.admin().create_table(&path, &table, false).wait()?;
-        fluss.table(&path).wait()
-    };
-    let led = |name: &str, _: &Table| {
-        cluster.has_leaders("fluss", name, None).map_err(|e| Error::misuse(e.to_string()))
-    };
-    LOSSES.make(cluster, name, create, led).expect("a table with leaders").1
+    let made = LOSSES.open(cluster, fluss, &format!("fluss.{name}"), &table, None);
+    made.expect("a table with leaders")
 }
 
 fn text(id: i64) -> String {

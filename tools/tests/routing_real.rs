@@ -9,7 +9,7 @@ use fluss_embedded::config::Config;
 use fluss_embedded::row::hash::BucketFunction;
 use fluss_embedded::row::key::{KeyEncoder, KeyRules};
 use fluss_embedded::row::{DataType, Schema, SchemaBuilder, TableDescriptor};
-use fluss_embedded::{Error, Fluss, Result, RowToAssign, Table, row};
+use fluss_embedded::{Fluss, Result, RowToAssign, Table, row};
 use fluss_tools::cluster::{ClusterOptions, RealCluster, TableLosses, real_cluster_or_skip};
 
 const BUCKETS: u32 = 3;
@@ -32,25 +32,9 @@ struct Bench<'a> {
 
 impl Bench<'_> {
     fn make(&self, name: &str, table: &TableDescriptor, partition: Option<(&str, &str)>) -> Table {
-        let create = |name: &str| {
-            let path = format!("fluss.{name}");
-            self.fluss.admin().create_table(&path, table, false).wait()?;
-            if let Some(values) = partition {
-                let made = self.fluss.admin().create_partition(&path, &[values], false).wait();
-                // A table that the server lost has none.
-                drop(made);
-            }
-            self.fluss.table(&path).wait()
-        };
-        let led = |name: &str, _: &Table| {
-            let partition = partition.map(|(_, value)| value);
-            match self.cluster.has_leaders("fluss", name, partition) {
-                Err(_) if partition.is_some() => Ok(false),
-                led => led.map_err(|error| Error::misuse(error.to_string())),
-            }
-        };
-        let name = format!("{}_{name}", self.runtime);
-        LOSSES.make(self.cluster, &name, create, led).expect("a table with leaders").1
+        let path = format!("fluss.{}_{name}", self.runtime);
+        let made = LOSSES.open(self.cluster, &self.fluss, &path, table, partition);
+        made.expect("a table with leaders")
     }
 }
 

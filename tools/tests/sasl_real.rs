@@ -6,9 +6,7 @@ use std::time::{Duration, Instant};
 use fluss_embedded::config::Config;
 use fluss_embedded::row::{DataType, Schema, TableDescriptor};
 use fluss_embedded::{Error, Fluss, Result, row};
-use fluss_tools::cluster::{
-    ClusterError, ClusterOptions, RealCluster, Sasl, TableLosses, real_cluster_or_skip,
-};
+use fluss_tools::cluster::{ClusterOptions, RealCluster, Sasl, TableLosses, real_cluster_or_skip};
 
 static LOSSES: TableLosses = TableLosses::new();
 
@@ -50,14 +48,8 @@ fn meets_the_listener(cluster: &RealCluster, name: &str, start: Start<'_>) {
     let columns = Schema::builder().column("id", DataType::BIGINT);
     let mut descriptor = TableDescriptor::new(columns.build().expect("a schema"));
     descriptor.bucket_count = Some(1);
-    let create = |name: &str| {
-        let path = format!("fluss.{name}");
-        fluss.admin().create_table(&path, &descriptor, false).wait().expect("root may do it");
-        Ok::<_, ClusterError>(())
-    };
-    let led = |name: &str, (): &()| cluster.has_leaders("fluss", name, None);
-    let (name, ()) = LOSSES.make(cluster, name, create, led).expect("a table with leaders");
-    let opened = fluss.table(&format!("fluss.{name}")).wait().expect("it is there");
+    let opened = LOSSES.open(cluster, &fluss, &format!("fluss.{name}"), &descriptor, None);
+    let opened = opened.expect("root may do it");
     let writer = opened.appender().linger(Duration::ZERO).build().expect("a writer");
     for id in 0..10_i64 {
         let ack = writer.append(&row![id]).wait().expect("it fits").wait().expect("written");

@@ -8,7 +8,7 @@ use fluss_embedded::config::Config;
 use fluss_embedded::rng::Rng;
 use fluss_embedded::row::{DataType, Datum, Schema, TableDescriptor};
 use fluss_embedded::{
-    ChangeType, Error, Fluss, Pending, Result, SnapshotBatch, SnapshotChanges, SnapshotEvent,
+    ChangeType, Fluss, Pending, Result, SnapshotBatch, SnapshotChanges, SnapshotEvent,
     SnapshotPosition, SnapshotReader, Table,
 };
 use fluss_tools::cluster::{ClusterOptions, RealCluster, TableLosses, real_cluster_or_skip};
@@ -95,15 +95,8 @@ fn make(cluster: &RealCluster, fluss: &Fluss, name: &str, properties: &[(&str, &
     for (key, value) in properties {
         table.properties.insert((*key).to_owned(), (*value).to_owned());
     }
-    let create = |name: &str| {
-        let path = format!("fluss.{name}");
-        fluss.admin().create_table(&path, &table, false).wait()?;
-        fluss.table(&path).wait()
-    };
-    let led = |name: &str, _: &Table| {
-        cluster.has_leaders("fluss", name, None).map_err(|e| Error::misuse(e.to_string()))
-    };
-    LOSSES.make(cluster, name, create, led).expect("a table with leaders").1
+    let made = LOSSES.open(cluster, fluss, &format!("fluss.{name}"), &table, None);
+    made.expect("a table with leaders")
 }
 
 /// Random upserts and deletes, written when this returns; `rows` follows.

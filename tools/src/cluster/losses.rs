@@ -8,6 +8,9 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use fluss_core::row::TableDescriptor;
+use fluss_core::{Error, Fluss, Table};
+
 use super::require::tally;
 use super::{ClusterError, RealCluster};
 
@@ -162,6 +165,38 @@ impl TableLosses {
             cluster.restart_coordinator()
         };
         self.make_with(restart, name, create, has_leaders)
+    }
+
+    /// Makes the table `database.name` with a client and opens it, by calls that block; the rest is
+    /// as with [`TableLosses::make`]. A partitioned table has no leaders to wait for: `probe` is
+    /// the key and value of a partition that is made with it, and may be dropped afterwards.
+    ///
+    /// # Errors
+    /// [`TableError`]; what the client says is told under [`TableError::Caller`].
+    pub fn open(
+        &self,
+        cluster: &RealCluster,
+        fluss: &Fluss,
+        path: &str,
+        descriptor: &TableDescriptor,
+        probe: Option<(&str, &str)>,
+    ) -> Result<Table, TableError<Error>> {
+        let create = |path: &str| {
+            fluss.admin().create_table(path, descriptor, false).wait()?;
+            if let Some(values) = probe {
+                // Where the server lost the table this fails, and its leaders never come.
+                let _lost = fluss.admin().create_partition(path, &[values], false).wait();
+            }
+            fluss.table(path).wait()
+        };
+        let led = |_: &str, table: &Table| {
+            let path = &table.info().path;
+            match cluster.has_leaders(&path.database, &path.table, probe.map(|(_, value)| value)) {
+                Err(_) if probe.is_some() => Ok(false),
+                led => led.map_err(|e| Error::misuse(format!("asking for leaders: {e}"))),
+            }
+        };
+        self.make(cluster, path, create, led).map(|(_, table)| table)
     }
 
     pub(super) fn make_with<T, E>(

@@ -147,8 +147,8 @@ pub fn run(
     job: Job,
 ) -> Times {
     let losses = TableLosses::new();
-    let log = make(cluster, fluss, waits, &losses, &format!("fluss.{name}_log"), false);
-    let pk = make(cluster, fluss, waits, &losses, &format!("fluss.{name}_pk"), true);
+    let log = make(cluster, fluss, &losses, &format!("fluss.{name}_log"), false);
+    let pk = make(cluster, fluss, &losses, &format!("fluss.{name}_pk"), true);
 
     let start = Instant::now();
     let appended = append(&log, waits, job);
@@ -178,28 +178,13 @@ pub fn run(
 fn make(
     cluster: &RealCluster,
     fluss: &Fluss,
-    waits: &impl Waits,
     losses: &TableLosses,
     path: &str,
     primary_key: bool,
 ) -> Table {
     let mut description = TableDescriptor::new(schema(if primary_key { &["id"] } else { &[] }));
     description.bucket_count = Some(4);
-    let made = losses.make(
-        cluster,
-        path,
-        |path| {
-            waits.pending(fluss.admin().create_table(path, &description, false))?;
-            waits.pending(fluss.table(path))
-        },
-        |path, _| {
-            let (database, table) = path.split_once('.').unwrap_or(("fluss", path));
-            cluster
-                .has_leaders(database, table, None)
-                .map_err(|e| Error::misuse(format!("asking for leaders: {e}")))
-        },
-    );
-    must("making a table", made).1
+    must("making a table", losses.open(cluster, fluss, path, &description, None))
 }
 
 /// What a writer was told of a row.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use fluss_core::ids::{BucketKey, PartitionId};
 use fluss_core::row::TableDescriptor;
-use fluss_core::{ChangeType, Error, Fluss, Table};
+use fluss_core::{ChangeType, Fluss, Table};
 
 use super::{RowOf, Told, Waits, check, hand_in, must, on_threads, schema};
 use crate::cluster::{RealCluster, TableLosses};
@@ -50,23 +50,11 @@ fn make(
     let mut description = TableDescriptor::new(columns);
     description.partition_key = PARTITION_KEY.to_vec();
     description.bucket_count = Some(2);
-    let admin = fluss.admin();
-    let made = losses.make(
-        cluster,
-        path,
-        |path| {
-            waits.pending(admin.create_table(path, &description, false))?;
-            // The server may have lost the table, which shows when this one gets no leaders.
-            let _lost = waits.pending(admin.create_partition(path, &[("a", PROBE)], false));
-            waits.pending(fluss.table(path))
-        },
-        |path, _| {
-            let (database, table) = path.split_once('.').unwrap_or(("fluss", path));
-            Ok::<_, Error>(cluster.has_leaders(database, table, Some(PROBE)).unwrap_or(false))
-        },
-    );
-    let (path, table) = must("making a table", made);
-    must("a drop", waits.pending(admin.drop_partition(&path, &[("a", PROBE)], false)));
+    let probe = ("a", PROBE);
+    let made = losses.open(cluster, fluss, path, &description, Some(probe));
+    let table = must("making a table", made);
+    let path = table.info().path.to_string();
+    must("a drop", waits.pending(fluss.admin().drop_partition(&path, &[probe], false)));
     table
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use fluss_core::row::{ByName, DataType, Datum, OwnedDatum, OwnedRow, Schema, Timestamp};
 use fluss_core::row::{Column, Decimal, Field, TableDescriptor};
-use fluss_core::{Error, Fluss, Table, named_row};
+use fluss_core::{Fluss, Table, named_row};
 use serde::Serialize;
 
 use super::{Waits, must};
@@ -90,20 +90,7 @@ pub fn run(cluster: &RealCluster, fluss: &Fluss, waits: &impl Waits, name: &str)
         let property = property.map(|(key, value)| (key.to_owned(), value.to_owned()));
         description.properties.extend(property);
         let path = format!("fluss.{name}_orders_{kind}");
-        let admin = fluss.admin();
-        let made = losses.make(
-            cluster,
-            &path,
-            |path| {
-                waits.pending(admin.create_table(path, &description, false))?;
-                waits.pending(fluss.table(path))
-            },
-            |path, _| {
-                let (database, table) = path.split_once('.').unwrap_or(("fluss", path));
-                Ok::<_, Error>(cluster.has_leaders(database, table, None).unwrap_or(false))
-            },
-        );
-        must("making a table", made).1
+        must("making a table", losses.open(cluster, fluss, &path, &description, None))
     };
     log(&make("log", false, None), waits);
     keyed(&make("pk", true, None), waits);
