@@ -135,12 +135,14 @@ fn descriptor(schema: &Schema, table: &Table) -> String {
     for (name, value) in table.properties {
         must("a property", write!(properties, r#","{name}":"{value}""#));
     }
-    let bucket_key: Vec<String> = table.bucket_key.iter().map(|name| format!("{name:?}")).collect();
+    let quoted =
+        |names: &[&str]| names.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(",");
     format!(
-        r#"{{"version":1,"schema":{},"partition_key":[],"bucket_key":[{}],"bucket_count":{},
+        r#"{{"version":1,"schema":{},"partition_key":[{}],"bucket_key":[{}],"bucket_count":{},
         "properties":{{{properties}}},"custom_properties":{{}}}}"#,
         schema.to_json(),
-        bucket_key.join(","),
+        quoted(table.partition_by),
+        quoted(table.bucket_key),
         table.buckets,
     )
 }

@@ -32,7 +32,9 @@
 //! |---|---|
 //! | 0, 14, 18, 19, 21, 31, 35, 57 | all over the scripts for one tablet server |
 //! | −1 | `windows/damaged-magic`, `upserts/into-a-log-table`, `scans/log-table` and others |
+//! | 4, 5, 6, 16 | `databases`: one that is missing, not empty, there already, badly named |
 //! | 7, 8, 9 | `metadata`: a table that is gone or there already, a schema that never was |
+//! | 7, 9, 15, 16 | `paths`: tables and databases that cannot be |
 //! | 9 | `upserts/unknown-schema`: also a batch whose schema the table does not have |
 //! | 12 | `replicas`: a follower or a former leader is asked |
 //! | 15, 17, 39, 49 | `tables`: what a table cannot be made with |
@@ -41,8 +43,12 @@
 //! | 29 | `replicas`: acks −1 when they no longer count; before that, a resend times out again |
 //! | 31 | `expiry`: also from a writer that was silent for too long |
 //! | 34 | `fetches/project-badly` |
+//! | 36, 37, 42, 43 | `partitions`: missing, of no such table, there already, badly named |
+//! | 36 | not of writes, which name partitions by id: an unknown one is answered with 21 |
 //! | 38 | `fetches/offsets`: a time that is still to come |
 //! | 46, 48 | `rights`: nobody is logged in, or a user to whom too little was granted |
+//! | 46 | `logins`: wrong passwords, tokens and mechanisms |
+//! | 56 | `tables/columns`: a column that is there already |
 //! | 1 | does not occur: it goes to a connection that is gone by then |
 //! | 2 | does not occur: servers tell their versions first, and scripts keep to them |
 //! | 3 | does not occur: a batch with damaged bytes is answered with 14 |
@@ -50,7 +56,6 @@
 //! | 13 | does not occur: nothing makes 0.9.1 answer it, however large a batch is |
 //! | 28 | does not occur: see below |
 //! | 32, 33 | do not occur: nothing makes 0.9.1 answer them |
-//! | 36 | does not occur: writes name partitions by id, an unknown one is answered with 21 |
 //! | 44 | does not occur: clients make it, for a bucket without a leader |
 //! | 70, 72 | do not occur: they need a full disk, and a release that knows the code |
 //! | 74 | does not occur: only later releases have it |
@@ -61,6 +66,7 @@
 
 mod catalog;
 mod data;
+mod naming;
 mod normal;
 mod play;
 mod real_wire;

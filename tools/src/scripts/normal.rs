@@ -17,6 +17,8 @@ use super::words::Asked;
 pub(super) struct Symbols {
     pub(super) shape: Option<Shape>,
     pub(super) table_name: String,
+    /// The other table that a request is about.
+    pub(super) about: Option<PbTablePath>,
     pub(super) table: i64,
     pub(super) writers: Vec<i64>,
     pub(super) addresses: Vec<(String, i32)>,
@@ -68,9 +70,14 @@ impl Symbols {
 
     fn answer(&self, api: i16, body: Bytes) -> Result<String, prost::DecodeError> {
         Ok(match api {
+            1001 => short(&CreateDatabaseResponse::decode(body)?),
+            1002 => short(&DropDatabaseResponse::decode(body)?),
+            1004 => short(&DatabaseExistsResponse::decode(body)?),
             1005 => short(&CreateTableResponse::decode(body)?),
             1006 => short(&DropTableResponse::decode(body)?),
             1007 => self.info(GetTableInfoResponse::decode(body)?),
+            1008 => self.tables(ListTablesResponse::decode(body)?),
+            1009 => partitions(ListPartitionInfosResponse::decode(body)?),
             1010 => short(&TableExistsResponse::decode(body)?),
             1011 => {
                 let mut answer = GetTableSchemaResponse::decode(body)?;
@@ -91,6 +98,17 @@ impl Symbols {
             1026 => self.writer(InitWriterResponse::decode(body)?.writer_id),
             1033 => self.scanned(LimitScanResponse::decode(body)?),
             1034 => self.prefix_looked_up(PrefixLookupResponse::decode(body)?),
+            1035 => {
+                let mut answer = GetDatabaseInfoResponse::decode(body)?;
+                answer.database_json = json(&answer.database_json);
+                answer.created_time = self.time(answer.created_time);
+                answer.modified_time = self.time(answer.modified_time);
+                short(&answer)
+            }
+            1036 => short(&CreatePartitionResponse::decode(body)?),
+            1037 => short(&DropPartitionResponse::decode(body)?),
+            1038 => short(&AuthenticateResponse::decode(body)?),
+            1044 => short(&AlterTableResponse::decode(body)?),
             1039 => {
                 let mut answer = CreateAclsResponse::decode(body)?;
                 for result in &mut answer.acl_res {
@@ -291,6 +309,14 @@ impl Symbols {
         rows.iter().map(row).collect::<Vec<_>>().join("; ")
     }
 
+    fn tables(&self, mut answer: ListTablesResponse) -> String {
+        for name in &mut answer.table_name {
+            *name = name.replace(&self.table_name, "table");
+        }
+        answer.table_name.sort();
+        short(&answer)
+    }
+
     fn info(&self, mut answer: GetTableInfoResponse) -> String {
         answer.table_id = self.table(answer.table_id);
         answer.table_json = json(&answer.table_json);
@@ -334,6 +360,13 @@ impl Symbols {
             bucket.replica_id.sort_unstable();
         }
     }
+}
+
+/// Partitions by their values, without ids.
+fn partitions(mut answer: ListPartitionInfosResponse) -> String {
+    answer.partitions_info.iter_mut().for_each(|partition| partition.partition_id = 0);
+    answer.partitions_info.sort_by_key(short);
+    short(&answer)
 }
 
 /// JSON with sorted keys.

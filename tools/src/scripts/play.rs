@@ -90,6 +90,7 @@ impl<'a> Player<'a> {
         let symbols = Symbols {
             shape: None,
             table_name: name,
+            about: None,
             table: -2,
             writers: Vec::new(),
             addresses: wire.addresses(),
@@ -345,6 +346,12 @@ impl<'a> Player<'a> {
                 let forgotten =
                     until(wire, LONG_LOOKS, |wire| self.append(wire, &body) == Some(31));
                 if forgotten { "" } else { "never" }.to_owned()
+            }
+            Step::About(database, table, step) => {
+                self.symbols.about = Some(self.symbols.path_of(*database, *table));
+                let answer = self.step(wire, step);
+                self.symbols.about = None;
+                answer
             }
             Step::To(to, step) => {
                 let at = self.at(*to);

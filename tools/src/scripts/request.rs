@@ -20,8 +20,11 @@ const ALLOW: i32 = 2;
 const ANY: i32 = 1;
 
 impl Symbols {
+    /// The path of the script's table, or of the other one that a request is about.
     pub(super) fn path(&self) -> PbTablePath {
-        PbTablePath { database_name: "fluss".into(), table_name: self.table_name.clone() }
+        let own =
+            || PbTablePath { database_name: "fluss".into(), table_name: self.table_name.clone() };
+        self.about.clone().unwrap_or_else(own)
     }
 
     fn shape(&self) -> &Shape {
@@ -35,8 +38,8 @@ impl Symbols {
     pub(super) fn request(&self, step: &Step) -> (i16, At, Vec<u8>) {
         let leader = At::Tablet(self.leader as usize);
         match step {
-            Step::Drop => {
-                let ignore_if_not_exists = false;
+            Step::Drop | Step::DropIfThere => {
+                let ignore_if_not_exists = matches!(step, Step::DropIfThere);
                 let request = DropTableRequest { table_path: self.path(), ignore_if_not_exists };
                 (1006, At::Coordinator, request.encode_to_vec())
             }
@@ -62,10 +65,10 @@ impl Symbols {
                 let request = TableExistsRequest { table_path: self.path() };
                 (1010, At::Coordinator, request.encode_to_vec())
             }
-            other => {
+            other => self.naming(other, leader).unwrap_or_else(|| {
                 let (api, body) = self.reading(other);
                 (api, leader, body)
-            }
+            }),
         }
     }
 

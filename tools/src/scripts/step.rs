@@ -12,6 +12,8 @@ pub struct Table {
     pub bucket_key: &'static [&'static str],
     /// Buckets, 1 unless said.
     pub buckets: i32,
+    /// Partition key columns.
+    pub partition_by: &'static [&'static str],
     /// Properties besides the compression, which is NONE.
     pub properties: &'static [(&'static str, &'static str)],
     /// Column `b` is NOT NULL.
@@ -19,10 +21,28 @@ pub struct Table {
 }
 
 /// A log table with one bucket.
-pub const LOG: Table =
-    Table { key: &[], bucket_key: &[], buckets: 1, properties: &[], strict: false };
+pub const LOG: Table = Table {
+    key: &[],
+    bucket_key: &[],
+    buckets: 1,
+    partition_by: &[],
+    properties: &[],
+    strict: false,
+};
 /// A primary-key table with one bucket.
 pub const KV: Table = Table { key: &["a"], ..LOG };
+
+/// The name of a database or a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Name {
+    /// That of the script's table with this behind it, which no other script uses.
+    Own(&'static str),
+    /// This one.
+    Plain(&'static str),
+}
+
+/// Keys and values of a partition.
+pub type Pairs = &'static [(&'static str, &'static str)];
 
 /// Who stamps a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,6 +208,35 @@ pub enum Step {
     CreateOther(u8, Table),
     /// Drops the table.
     Drop,
+    /// The same, no matter whether it is there.
+    DropIfThere,
+    /// ALTER_TABLE: a column of this name and type; true if it allows null.
+    AddColumn(&'static str, &'static str, bool),
+    /// The same request about the table with this name in this database.
+    About(Name, Name, Box<Step>),
+    /// CREATE_DATABASE; true to have it ignored that there is one.
+    CreateDatabase(Name, bool),
+    /// DROP_DATABASE; true to have it ignored that there is none, true to drop its tables too.
+    DropDatabase(Name, bool, bool),
+    /// DATABASE_EXISTS.
+    DatabaseExists(Name),
+    /// GET_DATABASE_INFO.
+    DatabaseInfo(Name),
+    /// LIST_TABLES.
+    Tables(Name),
+    /// CREATE_PARTITION; true to have it ignored that there is one.
+    CreatePartition(Pairs, bool),
+    /// DROP_PARTITION; true to have it ignored that there is none.
+    DropPartition(Pairs, bool),
+    /// LIST_PARTITION_INFOS of partitions with these values.
+    Partitions(Pairs),
+    /// GET_METADATA of a partition by its name, from a tablet server.
+    PartitionMetadata(Option<&'static str>),
+    /// GET_METADATA of a partition by an id that none has.
+    PartitionMetadataStranger,
+    /// AUTHENTICATE: mechanism and token, to a tablet server. A user that is not one of [`USERS`]
+    /// has a connection on which nobody has logged in yet.
+    Login(&'static str, &'static str),
     /// Gets a writer id.
     Init,
     /// Asks for a writer id without naming a table.

@@ -2,12 +2,12 @@
 //! [`super_users`](super::ClusterOptions::super_users) says that anybody asks.
 
 use fluss_proto::message::{
-    CreateAclsRequest, CreateAclsResponse, CreatePartitionRequest, CreateTableRequest,
-    DropAclsRequest, DropAclsResponse, DropDatabaseRequest, DropPartitionRequest, DropTableRequest,
-    GetDatabaseInfoRequest, GetTableInfoRequest, GetTableSchemaRequest, GetTableStatsRequest,
-    InitWriterRequest, LimitScanRequest, ListOffsetsRequest, ListPartitionInfosRequest,
-    PbAclFilter, PbAclInfo, PbCreateAclRespInfo, PbDropAclsFilterResult, PbDropAclsMatchingAcl,
-    PbTablePath, ProduceLogRequest, PutKvRequest,
+    AlterTableRequest, CreateAclsRequest, CreateAclsResponse, CreatePartitionRequest,
+    CreateTableRequest, DropAclsRequest, DropAclsResponse, DropDatabaseRequest,
+    DropPartitionRequest, DropTableRequest, GetDatabaseInfoRequest, GetTableInfoRequest,
+    GetTableSchemaRequest, GetTableStatsRequest, InitWriterRequest, LimitScanRequest,
+    ListOffsetsRequest, ListPartitionInfosRequest, PbAclFilter, PbAclInfo, PbCreateAclRespInfo,
+    PbDropAclsFilterResult, PbDropAclsMatchingAcl, PbTablePath, ProduceLogRequest, PutKvRequest,
 };
 use prost::Message;
 
@@ -15,7 +15,7 @@ use super::api::{code, key};
 use super::conn::Request;
 use super::ddl::path_of;
 use super::write::tablet;
-use super::{Answer, Failure, FakeCluster, Release, words};
+use super::{Answer, Failure, FakeCluster, Release, names, words};
 use crate::ids::{ConnId, TablePath};
 
 /// Operations as access control entries name them.
@@ -164,9 +164,16 @@ impl FakeCluster {
             }
             key::DROP_PARTITION => on(WRITE, &DropPartitionRequest::decode(body).ok()?.table_path),
             key::DROP_TABLE => on(DROP, &DropTableRequest::decode(body).ok()?.table_path),
+            // A wrong path is refused whoever asks.
             key::CREATE_TABLE => {
-                let path = CreateTableRequest::decode(body).ok()?.table_path;
-                self.authorize(conn, CREATE, Resource::Database(&path.database_name))
+                let path = path_of(&CreateTableRequest::decode(body).ok()?.table_path);
+                names::check_path(&path)
+                    .and_then(|()| self.authorize(conn, CREATE, Resource::Database(&path.database)))
+            }
+            key::ALTER_TABLE => {
+                let path = path_of(&AlterTableRequest::decode(body).ok()?.table_path);
+                names::check_path(&path)
+                    .and_then(|()| self.authorize(conn, ALTER, Resource::Table(&path)))
             }
             key::CREATE_DATABASE => self.authorize(conn, CREATE, Resource::Cluster),
             key::DROP_DATABASE => {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::api::code;
 use super::catalog::Table;
 use super::ddl::{no_table, path_of};
-use super::{Answer, Failure, FakeCluster};
+use super::{Answer, Failure, FakeCluster, names, words};
 use crate::row::{DataType, Schema};
 
 /// The only place for a new column: behind the last one.
@@ -22,6 +22,7 @@ impl FakeCluster {
         request: &AlterTableRequest,
     ) -> Answer<AlterTableResponse> {
         let path = path_of(&request.table_path);
+        names::check_path(&path)?;
         let Some(table) = self.catalog.tables.get_mut(&path) else {
             return match request.ignore_if_not_exists {
                 true => Ok(AlterTableResponse {}),
@@ -51,10 +52,13 @@ impl FakeCluster {
 fn add_column(schema: &mut Value, column: &PbAddColumn) -> Answer<()> {
     let data_type = DataType::from_json(&column.data_type_json);
     let data_type = data_type.map_err(|error| refused(error.to_string()))?;
-    if !data_type.nullable || column.column_position_type != LAST {
-        return Err(refused("a new column is the last one and allows null"));
-    }
     let name = column.column_name.as_str();
+    if !data_type.nullable {
+        return Err(refused(words::new_column_not_null(name)));
+    }
+    if column.column_position_type != LAST {
+        return Err(refused("a new column is the last one"));
+    }
     let id = schema["highest_field_id"].as_i64().unwrap_or(-1) + 1;
     schema["highest_field_id"] = id.into();
     let data_type: Value = serde_json::from_slice(&column.data_type_json)
@@ -63,7 +67,7 @@ fn add_column(schema: &mut Value, column: &PbAddColumn) -> Answer<()> {
         return Err(refused("a schema without columns"));
     };
     if columns.iter().any(|known| known["name"] == name) {
-        return Err(refused(format!("there is a column {name}")));
+        return Err(Failure::new(code::INVALID_ALTER_TABLE, words::column_is_there(name)));
     }
     columns.push(json!({ "name": name, "data_type": data_type, "id": id }));
     Ok(())

@@ -71,6 +71,7 @@ pub(super) mod code {
     pub(crate) const SECURITY_DISABLED: i32 = 47;
     pub(crate) const AUTHORIZATION: i32 = 48;
     pub(crate) const BUCKET_MAX_NUM: i32 = 49;
+    pub(crate) const INVALID_ALTER_TABLE: i32 = 56;
     pub(crate) const DELETION_DISABLED: i32 = 57;
     pub(crate) const SCANNER_EXPIRED: i32 = 66;
     pub(crate) const UNKNOWN_SCANNER: i32 = 67;

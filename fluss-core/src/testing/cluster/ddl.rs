@@ -13,6 +13,7 @@ use super::api::code;
 use super::catalog::{Bucket, Database, Leader, Table};
 use super::kv::Kv;
 use super::log::Log;
+use super::names::{self, Named};
 use super::{Answer, Failure, FakeCluster, Release, words};
 use crate::ids::{BucketKey, PartitionId, ServerId, TableId, TablePath};
 use crate::row::Schema;
@@ -21,7 +22,6 @@ use crate::row::Schema;
 const MAX_BUCKETS: i64 = 4096;
 /// The same before 1.0.
 const MAX_BUCKETS_BEFORE: i64 = 128_000;
-const NAME_LIMIT: usize = 200;
 
 pub(super) fn path_of(path: &PbTablePath) -> TablePath {
     TablePath::new(&path.database_name, &path.table_name)
@@ -33,11 +33,6 @@ pub(super) fn no_table(path: &TablePath) -> Failure {
 
 pub(super) fn no_database(name: &str) -> Failure {
     Failure::new(code::DATABASE_NOT_EXIST, words::database_is_missing(name))
-}
-
-fn valid_name(name: &str) -> bool {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    (1..=NAME_LIMIT).contains(&name.len()) && name.chars().all(allowed)
 }
 
 impl FakeCluster {
@@ -76,10 +71,7 @@ impl FakeCluster {
         request: CreateDatabaseRequest,
     ) -> Answer<CreateDatabaseResponse> {
         let name = request.database_name;
-        if !valid_name(&name) || name.starts_with("__") {
-            let message = format!("{name:?} is not a database name");
-            return Err(Failure::new(code::INVALID_DATABASE, message));
-        }
+        names::check_new(Named::Database, &name)?;
         if self.catalog.databases.contains_key(&name) {
             if request.ignore_if_exists {
                 return Ok(CreateDatabaseResponse {});
@@ -99,7 +91,7 @@ impl FakeCluster {
         request: &DropDatabaseRequest,
     ) -> Answer<DropDatabaseResponse> {
         let name = &request.database_name;
-        if !self.catalog.databases.contains_key(name) {
+        if !self.has_database(name)? {
             return if request.ignore_if_not_exists {
                 Ok(DropDatabaseResponse {})
             } else {
@@ -124,10 +116,7 @@ impl FakeCluster {
         request: &CreateTableRequest,
     ) -> Answer<CreateTableResponse> {
         let path = path_of(&request.table_path);
-        if !valid_name(&path.table) || path.table.starts_with("__") || !valid_name(&path.database) {
-            let message = format!("{path:?} is not a table path");
-            return Err(Failure::new(code::INVALID_TABLE, message));
-        }
+        names::check_path(&path)?;
         let table = self.plan_table(&path, &request.table_json)?;
         if !self.catalog.databases.contains_key(&*path.database) {
             return Err(no_database(&path.database));
@@ -248,9 +237,10 @@ impl FakeCluster {
 
     pub(super) fn drop_table(&mut self, request: &DropTableRequest) -> Answer<DropTableResponse> {
         let path = path_of(&request.table_path);
-        if self.remove_table(&path).is_none() && !request.ignore_if_not_exists {
+        if !self.has_table(&path)? && !request.ignore_if_not_exists {
             return Err(Failure::new(code::TABLE_NOT_EXIST, words::nothing_to_drop(&path)));
         }
+        self.remove_table(&path);
         Ok(DropTableResponse {})
     }
 
@@ -263,18 +253,38 @@ impl FakeCluster {
         Some(table)
     }
 
+    /// Whether there is a table, where servers find out no more than that.
+    pub(super) fn has_table(&self, path: &TablePath) -> Answer<bool> {
+        match names::no_place_for_table(path) {
+            Some(_) => Err(Failure::new(code::UNKNOWN, words::table_unseen(path))),
+            None => Ok(self.catalog.tables.contains_key(path)),
+        }
+    }
+
+    /// The table of which a partition is to be made or dropped; `to` says which.
+    fn partitioned_table(&self, path: &TablePath, to: &str) -> Answer<&Table> {
+        if let Some(reason) = names::no_place_for_table(path) {
+            return Err(Failure::new(code::UNKNOWN, words::partitions_unread(&reason)));
+        }
+        let table = self.catalog.tables.get(path).ok_or_else(|| no_table(path))?;
+        if !table.partitioned() {
+            return Err(Failure::new(code::TABLE_NOT_PARTITIONED, words::only_partitioned(to)));
+        }
+        Ok(table)
+    }
+
     pub(super) fn create_partition(
         &mut self,
         request: &CreatePartitionRequest,
     ) -> Answer<CreatePartitionResponse> {
         let path = path_of(&request.table_path);
-        let table = self.catalog.tables.get(&path).ok_or_else(|| no_table(&path))?;
-        let name = partition_name(table, &request.partition_spec, "create")?;
+        let table = self.partitioned_table(&path, "create")?;
+        let name = partition_name(table, &request.partition_spec, names::check_new)?;
         if table.partitions.contains_key(&name) {
             if request.ignore_if_not_exists {
                 return Ok(CreatePartitionResponse {});
             }
-            let message = words::partition_is_there(&name, &path);
+            let message = words::partition_is_there(&qualified(table, &name), &path);
             return Err(Failure::new(code::PARTITION_ALREADY_EXISTS, message));
         }
         self.insert_partition(&path, name);
@@ -298,10 +308,11 @@ impl FakeCluster {
         request: &DropPartitionRequest,
     ) -> Answer<DropPartitionResponse> {
         let path = path_of(&request.table_path);
-        let table = self.catalog.tables.get(&path).ok_or_else(|| no_table(&path))?;
-        let name = partition_name(table, &request.partition_spec, "drop")?;
+        let table = self.partitioned_table(&path, "drop")?;
+        let name = partition_name(table, &request.partition_spec, names::check)?;
+        let qualified = qualified(table, &name);
         if !self.remove_partition_at(&path, &name) && !request.ignore_if_not_exists {
-            let message = words::partition_is_missing(&name, &path);
+            let message = words::partition_is_missing(&qualified, &path);
             return Err(Failure::new(code::PARTITION_NOT_EXISTS, message));
         }
         Ok(DropPartitionResponse {})
@@ -323,24 +334,33 @@ impl FakeCluster {
     }
 }
 
-/// The partition's name: its values in the order of the table's partition keys.
-fn partition_name(table: &Table, spec: &PbPartitionSpec, to: &str) -> Answer<String> {
-    if !table.partitioned() {
-        let message = words::only_partitioned(to);
-        return Err(Failure::new(code::TABLE_NOT_PARTITIONED, message));
-    }
+/// The partition's name: its values in the order of the table's partition keys. `check` is what
+/// each value has to pass.
+fn partition_name(
+    table: &Table,
+    spec: &PbPartitionSpec,
+    check: fn(Named, &str) -> Answer<()>,
+) -> Answer<String> {
     let invalid = |message: String| Failure::new(code::INVALID_PARTITION_SPEC, message);
-    let given = &spec.partition_key_values;
+    let given = names::values_of(spec);
     if given.len() != table.partition_keys.len() {
         return Err(invalid(words::other_partition_keys(&table.path)));
     }
     let value = |key: &String| {
-        let pair = given.iter().find(|pair| pair.key == *key);
-        let value = pair.map(|pair| pair.value.as_str()).filter(|value| valid_name(value));
-        value.filter(|value| !value.starts_with("__"))
+        given.get(key.as_str()).copied().ok_or_else(|| {
+            let shown = names::shown(spec);
+            invalid(words::partition_key_not_given(&shown, key, &table.path))
+        })
     };
-    let values: Option<Vec<&str>> = table.partition_keys.iter().map(value).collect();
-    values.map(|values| values.join("$")).ok_or_else(|| invalid(format!("spec {given:?}")))
+    let values: Vec<&str> = table.partition_keys.iter().map(value).collect::<Answer<_>>()?;
+    values.iter().try_for_each(|value| check(Named::PartitionValue, value))?;
+    Ok(values.join("$"))
+}
+
+/// A partition's name with the keys.
+fn qualified(table: &Table, name: &str) -> String {
+    let pairs = table.partition_keys.iter().zip(name.split('$'));
+    pairs.map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join("/")
 }
 
 fn strings(value: &Value) -> Vec<String> {

@@ -14,6 +14,7 @@ use super::acls::{Resource, operation};
 use super::api::code;
 use super::catalog::{Bucket, Table};
 use super::ddl::{no_database, no_table, path_of};
+use super::names;
 use super::{Answer, Failure, FakeCluster, Release, words};
 use crate::ids::{BucketKey, ConnId, PartitionId, ServerId, TableId, TablePath};
 
@@ -47,8 +48,15 @@ impl FakeCluster {
         &mut self,
         request: &DatabaseExistsRequest,
     ) -> Answer<DatabaseExistsResponse> {
-        let exists = self.catalog.databases.contains_key(&request.database_name);
-        Ok(DatabaseExistsResponse { exists })
+        Ok(DatabaseExistsResponse { exists: self.has_database(&request.database_name)? })
+    }
+
+    /// Whether there is a database, where servers find out no more than that.
+    pub(super) fn has_database(&self, name: &str) -> Answer<bool> {
+        match names::no_place_for_database(name) {
+            Some(_) => Err(Failure::new(code::UNKNOWN, words::database_unseen())),
+            None => Ok(self.catalog.databases.contains_key(name)),
+        }
     }
 
     pub(super) fn database_info(
@@ -56,7 +64,12 @@ impl FakeCluster {
         request: &GetDatabaseInfoRequest,
     ) -> Answer<GetDatabaseInfoResponse> {
         let name = &request.database_name;
-        let database = self.catalog.databases.get(name).ok_or_else(|| no_database(name))?;
+        if names::no_place_for_database(name).is_some() {
+            return Err(Failure::new(code::UNKNOWN, words::database_unread(name)));
+        }
+        let database = self.catalog.databases.get(name).ok_or_else(|| {
+            Failure::new(code::DATABASE_NOT_EXIST, words::database_is_unknown(name))
+        })?;
         Ok(GetDatabaseInfoResponse {
             database_json: database.json.clone(),
             created_time: database.created_ms,
@@ -66,6 +79,9 @@ impl FakeCluster {
 
     fn table_at(&self, path: &PbTablePath) -> Answer<&Table> {
         let path = path_of(path);
+        if names::no_place_for_table(&path).is_some() {
+            return Err(Failure::new(code::UNKNOWN, words::table_unread(&path)));
+        }
         self.catalog.tables.get(&path).ok_or_else(|| no_table(&path))
     }
 
@@ -93,12 +109,18 @@ impl FakeCluster {
         &mut self,
         request: &GetTableSchemaRequest,
     ) -> Answer<GetTableSchemaResponse> {
-        let table = self.table_at(&request.table_path)?;
-        let schema_id = request.schema_id.unwrap_or(table.schema_id);
-        let Some(schema) = table.schema_of(schema_id) else {
-            let message = words::schema_is_missing(&table.path, schema_id);
-            return Err(Failure::new(code::SCHEMA_NOT_EXIST, message));
-        };
+        let path = path_of(&request.table_path);
+        if names::no_place_for_table(&path).is_some() {
+            let message = words::schema_unread(&path, request.schema_id);
+            return Err(Failure::new(code::UNKNOWN, message));
+        }
+        // A table that is not there has no schema, its latest one being 0.
+        let table = self.catalog.tables.get(&path);
+        let schema_id = request.schema_id.or(table.map(|table| table.schema_id)).unwrap_or(0);
+        let schema = table.and_then(|table| table.schema_of(schema_id)).ok_or_else(|| {
+            let message = words::schema_is_missing(&path, schema_id);
+            Failure::new(code::SCHEMA_NOT_EXIST, message)
+        })?;
         Ok(GetTableSchemaResponse { schema_id, schema_json: schema.to_json().into() })
     }
 
@@ -108,7 +130,7 @@ impl FakeCluster {
         request: &ListTablesRequest,
     ) -> Answer<ListTablesResponse> {
         let name = &request.database_name;
-        if !self.catalog.databases.contains_key(name) {
+        if !self.has_database(name)? {
             return Err(no_database(name));
         }
         let seen =
@@ -122,7 +144,7 @@ impl FakeCluster {
         &mut self,
         request: &TableExistsRequest,
     ) -> Answer<TableExistsResponse> {
-        Ok(TableExistsResponse { exists: self.table_at(&request.table_path).is_ok() })
+        Ok(TableExistsResponse { exists: self.has_table(&path_of(&request.table_path))? })
     }
 
     pub(super) fn list_partitions(
@@ -136,9 +158,11 @@ impl FakeCluster {
         }
         let wanted = request.partial_partition_spec.as_ref();
         let wanted = wanted.map_or(&[][..], |spec| &spec.partition_key_values[..]);
-        if let Some(pair) = wanted.iter().find(|pair| !table.partition_keys.contains(&pair.key)) {
-            let message = format!("{} is not a partition key", pair.key);
-            return Err(Failure::new(code::INVALID_PARTITION_SPEC, message));
+        // Partitions are looked at one by one, so without any nobody notices.
+        let strange = |pair: &PbKeyValue| !table.partition_keys.contains(&pair.key);
+        if !table.partitions.is_empty() && wanted.iter().any(strange) {
+            let message = words::no_such_partitions(&table.path, wanted);
+            return Err(Failure::new(code::UNKNOWN, message));
         }
         let infos = table.partitions.iter().map(|(name, id)| {
             let values = table.partition_keys.iter().zip(name.split('$'));
@@ -191,12 +215,15 @@ impl FakeCluster {
                 continue;
             }
             let Some(name) = &wanted.partition_name else {
-                return Err(Failure::new(code::UNKNOWN, "partition name is null"));
+                return Err(Failure::new(code::UNKNOWN, words::NO_PARTITION_NAME));
             };
-            let table = self.catalog.tables.get(&path).ok_or_else(|| {
-                Failure::new(code::UNKNOWN, words::no_metadata(std::slice::from_ref(&path)))
-            })?;
-            let id = table.partitions.get(name).ok_or_else(|| no_partition(name))?;
+            if let Some(reason) = names::no_place_for_partition(&path, name) {
+                return Err(Failure::new(code::UNKNOWN, words::partition_unread(&reason)));
+            }
+            let table = self.catalog.tables.get(&path);
+            let found = table.and_then(|table| Some((table, table.partitions.get(name)?)));
+            let (table, id) =
+                found.ok_or_else(|| no_partition(words::no_metadata_of_partition(&path, name)))?;
             answer.partition_metadata.push(self.partition_metadata(server, table, name, *id));
         }
         for id in &request.partitions_id {
@@ -204,7 +231,7 @@ impl FakeCluster {
                 .catalog
                 .partition(*id)
                 .filter(|(table, _)| seen(&table.path))
-                .ok_or_else(|| no_partition(&id.to_string()))?;
+                .ok_or_else(|| no_partition(words::no_metadata_of_partition_id(*id)))?;
             answer.partition_metadata.push(self.partition_metadata(server, table, name, *id));
         }
         Ok(answer)
@@ -301,6 +328,6 @@ fn rescaled(table: &Table) -> Option<i64> {
     Some(table.epoch).filter(|epoch| *epoch > 0)
 }
 
-fn no_partition(name: &str) -> Failure {
-    Failure::new(code::PARTITION_NOT_EXISTS, format!("partition {name} does not exist"))
+fn no_partition(message: String) -> Failure {
+    Failure::new(code::PARTITION_NOT_EXISTS, message)
 }

@@ -260,38 +260,28 @@ impl FakeCluster {
         conn: ConnId,
         request: &AuthenticateRequest,
     ) -> Answer<AuthenticateResponse> {
-        let refuse = |message: &str| Failure::new(code::AUTHENTICATION, message);
-        let state = self.conns.get_mut(&conn).ok_or_else(|| refuse("no connection"))?;
+        let refuse = |message: String| Failure::new(code::AUTHENTICATION, message);
+        let state = self.conns.get_mut(&conn).ok_or_else(|| refuse("no connection".to_owned()))?;
+        let protocol = &*request.protocol;
         if self.options.users.is_empty() {
-            return if request.protocol == "PLAINTEXT" {
+            return if protocol.eq_ignore_ascii_case("PLAINTEXT") {
                 Ok(AuthenticateResponse { challenge: None })
             } else {
-                Err(refuse("this listener does not authenticate"))
+                Err(refuse(words::other_protocol(protocol)))
             };
+        }
+        if !protocol.eq_ignore_ascii_case("PLAIN") {
+            return Err(refuse(words::other_mechanism(protocol)));
         }
         if state.authenticated {
             return Ok(AuthenticateResponse { challenge: None });
         }
-        if !request.protocol.eq_ignore_ascii_case("PLAIN") {
-            return Err(refuse("the mechanism is not enabled"));
+        if protocol != "PLAIN" {
+            return Err(Failure::new(code::UNKNOWN, words::no_such_mechanism(protocol)));
         }
-        if request.protocol != "PLAIN" {
-            return Err(Failure::new(code::UNKNOWN, "no such mechanism"));
-        }
-        let parts: Vec<&[u8]> = request.token.split(|&byte| byte == 0).collect();
-        let [authzid, user, password] = parts[..] else {
-            return Err(refuse("the token does not have three parts"));
-        };
-        let known = self
-            .options
-            .users
-            .iter()
-            .any(|(name, secret)| name.as_bytes() == user && secret.as_bytes() == password);
-        if !known || (!authzid.is_empty() && authzid != user) {
-            return Err(refuse("wrong user or password"));
-        }
+        let user = logged_in(&self.options.users, &request.token).map_err(refuse)?;
         state.authenticated = true;
-        state.user = String::from_utf8_lossy(user).into_owned();
+        state.user = user;
         Ok(AuthenticateResponse { challenge: Some(Bytes::new()) })
     }
 
@@ -308,6 +298,28 @@ impl FakeCluster {
         self.catalog.next_writer_id += 1;
         Ok(InitWriterResponse { writer_id })
     }
+}
+
+/// Whose token of the mechanism PLAIN this is, or what is wrong with it.
+fn logged_in(users: &[(String, String)], token: &[u8]) -> Result<String, String> {
+    let parts: Vec<&[u8]> = token.split(|&byte| byte == 0).collect();
+    let [identity, user, password] = parts[..] else {
+        return Err(words::other_tokens(parts.len()));
+    };
+    if user.is_empty() {
+        return Err(words::NO_USER.to_owned());
+    }
+    if password.is_empty() {
+        return Err(words::NO_PASSWORD.to_owned());
+    }
+    let is = |(name, secret): &&(String, String)| {
+        name.as_bytes() == user && secret.as_bytes() == password
+    };
+    let (name, _) = users.iter().find(is).ok_or(words::WRONG_PASSWORD)?;
+    if !identity.is_empty() && identity != user {
+        return Err(words::OTHER_IDENTITY.to_owned());
+    }
+    Ok(name.clone())
 }
 
 /// Decodes a request, lets `handle` answer it and encodes the answer.

@@ -33,6 +33,7 @@ mod kv;
 mod log;
 mod lookup;
 mod moves;
+mod names;
 mod options;
 mod projection;
 mod properties;

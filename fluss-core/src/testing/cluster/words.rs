@@ -7,6 +7,8 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use fluss_proto::message::PbKeyValue;
+
 use super::acls::Resource;
 use crate::ids::{BucketKey, TablePath};
 
@@ -260,10 +262,121 @@ pub(super) fn offset_type(kind: i32) -> String {
     format!("java.lang.IllegalArgumentException: Invalid list offset type: {kind}")
 }
 
+/// By a listener that lets everybody in.
+pub(super) fn other_protocol(protocol: &str) -> String {
+    format!(
+        "Authenticate protocol not match: protocol of server is 'PLAINTEXT' while protocol of \
+         client is '{protocol}'"
+    )
+}
+
+pub(super) fn other_mechanism(protocol: &str) -> String {
+    format!("SASL server enables [PLAIN] while protocol of client is '{protocol}'")
+}
+
+/// For a mechanism that differs in case only, which the server notices later.
+pub(super) fn no_such_mechanism(protocol: &str) -> String {
+    format!(
+        "java.lang.RuntimeException: java.lang.IllegalArgumentException: Unsupported mechanism: \
+         {protocol}"
+    )
+}
+
+/// The server stops counting at 4.
+pub(super) fn other_tokens(count: usize) -> String {
+    let count = count.min(4);
+    format!("Invalid SASL/PLAIN response: expected 3 tokens, got {count}")
+}
+
+pub(super) const NO_USER: &str = "Authentication failed: username not specified";
+pub(super) const NO_PASSWORD: &str = "Authentication failed: password not specified";
+pub(super) const WRONG_PASSWORD: &str = "Authentication failed: Invalid username or password";
+pub(super) const OTHER_IDENTITY: &str = "Authentication failed: Client requested an authorization \
+    id that is different from username";
+
 // Databases, tables, partitions.
 
+/// `what` it is the name of, and the `reason`: one of those that follow.
+pub(super) fn invalid_name(what: &str, name: &str, reason: &str) -> String {
+    format!("{what} {name} is invalid: {reason}")
+}
+
+pub(super) const EMPTY_NAME: &str = "the empty string is not allowed";
+
+pub(super) fn dots(name: &str) -> String {
+    format!("'{name}' is not allowed")
+}
+
+pub(super) fn long_name(name: &str, limit: usize) -> String {
+    format!("the length of '{name}' is longer than the max allowed length {limit}")
+}
+
+pub(super) fn odd_name(name: &str) -> String {
+    format!("'{name}' contains one or more characters other than ASCII alphanumerics, '_' and '-'")
+}
+
+pub(super) fn reserved_name(prefix: &str) -> String {
+    format!(
+        "'{prefix}' is not allowed as prefix, since it is reserved for internal \
+         databases/internal tables/internal partitions in Fluss server"
+    )
+}
+
+/// The misspelling is ZooKeeper's.
+pub(super) const ODD_CHARACTER: &str = "invalid charater";
+
+pub(super) const SLASH_AT_END: &str = "Path must not end with / character";
+
+pub(super) fn no_place(path: &str, reason: &str, at: usize) -> String {
+    format!("Invalid path string \"{path}\" caused by {reason} @{at}")
+}
+
+/// What came of a name on its way to ZooKeeper; the reason is in the trace, which is left out.
+fn failed(what: &str) -> String {
+    format!("org.apache.fluss.exception.FlussRuntimeException: {what}")
+}
+
+pub(super) fn database_unseen() -> String {
+    failed("Fail to check database exists or not")
+}
+
+pub(super) fn database_unread(name: &str) -> String {
+    failed(&format!("Fail to get database '{name}'."))
+}
+
+pub(super) fn table_unseen(path: &TablePath) -> String {
+    failed(&format!("Fail to check the table {path} exist or not."))
+}
+
+pub(super) fn table_unread(path: &TablePath) -> String {
+    failed(&format!("Failed to get table '{path}'."))
+}
+
+pub(super) fn schema_unread(path: &TablePath, id: Option<i32>) -> String {
+    failed(&match id {
+        Some(id) => format!("Fail to get schema of {id} for table {path}"),
+        None => format!("Failed to get latest schema id of table {path}"),
+    })
+}
+
+/// `reason`: what ZooKeeper says.
+pub(super) fn partition_unread(reason: &str) -> String {
+    format!("java.lang.IllegalArgumentException: {reason}")
+}
+
+/// The same when a partition is to be made or dropped.
+pub(super) fn partitions_unread(reason: &str) -> String {
+    format!("java.lang.RuntimeException: {}", partition_unread(reason))
+}
+
+/// For a database that is to be changed or looked into.
 pub(super) fn database_is_missing(name: &str) -> String {
     format!("Database {name} does not exist.")
+}
+
+/// For one that is to be described.
+pub(super) fn database_is_unknown(name: &str) -> String {
+    format!("Database '{name}' does not exist.")
 }
 
 pub(super) fn database_is_there(name: &str) -> String {
@@ -292,12 +405,27 @@ pub(super) fn schema_is_missing(path: &TablePath, id: i32) -> String {
 }
 
 pub(super) fn no_metadata(paths: &[TablePath]) -> String {
-    format!(
-        "org.apache.fluss.exception.FlussRuntimeException: Failed to get tables '{}'.",
-        List(paths)
-    )
+    failed(&format!("Failed to get tables '{}'.", List(paths)))
 }
 
+pub(super) const NO_PARTITION_NAME: &str = "java.lang.NullPointerException";
+
+pub(super) fn no_metadata_of_partition(path: &TablePath, name: &str) -> String {
+    format!("Table partition '{path}(p={name})' does not exist.")
+}
+
+pub(super) fn no_metadata_of_partition_id(id: i64) -> String {
+    format!("The partition id '{id}' does not exist or you don't have permission to access it.")
+}
+
+/// For keys that the table is not partitioned by, once it has a partition.
+pub(super) fn no_such_partitions(path: &TablePath, spec: &[PbKeyValue]) -> String {
+    let pairs = spec.iter().map(|pair| format!("{}={}", pair.key, pair.value));
+    let spec = pairs.collect::<Vec<_>>().join("/");
+    failed(&format!("Fail to list partitions for table: {path}, partitionSpec: {spec}."))
+}
+
+/// `name`: each key with its value, as in `dt=today/region=1`.
 pub(super) fn partition_is_missing(name: &str, path: &TablePath) -> String {
     format!("Partition '{name}' does not exist for table {path}")
 }
@@ -317,6 +445,22 @@ pub(super) fn only_partitioned(to: &str) -> String {
 
 pub(super) fn other_partition_keys(path: &TablePath) -> String {
     format!("PartitionSpec size is not equal to partition keys size for partitioned table {path}.")
+}
+
+pub(super) fn partition_key_not_given(spec: &[String], key: &str, path: &TablePath) -> String {
+    let spec = spec.join(", ");
+    format!(
+        "PartitionSpec PartitionSpec{{{{{spec}}}}} does not contain partition key '{key}' for \
+         partitioned table {path}."
+    )
+}
+
+pub(super) fn column_is_there(name: &str) -> String {
+    format!("Column {name} already exists.")
+}
+
+pub(super) fn new_column_not_null(name: &str) -> String {
+    format!("java.lang.IllegalArgumentException: Column {name} must be nullable.")
 }
 
 pub(super) const NO_BUCKETS: &str = "org.apache.fluss.exception.InvalidBucketsException: Number \

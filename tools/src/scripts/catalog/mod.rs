@@ -2,7 +2,10 @@
 
 mod expiry;
 mod fetches;
+mod logins;
 mod lookups;
+mod names;
+mod partitions;
 mod replicas;
 mod restarts;
 mod rights;
@@ -48,11 +51,14 @@ pub fn groups() -> Vec<Group> {
         groups.push(Group { cluster: Kind::Single, scripts });
     }
     // What is refused nowhere stays, so nothing comes behind it.
-    groups.push(Group { cluster: Kind::Single, scripts: tables::scripts() });
+    let scripts =
+        [tables::scripts(), names::scripts(), partitions::scripts(), logins::not_asked()].concat();
+    groups.push(Group { cluster: Kind::Single, scripts });
     for scripts in replicas::groups() {
         groups.push(Group { cluster: Kind::Replicated, scripts });
     }
-    groups.push(Group { cluster: Kind::Secured, scripts: rights::scripts() });
+    let scripts = [rights::scripts(), logins::scripts()].concat();
+    groups.push(Group { cluster: Kind::Secured, scripts });
     groups.push(Group { cluster: Kind::Forgetful, scripts: expiry::scripts() });
     groups
 }

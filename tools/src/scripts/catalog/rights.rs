@@ -1,7 +1,7 @@
 //! What users may do whom nobody knows, to whom nothing was granted, and to whom something was.
 
 use super::super::Script;
-use super::super::step::{KV, LOG, Right, Step, Table, fetch, plain, produce, put, set};
+use super::super::step::{KV, LOG, Name, Right, Step, Table, fetch, plain, produce, put, set};
 use super::script;
 
 pub(super) fn scripts() -> Vec<Script> {
@@ -22,6 +22,9 @@ pub(super) fn scripts() -> Vec<Script> {
     let mut all = nothing;
     all.extend(rights.into_iter().flatten());
     all.extend([taken_back(), of_two()]);
+    all.extend(
+        [("nobody", "mallory"), ("nothing", "alice")].map(|(name, user)| catalog(name, user)),
+    );
     all
 }
 
@@ -140,4 +143,41 @@ fn of_two() -> Script {
         Step::Fetch(fetch(0)),
     ];
     script("rights", "of-two", steps)
+}
+
+/// Databases, partitions and columns, of which one may have none.
+fn catalog(name: &str, user: &'static str) -> Script {
+    let (own, fluss) = (Name::Own("_d"), Name::Plain("fluss"));
+    let (wrong, none) = (Name::Plain("a b"), Name::Own("_none"));
+    let mut steps = vec![Step::Create(LOG), Step::CreateDatabase(own, false), Step::As(user)];
+    for database in [own, none, wrong] {
+        steps.extend([
+            Step::CreateDatabase(database, true),
+            Step::DropDatabase(database, true, false),
+            Step::DatabaseExists(database),
+            Step::DatabaseInfo(database),
+            Step::Tables(database),
+        ]);
+    }
+    let about = |table: Name, step: Step| Step::About(fluss, table, Box::new(step));
+    for table in [Name::Own(""), none, wrong] {
+        steps.extend([
+            about(table, Step::CreatePartition(&[("b", "x")], false)),
+            about(table, Step::DropPartition(&[("b", "x")], true)),
+            about(table, Step::Partitions(&[])),
+            about(table, Step::PartitionMetadata(Some("x"))),
+            about(table, Step::AddColumn("d", "INT", true)),
+            about(table, Step::DropIfThere),
+        ]);
+    }
+    steps.extend([
+        Step::PartitionMetadataStranger,
+        Step::About(none, Name::Plain("t"), Box::new(Step::CreateAgain(LOG, false))),
+        Step::About(fluss, wrong, Box::new(Step::CreateAgain(LOG, false))),
+        Step::About(wrong, Name::Plain("t"), Box::new(Step::CreateAgain(LOG, false))),
+        Step::As("root"),
+        Step::DropDatabase(own, false, false),
+        Step::Exists,
+    ]);
+    script("rights", format!("{name}-catalog"), steps)
 }
