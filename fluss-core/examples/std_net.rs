@@ -33,13 +33,14 @@ impl Loop {
     }
 
     /// Connects, which a loop with more to do than this one would not wait for.
-    fn connect(&self, conn: ConnId, to: &Address) -> io::Result<TcpStream> {
+    fn connect(&mut self, conn: ConnId, to: &Address) -> io::Result<()> {
         let socket = TcpStream::connect((&*to.host, to.port))?;
         socket.set_nodelay(true)?;
         let frames = FrameReader::new(self.client.config().max_frame_bytes);
         let (mut frames, sender) = (frames.frames_of(socket.try_clone()?), self.news.0.clone());
         thread::spawn(move || frames.try_for_each(|frame| sender.send((conn, frame))));
-        Ok(socket)
+        self.sockets.insert(conn, socket);
+        Ok(())
     }
 
     /// Does what the client asks for, then waits for one thing to happen, and so on until an event
@@ -53,10 +54,7 @@ impl Loop {
             while let Some(action) = self.client.poll_action() {
                 match action {
                     Action::Connect { conn, address } => match self.connect(conn, &address) {
-                        Ok(socket) => {
-                            self.sockets.insert(conn, socket);
-                            self.client.handle_connected(conn, now);
-                        }
+                        Ok(()) => self.client.handle_connected(conn, now),
                         Err(e) => self.client.handle_connect_failed(conn, &e.to_string(), now),
                     },
                     Action::Disconnect { conn } => {
@@ -103,6 +101,7 @@ pub(crate) fn run(bootstrap: &str, table: &str) -> Result<i64, Box<dyn Error>> {
     let written = net.run(|event| event.of_batch(batch))?;
     let offset = written.base_offset.ok_or("the offset is not known")?;
     println!("3 rows in bucket {}, from offset {offset}", written.bucket);
+    assert_eq!(net.client.memory_used(), 0, "all rows have their outcomes");
     Ok(offset)
 }
 

@@ -10,6 +10,14 @@ use fluss_core::testing::loopback::{Loopback, LoopbackOptions};
 use fluss_core::testing::shop::shop;
 
 #[test]
+fn the_example_is_as_short_as_the_readme_says() {
+    let example = include_str!("../examples/std_net.rs").lines().map(str::trim);
+    let code = example.filter(|line| !line.is_empty() && !line.starts_with("//")).count();
+    assert!(code <= 90, "{code} lines");
+    assert!(include_str!("../../README.md").contains("`std::net` and ninety lines of code"));
+}
+
+#[test]
 fn the_example_appends_rows() {
     let fake = Loopback::start(shop(), LoopbackOptions::default()).unwrap();
     let bootstrap = fake.address(ServerId::Tablet(0)).unwrap().to_string();
