@@ -9,6 +9,9 @@ use std::process::{Command, Output, Stdio};
 
 use fluss_tools::cluster::real_cluster_or_skip;
 
+/// The test of this program that needs a real cluster.
+const FETCHES: &str = "jars_are_fetched_once_and_other_jars_can_be_named";
+
 /// A directory of its own for each test, deleted at the end.
 struct Place(PathBuf);
 
@@ -156,7 +159,7 @@ fn starts(mut command: Command, dir: &Path) {
 
 #[test]
 fn jars_are_fetched_once_and_other_jars_can_be_named() {
-    if !real_cluster_or_skip("jars_are_fetched_once_and_other_jars_can_be_named") {
+    if !real_cluster_or_skip(FETCHES) {
         return;
     }
     let place = Place::new("fetch");
@@ -184,4 +187,55 @@ fn jars_are_fetched_once_and_other_jars_can_be_named() {
     let mut command = command();
     command.env("FLUSS_CLUSTER_CACHE", &cache).env("FLUSS_SERVER_JARS", &other);
     starts(command, &place.0.join("third"));
+}
+
+/// Runs a test of this program that needs a real cluster, as somebody with nothing but Rust does.
+fn without_a_cluster(place: &Place, path: &str, mode: Option<&str>) -> (Output, String) {
+    let tally = place.0.join("tally");
+    let _ = fs::remove_file(&tally);
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child
+        .args([FETCHES, "--exact"])
+        .env_remove("JAVA_HOME")
+        .env_remove("FLUSS_SERVER_JARS")
+        .env_remove("FLUSS_REAL_CLUSTER")
+        .env("PATH", path)
+        .env("FLUSS_CLUSTER_CACHE", place.dir("cache"))
+        .env("FLUSS_REAL_CLUSTER_TALLY", &tally);
+    if let Some(mode) = mode {
+        child.env("FLUSS_REAL_CLUSTER", mode);
+    }
+    let output = child.output().unwrap();
+    (output, fs::read_to_string(tally).unwrap_or_default())
+}
+
+#[test]
+fn what_needs_a_real_cluster_says_loudly_that_it_did_not_run_and_fails_where_it_must_run() {
+    let place = Place::new("loudly");
+    let empty = place.dir("empty").display().to_string();
+    let java_alone = format!("{}:/nowhere", place.programs().display());
+    let cases = [(&empty, "needs Java 11 or newer"), (&java_alone, "install Maven (`mvn`)")];
+    for (path, reason) in cases {
+        let (output, tally) = without_a_cluster(&place, path, None);
+        let [out, err] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
+        // Nothing but the notice: the test passes, and what it prints itself is kept from view.
+        assert!(output.status.success() && out.contains("1 passed"), "{out}{err}");
+        let notice = err.trim().strip_prefix(&format!("*** NOT RUN: {FETCHES}: "));
+        let notice = notice.and_then(|notice| notice.strip_suffix(" ***"));
+        assert!(notice.is_some_and(|notice| notice.contains(reason)), "{err}");
+        assert_eq!(tally, format!("skipped {FETCHES}\n"));
+
+        let (output, tally) = without_a_cluster(&place, path, Some("required"));
+        let [out, err] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
+        assert!(!output.status.success() && out.contains("1 failed"), "{out}{err}");
+        let demand = format!("{FETCHES} needs a real cluster, which FLUSS_REAL_CLUSTER=required");
+        assert!(out.contains(&demand) && out.contains(reason), "{out}{err}");
+        assert_eq!(tally, "");
+    }
+    let path = std::env::var("PATH").unwrap_or_default();
+    let (output, tally) = without_a_cluster(&place, &path, Some("off"));
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{output:?}");
+    let notice = format!("*** NOT RUN: {FETCHES}: FLUSS_REAL_CLUSTER=off ***");
+    assert_eq!((err.trim(), tally), (&*notice, format!("skipped {FETCHES}\n")));
 }
