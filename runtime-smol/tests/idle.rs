@@ -3,31 +3,23 @@
 
 mod harness;
 
-use std::process::Command;
+use std::thread;
 use std::time::Duration;
-use std::{env, thread};
 
 use fluss_core::testing::conformance::Harness;
 use fluss_core::testing::conformance::idle::an_idle_client_hardly_turns;
+use fluss_tools::alone::alone;
 
-/// Runs the test of this name in a process of its own.
-fn alone<H: Harness>(test: &str) {
-    if env::var_os("FLUSS_ALONE").is_some() {
-        return an_idle_client_hardly_turns::<H>(|| thread::sleep(Duration::from_secs(5)));
-    }
-    let this = env::current_exe().expect("the path of this test");
-    let mut child = Command::new(this);
-    let output = child.args([test, "--exact"]).env("FLUSS_ALONE", "1").output();
-    let said = String::from_utf8(output.expect("a process").stdout).expect("text");
-    assert!(said.contains("1 passed"), "{said}");
+fn idle<H: Harness>(test: &str) {
+    alone(test, || an_idle_client_hardly_turns::<H>(|| thread::sleep(Duration::from_secs(5))));
 }
 
 #[test]
 fn an_idle_client_hardly_turns_global() {
-    alone::<harness::Global>("an_idle_client_hardly_turns_global");
+    idle::<harness::Global>("an_idle_client_hardly_turns_global");
 }
 
 #[test]
 fn an_idle_client_hardly_turns_one_thread() {
-    alone::<harness::OneThread>("an_idle_client_hardly_turns_one_thread");
+    idle::<harness::OneThread>("an_idle_client_hardly_turns_one_thread");
 }

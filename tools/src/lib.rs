@@ -1,6 +1,7 @@
 //! Tools around the Fluss client: the `fluss` command line, and the launcher of a real cluster for
 //! tests.
 
+pub mod alone;
 #[cfg(feature = "chaos")]
 pub mod chaos;
 pub mod cli;

@@ -1,5 +1,6 @@
 //! The `fluss` binary against a fake cluster behind real ports.
 
+mod command;
 #[path = "cli_fake/ends.rs"]
 mod ends;
 #[path = "cli_fake/forms.rs"]
@@ -17,6 +18,7 @@ mod snapshot;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Command, Stdio};
 
+use command::Ran;
 use fluss_core::testing::cluster::{ClusterOptions, FakeCluster};
 use fluss_core::testing::loopback::{Loopback, LoopbackOptions};
 use serde_json::Value;
@@ -24,14 +26,6 @@ use serde_json::Value;
 /// A fake cluster and what the command line says about it.
 struct Fake {
     servers: Loopback,
-}
-
-/// What a run left behind.
-#[derive(Debug)]
-struct Ran {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
 }
 
 impl Fake {
@@ -87,26 +81,6 @@ impl Fake {
         create("shop.events", &["--buckets=1"]);
         create("shop.users", &["--buckets=1", "--primary-key=id"]);
         fake
-    }
-}
-
-impl Ran {
-    fn of(command: &mut Command, input: &str) -> Self {
-        let mut child = command.spawn().expect("the binary starts");
-        let mut stdin = child.stdin.take().expect("a pipe");
-        let input = input.to_owned();
-        let feeder = std::thread::spawn(move || {
-            // A command that does not read its input closes it early.
-            let _ = stdin.write_all(input.as_bytes());
-        });
-        let output = child.wait_with_output().expect("the binary ends");
-        feeder.join().expect("the feeder ends");
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
-        Self {
-            code: output.status.code(),
-            stdout: text(output.stdout),
-            stderr: text(output.stderr),
-        }
     }
 }
 

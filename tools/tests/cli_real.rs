@@ -1,11 +1,13 @@
 //! The `fluss` binary against a real cluster: rows of all scalar types come back byte for byte.
 
+mod command;
+
 use std::fmt::Write as _;
-use std::io::Write as _;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use command::Ran;
 use fluss_core::rng::Rng;
 use fluss_core::row::text::{
     format_date, format_f32, format_f64, format_time, format_timestamp, format_timestamp_ltz,
@@ -115,32 +117,12 @@ struct Cli {
 }
 
 impl Cli {
-    fn run(&self, arguments: &[&str], input: &str) -> Result<String, String> {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_fluss"))
-            .args(arguments)
-            .args(["--bootstrap", &self.bootstrap])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the binary starts");
-        let mut stdin = child.stdin.take().expect("a pipe");
-        let input = input.to_owned();
-        let feeder = std::thread::spawn(move || {
-            // A command that does not read its input closes it early.
-            let _ = stdin.write_all(input.as_bytes());
-        });
-        let output = child.wait_with_output().expect("the binary ends");
-        feeder.join().expect("the feeder ends");
-        if output.status.success() {
-            return Ok(String::from_utf8(output.stdout).expect("UTF-8"));
-        }
-        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-        Err(format!("{arguments:?}: {}: {stderr}", output.status))
-    }
-
     fn ok(&self, arguments: &[&str], input: &str) -> String {
-        self.run(arguments, input).unwrap_or_else(|error| panic!("seed {SEED}: {error}"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fluss"));
+        command.args(arguments).args(["--bootstrap", &self.bootstrap]);
+        let ran = Ran::of(&mut command, input);
+        assert_eq!(ran.code, Some(0), "seed {SEED}: {arguments:?}: {}", ran.stderr);
+        ran.stdout
     }
 
     /// Makes a table with all columns; answers its path.

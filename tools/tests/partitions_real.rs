@@ -1,11 +1,13 @@
 //! The `fluss` binary and partitioned tables of a real cluster: rows of several partitions, which
 //! the writers create, come back with the partition they were put into.
 
+mod command;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::io::Write as _;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
+use command::Ran;
 use fluss_tools::cluster::{
     ClusterError, ClusterOptions, RealCluster, TableLosses, real_cluster_or_skip,
 };
@@ -19,31 +21,16 @@ struct Cli {
 }
 
 impl Cli {
-    fn run(&self, arguments: &[&str], input: &str) -> (bool, String, String) {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_fluss"))
-            .args(arguments)
-            .args(["--bootstrap", &self.bootstrap])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the binary starts");
-        let mut stdin = child.stdin.take().expect("a pipe");
-        let input = input.to_owned();
-        let feeder = std::thread::spawn(move || {
-            // A command that does not read its input closes it early.
-            let _ = stdin.write_all(input.as_bytes());
-        });
-        let output = child.wait_with_output().expect("the binary ends");
-        feeder.join().expect("the feeder ends");
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        (output.status.success(), text(&output.stdout), text(&output.stderr))
+    fn run(&self, arguments: &[&str], input: &str) -> Ran {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fluss"));
+        command.args(arguments).args(["--bootstrap", &self.bootstrap]);
+        Ran::of(&mut command, input)
     }
 
     fn ok(&self, arguments: &[&str], input: &str) -> Vec<Value> {
-        let (success, stdout, stderr) = self.run(arguments, input);
+        let Ran { code, stdout, stderr } = self.run(arguments, input);
         let errors: Vec<&str> = stdout.lines().filter(|line| line.contains("\"error\"")).collect();
-        assert!(success, "{arguments:?}: {stderr} {errors:?}");
+        assert_eq!(code, Some(0), "{arguments:?}: {stderr} {errors:?}");
         stdout.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
     }
 
@@ -165,10 +152,10 @@ fn rows_of_several_partitions_come_back_from_where_they_were_put() {
         // A partition that is not there, and may not be created.
         let stray = lines([json!({"dt": "no", "region": 1, "id": 1})].into_iter());
         let setting = "client.writer.dynamic-create-partition.enabled=false";
-        let (success, stdout, stderr) =
-            cli.run(&["produce", &path, "--report", "-c", setting], &stray);
-        let line: Value = serde_json::from_str(stdout.trim()).expect("a report");
-        assert_eq!((success, &line["error"]["code"]), (false, &json!(36)), "{line} {stderr}");
+        let ran = cli.run(&["produce", &path, "--report", "-c", setting], &stray);
+        let line: Value = serde_json::from_str(ran.stdout.trim()).expect("a report");
+        assert_eq!(line["error"]["code"], json!(36), "{ran:?}");
+        assert_ne!(ran.code, Some(0), "{ran:?}");
     }
     partitions_are_listed_and_prefixes_looked_up(&cli, &cluster);
 }
@@ -176,10 +163,11 @@ fn rows_of_several_partitions_come_back_from_where_they_were_put() {
 /// The server would answer this key with code -1, or keep a row with other values.
 fn nothing_is_inserted_where_servers_do_it_wrongly(cli: &Cli, path: &str) {
     let key = &lines([json!({"dt": "2026-11-20", "region": -1, "id": -7})].into_iter());
-    let (success, stdout, stderr) = cli.run(&["lookup", path, "--insert-if-not-exists"], key);
-    let line: Value = serde_json::from_str(stdout.trim()).expect("an error");
+    let ran = cli.run(&["lookup", path, "--insert-if-not-exists"], key);
+    let line: Value = serde_json::from_str(ran.stdout.trim()).expect("an error");
     let message = line["error"]["message"].as_str().unwrap_or_default();
-    assert!(!success && message.contains("partitioned (by dt, region)"), "{line} {stderr}");
+    assert_ne!(ran.code, Some(0), "{ran:?}");
+    assert!(message.contains("partitioned (by dt, region)"), "{ran:?}");
     assert_eq!(cli.ok(&["lookup", path], key), [Value::Null]);
 }
 
@@ -190,9 +178,9 @@ fn partitions_are_listed_and_prefixes_looked_up(cli: &Cli, cluster: &RealCluster
         &["--primary-key=dt,region,id,text", "--bucket-key=id"],
     );
     let listed = || {
-        let (success, stdout, stderr) = cli.run(&["partitions", path], "");
-        assert!(success, "{stderr}");
-        stdout.lines().map(str::to_owned).collect::<BTreeSet<String>>()
+        let ran = cli.run(&["partitions", path], "");
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        ran.stdout.lines().map(str::to_owned).collect::<BTreeSet<String>>()
     };
     assert_eq!(listed(), BTreeSet::new());
     let names = ["dt=2026-11-20/region=-1", "dt=2026-11-20/region=8"].map(str::to_owned);
