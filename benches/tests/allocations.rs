@@ -56,6 +56,15 @@ impl World {
     }
 }
 
+/// Each test ends with a flush.
+impl Drop for World {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            assert_eq!(self.fluss.memory_used(), 0, "bytes of the budget in use at the end");
+        }
+    }
+}
+
 /// Counts what `put` allocates in the middle of a batch.
 fn allocations(put: impl Fn(u64) -> fluss_tokio::Result<Ticket>) -> AllocationInfo {
     let rows = |from: u64, to: u64| {

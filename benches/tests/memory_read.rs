@@ -96,6 +96,7 @@ fn serve() {
         drop(writer.append(&row![index as i64, &text]).wait().expect("memory for the row"));
     }
     writer.flush().wait().expect("all rows acknowledged");
+    assert_eq!(fluss.memory_used(), 0, "all outcomes are there, but memory is still held");
     println!("{}", fake.bootstrap());
     std::io::stdin().lines().for_each(drop);
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use common::{TABLE, bootstrap, cluster, rows};
 use fluss_embedded::{Config, Error, row};
+use fluss_tools::main_job::nothing_held;
 
 const SECONDS: Duration = Duration::from_secs(20);
 
@@ -23,6 +24,7 @@ fn a_lone_caller_writes_and_closes() {
     }
     assert_eq!(fluss.close(SECONDS).wait().unwrap(), 0);
     assert_eq!(rows(&fake, table), 1000);
+    nothing_held(&fluss);
 }
 
 #[test]
@@ -46,6 +48,7 @@ fn many_threads_share_a_client() {
     });
     assert_eq!(fluss.close(SECONDS).wait().unwrap(), 0);
     assert_eq!(rows(&fake, table), 400);
+    nothing_held(&fluss);
 }
 
 #[test]
@@ -71,6 +74,7 @@ fn a_wait_within_a_wait_ends() {
     writer.flush().wait().unwrap();
     assert_eq!(run.wait().iter().map(|part| part.rows.end - part.rows.start).sum::<u64>(), 20);
     assert_eq!(rows(&fake, table), 20);
+    nothing_held(&fluss);
 }
 
 #[test]
@@ -116,6 +120,7 @@ fn a_blocked_caller_is_told_when_another_thread_closes() {
     assert_eq!(fluss.close(SECONDS).wait().unwrap(), 0);
     // Closing delivers what is there, so the row got its outcome.
     caller.join().unwrap().unwrap();
+    nothing_held(&fluss);
 }
 
 #[test]
@@ -124,6 +129,7 @@ fn the_drivers_thread_ends_with_the_client() {
     let fluss = fluss_embedded::connect(&bootstrap(&fake)).unwrap();
     let writer = fluss.table(TABLE).wait().unwrap().appender().build().unwrap();
     writer.append(&row![1, "row"]).wait().unwrap().wait().unwrap();
+    nothing_held(&fluss);
     assert!(fake.connections() > 0);
     drop(writer);
     drop(fluss);

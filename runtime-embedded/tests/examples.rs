@@ -2,6 +2,7 @@
 
 use fluss_core::testing::loopback::{Loopback, LoopbackOptions};
 use fluss_core::testing::shop::shop;
+use fluss_tools::main_job::nothing_held;
 
 // Its `main` is not used here.
 #[path = "../examples/blocking.rs"]
@@ -23,6 +24,8 @@ mod readme {
 
     /// Where the fake cluster is.
     static BOOTSTRAP: OnceLock<String> = OnceLock::new();
+    /// The client of the example, to be looked at when it is over.
+    static CLIENT: OnceLock<::fluss_embedded::Fluss> = OnceLock::new();
 
     /// The crate as the example sees it: the fake cluster is at the address that it names.
     mod fluss_embedded {
@@ -31,7 +34,10 @@ mod readme {
 
         pub(super) fn connect(bootstrap: &str) -> Result<Fluss> {
             assert_eq!(bootstrap, "127.0.0.1:9123");
-            ::fluss_embedded::connect(super::BOOTSTRAP.get().expect("the test sets it"))
+            let bootstrap = super::BOOTSTRAP.get().expect("the test sets it");
+            let fluss = ::fluss_embedded::connect(bootstrap)?;
+            super::CLIENT.set(fluss.clone()).expect("one client");
+            Ok(fluss)
         }
     }
 
@@ -49,6 +55,7 @@ mod readme {
         let fake = Loopback::start(shop(), LoopbackOptions::default()).expect("loopback ports");
         BOOTSTRAP.set(fake.bootstrap()).expect("one test sets it");
         main().expect("no trouble");
+        nothing_held(CLIENT.get().expect("the example has one"));
         assert_eq!(fake.with(|cluster| cluster.rows_appended()), 1);
     }
 }

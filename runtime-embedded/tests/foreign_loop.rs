@@ -23,6 +23,7 @@ mod child {
     use std::time::{Duration, Instant};
 
     use fluss_embedded::{Config, EmbeddedDriver, Turn, row};
+    use fluss_tools::main_job::nothing_held;
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
     use super::{NAME, ROWS};
@@ -81,6 +82,7 @@ mod child {
         for ticket in &tickets {
             ticket.outcome().expect("an outcome").expect("written");
         }
+        nothing_held(&fluss);
         assert_eq!(others(), resolver, "with {address}");
         if resolver.is_empty() {
             idle(&mut driver);

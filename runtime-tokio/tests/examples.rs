@@ -2,6 +2,7 @@
 
 use fluss_core::testing::loopback::{Loopback, LoopbackOptions};
 use fluss_core::testing::shop::shop;
+use fluss_tools::main_job::nothing_held;
 
 mod readme {
     use std::sync::OnceLock;
@@ -10,6 +11,8 @@ mod readme {
 
     /// Where the fake cluster is.
     static BOOTSTRAP: OnceLock<String> = OnceLock::new();
+    /// The client of the example, to be looked at when it is over.
+    static CLIENT: OnceLock<::fluss_tokio::Fluss> = OnceLock::new();
 
     /// The crate as the example sees it: the fake cluster is at the address that it names.
     mod fluss_tokio {
@@ -18,7 +21,10 @@ mod readme {
 
         pub(super) async fn connect(bootstrap: &str) -> Result<Fluss> {
             assert_eq!(bootstrap, "127.0.0.1:9123");
-            ::fluss_tokio::connect(super::BOOTSTRAP.get().expect("the test sets it")).await
+            let bootstrap = super::BOOTSTRAP.get().expect("the test sets it");
+            let fluss = ::fluss_tokio::connect(bootstrap).await?;
+            super::CLIENT.set(fluss.clone()).expect("one client");
+            Ok(fluss)
         }
     }
 
@@ -36,6 +42,7 @@ mod readme {
         let fake = Loopback::start(shop(), LoopbackOptions::default()).expect("loopback ports");
         BOOTSTRAP.set(fake.bootstrap()).expect("one test sets it");
         main().expect("no trouble");
+        nothing_held(CLIENT.get().expect("the example has one"));
         // One row, a thousand more, and all of them read back.
         assert_eq!(fake.with(|cluster| cluster.rows_appended()), 1_001);
     }

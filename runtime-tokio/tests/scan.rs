@@ -12,6 +12,7 @@ use fluss_core::{Fluss, LogScanner, OffsetSpec, ScanBatch};
 use fluss_proto::message::{CreateTableRequest, PbTablePath};
 use fluss_proto::record::ChangeType;
 use fluss_proto::request::encode_request;
+use fluss_tools::main_job::nothing_held;
 
 fn column(name: &str, kind: TypeKind) -> Column {
     Column::new(name, DataType { kind, nullable: true })
@@ -83,6 +84,7 @@ async fn append(fluss: &Fluss, ids: std::ops::Range<i64>) {
         drop(writer.append(&(id, format!("name {id}"))).await.expect("taken"));
     }
     writer.flush().await.expect("written");
+    nothing_held(fluss);
 }
 
 #[tokio::test]
@@ -156,6 +158,7 @@ async fn a_changelog_tells_what_happened() {
     }
     use ChangeType::{Insert, UpdateAfter, UpdateBefore};
     assert_eq!(changes, [Insert, UpdateBefore, UpdateAfter]);
+    nothing_held(&fluss);
 }
 
 #[tokio::test]

@@ -21,6 +21,7 @@ use fluss_core::config::Config;
 use fluss_core::row::{DataType, OwnedDatum, Schema, TableDescriptor};
 use fluss_core::testing::loopback::{Loopback, within};
 use fluss_core::{AppendWriter, Error, Fluss, LogScanner, Lookuper, Ticket, WriteError};
+use fluss_tools::main_job::nothing_held;
 
 /// Which runtime a process is to fork with; set by the test that starts it.
 const RUNTIME: &str = "FLUSS_FORK_RUNTIME";
@@ -128,6 +129,7 @@ fn parent(runtime: &str) {
     });
     writer.flush().wait().expect("all rows are written");
     assert_eq!(fluss.close(Duration::from_secs(30)).wait(), Ok(0));
+    nothing_held(&fluss);
     let mut times = BTreeMap::new();
     for row in fake.rows("shop.events").expect("rows") {
         let OwnedDatum::Int64(id) = row.values.values()[0] else { panic!("no id: {row:?}") };

@@ -13,6 +13,7 @@ use fluss_core::row::{
 use fluss_core::testing::random::{self, Shape, same};
 use fluss_core::{ChangeType, Fluss, Table};
 use fluss_tools::cluster::{ClusterOptions, RealCluster, TableLosses, real_cluster_or_skip};
+use fluss_tools::main_job::nothing_held;
 
 const ROWS: i64 = 150;
 /// Random schemas for each combination of formats, beside the one of all types.
@@ -269,6 +270,7 @@ fn tables_of_all_types_and_formats_come_back_equal() {
         }
     }
     check_large(&bench);
+    nothing_held(&bench.fluss);
     let tables = (SCHEMAS + 1) as usize * (LOGS.len() + KEYED.len());
     println!("{tables} tables of {ROWS} rows are equal; {} lost at creation", LOSSES.lost());
 }

@@ -17,6 +17,7 @@ use fluss_core::{
     RowToAssign, ScanBatch, ScanBuilder, ScanEvent, Table, row,
 };
 use fluss_tools::cluster::{ClusterOptions, RealCluster, TableLosses, real_cluster_or_skip};
+use fluss_tools::main_job::nothing_held;
 use serde::Deserialize;
 
 static LOSSES: TableLosses = TableLosses::new();
@@ -477,6 +478,7 @@ fn readers_change_what_they_read_under_way_and_end_where_they_should() {
         projections(&stage);
         partitions(&stage);
         assert_eq!(stage.fluss.counters().invariant_violations, 0);
+        nothing_held(&stage.fluss);
         runtime.call(stage.fluss.close(Duration::from_secs(10)));
     }
 }

@@ -16,6 +16,7 @@ use fluss_embedded::{
     ChangeType, Fluss, LogScanner, Pending, Result, ScanBatch, ScanBuilder, Table,
 };
 use fluss_tools::cluster::{ClusterOptions, RealCluster, TableLosses, real_cluster_or_skip};
+use fluss_tools::main_job::nothing_held;
 
 const BUCKETS: u32 = 2;
 const ROWS: i64 = 4_000;
@@ -244,4 +245,5 @@ fn a_scan_crosses_from_remote_storage_to_the_live_log_of_a_real_cluster_on_every
         on_runtime(&cluster, &path, smol, &Smol);
         on_runtime(&cluster, &path, &fluss_embedded::start, &Blocking);
     }
+    nothing_held(&fluss);
 }

@@ -11,6 +11,7 @@ use fluss_embedded::row::key::{KeyEncoder, KeyRules};
 use fluss_embedded::row::{DataType, Schema, SchemaBuilder, TableDescriptor};
 use fluss_embedded::{Fluss, Result, RowToAssign, Table, row};
 use fluss_tools::cluster::{ClusterOptions, RealCluster, TableLosses, real_cluster_or_skip};
+use fluss_tools::main_job::nothing_held;
 
 const BUCKETS: u32 = 3;
 const ROWS: i32 = 120;
@@ -170,6 +171,7 @@ fn rows_of_lake_tables_and_of_assigners_are_found_where_they_belong_on_every_run
             lake_keyed(&bench, lake, &["a", "b"], &[0]);
         }
         assigned(&bench);
+        nothing_held(&bench.fluss);
     }
 }
 
@@ -197,6 +199,7 @@ fn two_hundred_partitions_are_created_by_their_rows_and_each_row_is_in_its_bucke
     for part in ticket.wait() {
         assert!(part.outcome.is_ok(), "{part:?}");
     }
+    nothing_held(&bench.fluss);
     let path = table.info().path.to_string();
     let listed = bench.fluss.admin().list_partitions(&path).wait().expect("a list");
     assert_eq!(listed.len(), PARTITIONS as usize);

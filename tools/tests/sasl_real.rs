@@ -7,6 +7,7 @@ use fluss_embedded::config::Config;
 use fluss_embedded::row::{DataType, Schema, TableDescriptor};
 use fluss_embedded::{Error, Fluss, Result, row};
 use fluss_tools::cluster::{ClusterOptions, RealCluster, Sasl, TableLosses, real_cluster_or_skip};
+use fluss_tools::main_job::nothing_held;
 
 static LOSSES: TableLosses = TableLosses::new();
 
@@ -58,6 +59,7 @@ fn meets_the_listener(cluster: &RealCluster, name: &str, start: Start<'_>) {
     let mut scanner = opened.scanner().bounded().build().wait().expect("a scanner");
     let batches = scanner.blocking_iter().map(|batch| batch.expect("readable").num_rows());
     assert_eq!(batches.sum::<usize>(), 10);
+    nothing_held(&fluss);
     fluss.close(Duration::from_secs(5)).wait().expect("closed");
 }
 

@@ -12,6 +12,7 @@ use fluss_embedded::{
     SnapshotPosition, SnapshotReader, Table,
 };
 use fluss_tools::cluster::{ClusterOptions, RealCluster, TableLosses, real_cluster_or_skip};
+use fluss_tools::main_job::nothing_held;
 use serde_json::Value;
 
 const BUCKETS: u32 = 3;
@@ -116,6 +117,7 @@ fn change(table: &Table, rng: &mut Rng, rows: &mut Rows, count: usize) {
         drop(ticket.expect("taken"));
     }
     writer.flush().wait().expect("written");
+    nothing_held(table.fluss());
 }
 
 /// Takes one row as a change of what is known.

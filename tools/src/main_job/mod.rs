@@ -169,7 +169,7 @@ pub fn run(
 
     let counters = fluss.counters();
     assert_eq!(counters.invariant_violations, 0, "{counters:?}");
-    assert_eq!(fluss.memory_used(), 0, "all outcomes are there, but memory is still held");
+    nothing_held(fluss);
     let times = Times { append, upsert, read, lookup };
     println!("{name}: {} rows a table, {} threads: {times:?}, {counters:?}", job.rows, job.threads);
     times
@@ -185,6 +185,14 @@ fn make(
     let mut description = TableDescriptor::new(schema(if primary_key { &["id"] } else { &[] }));
     description.bucket_count = Some(4);
     must("making a table", losses.open(cluster, fluss, path, &description, None))
+}
+
+/// For the end of a test: all rows that this client took have their outcomes.
+///
+/// # Panics
+/// If the client still holds memory for some.
+pub fn nothing_held(fluss: &Fluss) {
+    assert_eq!(fluss.memory_used(), 0, "all outcomes are there, but memory is still held");
 }
 
 /// What a writer was told of a row.

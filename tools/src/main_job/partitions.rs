@@ -7,7 +7,7 @@ use fluss_core::ids::{BucketKey, PartitionId};
 use fluss_core::row::TableDescriptor;
 use fluss_core::{ChangeType, Fluss, Table};
 
-use super::{RowOf, Told, Waits, check, hand_in, must, on_threads, schema};
+use super::{RowOf, Told, Waits, check, hand_in, must, nothing_held, on_threads, schema};
 use crate::cluster::{RealCluster, TableLosses};
 
 const PARTITIONS: i32 = 3;
@@ -35,7 +35,7 @@ pub fn run(cluster: &RealCluster, fluss: &Fluss, waits: &impl Waits, name: &str,
     }
     let counters = fluss.counters();
     assert_eq!(counters.invariant_violations, 0, "{counters:?}");
-    assert_eq!(fluss.memory_used(), 0, "all outcomes are there, but memory is still held");
+    nothing_held(fluss);
 }
 
 fn make(

@@ -26,6 +26,7 @@ use fluss_core::rng::Rng;
 use fluss_core::row::{DataType, OwnedDatum, OwnedRow, Schema, TableDescriptor};
 use fluss_core::{Error, Fluss, Table, row};
 use fluss_tools::cluster::{ClusterOptions, RealCluster, TableLosses, real_cluster_or_skip};
+use fluss_tools::main_job::nothing_held;
 use java::Java;
 use plan::Plan;
 use runtime::Runtime;
@@ -356,6 +357,7 @@ fn tables_that_both_clients_write_are_equal_for_both() {
         }
     }
     java.end();
+    clients.iter().for_each(nothing_held);
     let (all, lost) = (begin.elapsed().as_secs(), LOSSES.lost());
     println!(
         "{tables} tables of seed {first} in {all} s, {lost} lost; made in {} s",

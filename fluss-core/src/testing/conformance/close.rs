@@ -108,6 +108,7 @@ async fn end<H: Harness>(stage: &Stage<H>, [sent, open]: [Ticket; 2]) {
 pub fn dropping_the_client_gives_every_ticket_an_outcome<H: Harness>() {
     Stage::<H>::run(async |stage| {
         let fluss = stage.harness.start(stage.config()).expect("a client");
+        stage.watch_what_is_left(&fluss);
         let tickets = outstanding(stage, &fluss).await;
         drop(fluss);
         end(stage, tickets).await;

@@ -8,6 +8,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use super::Harness;
+use crate::Metrics;
 use crate::config::Config;
 use crate::error::WriteError;
 use crate::handle::{Ack, AppendBuilder, AppendWriter, Fluss, RunPart, Table, Ticket};
@@ -43,6 +44,8 @@ pub(super) struct Stage<H> {
     pub(super) harness: H,
     fake: Arc<Loopback>,
     clients: RefCell<Vec<Fluss>>,
+    /// What is left in clients that may be gone by then.
+    left: RefCell<Vec<Box<dyn Fn() -> Metrics>>>,
     book: RefCell<BTreeMap<i64, Fate>>,
 }
 
@@ -72,6 +75,7 @@ impl<H: Harness> Stage<H> {
                 harness: H::new(),
                 fake: fake.into(),
                 clients: RefCell::default(),
+                left: RefCell::default(),
                 book: RefCell::default(),
             };
             stage.harness.block_on(case(&stage));
@@ -142,9 +146,17 @@ impl<H: Harness> Stage<H> {
         fluss
     }
 
-    /// Looks at this client at the end.
+    /// Looks at this client at the end, and keeps it until then.
     pub(super) fn watch(&self, fluss: &Fluss) {
+        self.watch_what_is_left(fluss);
         self.clients.borrow_mut().push(fluss.clone());
+    }
+
+    /// Looks at what is left of this client at the end, and lets the case drop it.
+    pub(super) fn watch_what_is_left(&self, fluss: &Fluss) {
+        let shared = Arc::clone(fluss.shared());
+        let look = move || shared.with(|core, _| core.client.metrics());
+        self.left.borrow_mut().push(Box::new(look));
     }
 
     /// A new client's writer of the log table.
@@ -285,12 +297,12 @@ impl<H: Harness> Stage<H> {
         for (id, places) in found {
             assert!(places.len() == 1, "row {id} is there more than once: {places:?}");
         }
-        for fluss in &*self.clients.borrow() {
-            let left = fluss.metrics();
+        for look in &*self.left.borrow() {
+            let left = look();
             assert_eq!(left.memory_used, 0, "bytes of the memory budget in use");
             let lookups = (left.lookups, left.lookup_waiters, left.lookup_memory_used);
             assert_eq!(lookups, (0, 0, 0), "lookups left, and bytes of their budget");
-            assert_eq!(fluss.counters().invariant_violations, 0);
+            assert_eq!(left.counters.invariant_violations, 0);
         }
     }
 }
