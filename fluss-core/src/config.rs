@@ -62,7 +62,8 @@ pub struct Config {
     /// Limit of one question to the servers (opening a table, creating one, a lookup), with its
     /// retries. Default 60 s. A call that has to ask several things one after the other has this
     /// long for each: a lookup in a partition for the partition, the row and, once after a change
-    /// of the schema, the schema; a scanner until it is built for partitions and offsets.
+    /// of the schema, the schema; a scanner until it is built for partitions and offsets. A bounded
+    /// scan gives a bucket up that it has asked for this long without a good answer.
     pub command_deadline: Duration,
     /// Lookup requests on their way to one server at once; keys that come meanwhile gather for the
     /// next one. At least 1. Default 4.

@@ -76,7 +76,7 @@ impl Client {
     fn on_unreachable(&mut self, cx: &mut Cx<'_>, server: ServerId, error: &Error) {
         self.metadata.mark_unavailable(cx, server, error);
         self.writers.handle_unreachable(server, error);
-        self.scanners.handle_unreachable(cx.now, server, error);
+        self.scanners.handle_unreachable(server, error);
         self.lookups.handle_unreachable(cx, server, error);
         self.commands.note_trouble(server, error);
     }

@@ -142,7 +142,7 @@ fn read(stage: &mut Stage, events: &Table, users: &Table) {
     let scan = events.scanner().from_earliest().bounded().build();
     let Ok(mut scanner) = within(stage, "open a scan", 2 * COMMAND, scan) else { return };
     // Whoever follows a log may wait for rows as long as it likes; this scan has an end.
-    let _ = within(stage, "read", 2 * COMMAND, scanner.next_batch());
+    let _ = within(stage, "read", COMMAND, scanner.next_batch());
 }
 
 /// Logging in, making tables, writing, reading.

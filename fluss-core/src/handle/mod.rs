@@ -88,6 +88,8 @@ mod scan_random_tests;
 mod servers;
 mod shared;
 mod signal;
+#[cfg(test)]
+mod silent_scan_tests;
 mod slots;
 mod snapshot;
 #[cfg(test)]

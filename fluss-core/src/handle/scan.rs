@@ -169,8 +169,10 @@ impl LogScanner {
     /// [`Error::Scan`] for a bucket that stopped, [`Error::Closed`] after the client was closed;
     /// where new partitions are looked for, why the servers do not list them. A bucket whose
     /// servers are silent or out of reach is asked for again and again, and so is remote storage
-    /// for segments that were moved there; in a bounded scan it stops after
-    /// [`Config::command_deadline`](crate::config::Config::command_deadline) of that.
+    /// for segments that were moved there. In a bounded scan it stops, behind what came before,
+    /// when [`Config::command_deadline`](crate::config::Config::command_deadline) has passed since
+    /// it was asked for first and no good answer came; of remote storage, since the first read
+    /// failed, and at the end of the read that is on its way then.
     pub fn next_batch(&mut self) -> NextBatch<'_> {
         NextBatch { scanner: self }
     }

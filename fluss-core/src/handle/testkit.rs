@@ -49,6 +49,8 @@ pub(super) enum Cut {
     Never,
     /// They say no more. Connections stay, and new ones are accepted.
     Silent(u64),
+    /// They say no more. Connections stay, and new ones hang while that goes on.
+    Unreached(u64),
     /// They say no more. Connections end, and new ones are refused.
     Gone(u64),
     /// They take no more, so that writes never end, and answer what they took.
@@ -88,7 +90,7 @@ impl Wire {
     fn pass(&self, bytes: &[u8]) -> usize {
         let Some(mut stop) = self.stop() else { return bytes.len() };
         let left = match stop.cut {
-            Cut::Silent(at) | Cut::Gone(at) => at - stop.said,
+            Cut::Silent(at) | Cut::Unreached(at) | Cut::Gone(at) => at - stop.said,
             Cut::Never | Cut::Deaf(_) | Cut::Lost(_) => u64::MAX,
         };
         let count = left.min(bytes.len() as u64);
@@ -101,7 +103,7 @@ impl Wire {
         let Some(mut stop) = self.stop() else { return bytes };
         let left = match stop.cut {
             Cut::Deaf(at) | Cut::Lost(at) => at - stop.told,
-            Cut::Never | Cut::Silent(_) | Cut::Gone(_) => u64::MAX,
+            Cut::Never | Cut::Silent(_) | Cut::Unreached(_) | Cut::Gone(_) => u64::MAX,
         };
         let count = left.min(bytes as u64);
         stop.told += count;
@@ -109,7 +111,11 @@ impl Wire {
     }
 
     fn is_silent(&self) -> bool {
-        self.stop().is_some_and(|stop| stop.cut == Cut::Silent(stop.said))
+        self.is_unreached() || self.stop().is_some_and(|stop| stop.cut == Cut::Silent(stop.said))
+    }
+
+    fn is_unreached(&self) -> bool {
+        self.stop().is_some_and(|stop| stop.cut == Cut::Unreached(stop.said))
     }
 
     fn is_deaf(&self) -> bool {
@@ -155,19 +161,25 @@ impl Net for TestNet {
         &mut self,
         address: Address,
     ) -> Pin<Box<dyn Future<Output = io::Result<TestSocket>> + Send>> {
-        let mut cluster = lock(&self.cluster);
-        let server = cluster.servers().find(|s| cluster.address(*s) == Some(&address));
-        let server = server.filter(|_| !address.host.ends_with(".invalid"));
-        let wire = server.map(|server| self.wire.to(server)).filter(|wire| !wire.is_gone());
-        let opened = wire.and_then(|wire| Some((cluster.open(wire.server?)?, wire)));
-        let socket = opened.map(|(conn, wire)| TestSocket {
-            cluster: Arc::clone(&self.cluster),
-            clock: self.clock.clone(),
-            conn,
-            wire,
-        });
-        let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
-        Box::pin(std::future::ready(socket.ok_or_else(refused)))
+        let (cluster, clock, wire) =
+            (Arc::clone(&self.cluster), self.clock.clone(), self.wire.clone());
+        // Whoever lets time pass polls the driver then.
+        Box::pin(poll_fn(move |_| {
+            let shared = Arc::clone(&cluster);
+            let mut cluster = lock(&cluster);
+            let server = cluster.servers().find(|s| cluster.address(*s) == Some(&address));
+            let server = server.filter(|_| !address.host.ends_with(".invalid"));
+            let reached = server.map(|server| wire.to(server)).filter(|wire| !wire.is_gone());
+            if reached.as_ref().is_some_and(Wire::is_unreached) {
+                return Poll::Pending;
+            }
+            let opened = reached.and_then(|wire| Some((cluster.open(wire.server?)?, wire)));
+            let clock = clock.clone();
+            let socket =
+                opened.map(|(conn, wire)| TestSocket { cluster: shared, clock, conn, wire });
+            let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
+            Poll::Ready(socket.ok_or_else(refused))
+        }))
     }
 
     fn read_remote(&mut self, part: ObjectPart) -> RemoteRead {

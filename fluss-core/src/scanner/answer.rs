@@ -40,7 +40,11 @@ impl Scanner {
             return;
         };
         let entry = self.servers.entry(server).or_default();
-        entry.in_flight = None;
+        // Another one is on its way if this one was given up.
+        let given_up = entry.in_flight != Some(token);
+        if !given_up {
+            entry.in_flight = None;
+        }
         // Whoever was unsubscribed or subscribed anew meanwhile is not meant by this answer.
         let mut asked = Asked::new();
         for (key, generation) in buckets {
@@ -54,12 +58,17 @@ impl Scanner {
         }
         match result {
             Ok(body) => {
+                self.end_silences(server, |key| asked.contains_key(key));
                 let quiet = self.read(cx, &label_of(labels, server), token, body, asked);
                 let entry = self.servers.entry(server).or_default();
-                entry.answered(cx, quiet && cx.now < quiet_until);
+                if !given_up {
+                    entry.answered(cx, quiet && cx.now < quiet_until);
+                }
             }
             Err(error) => {
-                entry.failed(cx);
+                if !given_up {
+                    entry.failed(cx);
+                }
                 self.handle_failure(cx, error, asked);
             }
         }
@@ -299,7 +308,7 @@ pub(super) fn fruitless(cx: &mut Cx<'_>, server: &Arc<str>, key: BucketKey, buck
 /// An error that may go away by itself, but not for ever.
 pub(super) fn unexplained(cx: &mut Cx<'_>, bucket: &mut Bucket, error: Error) {
     bucket.unexplained += 1;
-    if bucket.unexplained > PATIENCE { bucket.fail(error) } else { bucket.retry_elsewhere(cx) }
+    if bucket.unexplained > PATIENCE { bucket.fail(error) } else { refused(cx, bucket, error) }
 }
 
 fn rejected(

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::patience::Silence;
 use super::remote::Remote;
 use super::types::{BucketProgress, EARLIEST, FetchedBatch};
 use crate::backoff::{Backoff, BackoffConfig};
@@ -65,9 +66,9 @@ pub(super) struct Bucket {
     pub(super) fruitless: u32,
     /// Answers in a row with an error that names no cause.
     pub(super) unexplained: u32,
-    /// When fetches began to fail, if the last one did.
-    pub(super) failing: Option<Instant>,
-    /// Why the last one that got no answer failed.
+    /// For how long it has been asked for since its last good answer.
+    pub(super) silence: Silence,
+    /// Why the last fetch failed, if it did.
     pub(super) last: Option<Error>,
     backoff: Backoff,
     asking: Backoff,
@@ -75,7 +76,12 @@ pub(super) struct Bucket {
 }
 
 impl Bucket {
-    pub(super) fn new(generation: u64, offset: i64, served: u64) -> Self {
+    pub(super) fn new(
+        generation: u64,
+        offset: i64,
+        served: u64,
+        patience: Option<Duration>,
+    ) -> Self {
         Self {
             generation,
             position: offset,
@@ -99,7 +105,7 @@ impl Bucket {
             served,
             fruitless: 0,
             unexplained: 0,
-            failing: None,
+            silence: Silence::new(patience),
             last: None,
             backoff: Backoff::default(),
             asking: Backoff::default(),
@@ -140,7 +146,7 @@ impl Bucket {
 
     /// To be fetched again, later each time.
     pub(super) fn retry(&mut self, cx: &mut Cx<'_>) {
-        self.failing.get_or_insert(cx.now);
+        self.silence.trouble(cx.now);
         self.not_before = cx.now + self.backoff.next(RETRY, cx.rng);
     }
 
@@ -154,7 +160,8 @@ impl Bucket {
     /// An answer without an error came.
     pub(super) fn succeeded(&mut self) {
         self.unexplained = 0;
-        self.failing = None;
+        self.silence.end();
+        self.last = None;
         self.asking.reset();
         self.ask_at = Instant::ZERO;
     }

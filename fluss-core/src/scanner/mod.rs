@@ -7,6 +7,7 @@
 //! | [`scanner`] | one scanner: byte budget, order of buckets, handing out |
 //! | [`plan`] | what goes into the next fetch to a server |
 //! | [`answer`] | what an answer means for each bucket |
+//! | [`patience`] | when servers have been silent for too long |
 //! | [`remote`] | records that servers moved to remote storage |
 //! | [`read`] | from batches to columns and rows, outside all locks |
 //! | [`metadata_columns`] | columns that tell change type, offset and time |
@@ -18,6 +19,7 @@ mod answer;
 mod bucket;
 mod metadata_columns;
 mod padding;
+mod patience;
 mod plan;
 mod read;
 mod remote;
@@ -27,6 +29,8 @@ mod scanner;
 mod testkit;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_patience;
 #[cfg(test)]
 mod tests_projection;
 #[cfg(test)]
@@ -277,9 +281,9 @@ impl Scanners {
     }
 
     /// A server cannot be reached; its buckets may have moved.
-    pub(crate) fn handle_unreachable(&mut self, now: Instant, server: ServerId, error: &Error) {
+    pub(crate) fn handle_unreachable(&mut self, server: ServerId, error: &Error) {
         for (key, scanner) in &mut self.scanners {
-            if scanner.handle_unreachable(now, server, error) {
+            if scanner.handle_unreachable(server, error) {
                 self.dirty.insert(*key);
             }
         }

@@ -13,7 +13,6 @@ use super::{Leaders, Outputs};
 use crate::backoff::{Backoff, BackoffConfig};
 use crate::connection::request::{Outgoing, Owner};
 use crate::cx::Cx;
-use crate::error::Error;
 use crate::ids::{BucketKey, ScannerKey, ServerId};
 use crate::time::{Duration, Instant, earliest};
 use crate::wish::ReadWish;
@@ -38,6 +37,8 @@ pub(super) struct Server {
     pub(super) in_flight: Option<u64>,
     /// Whether its connection was asked to call for a request and has not done so yet.
     pub(super) flush_wanted: bool,
+    /// Whether it owes an answer, or a connection to send something.
+    pub(super) asked: bool,
     backoff: Backoff,
     not_before: Instant,
     /// Answers in a row that brought nothing before their time.
@@ -129,17 +130,20 @@ impl Scanner {
     ) {
         let share = self.share();
         self.give_reads_up(cx, out);
-        self.lose_patience(cx, key, out);
+        self.lose_patience(cx.now, key, leaders, out);
         self.read_remote(cx, key, out);
         self.time_reads(cx.now, key, out);
+        let room = self.has_room();
         let mut summaries: BTreeMap<ServerId, Summary> = BTreeMap::new();
         for (name, bucket) in self.buckets.iter_mut().filter(|(_, b)| b.is_idle()) {
             if bucket.leader.is_none() {
                 bucket.leader = leaders.leader_of(*name);
                 bucket.of = leaders.buckets_beside(*name);
             }
-            if bucket.leader.is_none() {
-                bucket.failing.get_or_insert(cx.now);
+            if !room || bucket.waiting_bytes >= share {
+                bucket.silence.rest(cx.now);
+            } else if bucket.leader.is_none() {
+                bucket.silence.begin(cx.now);
             }
             let (ask, again) = bucket.wants_leader(cx);
             if ask {
@@ -150,17 +154,30 @@ impl Scanner {
                 summaries.entry(server).or_default().add(bucket, share, cx.now);
             }
         }
-        if !self.has_room() {
-            return;
+        if room {
+            self.call(cx.now, key, summaries, out);
         }
+        self.time_patience(cx.now, key, out);
+    }
+
+    /// Has the connections to servers call that can be asked for something.
+    fn call(
+        &mut self,
+        now: Instant,
+        key: ScannerKey,
+        mut summaries: BTreeMap<ServerId, Summary>,
+        out: &mut Outputs,
+    ) {
         for id in self.remote_leaders() {
             summaries.entry(id).or_default().full = true;
         }
         for (id, summary) in summaries {
             let server = self.servers.entry(id).or_default();
-            match summary.time(server, cx.now) {
-                Some(at) if at <= cx.now && server.flush_wanted => {}
-                Some(at) if at <= cx.now => {
+            let time = summary.time(server, now);
+            server.asked = server.in_flight.is_some() || time.is_some_and(|at| at <= now);
+            match time {
+                Some(at) if at <= now && server.flush_wanted => {}
+                Some(at) if at <= now => {
                     server.flush_wanted = true;
                     out.wishes.push_back(ReadWish::Flush(id));
                 }
@@ -168,33 +185,13 @@ impl Scanner {
                 None => {}
             }
         }
+        self.begin_silences(now);
     }
 
     /// Leaders of buckets that come back to them behind what they read from remote storage.
     fn remote_leaders(&self) -> impl Iterator<Item = ServerId> {
         let remote = self.buckets.values().filter(|bucket| bucket.remote.is_some());
         remote.filter_map(|bucket| bucket.leader)
-    }
-
-    /// Stops buckets whose fetches have failed for too long.
-    fn lose_patience(&mut self, cx: &Cx<'_>, key: ScannerKey, out: &mut Outputs) {
-        let Some(patience) = self.options.patience else { return };
-        let mut stopped = Vec::new();
-        for (name, bucket) in self.buckets.iter_mut().filter(|(_, bucket)| bucket.waits()) {
-            let Some(since) = bucket.failing else { continue };
-            if since + patience > cx.now {
-                out.timers.insert((since + patience, key));
-                continue;
-            }
-            let last = bucket.last.take().map(Box::new);
-            let what = format!("reading {}", self.options.path).into();
-            bucket.fail(Error::Unavailable { what, after: patience, last });
-            stopped.push(*name);
-        }
-        stopped.iter().for_each(|name| self.line_up(*name));
-        if !stopped.is_empty() {
-            self.tell(key, out);
-        }
     }
 
     /// The connection calls for requests. False if this scanner has nothing to do with the server.
@@ -245,7 +242,11 @@ impl Scanner {
         let (mut total, mut at_once) = (0, summary.full);
         let mut asked = [Vec::new(), Vec::new()];
         let buckets = Vec::with_capacity(due.len());
-        let mut fetch = Fetch { server: id, buckets, bytes: 0, quiet_until: cx.now };
+        let now = cx.now;
+        let mut fetch = Fetch { server: id, since: now, buckets, bytes: 0, quiet_until: now };
+        // A bucket in backoff must not be locked out by a longer wait for the others.
+        let mut wait = summary.next.map_or(self.options.max_wait, |at| at - now);
+        wait = wait.min(self.options.max_wait);
         for (empty, _, name) in due {
             let Some(bucket) = self.buckets.get_mut(name) else { continue };
             let bytes = if bucket.alone { cap } else { usual.max(bucket.needed) };
@@ -259,6 +260,8 @@ impl Scanner {
                 total += bytes;
             }
             bucket.in_flight = Some(token);
+            bucket.silence.begin(now);
+            wait = bucket.silence.left(now).map_or(wait, |left| wait.min(left / 2));
             bucket.projected = self.options.projection.is_some() && !bucket.whole;
             fetch.buckets.push((*name, bucket.generation));
             asked[usize::from(bucket.projected)].push(PbFetchLogReqForBucket {
@@ -269,11 +272,9 @@ impl Scanner {
                 routing_bucket_count: bucket.of,
             });
         }
-        // A bucket in backoff must not be locked out by a longer wait for the others.
-        let wait = summary.next.map_or(self.options.max_wait, |at| at - cx.now);
-        let wait = (!at_once).then_some(wait.min(self.options.max_wait));
+        let wait = (!at_once).then_some(wait);
         fetch.bytes = cap.max(total) as u64;
-        fetch.quiet_until = cx.now + wait.unwrap_or_default() / 2;
+        fetch.quiet_until = now + wait.unwrap_or_default() / 2;
         self.fetches.insert(token, fetch);
         if let Some(server) = self.servers.get_mut(&id) {
             server.in_flight = Some(token);

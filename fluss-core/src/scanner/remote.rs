@@ -376,6 +376,7 @@ fn storage_failed(cx: &mut Cx<'_>, bucket: &mut Bucket, error: StorageError) {
             }
             // It may have expired or been moved since the server told of it.
             bucket.remote = None;
+            bucket.last = Some(error.into());
             bucket.retry(cx);
         }
         StorageErrorKind::Denied => put_up_with(cx, bucket, error),
@@ -390,5 +391,9 @@ fn storage_failed(cx: &mut Cx<'_>, bucket: &mut Bucket, error: StorageError) {
 /// An error that may go away by itself, but not for ever.
 fn put_up_with(cx: &mut Cx<'_>, bucket: &mut Bucket, error: StorageError) {
     bucket.unexplained += 1;
-    if bucket.unexplained > PATIENCE { bucket.fail(error.into()) } else { bucket.retry(cx) }
+    if bucket.unexplained > PATIENCE {
+        return bucket.fail(error.into());
+    }
+    bucket.last = Some(error.into());
+    bucket.retry(cx);
 }

@@ -15,6 +15,8 @@ use crate::time::Instant;
 #[derive(Debug)]
 pub(super) struct Fetch {
     pub(super) server: ServerId,
+    /// When it was sent.
+    pub(super) since: Instant,
     /// The buckets in it, with the generation of their subscription.
     pub(super) buckets: Vec<(BucketKey, u64)>,
     /// Bytes that the answer may have.
@@ -43,6 +45,8 @@ pub(super) struct Scanner {
     pub(super) reads: BTreeMap<u64, Read>,
     /// When the first of them may have taken too long.
     pub(super) read_timer: Option<Instant>,
+    /// When it is looked next whether servers have been silent for too long.
+    pub(super) patience_timer: Option<Instant>,
     frames: BTreeMap<u64, Frame>,
     /// Bytes of all frames.
     buffered: u64,
@@ -69,6 +73,7 @@ impl Scanner {
             fetches: BTreeMap::new(),
             reads: BTreeMap::new(),
             read_timer: None,
+            patience_timer: None,
             frames: BTreeMap::new(),
             buffered: 0,
             buffered_remote: 0,
@@ -121,7 +126,8 @@ impl Scanner {
         self.unsubscribe(bucket);
         let generation = self.next_count();
         // It is served after those that wait already.
-        self.buckets.insert(bucket, Bucket::new(generation, offset, generation));
+        let fresh = Bucket::new(generation, offset, generation, self.options.patience);
+        self.buckets.insert(bucket, fresh);
         Ok(())
     }
 
@@ -135,7 +141,7 @@ impl Scanner {
     pub(super) fn stop(&mut self, bucket: BucketKey, position: i64) {
         let generation = self.next_count();
         if let Some(old) = self.buckets.get_mut(&bucket) {
-            let mut stopped = Bucket::new(generation, position, generation);
+            let mut stopped = Bucket::new(generation, position, generation, None);
             stopped.stopped = true;
             stopped.high_watermark = old.high_watermark;
             let old = std::mem::replace(old, stopped);
@@ -240,16 +246,10 @@ impl Scanner {
     }
 
     /// True if it concerns this scanner.
-    pub(super) fn handle_unreachable(
-        &mut self,
-        now: Instant,
-        server: ServerId,
-        error: &Error,
-    ) -> bool {
+    pub(super) fn handle_unreachable(&mut self, server: ServerId, error: &Error) -> bool {
         for bucket in self.buckets.values_mut().filter(|b| b.leader == Some(server)) {
             // Remote storage is read without it.
             if bucket.remote.is_none() {
-                bucket.failing.get_or_insert(now);
                 bucket.last = Some(error.clone());
             }
             bucket.leader = None;

@@ -1,6 +1,7 @@
 //! Logs that grow, leaders that move, answers that are cut, late, lost or wrong, and a reader that
 //! gives up and comes back, while older batches move to remote storage, which fails and cuts what
-//! it sends: every batch is handed out once, in order, within the budget.
+//! it sends: every batch is handed out once, in order, within the budget. Half of the readers give
+//! buckets up that nobody answers for, and begin them anew.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +9,7 @@ use bytes::Bytes;
 use fluss_proto::message::PbFetchLogRespForBucket;
 
 use super::testkit::*;
-use super::{EARLIEST, FetchedBatch, ScannerOptions, TakeLimits};
+use super::{EARLIEST, FetchedBatch, ScanError, ScannerOptions, TakeLimits};
 use crate::connection::request::RequestError;
 use crate::error::Error;
 use crate::ids::{ScannerKey, ServerId};
@@ -41,6 +42,7 @@ struct World {
     /// Segments in remote storage: the offset after each, per bucket.
     moved: BTreeMap<i32, Vec<i64>>,
     read: u64,
+    given_up: u64,
 }
 
 impl World {
@@ -51,6 +53,7 @@ impl World {
         options.max_bytes = 500 + rng.below(4000) as usize;
         options.max_bytes_per_bucket = 200 + rng.below(300) as usize;
         options.buffer_limit = 4000 + rng.below(20_000);
+        options.patience = rng.one_in(2).then(|| Duration::from_millis(50 + rng.below(1000)));
         let mut b = Bench::new(&[]);
         b.rng = rng.fork();
         let leaders: BTreeMap<_, _> =
@@ -71,6 +74,7 @@ impl World {
             taken: 0,
             moved: (0..count).map(|n| (n, Vec::new())).collect(),
             read: 0,
+            given_up: 0,
         }
     }
 
@@ -249,8 +253,18 @@ impl World {
             max_bytes: self.rng.below(2000) as usize,
         };
         let taken = self.b.take_at_most(self.key, limits);
-        assert!(taken.errors.is_empty(), "{:?}", taken.errors);
         taken.batches.iter().for_each(|batch| self.check(batch));
+        taken.errors.iter().for_each(|error| self.begin_anew(error));
+    }
+
+    /// Nobody answered for a bucket; it goes on where it was.
+    fn begin_anew(&mut self, error: &ScanError) {
+        let Error::Unavailable { after, .. } = &*error.cause else { panic!("{error}") };
+        assert_eq!(Some(*after), self.options.patience);
+        assert_eq!(error.position.max(0), self.expected[&error.bucket.bucket]);
+        let key = self.key;
+        self.b.run(|s, _| s.subscribe(key, error.bucket, error.position)).expect("open");
+        self.given_up += 1;
     }
 
     fn check(&mut self, fetched: &FetchedBatch) {
@@ -290,7 +304,7 @@ impl World {
             38..40 => {
                 let server = SERVERS[self.rng.below(3) as usize];
                 let error = Error::misuse("it is away");
-                self.b.run(|s, cx| s.handle_unreachable(cx.now, server, &error));
+                self.b.run(|s, _| s.handle_unreachable(server, &error));
             }
             40..60 => self.answer_one(),
             60..65 => self.end_a_read(),
@@ -326,16 +340,18 @@ impl World {
 
 #[test]
 fn every_batch_is_handed_out_once_and_in_order_whatever_happens_between() {
-    let (mut taken, mut read) = (0, 0);
+    let (mut taken, mut read, mut given_up) = (0, 0, 0);
     for seed in 0..150 {
         let outcome = std::panic::catch_unwind(|| {
             let mut world = World::new(seed);
             (0..600).for_each(|_| world.step());
             world.finish();
-            (world.taken, world.read)
+            (world.taken, world.read, world.given_up)
         });
         match outcome {
-            Ok((count, bytes)) => (taken, read) = (taken + count, read + bytes),
+            Ok((count, bytes, buckets)) => {
+                (taken, read, given_up) = (taken + count, read + bytes, given_up + buckets);
+            }
             Err(panic) => {
                 eprintln!("seed {seed}");
                 std::panic::resume_unwind(panic);
@@ -344,4 +360,5 @@ fn every_batch_is_handed_out_once_and_in_order_whatever_happens_between() {
     }
     assert!(taken > 8_000, "the test read {taken} batches only");
     assert!(read > 500_000, "the test read {read} bytes from remote storage only");
+    assert!(given_up > 300, "the test gave buckets up {given_up} times only");
 }

@@ -27,7 +27,9 @@ pub struct ScannerOptions {
     pub max_bytes_per_bucket: usize,
     /// The server answers as soon as it has this many bytes. Default 1.
     pub min_bytes: usize,
-    /// … or after this long; shorter than half of [`Config::request_deadline`]. Default 500 ms.
+    /// … or after this long, at most half of [`Config::request_deadline`]. Where there is
+    /// `patience`, servers are asked to answer within half of what is left of it, so that one with
+    /// nothing new is not taken for a silent one. Default 500 ms.
     pub max_wait: Duration,
     /// Budget for fetched data that was not taken yet, in bytes; single batches larger than a
     /// fetch may exceed it. Default 64 MiB.
@@ -38,8 +40,10 @@ pub struct ScannerOptions {
     pub projection: Option<Arc<[i32]>>,
     /// The schema whose columns the projection counts; 0 by default.
     pub projection_schema: i16,
-    /// For how long fetches of a bucket may fail until it stops with an error; None (default) for
-    /// ever, as for a reader that follows its log.
+    /// For how long a bucket may be asked for without a good answer until it stops with an error:
+    /// from the first question on, also while a fetch is on its way, and without the time in which
+    /// nothing is wanted of it. Begins anew once where nobody looked at the sockets in between.
+    /// None (default) for ever, as for a reader that follows its log.
     pub patience: Option<Duration>,
 }
 

@@ -176,7 +176,8 @@ pub(super) async fn replay(
     let what = format!("reading the changelog of {bucket}");
     loop {
         let next = within(table.fluss(), &what, scanner.next_batch()).await;
-        match next.map_err(|late| explained(late, scanner.trouble(bucket)))?? {
+        let next = next.map_err(|late| explained(late, scanner.trouble(bucket)))?;
+        match next.map_err(|error| of_the_changelog(error, &what))? {
             Some(batch) => replay.apply(&batch)?,
             None => break,
         }
@@ -193,6 +194,16 @@ fn explained(error: Error, trouble: Option<Error>) -> Error {
         }
         other => other,
     }
+}
+
+/// The scan may be the first to say that the time is over.
+fn of_the_changelog(error: Error, what: &str) -> Error {
+    if let Error::Scan(scan) = &error
+        && let Error::Unavailable { after, last, .. } = &*scan.cause
+    {
+        return Error::Unavailable { what: what.into(), after: *after, last: last.clone() };
+    }
+    error
 }
 
 /// What comes of a future, unless it takes longer than a command may.
