@@ -1,6 +1,7 @@
 //! What the measurements share: the row, tables of it, a client next to a fake cluster.
 
 pub mod fake;
+pub mod handles;
 pub mod local;
 pub mod scale;
 pub mod sim;

@@ -51,13 +51,18 @@ pub fn start(buckets: u32, settings: impl FnOnce(Config) -> Config) -> Fluss {
 /// If the client refuses its settings.
 #[must_use]
 pub fn start_with(cluster: FakeCluster, settings: impl FnOnce(Config) -> Config) -> Fluss {
+    let (config, net, clock) = parts(cluster);
+    let (fluss, driver) = Fluss::new(settings(config), net, clock, Sleep).expect("sound settings");
+    thread::spawn(move || drive(driver));
+    fluss
+}
+
+/// What a client of such a server is made of.
+pub(crate) fn parts(cluster: FakeCluster) -> (Config, Local, Line) {
     let address = cluster.address(ServerId::Coordinator).expect("a coordinator").clone();
     let clock = Line(Wall::now());
     let net = Local { cluster: Arc::new(Mutex::new(cluster)), clock, armed: None };
-    let config = settings(Config::with_addresses(vec![address]));
-    let (fluss, driver) = Fluss::new(config, net, clock, Sleep).expect("sound settings");
-    thread::spawn(move || drive(driver));
-    fluss
+    (Config::with_addresses(vec![address]), net, clock)
 }
 
 fn drive(mut driver: Driver<Local>) {
@@ -80,7 +85,7 @@ impl Wake for Unpark {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Line(Wall);
+pub(crate) struct Line(Wall);
 
 impl Clock for Line {
     fn now(&self) -> Instant {
@@ -97,7 +102,7 @@ impl Clock for Line {
     }
 }
 
-struct Local {
+pub(crate) struct Local {
     cluster: Arc<Mutex<FakeCluster>>,
     clock: Line,
     armed: Option<Instant>,
@@ -167,7 +172,7 @@ impl Request {
     }
 }
 
-struct Pipe {
+pub(crate) struct Pipe {
     cluster: Arc<Mutex<FakeCluster>>,
     clock: Line,
     conn: ConnId,

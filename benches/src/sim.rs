@@ -1,6 +1,7 @@
 //! A client and a fake cluster in one thread, without sockets: what the client itself costs.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant as Wall};
 
 use bytes::{Buf, Bytes};
@@ -16,6 +17,8 @@ use crate::fake;
 
 /// Rounds in which something must come of an input.
 const PATIENCE: u32 = 1000;
+/// What handles reserve for a batch at first; they double it as the batch grows.
+const FIRST_STEP: u64 = 16 << 10;
 
 /// The client, the cluster, and the connections between them.
 #[derive(Debug)]
@@ -31,6 +34,8 @@ pub struct Sim {
     tablet: Option<ConnId>,
     /// The first batch is written.
     warm: bool,
+    /// Stands for the lock that handles have around the client: taken for each verb.
+    gate: Mutex<()>,
 }
 
 impl Sim {
@@ -67,7 +72,13 @@ impl Sim {
             table,
             tablet: None,
             warm: false,
+            gate: Mutex::new(()),
         }
+    }
+
+    /// Takes the lock and gives it back, as handles do for each verb.
+    fn gate(&self) {
+        drop(self.gate.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     fn bucket(&self) -> BucketKey {
@@ -143,7 +154,8 @@ impl Sim {
     }
 
     /// Writes one batch and takes the time of what would happen under the client's lock: open,
-    /// submit, transmit with the checksum combined, the answer, and the polls in between.
+    /// more memory as handles ask for it, submit, transmit with the checksum combined, the answer,
+    /// and the polls in between.
     ///
     /// # Panics
     /// If the batch is not acknowledged.
@@ -173,15 +185,24 @@ impl Sim {
     /// that counts instructions finds it by its name.
     #[inline(never)]
     fn measured_hand_in(&mut self, bucket: BucketKey, sealed: SealedBatch) -> Option<Segments> {
-        let (now, reserve) = (self.now, Reserve::Now { step: 1024, full: 1024 });
+        let (now, reserve) = (self.now, Reserve::Now { step: FIRST_STEP, full: FIRST_STEP });
+        self.gate();
         let open = self.client.open_batch(self.lane, bucket, reserve, now).expect("open");
         std::hint::black_box((self.client.has_output(), self.client.poll_timeout()));
-        let Open::Granted { batch, .. } = open else { panic!("there is memory") };
+        let Open::Granted { batch, mut reserved } = open else { panic!("there is memory") };
+        while reserved < sealed.size() as u64 {
+            self.gate();
+            assert!(self.client.grow_batch(batch, reserved), "there is memory");
+            reserved *= 2;
+        }
+        self.gate();
         self.client.submit_batch(batch, sealed, now);
         std::hint::black_box((self.client.has_output(), self.client.poll_timeout()));
         let conn = self.tablet.filter(|_| self.warm)?;
+        self.gate();
         let action = self.client.poll_action();
         assert!(matches!(action, Some(Action::Flush { .. })), "{action:?}");
+        self.gate();
         self.client.poll_transmit(conn, now)
     }
 
@@ -189,8 +210,10 @@ impl Sim {
     #[inline(never)]
     fn measured_answer(&mut self, conn: ConnId, answer: Bytes) -> bool {
         let now = self.now;
+        self.gate();
         self.client.handle_frame(conn, answer, now);
         let done = self.acknowledged();
+        self.gate();
         std::hint::black_box((self.client.poll_transmit(conn, now), self.client.take_body()));
         done
     }
