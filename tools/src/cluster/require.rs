@@ -23,8 +23,8 @@ use super::{RealCluster, Unavailable};
 /// With `FLUSS_REAL_CLUSTER_TALLY` naming a file, a line is added to it, so that a run can count.
 ///
 /// # Panics
-/// If no cluster can run here and `FLUSS_REAL_CLUSTER=required` is set, if that variable has a value
-/// that means nothing, or if the tally cannot be written.
+/// If no cluster can run here and `FLUSS_REAL_CLUSTER=required` is set, if that variable has a
+/// value that means nothing, or if the tally cannot be written.
 #[must_use]
 pub fn real_cluster_or_skip(test: &str) -> bool {
     let mode = match Mode::of(env::var_os("FLUSS_REAL_CLUSTER").as_deref()) {
