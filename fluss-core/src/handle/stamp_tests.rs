@@ -15,8 +15,7 @@ fn only_the_request_that_a_full_socket_has_begun_to_take_is_stamped() {
     let first = writer.try_append(&(0_i64, "a")).expect("room");
     stage.run(first).expect("written");
 
-    let told = stage.told();
-    stage.cut(Cut::Deaf(told));
+    stage.cut(Cut::Deaf(0));
     let mut tickets = Vec::new();
     for id in 1..=BATCHES {
         tickets.push(writer.try_append(&(id, "a")).expect("room"));
