@@ -20,7 +20,7 @@ fn produce_says_that_its_report_cannot_be_written_and_counts_every_row() {
     // A report that fails at its end, and one that fails while there is more to read.
     for count in [20, 200_000] {
         let mut command = fake.command(&["produce", "shop.events", "--report"]);
-        let ran = Ran::of(command.stdout(full()), &rows(count));
+        let ran = Ran::writing_to(&mut command, full(), &rows(count));
         assert_eq!(ran.code, Some(1), "{ran:?}");
         let lines: Vec<&str> = ran.stderr.lines().collect();
         assert_eq!(lines.len(), 3, "{ran:?}");

@@ -13,7 +13,12 @@ pub(crate) struct Ran {
 
 impl Ran {
     pub(crate) fn of(command: &mut Command, input: &str) -> Self {
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Self::writing_to(command, Stdio::piped(), input)
+    }
+
+    /// With a standard output that is not read here.
+    pub(crate) fn writing_to(command: &mut Command, stdout: Stdio, input: &str) -> Self {
+        command.stdin(Stdio::piped()).stdout(stdout).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the binary starts");
         let mut stdin = child.stdin.take().expect("a pipe");
         let input = input.to_owned();
