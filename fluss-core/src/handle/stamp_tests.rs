@@ -35,8 +35,8 @@ fn only_the_request_that_a_full_socket_has_begun_to_take_is_stamped() {
         offsets.push(stage.run(ticket).expect("written").offset);
     }
     assert_eq!(offsets, (1..=BATCHES).map(Some).collect::<Vec<_>>());
-    let log = stage.cluster(|c| c.log(table.info().bucket(0)).map(|b| b.sequence).collect());
-    let sequences: Vec<i32> = log;
+    let sequences: Vec<i32> =
+        stage.cluster(|c| c.log(table.info().bucket(0)).map(|b| b.sequence).collect());
     assert_eq!(sequences, [0, 1, 2, 3, 4]);
     assert_eq!(stage.fluss.metrics().memory_used, 0);
 }

@@ -34,6 +34,16 @@ pub struct Ack {
 impl Ack {
     /// The copies of the row's batch that did not end in success before it was known to be written,
     /// oldest first; the last 8 of them. Empty where the first copy was acknowledged.
+    ///
+    /// ```no_run
+    /// # async fn f(ticket: fluss_core::Ticket) -> Result<(), fluss_core::WriteError> {
+    /// let ack = ticket.await?;
+    /// for attempt in ack.attempts() {
+    ///     println!("bucket {}, {attempt}", ack.bucket);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn attempts(&self) -> &[Attempt] {
         self.attempts.as_deref().unwrap_or_default()

@@ -513,6 +513,7 @@ impl Writers {
     /// A batch's attempts as the application sees them: times counted from its opening, servers
     /// instead of connections.
     fn attempts(&self, batch: BatchId, attempts: &[outcome::Attempt]) -> Vec<Attempt> {
+        let [_, ..] = attempts else { return Vec::new() };
         let opened = self.accumulator.get(batch).map_or(Instant::ZERO, |b| b.opened);
         let tell = |a: &outcome::Attempt| Attempt {
             after: a.at.saturating_since(opened),
