@@ -11,6 +11,7 @@ use crate::ids::{BucketKey, WriterId};
 use crate::time::Instant;
 
 use super::outcome::Outcome;
+use super::session::Bucket;
 
 /// Where the request for an id stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -37,6 +38,14 @@ impl Ids {
         match self.asked {
             Asked::After(at) if !self.waiting.is_empty() => Some(at),
             _ => None,
+        }
+    }
+
+    /// What is known of a bucket will be forgotten. Should it be written to again, it must not
+    /// begin anew with an id that it used: its first batches would look like copies of old ones.
+    pub(super) fn forget_used_in(&mut self, bucket: &Bucket) {
+        if bucket.last_id == self.spare {
+            self.spare = None;
         }
     }
 }
@@ -128,8 +137,8 @@ impl IdempotenceManager {
         let (ids, limit) = (&mut self.ids, self.config.idle_rotate);
         self.buckets.retain(|_, bucket| {
             let idle = bucket.is_idle() && now.saturating_since(bucket.last_activity) > limit;
-            if idle && bucket.last_id == ids.spare {
-                ids.spare = None;
+            if idle {
+                ids.forget_used_in(bucket);
             }
             !idle
         });

@@ -118,6 +118,8 @@ impl IdempotenceManager {
         known: bool,
     ) {
         let Some(mut bucket) = self.buckets.remove(&key) else { return };
+        // It may turn out to be there after all.
+        self.ids.forget_used_in(&bucket);
         // After an abort it is the close that ends the batches.
         self.sink.counters.fired.rule_if(21, !self.closed && !bucket.is_idle());
         if let Some(at) = bucket.timer {

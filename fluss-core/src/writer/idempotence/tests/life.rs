@@ -143,6 +143,22 @@ fn a_forgotten_idle_bucket_comes_back_with_an_id_it_never_used() {
 }
 
 #[test]
+fn a_bucket_that_only_seemed_gone_begins_again_with_an_id_it_never_used() {
+    let mut w = world(1);
+    w.drain();
+    w.gone(bucket(0), &Error::Closed("table"));
+    // As long as its sessions are apart; whoever looks the table up again takes longer.
+    w.pass(Duration::from_millis(100));
+    w.append(0);
+    w.finish();
+    assert_eq!((w.stamps(), w.log(0)), (vec![(7, 0), (8, 0)], vec![0, 1]));
+    // Others still share the newest id.
+    w.append(1);
+    w.finish();
+    assert_eq!((w.stamps()[2], w.ids_asked), ((8, 0), 2));
+}
+
+#[test]
 fn buckets_share_an_id_with_sequences_of_their_own() {
     let mut w = world(2);
     w.append(1);
