@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Client, Closing};
 use crate::connection::ConnectionEvent;
-use crate::connection::request::{Owner, Reply, RequestError};
+use crate::connection::request::{Owner, Reply};
 use crate::cx::Cx;
 use crate::error::Error;
 use crate::ids::{BucketKey, ServerId, TableId, TablePath};
@@ -91,7 +91,7 @@ impl Client {
     }
 
     /// Gives an answer to whoever asked.
-    fn route(&mut self, cx: &mut Cx<'_>, reply: Reply) {
+    pub(super) fn route(&mut self, cx: &mut Cx<'_>, reply: Reply) {
         let Reply { owner, result } = reply;
         match owner {
             Owner::Metadata(token) => self.metadata.handle_reply(cx, token, result),
@@ -284,10 +284,5 @@ impl Client {
         {
             self.end(cx);
         }
-    }
-
-    /// A request that could not even be registered ends like one that was never sent.
-    pub(super) fn refuse(&mut self, cx: &mut Cx<'_>, owner: Owner, error: Error) {
-        self.route(cx, Reply { owner, result: Err(RequestError::NotSent(error)) });
     }
 }

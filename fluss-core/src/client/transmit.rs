@@ -8,7 +8,7 @@ use fluss_proto::header::RequestHeader;
 use fluss_proto::segments::Segments;
 
 use super::Client;
-use crate::connection::request::{Outgoing, Owner};
+use crate::connection::request::{Outgoing, Owner, Reply, RequestError};
 use crate::cx::Cx;
 use crate::error::Error;
 use crate::ids::{ConnId, ServerId};
@@ -41,14 +41,12 @@ impl Client {
         let deadline = cx.now + cx.config.request_deadline;
         let owner = Owner::Write(draft.token);
         match self.connections.begin(cx, conn, draft.api, owner, deadline) {
-            Some(begun) => match draft.encode(begun, cx.config.ack_timeout) {
+            Ok(begun) => match draft.encode(begun, cx.config.ack_timeout) {
                 Ok(segments) => Some(segments),
-                Err(error) => self.refuse_late(cx, server, owner, error),
+                // It would not fit the next time either.
+                Err(error) => self.refuse_late(cx, server, owner, RequestError::Unsupported(error)),
             },
-            None => {
-                let what = format!("{server} does not offer {}", draft.api);
-                self.refuse_late(cx, server, owner, Error::misuse(what))
-            }
+            Err(error) => self.refuse_late(cx, server, owner, error),
         }
     }
 
@@ -59,9 +57,9 @@ impl Client {
         cx: &mut Cx<'_>,
         server: ServerId,
         owner: Owner,
-        error: Error,
+        error: RequestError,
     ) -> Option<Segments> {
-        self.refuse(cx, owner, error);
+        self.route(cx, Reply { owner, result: Err(error) });
         self.connections.want_flush(cx, server);
         None
     }
@@ -95,9 +93,9 @@ impl Client {
         request: Outgoing,
     ) -> Option<Segments> {
         let Outgoing { api, body, owner, deadline } = request;
-        let Some(begun) = self.connections.begin(cx, conn, api, owner, deadline) else {
-            let what = format!("{server} does not offer {api}");
-            return self.refuse_late(cx, server, owner, Error::misuse(what));
+        let begun = match self.connections.begin(cx, conn, api, owner, deadline) {
+            Ok(begun) => begun,
+            Err(error) => return self.refuse_late(cx, server, owner, error),
         };
         let header = RequestHeader {
             api_key: api.number(),
@@ -110,7 +108,10 @@ impl Client {
                 segments.push(body);
                 Some(segments)
             }
-            Err(e) => self.refuse_late(cx, server, owner, Error::misuse(e.to_string())),
+            Err(e) => {
+                let error = RequestError::NotSent(Error::misuse(e.to_string()));
+                self.refuse_late(cx, server, owner, error)
+            }
         }
     }
 }

@@ -247,7 +247,10 @@ impl Connections {
     }
 
     /// Registers a request that is being written right now, after `poll_transmit` returned None
-    /// here. None when the connection is not ready or the server does not offer the API.
+    /// here.
+    ///
+    /// # Errors
+    /// The connection is not ready, or the server does not offer the API.
     pub(crate) fn begin(
         &mut self,
         cx: &mut Cx<'_>,
@@ -255,10 +258,14 @@ impl Connections {
         api: ApiKey,
         owner: Owner,
         deadline: Instant,
-    ) -> Option<Begun> {
-        let server = self.servers.get_mut(self.by_conn.get(&conn)?)?;
-        let (request_id, version) = server.register(api, owner, deadline, cx.now)?.ok()?;
-        Some(Begun { request_id, version })
+    ) -> Result<Begun, RequestError> {
+        let not_ready = || RequestError::NotSent(Error::misuse(format!("{conn} is not ready")));
+        let server = self.by_conn.get(&conn).and_then(|id| self.servers.get_mut(id));
+        let server = server.ok_or_else(not_ready)?;
+        match server.register(api, owner, deadline, cx.now).ok_or_else(not_ready)? {
+            Ok((request_id, version)) => Ok(Begun { request_id, version }),
+            Err(reason) => Err(RequestError::Unsupported(server.unsupported(api, &reason))),
+        }
     }
 
     /// The version in which this API is spoken on a ready connection.

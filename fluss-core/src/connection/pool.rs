@@ -430,7 +430,7 @@ impl Server {
         None
     }
 
-    fn unsupported(&self, api: ApiKey, reason: &UnsupportedApi) -> Error {
+    pub(crate) fn unsupported(&self, api: ApiKey, reason: &UnsupportedApi) -> Error {
         let what = format!("{}: {reason}", api.name()).into();
         Error::Unsupported { server: self.label.clone(), what }
     }

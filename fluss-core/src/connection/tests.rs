@@ -466,14 +466,16 @@ fn late_bound_requests_begin_only_on_ready_connections_and_offered_apis() {
     let begin = |b: &mut Bench, conn: ConnId, api| {
         b.run(|net, cx| net.begin(cx, conn, api, Owner::Write(1), far))
     };
-    assert_eq!(begin(&mut b, conn, ApiKey::ProduceLog), None);
+    let early = begin(&mut b, conn, ApiKey::ProduceLog);
+    assert!(matches!(early, Err(RequestError::NotSent(_))), "{early:?}");
     b.connected(conn);
     b.written(conn);
     b.frame(conn, success(0, &versions(2)));
     assert_eq!(b.actions(), [Action::Flush { conn }], "the wish is remembered");
-    assert_eq!(begin(&mut b, conn, ApiKey::CreateTable), None);
+    let unknown = begin(&mut b, conn, ApiKey::CreateTable);
+    assert!(matches!(unknown, Err(RequestError::Unsupported(_))), "{unknown:?}");
     let begun = begin(&mut b, conn, ApiKey::ProduceLog);
-    assert_eq!(begun, Some(Begun { request_id: 1, version: 0 }));
+    assert_eq!(begun, Ok(Begun { request_id: 1, version: 0 }));
     b.frame(conn, success(1, b"ack"));
     assert_eq!(b.replies()[0].owner, Owner::Write(1));
 }

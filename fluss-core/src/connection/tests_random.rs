@@ -162,7 +162,7 @@ impl World {
         let deadline = self.b.now + Duration::from_millis(self.b.rng.below(20_000));
         let owner = Self::owner(number);
         let begun = self.b.run(|net, cx| net.begin(cx, conn, ApiKey::GetMetadata, owner, deadline));
-        if let Some(begun) = begun {
+        if let Ok(begun) = begun {
             self.asked = number;
             self.written.insert(number);
             let request =

@@ -404,3 +404,22 @@ fn a_write_to_a_dropped_table_tells_its_code() {
     let opening = stage.fluss.table("shop.events");
     assert!(matches!(stage.run(opening), Err(Error::Rejected { .. })));
 }
+
+#[test]
+fn rows_for_a_server_that_cannot_be_written_to_are_not_written_and_keep_nobody_busy() {
+    let mut stage = Stage::new();
+    let table = events(&mut stage, 1);
+    let writer = table.appender().linger(Duration::ZERO).build().expect("a writer");
+    stage.cluster(|c| {
+        c.offer_only((1000..1060).filter(|api| *api != PRODUCE_LOG).map(|api| (api, 0)).collect());
+        c.cut_connections(None);
+    });
+    let before = (stage.now(), stage.fluss.turns());
+    let ticket = writer.try_append(&(1_i64, "a")).expect("room");
+    let refused = stage.run(ticket).expect_err("nobody takes it");
+    let WriteError::NotWritten(failure) = &refused else { panic!("{refused:?}") };
+    assert!(matches!(&failure.error, Error::Rejected { code, .. } if code.0 == 2), "{failure:?}");
+    assert!(refused.to_string().contains("PRODUCE_LOG"), "{refused}");
+    let (waited, turns) = (stage.now().saturating_since(before.0), stage.fluss.turns() - before.1);
+    assert!(waited < Duration::from_secs(5) && turns < 100, "{turns} turns in {waited:?}");
+}

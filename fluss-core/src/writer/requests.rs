@@ -240,7 +240,13 @@ fn whole_request(error: &RequestError) -> Answer {
         RequestError::Rejected { code, message } => {
             Answer::Rejected { code: *code, message: Arc::clone(message) }
         }
-        RequestError::NotSent(e) | RequestError::Unsupported(e) => Answer::NotSent(e.clone()),
+        // As a server would say that knows the API in no version it is asked in: for good. To send
+        // it again at once, as what was lost before it was sent, would go on without end.
+        RequestError::Unsupported(e) => {
+            let message = e.to_string().into();
+            Answer::Rejected { code: ErrorCode::UNSUPPORTED_VERSION, message }
+        }
+        RequestError::NotSent(e) => Answer::NotSent(e.clone()),
         RequestError::Lost(e) => Answer::Lost(e.clone()),
     }
 }
