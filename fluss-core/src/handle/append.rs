@@ -502,7 +502,8 @@ impl AppendWriter {
     /// clones, have an outcome.
     ///
     /// # Errors
-    /// [`FlushError`](super::FlushError) names the rows without an `Ok` since the last flush.
+    /// [`FlushError`](super::FlushError) names the rows, handed in through this handle or its
+    /// clones, without an `Ok` since the last flush of this handle. Each handle is told of all.
     pub fn flush(&self) -> super::Flush {
         self.core.flush()
     }

@@ -5,15 +5,11 @@ use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 
 use super::dead_letter::{Delivery, Kept};
+use super::flush::Failures;
 use super::shared::{Shared, Wake};
 use super::signal::{lock, lock_in};
-use super::writer::FailureSlot;
 use crate::error::{Error, WriteError};
 use crate::output::BatchOutcome;
-
-/// What failed in a writer since its last flush.
-#[derive(Debug, Default)]
-pub(crate) struct Failures(pub(super) FailureSlot);
 
 #[derive(Debug)]
 enum State {

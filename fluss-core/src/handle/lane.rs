@@ -13,8 +13,9 @@ use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
 pub(super) use many::{Many, Progress};
 
-use super::cell::{BatchCell, Failures};
+use super::cell::BatchCell;
 use super::dead_letter::Letters;
+use super::flush::Failures;
 pub(super) use super::format::{Format, Op};
 use super::shared::{Core, SealOnDemand, Shared, Wake};
 use super::signal::{lock, lock_in};

@@ -39,6 +39,9 @@ mod cut_off_one_tests;
 mod cut_off_tests;
 mod dead_letter;
 mod driver;
+mod flush;
+#[cfg(test)]
+mod flush_tests;
 mod fluss;
 #[cfg(test)]
 mod fork_tests;
@@ -110,6 +113,7 @@ pub use append::{AppendAll, AppendBuilder, AppendWriter};
 pub use assign::{BucketAssigner, RowToAssign};
 pub use dead_letter::DeadLetter;
 pub use driver::{Driver, Net, RemoteRead, Socket};
+pub use flush::{FailedRows, Flush, FlushError};
 pub use fluss::Fluss;
 pub use hand_in::{HandIn, HandInAll, Interrupted};
 pub use hand_in_batch::AppendBatch;
@@ -132,4 +136,3 @@ pub use snapshot::{
 pub use table::Table;
 pub use ticket::{Ack, RunPart, RunTicket, Ticket};
 pub use upsert::{MergeMode, UpsertAll, UpsertBuilder, UpsertWriter};
-pub use writer::{FailedRows, Flush, FlushError};

@@ -569,7 +569,7 @@ impl UpsertWriter {
     /// [`AppendWriter::flush`](super::AppendWriter::flush).
     ///
     /// # Errors
-    /// [`FlushError`](super::FlushError) names the rows without an `Ok` since the last flush.
+    /// [`FlushError`](super::FlushError) names rows without an `Ok` since the handle's last flush.
     pub fn flush(&self) -> super::Flush {
         self.core.flush()
     }

@@ -1,20 +1,16 @@
 //! What append and upsert writers share.
 
-use std::future::Future;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, OnceLock, Weak};
-use std::task::{Context, Poll};
+use std::sync::{Arc, OnceLock, Weak};
 
-use super::cell::{BatchCell, Failures};
 use super::dead_letter::Letters;
+use super::flush::{Failures, Flush, Listener};
 use super::lane::{Format, Lane, Op, Pushed};
 use super::pending::CommandFuture;
 use super::shared::{SealOnDemand, Shared};
-use super::signal::lock;
 use super::table::{Table, TableInfo};
 use super::ticket::Ticket;
 use crate::config::WriterConfig;
-use crate::error::{Error, Result, WriteError};
+use crate::error::{Error, Result};
 use crate::ids::{LaneId, WriterKey};
 use crate::row::Row;
 use crate::writer::{WaiterId, WriterKind};
@@ -35,14 +31,15 @@ macro_rules! writer_settings {
                 self
             }
 
-            /// How many replicas must have a row. Default all.
+            /// How many replicas must have a row. Default all. With fewer, which idempotence does
+            /// not allow, an acknowledged row is lost with its leader.
             pub fn acks(mut self, acks: crate::config::Acks) -> Self {
                 self.config.acks = acks;
                 self
             }
 
             /// Whether the server drops copies of rows. Default true; without it retries may double
-            /// rows.
+            /// rows and change their order.
             pub fn idempotence(mut self, on: bool) -> Self {
                 self.config.idempotence = on;
                 self
@@ -113,6 +110,8 @@ pub(crate) struct WriterCore<F: Format> {
     inner: Arc<Inner>,
     lane: Arc<Lane<F>>,
     format: Arc<F>,
+    /// Hears of what fails, for the flushes of this handle.
+    listener: Arc<Listener>,
     /// Who takes the rows since the table has more columns; see [`grown`](super::grown).
     pub(super) next: OnceLock<Box<Self>>,
     /// The numbers of columns that it had before.
@@ -136,8 +135,10 @@ impl<F: Format> WriterCore<F> {
             Ok::<_, Error>((key, core.client.open_lane(key)?))
         });
         let (key, lane) = opened.map_err(|error| shared.explain(error))?;
-        let inner = Arc::new(Inner { table, key, failures: Arc::default(), letters });
-        Ok(Self::with_lane(inner, Arc::new(format), lane, max_bytes, [].into()))
+        let failures = Failures::new(Arc::clone(shared));
+        let listener = Listener::new(&failures);
+        let inner = Arc::new(Inner { table, key, failures, letters });
+        Ok(Self::with_lane(inner, Arc::new(format), listener, lane, max_bytes, [].into()))
     }
 
     /// The same writer for its table as it is now: a lane of its own, with batches of the current
@@ -172,12 +173,14 @@ impl<F: Format> WriterCore<F> {
         let id = self.shared().with(|core, _| core.client.open_lane(key));
         let id = id.map_err(|error| self.shared().explain(error))?;
         let inner = Arc::new(Inner { table, key, failures, letters });
-        Ok(Self::with_lane(inner, Arc::new(format), id, self.lane.max_bytes(), earlier))
+        let (format, listener) = (Arc::new(format), Arc::clone(&self.listener));
+        Ok(Self::with_lane(inner, format, listener, id, self.lane.max_bytes(), earlier))
     }
 
     fn with_lane(
         inner: Arc<Inner>,
         format: Arc<F>,
+        listener: Arc<Listener>,
         id: LaneId,
         max_bytes: usize,
         earlier: Box<[usize]>,
@@ -189,7 +192,7 @@ impl<F: Format> WriterCore<F> {
         let lane = Arc::new(lane);
         let holder: Weak<dyn SealOnDemand> = Arc::downgrade(&lane) as Weak<dyn SealOnDemand>;
         shared.with(|core, _| core.add_holder(id, holder));
-        Self { inner, lane, format, next: OnceLock::new(), earlier }
+        Self { inner, lane, format, listener, next: OnceLock::new(), earlier }
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
@@ -250,12 +253,9 @@ impl<F: Format> WriterCore<F> {
         let refusal = self.refusal().or_else(|| self.seal_lanes());
         let key = self.inner.key;
         let flush = || CommandFuture::watch(self.shared(), |core, now| core.client.flush(key, now));
-        let future = refusal.map_or_else(|| Ok(flush()), Err);
-        Flush {
-            future,
-            failures: Arc::clone(&self.inner.failures),
-            shared: Arc::clone(self.shared()),
-        }
+        // From here on it hears of failures, so of all that come before it is done.
+        let told = self.listener.flush();
+        Flush::new(refusal.map_or_else(|| Ok(flush()), Err), told, Arc::clone(self.shared()))
     }
 }
 
@@ -265,7 +265,8 @@ impl<F: Format> Clone for WriterCore<F> {
         let opened = self.shared().with(|core, _| core.client.open_lane(self.inner.key));
         let id = opened.unwrap_or(LaneId(u64::MAX));
         let (inner, format) = (Arc::clone(&self.inner), Arc::clone(&self.format));
-        let clone = Self::with_lane(inner, format, id, self.lane.max_bytes(), self.earlier.clone());
+        let (listener, max_bytes) = (Listener::new(&inner.failures), self.lane.max_bytes());
+        let clone = Self::with_lane(inner, format, listener, id, max_bytes, self.earlier.clone());
         if let Some(next) = self.next.get() {
             let _ = clone.next.set(next.clone());
         }
@@ -284,119 +285,6 @@ impl<F: Format> Drop for WriterCore<F> {
     }
 }
 
-/// Rows that did not get an `Ok` between two flushes.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[error(
-    "{not_written} rows not written, {unknown} rows with an unknown outcome{}",
-    .first.first().map(|f| format!("; first: {}", f.error)).into_iter()
-        .chain(.stopped.as_ref().map(|e| format!("; nothing was waited for: {e}")))
-        .collect::<String>()
-)]
-#[non_exhaustive]
-pub struct FlushError {
-    /// Set where nothing was waited for, so that the numbers say nothing: in the child of a fork,
-    /// and within a row or an iterator of rows that is being handed in through the same handle.
-    pub stopped: Option<Error>,
-    /// Rows that are not in the log and never will be.
-    pub not_written: u64,
-    /// Rows of which nobody can tell.
-    pub unknown: u64,
-    /// The batches of the first failed rows, at most 32.
-    pub first: Vec<FailedRows>,
-}
-
-/// The rows of a failed batch.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct FailedRows {
-    /// Their number.
-    pub rows: u64,
-    /// They are among the rows with these numbers, counted from 0 as they were handed in through
-    /// one handle: the batch's first and last row.
-    pub between: (u64, u64),
-    /// Why.
-    pub error: WriteError,
-}
-
-/// A flush on its way: await it, or [`Flush::wait`] for it. Dropping it cancels nothing.
-#[must_use = "awaiting it tells whether all rows made it"]
-pub struct Flush {
-    /// Err: nothing can be waited for.
-    future: Result<CommandFuture>,
-    failures: Arc<Failures>,
-    shared: Arc<Shared>,
-}
-
-impl std::fmt::Debug for Flush {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Flush").finish_non_exhaustive()
-    }
-}
-
-impl Flush {
-    /// Blocks this thread until the flush is done.
-    ///
-    /// # Errors
-    /// [`FlushError`] for rows without an `Ok` since the last flush.
-    pub fn wait(self) -> std::result::Result<(), FlushError> {
-        let shared = Arc::clone(&self.shared);
-        shared.block_on(self).unwrap_or_else(|error| Err(FlushError::stopped(error)))
-    }
-}
-
-impl Future for Flush {
-    type Output = std::result::Result<(), FlushError>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let future = match &mut self.future {
-            Ok(future) => future,
-            Err(error) => return Poll::Ready(Err(FlushError::stopped(error.clone()))),
-        };
-        Pin::new(future).poll(cx).map(|done| match done {
-            Err(error @ Error::Forked { .. }) => Err(FlushError::stopped(error)),
-            // A client that was closed has given all its rows an outcome.
-            Ok(_) | Err(_) => self.failures.take(),
-        })
-    }
-}
-
-impl FlushError {
-    fn stopped(error: Error) -> Self {
-        Self { stopped: Some(error), not_written: 0, unknown: 0, first: Vec::new() }
-    }
-}
-
-impl BatchCell {
-    pub(crate) fn failed(&self, rows: u32, error: &WriteError) {
-        let (rows, between) = (u64::from(rows), self.between());
-        self.failures().add(FailedRows { rows, between, error: error.clone() });
-    }
-}
-
-impl Failures {
-    fn add(&self, failed: FailedRows) {
-        const KEPT: usize = 32;
-        let mut known = lock(&self.0);
-        let known = known.get_or_insert_with(|| FlushError {
-            stopped: None,
-            not_written: 0,
-            unknown: 0,
-            first: Vec::new(),
-        });
-        match failed.error {
-            WriteError::NotWritten(_) => known.not_written += failed.rows,
-            WriteError::OutcomeUnknown(_) => known.unknown += failed.rows,
-        }
-        if known.first.len() < KEPT {
-            known.first.push(failed);
-        }
-    }
-
-    fn take(&self) -> std::result::Result<(), FlushError> {
-        lock(&self.0).take().map_or(Ok(()), Err)
-    }
-}
-
 #[cfg(test)]
 #[path = "writer_tests.rs"]
 mod tests;
@@ -404,6 +292,3 @@ mod tests;
 #[cfg(test)]
 #[path = "random_tests.rs"]
 mod random_tests;
-
-/// A place for the failures of a writer.
-pub(crate) type FailureSlot = Mutex<Option<FlushError>>;
