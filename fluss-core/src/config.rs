@@ -263,7 +263,8 @@ impl Config {
         );
         rule(
             self.reconnect_backoff.initial <= self.reconnect_backoff.max,
-            "reconnect_backoff.initial must not exceed its max",
+            "reconnect_backoff.initial must not exceed its max, as waits only grow: lower the one \
+             or raise the other",
         );
         if let Some(c) = &self.credentials {
             rule(
@@ -425,7 +426,8 @@ impl WriterConfig {
         rule(self.request_bytes >= 64, "request_bytes must be at least 64");
         rule(
             self.request_bytes <= client.max_request_bytes,
-            "request_bytes must not exceed max_request_bytes",
+            "request_bytes must not exceed max_request_bytes of the client, or no request could be \
+             filled: lower the one or raise the other",
         );
         rule(
             !self.retry_backoff.initial.is_zero(),
@@ -434,7 +436,8 @@ impl WriterConfig {
         );
         rule(
             self.retry_backoff.initial <= self.retry_backoff.max,
-            "retry_backoff.initial must not exceed its max",
+            "retry_backoff.initial must not exceed its max, as waits only grow: lower the one or \
+             raise the other",
         );
         if problems.is_empty() { Ok(()) } else { Err(Error::Config(problems.into())) }
     }

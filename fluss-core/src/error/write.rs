@@ -35,7 +35,7 @@ pub enum WriteError {
     #[error("not written: {0}")]
     NotWritten(WriteFailure),
     /// The row is in the log at most once, possibly later than now; handing it in again may double
-    /// it.
+    /// it. Without idempotence it may be there more than once.
     #[error("outcome unknown: {0}")]
     OutcomeUnknown(WriteFailure),
 }

@@ -352,22 +352,24 @@ fn answers_that_a_request_held_back_for_one_bucket_leave_the_other_alone() {
     let x0 = w.append(0);
     let x1 = w.append(0);
     let y0 = w.append(1);
-    let first = w.send_all(0)[..1].to_vec();
-    let second = *w.requests.keys().last().expect("sent");
-    // Batch x1 overtakes x0, whose first copy is refused for the moment.
-    w.requests.get_mut(&first[0]).expect("sent").before.insert(0, 29);
-    w.execute(first[0]);
+    w.call(|m, cx| m.want_writer_id(cx, bucket(0)));
+    let first = w.send(&[bucket(0)]).expect("x0");
+    let second = w.send(&[bucket(0), bucket(1)]).expect("x1 and y0");
+    // The first copy of x0 is refused for the moment, so that of x1 is out of order. Its answer is
+    // held back by the one for y0, until x0 is written.
+    w.requests.get_mut(&first).expect("sent").before.insert(0, 29);
+    w.execute(first);
     w.execute(second);
-    w.deliver(first[0]);
-    let y = w.send_all(1);
-    w.serve(y[0]);
+    w.deliver(first);
     w.wait();
     let again = w.send(&[bucket(0)]).expect("x0 again");
     w.serve(again);
+    assert_eq!(w.results(), "o--");
     w.deliver(second);
+    let counters = w.manager.counters();
+    assert_eq!((counters.stale_refusals, counters.genuine_refusals), (1, 0));
     w.finish();
-    assert_eq!(w.log(0), [x0, x1]);
-    assert_eq!(w.log(1), [y0]);
+    assert_eq!((w.log(0), w.log(1)), (vec![x0, x1], vec![y0]));
     assert_eq!(w.ids_asked, 1);
 }
 
