@@ -108,7 +108,11 @@ const PERF: &[OptionSpec] = &[
     value("arrow", "N", "produce: Arrow record batches of N rows, made outside the clock"),
     value("keys", "N", "keys 0 to N-1 in turn; default: all different; not: consume"),
     value("in-flight", "N", "lookup: keys outstanding per thread; default 1"),
-    value("string-bytes", "N", "length of strings and bytes; default 16; not: consume"),
+    value(
+        "string-bytes",
+        "N",
+        "length of strings and bytes, 16 MiB at most; default 16; not: consume",
+    ),
     value("seed", "N", "what the rows are made from; default 0; not: consume"),
     value("warmup", "N", "rows before the clock starts; default 0"),
 ];

@@ -99,3 +99,31 @@ fn an_option_that_a_measurement_has_no_use_for_is_named() {
         }
     }
 }
+
+#[test]
+fn a_measurement_with_long_texts_is_made_or_refused_with_its_bound() {
+    let fake = Fake::start();
+    fake.ok(&["create-database", "shop"], "");
+    for (table, column) in [("shop.texts", "id STRING"), ("shop.wide", "id CHAR(16777217)")] {
+        let column = format!("--column={column}");
+        fake.ok(&["create", table, &column, "--primary-key=id", "--buckets=1"], "");
+    }
+    let rows = |what, more: &[&'static str]| {
+        [&["perf", what, "shop.texts", "--rows=3", "--warmup=1"][..], more].concat()
+    };
+    for what in ["produce", "lookup"] {
+        let measured = &objects(&fake.ok(&rows(what, &["--string-bytes=70000"]), ""))[0];
+        assert_eq!(measured["bytes"], 3 * 70_000, "{what}: {measured}");
+        assert_eq!((&measured["rows"], &measured["errors"]), (&3.into(), &0.into()), "{what}");
+    }
+    for bytes in ["--string-bytes=16777217", "--string-bytes=18446744073709551615"] {
+        refused(&fake, &rows("produce", &[bytes]), 2, &["--string-bytes is 16777216 at most"]);
+    }
+    for what in ["produce", "consume", "lookup"] {
+        let most = "--rows=18446744073709551615";
+        let arguments = ["perf", what, "shop.texts", most, "--warmup=1"];
+        refused(&fake, &arguments, 2, &["--rows and --warmup"]);
+    }
+    let wide = ["perf", "produce", "shop.wide", "--rows=1"];
+    refused(&fake, &wide, 1, &["`id` wants 16777217 bytes", "16777216 at most"]);
+}

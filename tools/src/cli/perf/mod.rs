@@ -17,6 +17,9 @@ use super::session::Session;
 use meter::Measured;
 pub use meter::cpu_time;
 
+/// The longest text or binary value, in bytes.
+const MAX_STRING: usize = 16 << 20;
+
 /// What is measured, and with how much.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
@@ -99,6 +102,20 @@ impl Options {
             return Err(Failure::usage("--bulk and --arrow exclude each other"));
         }
         let in_flight = positive("in-flight")?.unwrap_or(1);
+        let string_bytes = args.number("string-bytes")?.unwrap_or(16);
+        if string_bytes > MAX_STRING {
+            return Err(Failure::usage(format!(
+                "--string-bytes is {MAX_STRING} at most: many rows are in memory at once, and each \
+                 of them has to fit into a request"
+            )));
+        }
+        let warmup = args.number("warmup")?.unwrap_or(0);
+        if rows.checked_add(warmup).is_none() {
+            return Err(Failure::usage(format!(
+                "--rows and --warmup come to more than {} together, and rows have no number beyond",
+                u64::MAX
+            )));
+        }
         Ok(Self {
             rows,
             threads: positive("threads")?.unwrap_or(1).min(rows),
@@ -106,9 +123,9 @@ impl Options {
             arrow: positive("arrow")?,
             keys: positive("keys")?,
             in_flight: usize::try_from(in_flight).unwrap_or(usize::MAX),
-            string_bytes: args.number("string-bytes")?.unwrap_or(16),
+            string_bytes,
             seed: args.number("seed")?.unwrap_or(0),
-            warmup: args.number("warmup")?.unwrap_or(0),
+            warmup,
         })
     }
 

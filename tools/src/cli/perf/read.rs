@@ -68,7 +68,7 @@ pub(super) fn lookup(session: &Session, table: &Table, options: &Options) -> Res
     let schema = table.info().schema();
     let key = schema.primary_key();
     let lookuper = table.lookuper()?;
-    let maker = RowMaker::new(schema, key, key, options);
+    let maker = RowMaker::new(schema, key, key, options)?;
     let stop = &session.interrupted;
     one_thread(&lookuper, &maker, 0..options.warmup, options.in_flight, stop);
     let meter = Meter::start();

@@ -3,7 +3,8 @@
 use fluss_core::rng::Rng;
 use fluss_core::row::{Decimal, Field, OwnedDatum, OwnedRow, Schema, Timestamp, TypeKind};
 
-use super::Options;
+use super::super::failure::{Failure, Result};
+use super::{MAX_STRING, Options};
 
 /// Elements of each ARRAY, and entries of each MAP as far as there are so many different keys.
 const ELEMENTS: u64 = 3;
@@ -20,23 +21,32 @@ pub(super) struct RowMaker {
 impl RowMaker {
     /// A maker of rows that consist of these columns. The columns of `key` hold the key's number,
     /// as far as their types can hold it; in a table without a key, the first column does.
+    ///
+    /// A column that wants longer texts than are made for measurements is an error.
     pub(super) fn new(
         schema: &Schema,
         columns: &[usize],
         key: &[usize],
         options: &Options,
-    ) -> Self {
+    ) -> Result<Self> {
         let types = columns.iter().map(|index| {
             let column = &schema.columns()[*index];
+            if let Some(length) = too_long(&column.data_type.kind) {
+                let name = &column.name;
+                return Err(Failure::failed(format!(
+                    "the column `{name}` wants {length} bytes in a value: `fluss perf` makes \
+                     {MAX_STRING} at most"
+                )));
+            }
             let numbered = key.contains(index) || (key.is_empty() && *index == 0);
-            (column.data_type.kind.clone(), numbered)
+            Ok((column.data_type.kind.clone(), numbered))
         });
-        Self {
-            columns: types.collect(),
+        Ok(Self {
+            columns: types.collect::<Result<_>>()?,
             keys: options.keys.unwrap_or(u64::MAX),
             string_bytes: options.string_bytes,
             seed: options.seed,
-        }
+        })
     }
 
     pub(super) fn row(&self, number: u64) -> OwnedRow {
@@ -111,11 +121,26 @@ fn seconds(bits: u64) -> Timestamp {
     Timestamp::from_millis((bits % 4_000_000_000) as i64 * 1000)
 }
 
+/// The length of a CHAR or BINARY within the type that is longer than what is made.
+fn too_long(kind: &TypeKind) -> Option<u32> {
+    match kind {
+        TypeKind::Char(n) | TypeKind::Binary(n) => Some(*n).filter(|n| *n as usize > MAX_STRING),
+        TypeKind::Array(element) => too_long(&element.kind),
+        TypeKind::Map(key, of) => too_long(&key.kind).or_else(|| too_long(&of.kind)),
+        TypeKind::Row(fields) => fields.iter().find_map(|field| too_long(&field.data_type.kind)),
+        _ => None,
+    }
+}
+
 /// A key's number in digits, or letters from random bits, of this length.
 fn letters(bits: u64, length: usize, numbered: bool) -> String {
     if numbered {
-        let mut text = format!("{bits:0length$}");
-        return text.split_off(text.len() - length.min(text.len()));
+        // Not by a width of the format, which ends at 65,535.
+        let digits = bits.to_string();
+        let digits = &digits[digits.len().saturating_sub(length)..];
+        let mut text = "0".repeat(length - digits.len());
+        text.push_str(digits);
+        return text;
     }
     let mut rng = Rng::new(bits);
     let mut text = String::with_capacity(length);
@@ -177,7 +202,7 @@ mod tests {
             seed: 7,
             warmup: 0,
         };
-        RowMaker::new(&schema, &[0, 1, 2], &[0], &options)
+        RowMaker::new(&schema, &[0, 1, 2], &[0], &options).expect("short texts")
     }
 
     #[test]
@@ -204,6 +229,17 @@ mod tests {
     }
 
     #[test]
+    fn a_type_is_too_long_at_any_depth() {
+        let of = |text: &str| too_long(&text.parse::<DataType>().expect("a type").kind);
+        for fits in ["CHAR(16777216)", "BINARY(16777216)", "STRING", "ARRAY<ROW<a CHAR(5)>>"] {
+            assert_eq!(of(fits), None, "{fits}");
+        }
+        for long in ["CHAR(16777217)", "ARRAY<MAP<INT, ROW<a INT, b BINARY(16777217)>>>"] {
+            assert_eq!(of(long), Some(16_777_217), "{long}");
+        }
+    }
+
+    #[test]
     fn rows_follow_from_seed_and_number_and_keys_come_in_turn() {
         let rows = maker(Some(3));
         assert_eq!(rows.row(5), rows.row(5));
@@ -220,6 +256,9 @@ mod tests {
     fn a_key_as_text_has_the_length_asked_for() {
         assert_eq!(letters(42, 5, true), "00042");
         assert_eq!(letters(123_456, 3, true), "456");
+        assert_eq!(letters(7, 0, true), "");
+        let long = letters(123_456, 70_000, true);
+        assert!(long.len() == 70_000 && long.ends_with("00123456"));
         assert_eq!(letters(9, 30, false).len(), 30);
     }
 }

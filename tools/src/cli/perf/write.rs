@@ -223,7 +223,7 @@ pub(super) fn run(session: &Session, table: &Table, options: &Options) -> Result
     let schema = table.info().schema();
     let all: Vec<usize> = (0..schema.columns().len()).collect();
     let source = Source {
-        maker: RowMaker::new(schema, &all, schema.primary_key(), options),
+        maker: RowMaker::new(schema, &all, schema.primary_key(), options)?,
         schema: schema.clone(),
         arrow: options.arrow.map(|rows| usize::try_from(rows).unwrap_or(usize::MAX)),
     };
