@@ -90,6 +90,37 @@ fn parse(body: &[u8]) -> Result<(GetTableInfoResponse, TableDescriptor), String>
     let unread = |e: &dyn std::fmt::Display| format!("an answer that does not parse: {e}");
     let answer = GetTableInfoResponse::decode(body).map_err(|e| unread(&e))?;
     let descriptor = TableDescriptor::from_json(&answer.table_json)
-        .map_err(|e| format!("a description that does not parse: {e}"))?;
+        .map_err(|e| format!("a description that does not parse: {}", e.to_text()))?;
     Ok((answer, descriptor))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_that_cannot_be_read_is_told_with_the_column_and_the_reason() {
+        let path = TablePath::new("shop", "events");
+        for (data_type, reason) in [
+            (r#"{"type":"VARIANT"}"#, "column `extra`: the type `VARIANT` is unknown"),
+            (r#"{"type":"CHAR"}"#, "column `extra`: a type lacks `length`"),
+            (
+                r#"{"type":"DECIMAL","precision":99,"scale":2}"#,
+                "the type of column `extra` is invalid: DECIMAL precision 99 is out of range",
+            ),
+        ] {
+            let columns = format!(r#"[{{"name":"extra","data_type":{data_type}}}]"#);
+            let json = format!(r#"{{"schema":{{"columns":{columns}}}}}"#);
+            let answer =
+                GetTableInfoResponse { table_json: json.into(), ..GetTableInfoResponse::default() };
+            let body = answer.encode_to_vec();
+            // What a client says of the answer, and what is said to whoever reads it later.
+            let check = describe(&path).check.expect("the answer is looked at");
+            let error = check(&body).expect_err("no table");
+            assert!(error.contains(reason), "{error}");
+            let error = TableInfo::from_answer(path.clone(), &CommandAnswer::Body(body.into()));
+            let error = error.expect_err("no table").to_string();
+            assert!(error.contains("shop.events") && error.contains(reason), "{error}");
+        }
+    }
 }

@@ -549,7 +549,7 @@ impl Inner {
             self.table.fluss().call(api, &request, target, &what, true).await?;
         let schema = Schema::from_json(&answer.schema_json).map_err(|e| Error::Peer {
             server: "server".into(),
-            what: format!("{what}: {e}").into(),
+            what: format!("{what}: {}", e.to_text()).into(),
         })?;
         ValueDecoder::new(info, schema)
     }

@@ -451,7 +451,7 @@ impl LogScanner {
         let answer: GetTableSchemaResponse = decode(answer?, &what)?;
         let schema = Schema::from_json(&answer.schema_json).map_err(|e| Error::Peer {
             server: "server".into(),
-            what: format!("{what}: a schema that does not parse: {e}").into(),
+            what: format!("{what}: a schema that does not parse: {}", e.to_text()).into(),
         })?;
         Poll::Ready(self.reader.learn(id, &schema))
     }

@@ -370,30 +370,42 @@ fn column_json(column: &Column, function: Option<&AggFunction>) -> String {
     json.finish()
 }
 
+fn column_from(
+    json: &Reader<'_>,
+    name: &str,
+) -> Result<(Column, Option<AggFunction>), SchemaError> {
+    let data_type = type_from(json.required("data_type")?)?;
+    let function = match json.optional("agg_function") {
+        None => None,
+        Some(value) => {
+            let json = Reader::new(value, "an agg_function")?;
+            let mut function = AggFunction::new(json.text("type")?);
+            function.parameters = json.map("parameters")?;
+            Some(function)
+        }
+    };
+    let comment = json.optional_text("comment")?;
+    let id = json.id("id")?;
+    Ok((Column { name: name.to_owned(), data_type, comment, id }, function))
+}
+
 pub(super) fn schema_from(value: &Value) -> Result<Schema, SchemaError> {
     let json = Reader::new(value, "the schema")?;
     let mut builder = Schema::builder().stored();
     for column in json.list("columns")? {
-        let column = Reader::new(column, "a column")?;
-        let name = column.text("name")?;
-        let data_type = type_from(column.required("data_type")?).map_err(|error| match error {
+        let json = Reader::new(column, "a column")?;
+        let name = json.text("name")?;
+        let (column, function) = column_from(&json, name).map_err(|error| match error {
             SchemaError::Type { source, .. } => {
                 SchemaError::Type { column: name.to_owned(), source }
             }
+            SchemaError::Json(why) => {
+                let name = super::error::shorten(name);
+                SchemaError::Json(format!("column `{name}`: {why}"))
+            }
             other => other,
         })?;
-        let function = match column.optional("agg_function") {
-            None => None,
-            Some(value) => {
-                let json = Reader::new(value, "an agg_function")?;
-                let mut function = AggFunction::new(json.text("type")?);
-                function.parameters = json.map("parameters")?;
-                Some(function)
-            }
-        };
-        let comment = column.optional_text("comment")?;
-        let id = column.id("id")?;
-        builder = builder.push(Column { name: name.to_owned(), data_type, comment, id }, function);
+        builder = builder.push(column, function);
     }
     builder = builder.primary_key(json.texts("primary_key")?);
     let mut auto_increment = json.texts("auto_increment_column")?.into_iter();

@@ -68,16 +68,25 @@ fn malformed_json_is_refused_with_the_place_named() {
         ("[]", "the schema must be an object, found []"),
         ("{}", "the schema lacks `columns`"),
         (r#"{"columns":[{"name":7}]}"#, "`name` of a column must be a string, found 7"),
-        (r#"{"columns":[{"name":"a","data_type":{"type":"CHAR"}}]}"#, "a type lacks `length`"),
-        (r#"{"columns":[{"name":"a","data_type":{"type":"BLOB"}}]}"#, "`BLOB` is unknown"),
+        (r#"{"columns":[{"name":"a"}]}"#, "column `a`: a column lacks `data_type`"),
+        (r#"{"columns":[{"name":"a","data_type":{"type":"CHAR"}}]}"#, "`a`: a type lacks `length`"),
+        (r#"{"columns":[{"name":"a","data_type":{"type":"BLOB"}}]}"#, "`a`: the type `BLOB` is un"),
+        (
+            r#"{"columns":[{"name":"a","data_type":{"type":"INTEGER"},"id":"x"}]}"#,
+            "column `a`: `id` of a column must be a 32-bit integer",
+        ),
+        (
+            r#"{"columns":[{"name":"a","data_type":{"type":"INTEGER"},"agg_function":{}}]}"#,
+            "column `a`: an agg_function lacks `type`",
+        ),
         (
             r#"{"columns":[{"name":"a","data_type":{"type":"DECIMAL","precision":99,"scale":0}}]}"#,
-            "the type of column `a` is invalid",
+            "the type of column `a` is invalid: DECIMAL precision 99",
         ),
         (r#"{"columns":[],"primary_key":["a"]}"#, "names `a`, which is no column"),
         (r#"{"columns":[],"highest_field_id":4294967296}"#, "must be a 32-bit integer"),
     ] {
-        let error = Schema::from_json(json.as_bytes()).unwrap_err().to_string();
+        let error = Schema::from_json(json.as_bytes()).unwrap_err().to_text();
         assert!(error.contains(part), "{json}: {error}");
     }
 }

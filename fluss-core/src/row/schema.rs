@@ -154,6 +154,16 @@ pub enum SchemaError {
     Json(String),
 }
 
+impl SchemaError {
+    /// With the reason behind it, for errors that hold nothing but text.
+    pub(crate) fn to_text(&self) -> String {
+        match self {
+            Self::Type { source, .. } => format!("{self}: {source}"),
+            other => other.to_string(),
+        }
+    }
+}
+
 /// Columns, and which of them form the primary key. Cheap to clone.
 ///
 /// ```

@@ -291,7 +291,7 @@ impl BucketRead {
         let (api, target) = (ApiKey::GetTableSchema, Target::AnyServer);
         let answer: GetTableSchemaResponse =
             self.job.table.fluss().call(api, &request, target, &what, true).await?;
-        Schema::from_json(&answer.schema_json).map_err(|e| nonsense(&what, &e.to_string()))
+        Schema::from_json(&answer.schema_json).map_err(|e| nonsense(&what, &e.to_text()))
     }
 }
 
