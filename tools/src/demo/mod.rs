@@ -31,6 +31,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use plan::{Chaos, Count, PARTS};
+use read::Early;
 use report::Progress;
 use rows::{Kind, Rows, WRITERS};
 use verify::{Check, Findings};
@@ -170,20 +171,26 @@ impl Run {
 
     fn finish(self, interrupted: &AtomicBool) -> Result<Summary, DemoError> {
         let (done, marks) = self.write(interrupted)?;
+        let written = self.started.elapsed();
+        let findings = self.compare(&done, interrupted)?;
+        self.summary(findings, done, &marks, written, interrupted)
+    }
+
+    /// Reads everything back and compares it with what was acknowledged.
+    fn compare(&self, done: &[Done], interrupted: &AtomicBool) -> Result<Findings, DemoError> {
         // Faults that were planned and met no request must not come later.
         self.fake.with(|cluster| cluster.set_faults(Faults::new(self.seed)));
-        let written = self.started.elapsed();
         let mut findings = Findings::default();
         for (kind, table) in Kind::BOTH.into_iter().zip(&self.tables) {
             let rows = Rows::new(kind, self.rows, self.seed);
-            if interrupted.load(Ordering::SeqCst) {
-                return Err(DemoError::Interrupted);
-            }
-            let mut check = Check::new(rows, &done);
-            let stopped = read::through_client(&mut check, table)
-                .map_err(|error| self.error("reading", error))?;
+            let mut check = Check::new(rows, done);
+            let stopped = read::through_client(&mut check, table, interrupted);
+            let stopped = stopped.map_err(|early| match early {
+                Early::Interrupted => DemoError::Interrupted,
+                Early::Client(error) => self.error("reading", error),
+            })?;
             let found = check.finish();
-            let mut check = Check::new(rows, &done);
+            let mut check = Check::new(rows, done);
             read::from_the_servers(&mut check, &self.fake, table.info().id);
             let truth = check.finish();
             if let Some(complaint) = truth.differs_from(&found) {
@@ -194,15 +201,29 @@ impl Run {
             findings.wrong += stopped.len() as u64;
             findings.complaints.extend(stopped);
         }
+        Ok(findings)
+    }
+
+    fn summary(
+        &self,
+        mut findings: Findings,
+        done: Vec<Done>,
+        marks: &[Count],
+        written: Duration,
+        interrupted: &AtomicBool,
+    ) -> Result<Summary, DemoError> {
         self.close(&mut findings)?;
+        if interrupted.load(Ordering::SeqCst) {
+            return Err(DemoError::Interrupted);
+        }
         let mut problems = findings.complaints.clone();
-        problems.extend(Count::missing(&marks, self.batches));
+        problems.extend(Count::missing(marks, self.batches));
         Ok(Summary {
             seed: self.seed,
             rows: self.rows,
             findings,
             count: marks.last().copied().unwrap_or_default(),
-            fewest: Count::fewest(&marks),
+            fewest: Count::fewest(marks),
             problems,
             errors: done.into_iter().flat_map(|done| done.errors).collect(),
             written,

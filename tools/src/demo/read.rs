@@ -4,6 +4,7 @@ use fluss_core::ids::{BucketKey, TableId};
 use fluss_core::testing::loopback::Loopback;
 use fluss_core::{Error, Table};
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::rows::Content;
@@ -14,12 +15,35 @@ const SILENCE: Duration = Duration::from_secs(10);
 /// Keys that are looked up.
 const LOOKUPS: usize = 10_000;
 
+/// Why not everything was read.
+#[derive(Debug)]
+pub(super) enum Early {
+    /// The caller wanted no more.
+    Interrupted,
+    Client(Error),
+}
+
+impl From<Error> for Early {
+    fn from(error: Error) -> Self {
+        Self::Client(error)
+    }
+}
+
+fn go_on(interrupted: &AtomicBool) -> Result<(), Early> {
+    if interrupted.load(Ordering::SeqCst) { Err(Early::Interrupted) } else { Ok(()) }
+}
+
 /// Scans the table to its end, and looks keys up. Answers why buckets could not be read to their
 /// ends: whatever was beyond is missing then, which the check tells row by row.
-pub(super) fn through_client(check: &mut Check, table: &Table) -> Result<Vec<String>, Error> {
+pub(super) fn through_client(
+    check: &mut Check,
+    table: &Table,
+    interrupted: &AtomicBool,
+) -> Result<Vec<String>, Early> {
     let mut scanner = table.scanner().from_earliest().bounded().build().wait()?;
     let mut stopped: BTreeMap<BucketKey, String> = BTreeMap::new();
     while !scanner.is_finished() {
+        go_on(interrupted)?;
         let batch = match scanner.next_batch().wait_timeout(SILENCE) {
             Ok(Some(batch)) => batch,
             Ok(None) => {
@@ -37,7 +61,7 @@ pub(super) fn through_client(check: &mut Check, table: &Table) -> Result<Vec<Str
                 }
                 continue;
             }
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         };
         let rows = batch.rows()?;
         for (at, row) in rows.iter().enumerate() {
@@ -52,18 +76,23 @@ pub(super) fn through_client(check: &mut Check, table: &Table) -> Result<Vec<Str
         }
     }
     if table.info().has_primary_key() {
-        look_up(check, table)?;
+        look_up(check, table, interrupted)?;
     }
     Ok(stopped.into_values().collect())
 }
 
 /// Looks up a sample of all keys, and one that was never written.
-fn look_up(check: &mut Check, table: &Table) -> Result<(), Error> {
+pub(super) fn look_up(
+    check: &mut Check,
+    table: &Table,
+    interrupted: &AtomicBool,
+) -> Result<(), Early> {
     let lookuper = table.lookuper()?;
     let step = (check.keys() / LOOKUPS).max(1);
     let keys: Vec<(i64,)> =
         (0..check.keys()).step_by(step).chain([usize::MAX >> 1]).map(|key| (key as i64,)).collect();
     for keys in keys.chunks(1000) {
+        go_on(interrupted)?;
         let found = lookuper.lookup_all(keys).wait()?;
         for ((key,), row) in keys.iter().zip(found) {
             check.looked_up(*key, row.as_ref());

@@ -43,6 +43,29 @@ fn an_interrupted_run_ends() {
 }
 
 #[test]
+fn an_interrupt_ends_a_run_that_reads_back_and_one_that_is_about_to_report() {
+    let (calm, raised) = (AtomicBool::new(false), AtomicBool::new(true));
+    let run = Run::start(Options { rows: 2_000, seed: 11, lie: None, quiet: true });
+    let run = run.expect("a cluster with tables");
+    let (done, marks) = run.write(&calm).expect("outcomes");
+    let findings = run.compare(&done, &calm).expect("everything is read");
+    assert!(findings.is_clean(), "{findings:?}");
+
+    for (kind, table) in Kind::BOTH.into_iter().zip(&run.tables) {
+        let mut check = Check::new(Rows::new(kind, run.rows, run.seed), &done);
+        let read = read::through_client(&mut check, table, &raised);
+        assert!(matches!(read, Err(Early::Interrupted)), "{kind:?}: {read:?}");
+    }
+    let mut check = Check::new(Rows::new(Kind::Keyed, run.rows, run.seed), &done);
+    let looked_up = read::look_up(&mut check, &run.tables[1], &raised);
+    assert!(matches!(looked_up, Err(Early::Interrupted)), "{looked_up:?}");
+    let compared = run.compare(&done, &raised);
+    assert!(matches!(compared, Err(DemoError::Interrupted)), "{compared:?}");
+    let told = run.summary(findings, done, &marks, Duration::ZERO, &raised);
+    assert!(matches!(told, Err(DemoError::Interrupted)), "{told:?}");
+}
+
+#[test]
 fn every_row_is_recognised_by_its_content_alone() {
     for of in [1, 2, 3, 7, 100, 1001] {
         for kind in Kind::BOTH {
