@@ -66,7 +66,12 @@ const fn note(key: &'static str, why: &'static str) -> Setting {
 const NO_PAGES: &str = "memory is counted in bytes, there are no pages";
 const NO_THREADS: &str = "there are no network threads to configure";
 const NO_QUEUE: &str = "keys gather while requests are on their way, nothing waits for a timer";
-const NO_REMOTE: &str = "files of remote storage are not read";
+const ONLY_FILES: &str = "of remote storage, files of this machine are read, as they are";
+const NO_TOKENS: &str = "of remote storage, files of this machine are read, without tokens";
+const NO_CHOICE: &str = "servers have no preference told: they send what they have themselves";
+const PARTS: &str = "segments are read in parts, as many as client.scanner.buffer.max-bytes allows";
+const THREE: &str = "remote storage is read by up to three threads, as many as there are reads";
+const IN_MEMORY: &str = "segments of remote storage are read into memory, not into files";
 const NO_METRICS: &str = "there are no reporters; the command prints what it measured";
 
 const SETTINGS: &[Setting] = &[
@@ -160,13 +165,13 @@ const SETTINGS: &[Setting] = &[
     note("client.writer.dynamic-batch-size.enabled", "batches always grow only as far as needed"),
     note("client.scanner.log.check-crc", "checksums are always verified where there are any"),
     note("client.scanner.log.max-poll-records", "records come batch by batch"),
-    note("client.scanner.log.read-preference", NO_REMOTE),
-    note("client.scanner.remote-log.prefetch-num", NO_REMOTE),
-    note("client.remote-file.download-thread-num", NO_REMOTE),
-    note("client.scanner.io.tmpdir", NO_REMOTE),
+    note("client.scanner.log.read-preference", NO_CHOICE),
+    note("client.scanner.remote-log.prefetch-num", PARTS),
+    note("client.remote-file.download-thread-num", THREE),
+    note("client.scanner.io.tmpdir", IN_MEMORY),
     note("client.scanner.kv.batch-strategy", "it concerns another connector"),
-    note("client.filesystem.security.token.renewal.backoff", NO_REMOTE),
-    note("client.filesystem.security.token.renewal.time-ratio", NO_REMOTE),
+    note("client.filesystem.security.token.renewal.backoff", NO_TOKENS),
+    note("client.filesystem.security.token.renewal.time-ratio", NO_TOKENS),
     note("client.lookup.max-batch-size", NO_QUEUE),
     note("client.lookup.batch-timeout", NO_QUEUE),
     note("client.lookup.max-retries", "lookups are retried until their deadline"),
@@ -178,7 +183,7 @@ const SETTINGS: &[Setting] = &[
 ];
 
 /// A family of settings by their common beginning.
-const NOTED_PREFIXES: &[(&str, &str)] = &[("client.fs.", NO_REMOTE)];
+const NOTED_PREFIXES: &[(&str, &str)] = &[("client.fs.", ONLY_FILES)];
 
 impl Settings {
     /// Settings for these servers, changed by `KEY=VALUE` pairs. Answers also the notes about those
@@ -375,6 +380,17 @@ mod tests {
             settings(&["client.writer.buffer.page-size=128kb", "client.fs.s3.key=x"]).expect("ok");
         assert_eq!(notes.len(), 2);
         assert!(notes[0].contains("page-size"), "{notes:?}");
+        for (key, why) in [
+            ("client.fs.s3.key", "files of this machine are read"),
+            ("client.filesystem.security.token.renewal.backoff", "without tokens"),
+            ("client.scanner.log.read-preference", "no preference told"),
+            ("client.scanner.remote-log.prefetch-num", "client.scanner.buffer.max-bytes"),
+            ("client.remote-file.download-thread-num", "up to three threads"),
+            ("client.scanner.io.tmpdir", "read into memory"),
+        ] {
+            let (_, notes) = settings(&[&format!("{key}=1")]).expect("ok");
+            assert!(notes.len() == 1 && notes[0].contains(why), "{key}: {notes:?}");
+        }
     }
 
     #[test]
