@@ -190,7 +190,7 @@ fn with_snapshot(
     if !table.info().has_primary_key() {
         let path = &table.info().path;
         let text = format!("{path} is a log table: --snapshot is for tables with a primary key");
-        return Err(Failure::usage(text));
+        return Err(Failure::failed(text));
     }
     let builder = table.snapshot_then_changes();
     let mut builder = changes_settings(builder, &session.settings.scanner);

@@ -10,7 +10,8 @@ use super::json;
 /// Why a command ended early.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
-    /// The arguments are wrong, whatever the cluster holds.
+    /// The arguments are wrong, whatever the cluster holds. An option that does not suit the kind
+    /// of a table is no such thing: it may suit the next one.
     #[error("{0}")]
     Usage(String),
     /// The work failed, for a reason of the command line itself.

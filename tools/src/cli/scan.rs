@@ -37,7 +37,7 @@ pub(crate) fn prepare(args: &Args) -> Result<Work<'_>> {
             (false, Some(limit)) => last_rows(session, out, &table, &options, limit, &columns)?,
             (false, None) => {
                 let text = format!("{path} is a log table, of which the last rows are scanned");
-                return Err(Failure::usage(format!("{text}: say how many with --limit N")));
+                return Err(Failure::failed(format!("{text}: say how many with --limit N")));
             }
         };
         session.summary(&format!("{rows} rows"));
