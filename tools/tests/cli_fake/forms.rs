@@ -108,6 +108,36 @@ fn rows_of_one_partition_are_reported_counted_and_read() {
 }
 
 #[test]
+fn a_partial_delete_empties_its_columns_and_takes_the_row_with_the_last_of_them() {
+    let fake = Fake::with_tables();
+    let rows = |score: &str| {
+        [1, 2].map(|id| format!("{{\"id\":{id},\"name\":\"ada\",\"score\":{score}}}\n")).concat()
+    };
+    fake.ok(&["produce", "shop.users"], &rows("0.5"));
+    let (keys, left) = (lines![r#"{"id":1}"#, r#"{"id":2}"#], rows("null"));
+    let lookup = ["lookup", "shop.users"];
+    let delete = |columns, more: &[&'static str]| {
+        [&["produce", "shop.users", "--delete", columns][..], more].concat()
+    };
+    let (score, name) = ("--columns=id,score", "--columns=name,id");
+    play(
+        &fake,
+        &[
+            // Further fields are ignored, those of the columns as well.
+            (&delete(score, &[]), r#"{"id":1,"score":7}"#, 0, ""),
+            (&delete(score, &["--arrow=4"]), r#"{"id":2,"score":7}"#, 0, ""),
+            (&lookup, keys, 0, &left),
+            (&delete(name, &["--arrow=4"]), r#"{"id":1}"#, 0, ""),
+            (&delete(name, &[]), r#"{"id":2}"#, 0, ""),
+            (&lookup, keys, 0, lines!["null", "null"]),
+        ],
+    );
+    let records = objects(&fake.ok(&["consume", "shop.users"], ""));
+    let changes: Vec<&str> = records.iter().filter_map(|r| r["change"].as_str()).collect();
+    assert_eq!(changes, ["+I", "+I", "-U", "+U", "-U", "+U", "-D", "-D"]);
+}
+
+#[test]
 fn lookups_by_a_prefix_print_an_array_for_each_key() {
     let fake = Fake::start();
     let create = [
