@@ -104,6 +104,8 @@ fn code_for_one_system_stands_where_it_is_said_to() {
         "#[cfg(windows)]\nfn f() {}",
         "use std::os::unix::process::parent_id;",
         "use std::os::fd::AsFd;",
+        "use rustix::process::Pid;",
+        "use signal_hook::consts::SIGINT;",
     ] {
         for place in ["runtime-tokio/src/net.rs", "tools/src/cli/lookup.rs", "tools/tests/new.rs"] {
             assert_eq!(check(&Source::new(place, text)).len(), 1, "{place}: {text}");

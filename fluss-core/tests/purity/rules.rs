@@ -53,6 +53,7 @@ const UNFINISHED: &[&str] = &[
 
 /// Where code for one system only may stand; the README tells of the same places.
 pub(crate) const OF_ONE_SYSTEM: &[&str] = &[
+    "benches/versus/src/client.rs",
     "runtime-embedded/src/sys/",
     "runtime-embedded/src/driver.rs",
     "runtime-embedded/src/reactor.rs",
@@ -65,6 +66,8 @@ pub(crate) const OF_ONE_SYSTEM: &[&str] = &[
     "tools/tests/chaos.rs",
     "tools/tests/cli_fake.rs",
     "tools/tests/cli_fake/ends.rs",
+    "tools/tests/cli_fake/snapshot.rs",
+    "tools/tests/common/mod.rs",
     "tools/tests/fork.rs",
     "tools/tests/launcher.rs",
     "tools/tests/launcher_environment.rs",
@@ -79,6 +82,8 @@ const SYSTEMS: &[&str] = &[
     "os::linux",
     "os::unix",
     "os::windows",
+    "rustix",
+    "signal_hook",
 ];
 
 /// What tells threads apart by its address, and holds nothing that could change.

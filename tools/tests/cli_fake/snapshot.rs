@@ -1,10 +1,8 @@
 //! `fluss scan` and `fluss consume --snapshot`, on servers with and without SCAN_KV.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
 
 use fluss_core::testing::cluster::{ClusterOptions, Release};
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use super::{Fake, objects};
@@ -86,8 +84,13 @@ fn consume_with_a_snapshot_prints_the_rows_as_inserts_and_then_what_changes_them
     }
 }
 
+#[cfg(unix)]
 #[test]
 fn consume_with_a_snapshot_follows_without_a_gap() {
+    use std::io::{BufRead as _, BufReader};
+
+    use rustix::process::{Pid, Signal, kill_process};
+
     for fake in fakes() {
         fake.ok(&["produce", "shop.users"], &rows(0..100, 1.0));
         let arguments = ["consume", "shop.users", "--snapshot", "--follow"];
