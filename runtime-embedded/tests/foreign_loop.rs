@@ -1,6 +1,7 @@
 //! A foreign `poll` loop turns the driver, in a process of its own: the only thread of the process
 //! is the caller's, and an idle client costs next to nothing. Against the fake cluster and a real
-//! one. With a host name there is the resolver's thread besides, as long as the client is.
+//! one. With a host name there is the resolver's thread besides, as long as the client is. Nothing
+//! here reads segments in remote storage, which up to three threads more would do.
 
 mod common;
 
@@ -128,7 +129,10 @@ fn main() -> ExitCode {
     if real_cluster_or_skip("a foreign poll loop drives a client of a real cluster") {
         real();
     }
-    println!("a foreign poll loop drove the client with one thread, and one more for a host name");
+    println!(
+        "a foreign poll loop drove the client with one thread, and one more for a host name; \
+         reading remote storage, which this does not, takes up to three more"
+    );
     ExitCode::SUCCESS
 }
 
