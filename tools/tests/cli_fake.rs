@@ -134,6 +134,12 @@ fn every_server_answers_a_ping() {
     assert_eq!(roles, ["coordinator", "tablet_server", "tablet_server", "tablet_server"]);
     assert_eq!(found[0]["address"], fake.servers.bootstrap());
     assert_eq!(found[0]["apis"]["API_VERSIONS"], serde_json::json!([0, 0]));
+    for (server, between) in [(0, "ADJUST_ISR"), (1, "STOP_REPLICA")] {
+        let apis = found[server]["apis"].as_object().expect("an object");
+        assert!(apis.contains_key(between), "{apis:?}");
+        let unnamed: Vec<_> = apis.keys().filter(|name| name.parse::<i32>().is_ok()).collect();
+        assert!(unnamed.is_empty(), "{unnamed:?}");
+    }
 }
 
 #[test]

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use fluss_core::Ping;
 use fluss_core::ids::ServerId;
+use fluss_core::{ApiRange, Ping};
 
 use super::Work;
 use super::args::Args;
@@ -11,6 +11,30 @@ use super::failure::{Failure, Problem, Result, Status};
 use super::json::quoted;
 use super::output::Output;
 use super::session::Session;
+
+/// The APIs between servers, which clients have no other use for than their names here.
+const BETWEEN_SERVERS: [(i32, &str); 13] = [
+    (1013, "UPDATE_METADATA"),
+    (1018, "NOTIFY_LEADER_AND_ISR"),
+    (1019, "STOP_REPLICA"),
+    (1020, "ADJUST_ISR"),
+    (1022, "COMMIT_KV_SNAPSHOT"),
+    (1027, "COMMIT_REMOTE_LOG_MANIFEST"),
+    (1028, "NOTIFY_REMOTE_LOG_OFFSETS"),
+    (1029, "NOTIFY_KV_SNAPSHOT_OFFSET"),
+    (1030, "COMMIT_LAKE_TABLE_SNAPSHOT"),
+    (1031, "NOTIFY_LAKE_TABLE_OFFSET"),
+    (1042, "LAKE_TIERING_HEARTBEAT"),
+    (1043, "CONTROLLED_SHUTDOWN"),
+    (1052, "PREPARE_LAKE_TABLE_SNAPSHOT"),
+];
+
+/// The name of an API; its number if it is of servers to come.
+fn api_name(api: &ApiRange) -> String {
+    let between = || BETWEEN_SERVERS.iter().find(|(number, _)| *number == api.number);
+    let name = api.name.or_else(|| between().map(|(_, name)| *name));
+    name.map_or_else(|| api.number.to_string(), str::to_owned)
+}
 
 pub(crate) fn ping(session: &Session, out: &mut Output) -> Result<Status> {
     let pings = session.call(session.fluss.admin().ping())?;
@@ -34,9 +58,9 @@ fn ping_line(ping: &Ping) -> String {
             line.push_str(",\"apis\":{");
             for (index, api) in apis.iter().enumerate() {
                 let comma = if index == 0 { "" } else { "," };
-                let name = api.name.map_or_else(|| api.number.to_string(), str::to_owned);
+                let name = quoted(&api_name(api));
                 // Writing to a String cannot fail.
-                let _ = write!(line, "{comma}{}:[{},{}]", quoted(&name), api.min, api.max);
+                let _ = write!(line, "{comma}{name}:[{},{}]", api.min, api.max);
             }
             line.push('}');
         }
