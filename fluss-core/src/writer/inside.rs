@@ -7,7 +7,7 @@ use crate::ids::{BucketKey, WriterKey};
 
 impl Client {
     /// Shows the sessions of all idempotent writers, with the most batches one may have under way.
-    pub(crate) fn look_inside(&self, see: &mut dyn FnMut(WriterKey, usize, Window)) {
+    pub(crate) fn look_inside(&self, see: impl FnMut(WriterKey, usize, Window)) {
         self.writers().look_inside(see);
     }
 
@@ -46,7 +46,7 @@ impl Client {
 }
 
 impl Writers {
-    fn look_inside(&self, see: &mut dyn FnMut(WriterKey, usize, Window)) {
+    fn look_inside(&self, mut see: impl FnMut(WriterKey, usize, Window)) {
         for (key, writer) in &self.writers {
             let manager = &writer.sender.manager;
             if let Some(limit) = manager.window_limit() {

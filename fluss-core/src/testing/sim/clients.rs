@@ -20,10 +20,36 @@ use crate::writer::{Open, Reserve, WaiterId, WriterKind};
 /// As many at most.
 pub(super) const CLIENTS: usize = 2;
 
+/// A client, and what is known of it until its next input.
+#[derive(Debug)]
+struct Own {
+    client: Client,
+    /// It had an input since its windows were looked at.
+    changed: bool,
+    /// Its timer, unless it had an input since it was asked.
+    timer: Option<Option<(Instant, TimerReason)>>,
+}
+
+impl Own {
+    /// The client, to be given an input. Whatever is seen of it may be different afterwards.
+    fn input(&mut self) -> &mut Client {
+        (self.changed, self.timer) = (true, None);
+        &mut self.client
+    }
+
+    fn timer(&mut self) -> Option<(Instant, TimerReason)> {
+        let client = &self.client;
+        let ask = || client.poll_timeout().filter(|_| !client.is_closed());
+        let timer = *self.timer.get_or_insert_with(ask);
+        debug_assert_eq!(timer, ask(), "the timer changed without an input");
+        timer
+    }
+}
+
 /// See the module's text.
 #[derive(Debug)]
 pub(super) struct Clients {
-    clients: Vec<Client>,
+    clients: Vec<Own>,
     /// Which client opened a batch, and what it calls it.
     batches: Vec<(usize, BatchId)>,
     /// The other way round.
@@ -35,8 +61,9 @@ impl Clients {
     pub(super) fn new(config: &Config, count: usize) -> Self {
         let made = (0..count).map(|who| {
             let seed = config.seed.wrapping_add(who as u64);
-            Client::new(config.clone().seed(seed))
-                .unwrap_or_else(|error| unreachable!("a plan with bad settings: {error}"))
+            let client = Client::new(config.clone().seed(seed))
+                .unwrap_or_else(|error| unreachable!("a plan with bad settings: {error}"));
+            Own { client, changed: true, timer: None }
         });
         let clients = made.collect();
         Self { clients, batches: Vec::new(), numbers: vec![Vec::new(); count], closed: 0 }
@@ -61,12 +88,12 @@ impl Clients {
 
     fn on(&mut self, conn: ConnId) -> (&mut Client, ConnId) {
         let (who, own) = self.own(conn.0);
-        (&mut self.clients[who], ConnId(own))
+        (self.clients[who].input(), ConnId(own))
     }
 
     fn with_batch(&mut self, batch: BatchId) -> Option<(&mut Client, BatchId)> {
         let (who, own) = *self.batches.get(batch.0 as usize)?;
-        Some((&mut self.clients[who], own))
+        Some((self.clients[who].input(), own))
     }
 
     // ----- the network -----
@@ -97,14 +124,14 @@ impl Clients {
     }
 
     /// Whether the connection was not given up.
-    pub(super) fn uses(&mut self, conn: ConnId) -> bool {
-        let (client, conn) = self.on(conn);
-        client.uses(conn)
+    pub(super) fn uses(&self, conn: ConnId) -> bool {
+        let (who, own) = self.own(conn.0);
+        self.clients[who].client.uses(ConnId(own))
     }
 
     pub(super) fn poll_action(&mut self) -> Option<Action> {
         let count = self.clients.len();
-        let mut polled = (0..count).map(|who| (who, self.clients[who].poll_action()));
+        let mut polled = (0..count).map(|who| (who, self.clients[who].client.poll_action()));
         let (who, action) = polled.find_map(|(who, action)| Some((who, action?)))?;
         Some(match action {
             Action::Connect { conn, address } => {
@@ -120,18 +147,14 @@ impl Clients {
 
     // ----- time and news -----
 
-    fn timer(client: &Client) -> Option<(Instant, TimerReason)> {
-        client.poll_timeout().filter(|_| !client.is_closed())
-    }
-
-    pub(super) fn poll_timeout(&self) -> Option<(Instant, TimerReason)> {
-        self.clients.iter().filter_map(Self::timer).min()
+    pub(super) fn poll_timeout(&mut self) -> Option<(Instant, TimerReason)> {
+        self.clients.iter_mut().filter_map(Own::timer).min()
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant) {
-        for client in &mut self.clients {
-            if Self::timer(client).is_some_and(|(at, _)| at <= now) {
-                client.handle_timeout(now);
+        for own in &mut self.clients {
+            if own.timer().is_some_and(|(at, _)| at <= now) {
+                own.input().handle_timeout(now);
             }
         }
     }
@@ -140,7 +163,7 @@ impl Clients {
     pub(super) fn poll_event(&mut self) -> Option<Event> {
         loop {
             let count = self.clients.len();
-            let mut polled = (0..count).map(|who| (who, self.clients[who].poll_event()));
+            let mut polled = (0..count).map(|who| (who, self.clients[who].client.poll_event()));
             let (who, event) = polled.find_map(|(who, event)| Some((who, event?)))?;
             if event == Event::Closed {
                 self.closed += 1;
@@ -181,7 +204,7 @@ impl Clients {
     // ----- what applications do -----
 
     pub(super) fn watch_table(&mut self, path: &TablePath, id: TableId, now: Instant) {
-        self.clients.iter_mut().for_each(|client| client.watch_table(path, id, now));
+        self.clients.iter_mut().for_each(|own| own.input().watch_table(path, id, now));
     }
 
     pub(super) fn open_writer(
@@ -192,7 +215,7 @@ impl Clients {
         config: WriterConfig,
         now: Instant,
     ) -> Result<WriterKey> {
-        let own = self.clients[who].open_writer(path, kind, config, now)?;
+        let own = self.clients[who].input().open_writer(path, kind, config, now)?;
         Ok(WriterKey(self.all(who, own.0)))
     }
 
@@ -205,18 +228,18 @@ impl Clients {
     #[cfg(test)]
     pub(super) fn of_writer(&mut self, writer: WriterKey) -> (&mut Client, WriterKey) {
         let (who, own) = self.own(writer.0);
-        (&mut self.clients[who], WriterKey(own))
+        (self.clients[who].input(), WriterKey(own))
     }
 
     pub(super) fn open_lane(&mut self, writer: WriterKey) -> Result<LaneId> {
         let (who, own) = self.own(writer.0);
-        let lane = self.clients[who].open_lane(WriterKey(own))?;
+        let lane = self.clients[who].input().open_lane(WriterKey(own))?;
         Ok(LaneId(self.all(who, lane.0)))
     }
 
     pub(super) fn close_lane(&mut self, lane: LaneId, now: Instant) {
         let (who, own) = self.own(lane.0);
-        self.clients[who].close_lane(LaneId(own), now);
+        self.clients[who].input().close_lane(LaneId(own), now);
     }
 
     pub(super) fn open_batch(
@@ -231,7 +254,7 @@ impl Clients {
             Reserve::Granted(waiter) => Reserve::Granted(WaiterId(self.own(waiter.0).1)),
             now => now,
         };
-        match self.clients[who].open_batch(LaneId(own), bucket, reserve, now)? {
+        match self.clients[who].input().open_batch(LaneId(own), bucket, reserve, now)? {
             Open::Granted { batch, reserved } => {
                 let number = self.batches.len() as u64;
                 let expected = self.numbers[who].len() as u64;
@@ -263,57 +286,75 @@ impl Clients {
 
     pub(super) fn cancel_wait(&mut self, waiter: WaiterId, now: Instant) {
         let (who, own) = self.own(waiter.0);
-        self.clients[who].cancel_wait(WaiterId(own), now);
+        self.clients[who].input().cancel_wait(WaiterId(own), now);
     }
 
     pub(super) fn flush(&mut self, writer: WriterKey, now: Instant) -> CommandId {
         let (who, own) = self.own(writer.0);
-        let command = self.clients[who].flush(WriterKey(own), now);
+        let command = self.clients[who].input().flush(WriterKey(own), now);
         CommandId(self.all(who, command.0))
     }
 
     pub(super) fn close(&mut self, until: Instant, now: Instant) {
-        for client in &mut self.clients {
-            client.close(until, now);
+        for own in &mut self.clients {
+            own.input().close(until, now);
         }
     }
 
     /// Ends them all; returns how many batches were left.
     pub(super) fn abort(&mut self, now: Instant) -> usize {
-        self.clients.iter_mut().map(|client| client.abort(now)).sum()
+        self.clients.iter_mut().map(|own| own.input().abort(now)).sum()
     }
 
     // ----- what is seen of them -----
 
+    fn iter(&self) -> impl Iterator<Item = &Client> {
+        self.clients.iter().map(|own| &own.client)
+    }
+
     pub(super) fn memory_used(&self) -> u64 {
-        self.clients.iter().map(Client::memory_used).sum()
+        self.iter().map(Client::memory_used).sum()
     }
 
     pub(super) fn memory_used_by(&self, who: usize) -> u64 {
-        self.clients[who].memory_used()
+        self.clients[who].client.memory_used()
     }
 
     pub(super) fn unfinished_batches(&self) -> usize {
-        self.clients.iter().map(Client::unfinished_batches).sum()
+        self.iter().map(Client::unfinished_batches).sum()
     }
 
     pub(super) fn invariant_violations(&self) -> u64 {
-        self.clients.iter().map(|client| client.counters().invariant_violations).sum()
+        self.iter().map(|client| client.counters().invariant_violations).sum()
     }
 
     pub(super) fn copies(&self) -> u64 {
-        self.clients.iter().map(|client| client.counters().copies).sum()
+        self.iter().map(|client| client.counters().copies).sum()
     }
 
     pub(super) fn fired_rules(&self) -> u32 {
-        self.clients.iter().fold(0, |rules, client| rules | client.fired_rules())
+        self.iter().fold(0, |rules, client| rules | client.fired_rules())
     }
 
-    pub(super) fn look_inside(&self, see: &mut dyn FnMut(WriterKey, usize, Window)) {
-        for (who, client) in self.clients.iter().enumerate() {
-            client.look_inside(&mut |writer, limit, window| {
+    /// Shows all windows.
+    pub(super) fn look_inside(&self, mut see: impl FnMut(WriterKey, usize, Window)) {
+        for (who, client) in self.iter().enumerate() {
+            client.look_inside(|writer, limit, window| {
                 see(WriterKey(self.all(who, writer.0)), limit, window);
             });
+        }
+    }
+
+    /// Shows the windows of the clients that had an input since this was asked last; those of the
+    /// others are as they were.
+    pub(super) fn look_at_changed(&mut self, mut see: impl FnMut(WriterKey, usize, Window)) {
+        let count = self.clients.len() as u64;
+        for (who, own) in (0..).zip(&mut self.clients) {
+            if std::mem::take(&mut own.changed) {
+                own.client.look_inside(|writer, limit, window| {
+                    see(WriterKey(writer.0 * count + who), limit, window);
+                });
+            }
         }
     }
 
@@ -324,6 +365,6 @@ impl Clients {
         next: i32,
     ) -> bool {
         let (who, own) = self.own(writer.0);
-        self.clients[who].skip_sequences(WriterKey(own), bucket, next)
+        self.clients[who].input().skip_sequences(WriterKey(own), bucket, next)
     }
 }

@@ -175,7 +175,7 @@ impl World {
     /// Billions of batches at once; only when nothing is under way, as no copy lives that long.
     fn skip_sequences(&mut self) {
         let mut sessions = Vec::new();
-        self.client.look_inside(&mut |writer, _, window| {
+        self.client.look_inside(|writer, _, window| {
             if let Some((id, floor)) = window.session.filter(|_| window.slots == 0)
                 && floor > 0
                 && floor < 1 << 30

@@ -215,8 +215,8 @@ impl World {
     }
 
     fn note_timer(&mut self) {
-        let reason = self.client.poll_timeout();
-        self.watch.note(self.now, || format!("timer {reason:?}"));
+        let (watch, client) = (&mut self.watch, &mut self.client);
+        watch.note(self.now, || format!("timer {:?}", client.poll_timeout()));
     }
 
     fn handle(&mut self, what: Due) {
@@ -279,12 +279,18 @@ impl World {
         }
     }
 
-    /// Reads the windows.
+    /// Reads the windows, as far as they may have changed since.
     pub(super) fn look(&mut self) {
         let (check, now) = (&mut self.check, self.now);
-        self.client.look_inside(&mut |writer, limit, window| {
+        self.client.look_at_changed(|writer, limit, window| {
             check.look(writer, limit, now, window);
         });
+        if cfg!(debug_assertions) {
+            let check = &self.check;
+            self.client.look_inside(|writer, _, window| {
+                debug_assert!(check.has_seen(writer, &window), "changed without an input");
+            });
+        }
     }
 
     fn obey(&mut self, action: Action) {

@@ -94,6 +94,13 @@ impl Checker {
         self.rule("I12", right, || format!("the floor was proved to be {proved}: {window:?}"));
     }
 
+    /// Whether a window is as it was looked at last, and what is proved of it, too.
+    pub(in crate::testing::sim) fn has_seen(&self, writer: WriterKey, window: &Window) -> bool {
+        let seen = self.seen.get(&(writer, window.bucket));
+        let same = |seen: &Seen| seen.window == Some(*window) && seen.is_proved(window.session);
+        self.broken.is_some() || seen.is_some_and(same)
+    }
+
     /// The rule that lets nothing change in this bucket now.
     fn forbids_change(&self, writer: WriterKey, bucket: BucketKey) -> Option<&'static str> {
         let of_writer = |copy: &Copy| {
