@@ -119,6 +119,12 @@ pub(super) fn frame_length(head: [u8; 4], limit: usize) -> Result<usize, i32> {
     usize::try_from(announced).ok().filter(|&length| length + 4 <= limit).ok_or(announced)
 }
 
+/// Whether these bytes are one request, all of it, of a length that is allowed.
+pub(super) fn is_frame(bytes: &[u8], limit: usize) -> bool {
+    let length = bytes.first_chunk().and_then(|head| frame_length(*head, limit).ok());
+    length.is_some_and(|length| length + 4 == bytes.len())
+}
+
 fn frame(kind: u8, id: Option<i32>, body: &[u8]) -> Bytes {
     let length = 1 + id.map_or(0, |_| 4) + body.len();
     let mut out = BytesMut::with_capacity(4 + length);

@@ -207,7 +207,7 @@ impl World {
         }
         let (Some(bytes), Some(far)) = (entry.up.pop_front(), entry.far) else { return };
         self.watch.note(self.now, || format!("link {link}: {} bytes arrive", bytes.len()));
-        self.cluster.handle_bytes(far, &bytes, self.now);
+        self.cluster.handle_piece(far, bytes, self.now);
     }
 
     pub(super) fn up_end(&mut self, link: usize) {
