@@ -4,7 +4,7 @@ use fluss_proto::message::{AlterTableRequest, AlterTableResponse, PbAddColumn};
 use serde_json::{Value, json};
 
 use super::api::code;
-use super::catalog::Table;
+use super::catalog::{Descriptor, Table};
 use super::ddl::{no_table, path_of};
 use super::{Answer, Failure, FakeCluster, names, words};
 use crate::row::{DataType, Schema};
@@ -32,7 +32,7 @@ impl FakeCluster {
         if request.add_columns.is_empty() {
             return Err(refused("the fake only adds columns"));
         }
-        let mut descriptor = table.descriptor.clone();
+        let mut descriptor = table.descriptor.value().clone();
         for column in &request.add_columns {
             add_column(&mut descriptor["schema"], column)?;
         }
@@ -44,7 +44,7 @@ impl FakeCluster {
         let Table { older, schema_id, .. } = table;
         older.push(old);
         *schema_id += 1;
-        table.descriptor = descriptor;
+        table.descriptor = Descriptor::new(descriptor);
         Ok(AlterTableResponse {})
     }
 }

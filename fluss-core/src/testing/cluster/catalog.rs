@@ -19,13 +19,30 @@ pub(super) struct Database {
     pub(super) created_ms: i64,
 }
 
+/// What a table is, as JSON, with its text: it is asked for far more often than it changes.
+#[derive(Clone, Debug)]
+pub(super) struct Descriptor {
+    value: Value,
+    text: Bytes,
+}
+
+impl Descriptor {
+    pub(super) fn new(value: Value) -> Self {
+        Self { text: value.to_string().into(), value }
+    }
+
+    pub(super) fn value(&self) -> &Value {
+        &self.value
+    }
+}
+
 /// A table. Its buckets are in the catalog's own map.
 #[derive(Clone, Debug)]
 pub(super) struct Table {
     pub(super) id: i64,
     pub(super) path: TablePath,
     pub(super) schema_id: i32,
-    pub(super) descriptor: Value,
+    pub(super) descriptor: Descriptor,
     pub(super) created_ms: i64,
     /// The number of buckets; partitions keep the one of the time when they were made.
     pub(super) buckets: i32,
@@ -42,7 +59,7 @@ pub(super) struct Table {
 
 impl Table {
     pub(super) fn json(&self) -> Bytes {
-        self.descriptor.to_string().into()
+        self.descriptor.text.clone()
     }
 
     /// The schema with this id.
@@ -57,7 +74,7 @@ impl Table {
 
     /// The value of a `table.*` property in upper case, since values are matched without case.
     pub(super) fn property(&self, name: &str) -> Option<String> {
-        self.descriptor["properties"][name].as_str().map(str::to_uppercase)
+        self.descriptor.value["properties"][name].as_str().map(str::to_uppercase)
     }
 
     /// How rows of a primary-key table are sent and kept.

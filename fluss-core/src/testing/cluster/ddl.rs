@@ -10,7 +10,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 
 use super::api::code;
-use super::catalog::{Bucket, Database, Leader, Table};
+use super::catalog::{Bucket, Database, Descriptor, Leader, Table};
 use super::kv::Kv;
 use super::log::Log;
 use super::names::{self, Named};
@@ -158,7 +158,7 @@ impl FakeCluster {
             id: -1,
             path: path.clone(),
             schema_id: 1,
-            descriptor,
+            descriptor: Descriptor::new(descriptor),
             created_ms: self.now_ms(),
             buckets: i32::try_from(buckets).unwrap_or(i32::MAX),
             epoch: 0,

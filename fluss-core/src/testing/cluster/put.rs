@@ -121,7 +121,7 @@ impl Merge {
             None => Engine::None,
             Some("FIRST_ROW") => Engine::FirstRow,
             Some("VERSIONED") => {
-                let properties = &table.descriptor["properties"];
+                let properties = &table.descriptor.value()["properties"];
                 let column = properties["table.merge-engine.versioned.ver-column"].as_str();
                 let column = column.and_then(|name| table.schema.index_of(name));
                 Engine::Versioned(column.ok_or_else(|| failed("no version column"))?)

@@ -2,6 +2,7 @@
 //! partitions that exist keep theirs, new ones get the new number, and a request that was routed by
 //! another number than its partition's is refused with 74.
 
+use super::catalog::Descriptor;
 use super::{Answer, Failure, FakeCluster, api::code};
 use crate::ids::{BucketKey, TablePath};
 
@@ -12,7 +13,9 @@ impl FakeCluster {
         let table = self.catalog.tables.get_mut(path).filter(|table| table.partitioned());
         let Some(table) = table else { return false };
         table.buckets = buckets.max(1);
-        table.descriptor["bucket_count"] = table.buckets.into();
+        let mut descriptor = table.descriptor.value().clone();
+        descriptor["bucket_count"] = table.buckets.into();
+        table.descriptor = Descriptor::new(descriptor);
         table.epoch += 1;
         true
     }
