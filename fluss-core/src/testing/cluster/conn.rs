@@ -55,11 +55,16 @@ impl Outcome {
     }
 
     pub(super) fn answer(message: &impl Message) -> Self {
+        Self::Answer(Self::encode(message))
+    }
+
+    /// An answer whose head is still blank.
+    pub(super) fn encode(message: &impl Message) -> BytesMut {
         // A fetched answer is large; encoded behind room for its head it is copied once less.
         let mut frame = BytesMut::with_capacity(HEAD + message.encoded_len());
         frame.put_bytes(0, HEAD);
         message.encode_raw(&mut frame);
-        Self::Answer(frame)
+        frame
     }
 }
 

@@ -1,6 +1,6 @@
 //! From a request to its answer, with the faults in between.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use fluss_proto::message::{
     ApiVersionsResponse, AuthenticateRequest, AuthenticateResponse, FetchLogRequest,
     InitWriterRequest, InitWriterResponse, LookupRequest, PbApiVersion, ProduceLogRequest,
@@ -156,7 +156,7 @@ impl FakeCluster {
     fn execute(&mut self, conn: ConnId, server: ServerId, request: &Request) -> Outcome {
         let body = request.body.clone();
         match request.api {
-            key::API_VERSIONS => Outcome::answer(&self.api_versions(server)),
+            key::API_VERSIONS => Outcome::Answer(self.versions_answer(server)),
             key::AUTHENTICATE => reply(body, |q| self.authenticate(conn, &q)),
             key::CREATE_DATABASE => reply(body, |q| self.create_database(q)),
             key::DROP_DATABASE => reply(body, |q| self.drop_database(&q)),
@@ -236,6 +236,18 @@ impl FakeCluster {
 
     fn is_coordinator(&self, server: ServerId) -> bool {
         server == ServerId::Coordinator
+    }
+
+    /// Each connection begins with this question, so the usual answers are kept.
+    fn versions_answer(&mut self, server: ServerId) -> BytesMut {
+        if self.offers.is_some() || self.offers_of.contains_key(&server) {
+            return Outcome::encode(&self.api_versions(server));
+        }
+        let kind = usize::from(self.is_coordinator(server));
+        if self.usual_offers[kind].is_empty() {
+            self.usual_offers[kind] = Outcome::encode(&self.api_versions(server));
+        }
+        self.usual_offers[kind].clone()
     }
 
     fn api_versions(&self, server: ServerId) -> ApiVersionsResponse {

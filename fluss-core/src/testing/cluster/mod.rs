@@ -55,7 +55,7 @@ pub use faults::{Fault, FaultKind, Faults, On};
 pub use options::{Bug, ClusterOptions, Release, Rule};
 pub use truth::{Appended, BucketTruth, LogRow, StoredBatch};
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -129,6 +129,8 @@ pub struct FakeCluster {
     offers: Option<Vec<(i16, i16)>>,
     /// The same for single servers.
     offers_of: BTreeMap<ServerId, Vec<(i16, i16)>>,
+    /// What tablet servers and the coordinator offer without these, as an answer; empty so far.
+    usual_offers: [BytesMut; 2],
     sessions: scan_kv::Sessions,
     journal: Option<VecDeque<Appended>>,
     /// Batches that came when their writer had just been forgotten for its age.
@@ -171,6 +173,7 @@ impl FakeCluster {
             lost_writes: 0,
             offers: None,
             offers_of: BTreeMap::new(),
+            usual_offers: Default::default(),
             sessions: scan_kv::Sessions::default(),
             journal: None,
             forgotten: VecDeque::new(),
