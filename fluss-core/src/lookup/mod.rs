@@ -58,8 +58,8 @@ pub(crate) trait Leaders {
     fn leader(&self, bucket: BucketKey) -> Option<ServerId>;
 
     /// How errors name the servers, as far as known.
-    fn labels(&self) -> Labels {
-        Labels::new()
+    fn labels(&self) -> Arc<Labels> {
+        Arc::default()
     }
 }
 
@@ -69,8 +69,8 @@ impl Leaders for Cluster {
         Self::leader(self, bucket)
     }
 
-    fn labels(&self) -> Labels {
-        Self::labels(self)
+    fn labels(&self) -> Arc<Labels> {
+        Arc::clone(Self::labels(self))
     }
 }
 
@@ -79,7 +79,7 @@ impl<L: Leaders + ?Sized> Leaders for Arc<L> {
         (**self).leader(bucket)
     }
 
-    fn labels(&self) -> Labels {
+    fn labels(&self) -> Arc<Labels> {
         (**self).labels()
     }
 }
@@ -113,7 +113,7 @@ pub(crate) struct Lookups {
     lanes: BTreeMap<LaneKey, Lane>,
     servers: BTreeMap<ServerId, Server>,
     requests: BTreeMap<u64, Sent>,
-    labels: Labels,
+    labels: Arc<Labels>,
     /// What is asked of a table, for error texts, by whether it is prefixes. Counting the handles
     /// of one text with each key would have two threads take turns at its memory.
     texts: BTreeMap<(TableId, bool), Arc<str>>,

@@ -71,6 +71,8 @@ pub struct Cluster {
     pub(super) paths: BTreeMap<TableId, TablePath>,
     pub(super) partitions: BTreeMap<PartitionId, Arc<PartitionMeta>>,
     pub(super) partition_ids: BTreeMap<(TableId, Arc<str>), PartitionId>,
+    /// How errors name the servers; written when these change, as every answer asks for it.
+    labels: Arc<Labels>,
     /// Sorted by bucket; shared between snapshots, so that a new one costs a pointer for each.
     pub(super) buckets: BTreeMap<(TableId, Option<PartitionId>), Arc<[BucketMeta]>>,
     /// A rule broken on purpose: see `Mutation::OlderLeader`.
@@ -96,9 +98,14 @@ impl Cluster {
     }
 
     /// How errors name the servers.
-    pub(crate) fn labels(&self) -> Labels {
+    pub(crate) fn labels(&self) -> &Arc<Labels> {
+        &self.labels
+    }
+
+    /// The servers changed.
+    pub(super) fn label_servers(&mut self) {
         let label = |(id, address): (ServerId, Address)| (id, format!("{id} {address}").into());
-        self.servers().into_iter().map(label).collect()
+        self.labels = Arc::new(self.servers().into_iter().map(label).collect());
     }
 
     /// Whether this server is alive as far as known. Bootstrap addresses name no server.

@@ -49,6 +49,9 @@ pub(super) fn apply(cluster: &mut Cluster, response: MetadataResponse) -> Delta 
         delta.changed |= tablets != cluster.tablets;
         cluster.tablets = tablets;
     }
+    if delta.changed {
+        cluster.label_servers();
+    }
     for table in response.table_metadata {
         apply_table(cluster, table, &mut delta);
     }

@@ -74,8 +74,8 @@ pub(crate) trait Leaders {
     }
 
     /// How errors name the servers, as far as known.
-    fn labels(&self) -> Labels {
-        Labels::new()
+    fn labels(&self) -> Arc<Labels> {
+        Arc::default()
     }
 }
 
@@ -88,8 +88,8 @@ impl Leaders for Cluster {
         self.bucket_count(bucket.table, bucket.partition)
     }
 
-    fn labels(&self) -> Labels {
-        Self::labels(self)
+    fn labels(&self) -> Arc<Labels> {
+        Arc::clone(Self::labels(self))
     }
 }
 
@@ -102,7 +102,7 @@ impl<T: Leaders> Leaders for Arc<T> {
         (**self).buckets_beside(bucket)
     }
 
-    fn labels(&self) -> Labels {
+    fn labels(&self) -> Arc<Labels> {
         (**self).labels()
     }
 }
@@ -134,7 +134,7 @@ pub(crate) struct Scanners {
     scanners: BTreeMap<ScannerKey, Scanner>,
     /// Scanners whose plans may have changed.
     dirty: BTreeSet<ScannerKey>,
-    labels: Labels,
+    labels: Arc<Labels>,
     next_key: u64,
     out: Outputs,
     closed: Option<Error>,
