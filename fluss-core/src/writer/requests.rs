@@ -1,6 +1,6 @@
 //! Write requests on the wire, and what an answer says of each of their buckets.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -51,7 +51,7 @@ pub(crate) struct WriteRequest {
 /// The table of write requests.
 #[derive(Debug, Default)]
 pub(crate) struct Requests {
-    open: HashMap<u64, WriteRequest>,
+    open: BTreeMap<u64, WriteRequest>,
     next: u64,
     /// Batches and their bytes in the open requests.
     pub(super) batches: usize,
@@ -134,14 +134,13 @@ impl WriteRequest {
             Ok(body) => body,
             Err(error) => return self.all(false, &whole_request(&error)),
         };
-        let mut answers = match self.parts(body).and_then(|parts| self.check(parts)) {
+        let answers = match self.parts(body).and_then(|parts| self.check(parts)) {
             Ok(answers) => answers,
             Err(what) => return self.all(true, &self.broken(&what)),
         };
         let mut nonsense = false;
         let mut copies = Vec::with_capacity(self.copies.len());
-        for &(bucket, token) in &self.copies {
-            let answer = answers.remove(&place(&bucket)).flatten();
+        for (&(bucket, token), answer) in self.copies.iter().zip(answers) {
             nonsense |= answer.is_none();
             let missing = || self.broken(&format!("it leaves {bucket} out"));
             copies.push((bucket, token, answer.unwrap_or_else(missing)));
@@ -171,14 +170,20 @@ impl WriteRequest {
         Ok(parts)
     }
 
-    /// For each bucket asked for its part, if the parts can be an answer to this request.
-    fn check(&self, parts: Vec<Part>) -> Result<HashMap<Place, Option<Answer>>, String> {
-        let mut answers: HashMap<Place, Option<Answer>> =
-            self.copies.iter().map(|(bucket, _)| (place(bucket), None)).collect();
+    /// For each copy its part, if the parts can be an answer to this request.
+    fn check(&self, parts: Vec<Part>) -> Result<Vec<Option<Answer>>, String> {
+        let copies = self.copies.iter().enumerate();
+        let mut places: Vec<_> = copies.map(|(i, (bucket, _))| (place(bucket), i)).collect();
+        places.sort_unstable();
+        // Of several copies of one bucket, which tests send, the first has the answer.
+        places.dedup_by_key(|(place, _)| *place);
+        let mut answers = vec![None; self.copies.len()];
         for part in parts {
             let answer = part.answer?;
-            let Some(slot) = answers.get_mut(&(part.partition.map(PartitionId), part.bucket))
-            else {
+            let place = (part.partition.map(PartitionId), part.bucket);
+            let found = places.binary_search_by_key(&place, |(place, _)| *place);
+            let slot = found.ok().and_then(|at| answers.get_mut(places[at].1));
+            let Some(slot) = slot else {
                 return Err(format!("it names bucket {}, which was not asked for", part.bucket));
             };
             if slot.replace(answer).is_some() {
