@@ -164,8 +164,14 @@ impl Cluster {
     /// The leader of a bucket, if it has one that is alive.
     #[must_use]
     pub fn leader(&self, key: BucketKey) -> Option<ServerId> {
-        let leader = self.bucket(key)?.leader?;
-        self.tablets.contains_key(&leader).then_some(ServerId::Tablet(leader))
+        self.leader_at(key).map(|(server, _)| server)
+    }
+
+    /// The same with its epoch, where servers tell it.
+    pub(crate) fn leader_at(&self, key: BucketKey) -> Option<(ServerId, Option<i32>)> {
+        let &BucketMeta { leader, epoch, .. } = self.bucket(key)?;
+        let leader = leader.filter(|leader| self.tablets.contains_key(leader))?;
+        Some((ServerId::Tablet(leader), epoch))
     }
 
     /// The number of buckets over which rows of this table or partition are spread: the

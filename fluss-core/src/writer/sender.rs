@@ -132,10 +132,9 @@ impl Sender {
         let buckets: Vec<BucketKey> =
             self.queues.iter().filter(busy).map(|(bucket, _)| *bucket).collect();
         for bucket in buckets {
-            if let Some(server) = cluster.leader(bucket) {
-                let epoch = cluster.bucket(bucket).and_then(|b| b.epoch);
+            if let Some(leader @ (server, _)) = cluster.leader_at(bucket) {
                 self.with_manager(bucket, |manager, fresh| {
-                    manager.handle_leader(cx, bucket, (server, epoch), fresh)
+                    manager.handle_leader(cx, bucket, leader, fresh)
                 });
                 // A former leader gets nothing more, also while copies that it has keep the bucket
                 // from the new one: it would refuse what it gets, and say nothing that counts.
@@ -162,32 +161,36 @@ impl Sender {
         out: &mut Wishes,
     ) {
         while let Some(bucket) = self.changed.pop_first() {
-            self.tell_leader(cx, bucket, cluster);
-            if let Some(queue) = self.queues.get(&bucket) {
-                let fresh = queue.peek().is_some();
-                let conn = cluster.leader(bucket).and_then(&conn_of);
+            let leader = cluster.leader_at(bucket);
+            let queue = self.queues.get(&bucket);
+            let fresh = queue.is_some_and(|queue| queue.peek().is_some());
+            // The manager knows a bucket's leader before the bucket's first copy leaves.
+            if let Some(leader) = leader
+                && self.told.get(&bucket) != Some(&leader)
+            {
+                self.told.insert(bucket, leader);
+                self.manager.handle_leader(cx, bucket, leader, fresh);
+            }
+            if queue.is_some() {
+                let server = leader.map(|(server, _)| server);
+                let conn = server.and_then(&conn_of);
                 let sendable = self.manager.can_send(cx.now, bucket, conn, fresh);
                 if sendable == Sendable::NeedsWriterId {
                     self.manager.want_writer_id(cx, bucket);
                 }
-                self.place(bucket, sendable, cluster, out);
+                self.place(bucket, sendable, server, out);
             }
         }
     }
 
-    /// The manager knows a bucket's leader before the bucket's first copy leaves.
-    fn tell_leader(&mut self, cx: &mut Cx<'_>, bucket: BucketKey, cluster: &Cluster) {
-        let Some(server) = cluster.leader(bucket) else { return };
-        let leader = (server, cluster.bucket(bucket).and_then(|b| b.epoch));
-        if self.told.get(&bucket) != Some(&leader) {
-            self.told.insert(bucket, leader);
-            let has_fresh = self.queues.get(&bucket).is_some_and(|q| q.peek().is_some());
-            self.manager.handle_leader(cx, bucket, leader, has_fresh);
-        }
-    }
-
-    fn place(&mut self, bucket: BucketKey, s: Sendable, cluster: &Cluster, out: &mut Wishes) {
-        match s {
+    fn place(
+        &mut self,
+        bucket: BucketKey,
+        sendable: Sendable,
+        leader: Option<ServerId>,
+        out: &mut Wishes,
+    ) {
+        match sendable {
             Sendable::No => {}
             Sendable::At(at) => {
                 self.timers.insert((at, bucket));
@@ -195,7 +198,7 @@ impl Sender {
             Sendable::NeedsWriterId => {
                 self.no_id.insert(bucket);
             }
-            Sendable::Now => match cluster.leader(bucket) {
+            Sendable::Now => match leader {
                 None => {
                     self.no_leader.insert(bucket);
                     out.leaders.push(bucket);
