@@ -10,11 +10,23 @@ const ONE: u32 = 1 << 31;
 /// The polynomial "x^8": what one zero byte multiplies a remainder by.
 const ONE_BYTE: u32 = 1 << (31 - 8);
 
+/// What 2^k zero bytes multiply a remainder by: each is the square of the one before.
+static POWERS: [u32; 64] = {
+    let mut powers = [ONE_BYTE; 64];
+    let mut k = 1;
+    while k < powers.len() {
+        powers[k] = AppendZeros::mul(powers[k - 1], powers[k - 1]);
+        k += 1;
+    }
+    powers
+};
+
 /// What appending a run of zero bytes does to a CRC-32C.
 ///
 /// Appending `n` zero bytes multiplies the remainder by x^(8n) modulo the polynomial. Finding that
-/// factor takes up to 128 multiplications and is done once per payload; applying it takes one. This
-/// is how a header can change in front of a payload that is not read again.
+/// factor takes a multiplication for each further bit that is set in `n` and is done once per
+/// payload; applying it takes one. This is how a header can change in front of a payload that is
+/// not read again.
 ///
 /// ```
 /// use fluss_proto::record::{AppendZeros, crc32c};
@@ -30,16 +42,12 @@ impl AppendZeros {
     /// The operator for a payload of `len` bytes.
     #[must_use]
     pub const fn new(len: u64) -> Self {
-        // Square and multiply: the factor of 2^k bytes is the square of that of 2^(k-1) bytes.
         let mut factor = ONE;
-        let mut power = ONE_BYTE;
         let mut rest = len;
         while rest != 0 {
-            if rest & 1 == 1 {
-                factor = Self::mul(factor, power);
-            }
-            power = Self::mul(power, power);
-            rest >>= 1;
+            let power = POWERS[rest.trailing_zeros() as usize];
+            factor = if factor == ONE { power } else { Self::mul(factor, power) };
+            rest &= rest - 1;
         }
         Self(factor)
     }
