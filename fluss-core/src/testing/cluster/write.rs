@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use fluss_proto::message::{
-    PbProduceLogReqForBucket, PbProduceLogRespForBucket, PbPutKvReqForBucket, PbPutKvRespForBucket,
-    ProduceLogRequest, ProduceLogResponse, PutKvRequest, PutKvResponse,
+    PbProduceLogRespForBucket, PbPutKvRespForBucket, ProduceLogRequest, ProduceLogResponse,
+    PutKvRequest, PutKvResponse,
 };
 use prost::Message;
 use std::collections::BTreeMap;
@@ -50,12 +50,12 @@ pub(super) struct WriteRequest {
 impl FakeCluster {
     pub(super) fn produce(&mut self, to: ReplyTo, server: ServerId, body: Bytes) {
         let Ok(request) = ProduceLogRequest::decode(body) else { return };
-        let entry = |b: PbProduceLogReqForBucket| {
-            let bucket = write_key(request.table_id, b.partition_id, b.bucket_id);
-            (bucket, (b.records, b.routing_bucket_count))
-        };
         // A second entry for a bucket replaces the first one, as in the server's map.
-        let entries = request.buckets_req.into_iter().map(entry).collect();
+        let mut entries = BTreeMap::new();
+        for b in request.buckets_req {
+            let bucket = write_key(request.table_id, b.partition_id, b.bucket_id);
+            entries.insert(bucket, (b.records, b.routing_bucket_count));
+        }
         let write = WriteRequest {
             server: tablet(server),
             acks: request.acks,
@@ -67,11 +67,11 @@ impl FakeCluster {
 
     pub(super) fn put(&mut self, to: ReplyTo, server: ServerId, version: i16, body: Bytes) {
         let Ok(request) = PutKvRequest::decode(body) else { return };
-        let entry = |b: PbPutKvReqForBucket| {
+        let mut entries = BTreeMap::new();
+        for b in request.buckets_req {
             let bucket = write_key(request.table_id, b.partition_id, b.bucket_id);
-            (bucket, (b.records, b.routing_bucket_count))
-        };
-        let entries = request.buckets_req.into_iter().map(entry).collect();
+            entries.insert(bucket, (b.records, b.routing_bucket_count));
+        }
         let write = WriteRequest {
             server: tablet(server),
             acks: request.acks,
@@ -140,7 +140,7 @@ impl FakeCluster {
     }
 
     /// Sees which buckets have been decided; true when all have.
-    fn settle(&mut self, held: &mut HeldWrite) -> bool {
+    fn settle(&self, held: &mut HeldWrite) -> bool {
         let min = self.options.min_in_sync;
         for waiting in held.buckets.iter_mut().filter(|bucket| !bucket.settled) {
             let Ok(place) = &waiting.result else { continue };
@@ -169,14 +169,17 @@ impl FakeCluster {
 
     /// Looks at all held writes again after something has changed.
     pub(super) fn settle_writes(&mut self) {
-        let tokens: Vec<u64> = self.held_writes.keys().copied().collect();
-        for token in tokens {
-            if let Some(mut held) = self.held_writes.remove(&token) {
-                if self.settle(&mut held) {
-                    self.answer_write(held);
-                } else {
-                    self.held_writes.insert(token, held);
-                }
+        let mut held_writes = std::mem::take(&mut self.held_writes);
+        let mut decided = Vec::new();
+        for (token, held) in &mut held_writes {
+            if self.settle(held) {
+                decided.push(*token);
+            }
+        }
+        self.held_writes = held_writes;
+        for token in decided {
+            if let Some(held) = self.held_writes.remove(&token) {
+                self.answer_write(held);
             }
         }
     }
