@@ -348,6 +348,12 @@ impl Schema {
     pub fn from_json(bytes: &[u8]) -> Result<Self, SchemaError> {
         schema_from(&parse(bytes)?)
     }
+
+    /// The same of JSON that was read already.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn from_value(value: &Value) -> Result<Self, SchemaError> {
+        schema_from(value)
+    }
 }
 
 fn column_json(column: &Column, function: Option<&AggFunction>) -> String {

@@ -36,7 +36,7 @@ impl FakeCluster {
         for column in &request.add_columns {
             add_column(&mut descriptor["schema"], column)?;
         }
-        let schema = Schema::from_json(descriptor["schema"].to_string().as_bytes());
+        let schema = Schema::from_value(&descriptor["schema"]);
         let schema = schema.map_err(|error| refused(error.to_string()))?.with_field_ids();
         descriptor["schema"] =
             serde_json::from_str(&schema.to_json()).map_err(|error| refused(error.to_string()))?;

@@ -19,16 +19,23 @@ pub(super) struct Database {
     pub(super) created_ms: i64,
 }
 
-/// What a table is, as JSON, with its text: it is asked for far more often than it changes.
+/// What a table is, as JSON, with what is asked for far more often than it changes.
 #[derive(Clone, Debug)]
 pub(super) struct Descriptor {
     value: Value,
     text: Bytes,
+    /// The `table.*` properties in upper case, since values are matched without case.
+    properties: BTreeMap<String, String>,
 }
 
 impl Descriptor {
     pub(super) fn new(value: Value) -> Self {
-        Self { text: value.to_string().into(), value }
+        let properties = value["properties"].as_object().into_iter().flatten();
+        let upper = |(name, value): (&String, &Value)| {
+            value.as_str().map(|value| (name.clone(), value.to_uppercase()))
+        };
+        let properties = properties.filter_map(upper).collect();
+        Self { text: value.to_string().into(), value, properties }
     }
 
     pub(super) fn value(&self) -> &Value {
@@ -72,15 +79,15 @@ impl Table {
         !self.partition_keys.is_empty()
     }
 
-    /// The value of a `table.*` property in upper case, since values are matched without case.
-    pub(super) fn property(&self, name: &str) -> Option<String> {
-        self.descriptor.value["properties"][name].as_str().map(str::to_uppercase)
+    /// The value of a `table.*` property in upper case.
+    pub(super) fn property(&self, name: &str) -> Option<&str> {
+        self.descriptor.properties.get(name).map(String::as_str)
     }
 
     /// How rows of a primary-key table are sent and kept.
     pub(super) fn kv_format(&self) -> RowFormat {
         let named = self.property("table.kv.format");
-        named.and_then(|name| RowFormat::by_name(&name)).unwrap_or(RowFormat::Compacted)
+        named.and_then(RowFormat::by_name).unwrap_or(RowFormat::Compacted)
     }
 }
 

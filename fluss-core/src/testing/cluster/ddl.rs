@@ -137,7 +137,7 @@ impl FakeCluster {
         let invalid = |message: String| Failure::new(code::INVALID_TABLE, message);
         let mut descriptor: Value =
             serde_json::from_slice(json).map_err(|error| invalid(error.to_string()))?;
-        let schema = Schema::from_json(descriptor["schema"].to_string().as_bytes())
+        let schema = Schema::from_value(&descriptor["schema"])
             .map_err(|error| invalid(error.to_string()))?
             .with_field_ids();
         descriptor["schema"] =

@@ -219,8 +219,8 @@ impl FakeCluster {
         let meta = self.catalog.table_by_id(table.table_id);
         let meta = meta.ok_or_else(|| invalid("the table is gone".to_owned()))?;
         let format = meta.property("table.log.format");
-        if let Some(format) = format.filter(|format| format != "ARROW") {
-            return Err(invalid(words::no_projection(&meta.path, &format)));
+        if let Some(format) = format.filter(|format| *format != "ARROW") {
+            return Err(invalid(words::no_projection(&meta.path, format)));
         }
         if table.projected_fields.is_empty() {
             let code = match self.options.release {

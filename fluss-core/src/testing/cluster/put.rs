@@ -82,8 +82,11 @@ impl FakeCluster {
             return Err(Failure::new(code::SCHEMA_NOT_EXIST, message));
         }
         let merge = Merge::new(table, kv, batch.schema_id, self.enforces(Rule::OldValueLookup))?;
-        let log_format = table.property("table.log.format");
-        let compression = compression(table);
+        let format = table.property("table.log.format").and_then(RowFormat::by_name);
+        let compression = match format {
+            Some(_) => ArrowCompression::None,
+            None => compression(table),
+        };
         let bucket = self.catalog.buckets.get_mut(&key).ok_or_else(|| unknown_bucket(key))?;
         let Some(rows) = bucket.kv.as_mut() else {
             return Err(failed(words::NO_KV_TABLET));
@@ -91,7 +94,7 @@ impl FakeCluster {
         let mut undo = Vec::with_capacity(batch.records.len());
         let merged = merge.apply(rows, &batch, &mut undo);
         let result = merged
-            .and_then(|changes| match log_format.as_deref().and_then(RowFormat::by_name) {
+            .and_then(|changes| match format {
                 Some(format) => merge.record_changelog(&batch, &changes, format),
                 None => merge.arrow_changelog(&batch, &changes, compression),
             })
@@ -116,7 +119,7 @@ impl FakeCluster {
 impl Merge {
     fn new(table: &Table, write: &KvWrite, sent: i16, old_values: bool) -> Answer<Self> {
         let property = |name: &str| table.property(name);
-        let engine = match property("table.merge-engine").as_deref() {
+        let engine = match property("table.merge-engine") {
             _ if write.overwrite => Engine::None,
             None => Engine::None,
             Some("FIRST_ROW") => Engine::FirstRow,
@@ -128,7 +131,7 @@ impl Merge {
             }
             Some(other) => return Err(failed(format!("the fake has no merge engine {other}"))),
         };
-        let deletes = match property("table.delete.behavior").as_deref() {
+        let deletes = match property("table.delete.behavior") {
             _ if write.overwrite => Deletes::Allowed,
             Some("IGNORE") => Deletes::Ignored,
             Some("DISABLE") => Deletes::Disabled,
@@ -144,7 +147,7 @@ impl Merge {
             primary_key: table.schema.primary_key().to_vec(),
             engine,
             deletes,
-            full_image: property("table.changelog.image").as_deref() != Some("WAL"),
+            full_image: property("table.changelog.image") != Some("WAL"),
             old_values,
         })
     }
@@ -395,7 +398,7 @@ fn targets_of(table: &Table, targets: &[i32], engine: Engine) -> Answer<Option<V
 
 /// The table's compression of Arrow buffers.
 pub(super) fn compression(table: &Table) -> ArrowCompression {
-    match table.property("table.log.arrow.compression.type").as_deref() {
+    match table.property("table.log.arrow.compression.type") {
         Some("NONE") => ArrowCompression::None,
         Some("LZ4_FRAME") => ArrowCompression::Lz4Frame,
         _ => {

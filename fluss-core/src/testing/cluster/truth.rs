@@ -126,7 +126,7 @@ impl FakeCluster {
             let schema = table.schema_of(stored.schema_id.into()).unwrap_or(&table.schema);
             let batch = LogBatch::new_checked(stored.bytes, Check::Crc);
             let batch = batch.map_err(|error| error.to_string())?;
-            let decoded = match format.as_deref() {
+            let decoded = match format {
                 _ if batch.record_count() == 0 => Vec::new(),
                 None | Some("ARROW") => arrow_log_rows(schema, &batch)?,
                 Some(name) => {
