@@ -25,6 +25,8 @@ use super::wire::{self, Answer, Copy, Said, Sent};
 
 pub(super) use waits::Patience;
 
+use sessions::AllSeen;
+
 /// A rule that was broken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
@@ -169,7 +171,7 @@ pub(super) struct Checker {
     stamps: BTreeMap<(BucketKey, i64, i32), u64>,
     highest: BTreeMap<(BucketKey, i64), i32>,
     acked: BTreeMap<(BucketKey, i64), i32>,
-    seen: BTreeMap<(WriterKey, BucketKey), Seen>,
+    seen: AllSeen,
     open: Vec<OpenRequest>,
     concerns: Concerns,
     flushes: Vec<(CommandId, WriterKey, usize)>,
@@ -189,7 +191,7 @@ impl Checker {
             stamps: BTreeMap::new(),
             highest: BTreeMap::new(),
             acked: BTreeMap::new(),
-            seen: BTreeMap::new(),
+            seen: AllSeen::default(),
             open: Vec::new(),
             concerns: Concerns::Anyone,
             flushes: Vec::new(),
@@ -352,7 +354,7 @@ impl Checker {
 
     fn check_order(&mut self, conn: ConnId, key: (WriterKey, BucketKey), copy: &Copy) {
         let sequence = copy.sequence;
-        let seen = self.seen.entry(key).or_default();
+        let seen = self.seen.of(key);
         let (writer, floor) = seen.session().unwrap_or((-1, -1));
         let probing = seen.is_probing();
         if i64::from(sequence) == floor {

@@ -13,6 +13,36 @@ const ROTATION: Duration = Duration::from_millis(100);
 /// What that grows to while nothing is written: 30 s, of which jitter takes a fifth at most.
 const ROTATION_MOST: Duration = Duration::from_secs(24);
 
+/// What was seen of the buckets of all writers, in order. They are looked at in that order, so the
+/// next one is mostly found without a search.
+#[derive(Debug, Default)]
+pub(super) struct AllSeen {
+    list: Vec<((WriterKey, BucketKey), Seen)>,
+    next: usize,
+}
+
+impl AllSeen {
+    pub(super) fn get(&self, key: &(WriterKey, BucketKey)) -> Option<&Seen> {
+        let at = self.list.binary_search_by_key(key, |(key, _)| *key).ok()?;
+        self.list.get(at).map(|(_, seen)| seen)
+    }
+
+    /// Nothing was seen of a bucket that comes up for the first time.
+    pub(super) fn of(&mut self, key: (WriterKey, BucketKey)) -> &mut Seen {
+        let expected = self.list.get(self.next).is_some_and(|(next, _)| *next == key);
+        let at = if expected {
+            self.next
+        } else {
+            self.list.binary_search_by_key(&key, |(key, _)| *key).unwrap_or_else(|at| {
+                self.list.insert(at, (key, Seen::default()));
+                at
+            })
+        };
+        self.next = if at + 1 < self.list.len() { at + 1 } else { 0 };
+        &mut self.list[at].1
+    }
+}
+
 impl Seen {
     /// Writer id and floor.
     pub(super) fn session(&self) -> Option<(i64, i64)> {
@@ -62,7 +92,7 @@ impl Checker {
         window: Window,
     ) {
         let bucket = window.bucket;
-        let seen = self.seen.entry((writer, bucket)).or_default();
+        let seen = self.seen.of((writer, bucket));
         if seen.window == Some(window) && seen.is_proved(window.session) {
             return;
         }
@@ -124,7 +154,7 @@ impl Checker {
         key: (WriterKey, BucketKey),
         copy: &Copy,
     ) {
-        let seen = self.seen.entry(key).or_default();
+        let seen = self.seen.of(key);
         let floor = seen.session().map_or(0, |(_, floor)| floor);
         let elsewhere = |open: &&(i32, ConnId)| i64::from(open.0) >= floor && open.1 != conn;
         let elsewhere = seen.open.iter().find(elsewhere).copied();
@@ -143,11 +173,10 @@ impl Checker {
         next: i32,
     ) {
         self.highest.insert((bucket, id), next - 1);
-        if let Some(seen) = self.seen.get_mut(&(writer, bucket)) {
-            seen.proved = i64::from(next);
-            if let Some(window) = &mut seen.window {
-                window.session = Some((id, i64::from(next)));
-            }
+        let seen = self.seen.of((writer, bucket));
+        seen.proved = i64::from(next);
+        if let Some(window) = &mut seen.window {
+            window.session = Some((id, i64::from(next)));
         }
     }
 }

@@ -66,7 +66,7 @@ impl Checker {
     pub(super) fn close_copy(&mut self, copy: &Copy, conn: ConnId, part: Part, now: Instant) {
         let Some(batch) = self.batches.get_mut(copy.payload as usize) else { return };
         let Patience { backoff, throttle, .. } = batch.patience;
-        let seen = self.seen.entry((batch.writer, copy.bucket)).or_default();
+        let seen = self.seen.of((batch.writer, copy.bucket));
         batch.again_at = Instant::ZERO;
         // Answers to copies of sessions that ended are ignored.
         let counts = seen.session().is_some_and(|(id, _)| id == copy.writer_id);
