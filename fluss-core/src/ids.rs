@@ -1,8 +1,9 @@
 //! Names for things: ids given by the server, and ids the client gives to its own parts.
 
 use core::net::SocketAddr;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 macro_rules! id {
@@ -42,6 +43,28 @@ id!(/// A partition that writers name: its values in a table, whether a partitio
     PartitionKey(u64));
 id!(/// The id under which a server keeps a writer's sequences. Not negative.
     WriterId(i64));
+
+/// Hashes ids that a client gives out itself, one after the other: nobody can choose them so that
+/// they collide, and one multiplication spreads them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct OwnIds(u64);
+
+impl Hasher for OwnIds {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+}
+
+/// Things by ids of the client's own.
+pub(crate) type ByOwnId<K, V> = HashMap<K, V, BuildHasherDefault<OwnIds>>;
 
 /// One bucket of a table or partition: what a leader leads and a batch goes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -4,13 +4,13 @@
 //! when it has waited too long; what is sent, and under which stamp, the sender and the
 //! idempotence manager decide.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 
 use fluss_proto::record::SealedBatch;
 
 use super::bucket_queue::Rank;
 use super::memory::{Memory, WaiterId};
-use crate::ids::{BatchId, BucketKey, LaneId, PartitionId, PartitionKey, WriterKey};
+use crate::ids::{BatchId, BucketKey, ByOwnId, LaneId, PartitionId, PartitionKey, WriterKey};
 use crate::time::{Duration, Instant};
 
 /// What [`Client::open_batch`](crate::Client::open_batch) answers.
@@ -73,7 +73,7 @@ pub(crate) struct Batch {
 #[derive(Debug)]
 pub(crate) struct Accumulator {
     memory: Memory,
-    batches: HashMap<BatchId, Batch>,
+    batches: ByOwnId<BatchId, Batch>,
     next_batch: u64,
     /// Open batches that nobody asked to seal so far, by the end of their linger.
     linger: BTreeSet<(Instant, BatchId)>,
@@ -91,7 +91,7 @@ impl Accumulator {
     pub(crate) fn new(memory_limit: u64) -> Self {
         Self {
             memory: Memory::new(memory_limit),
-            batches: HashMap::new(),
+            batches: ByOwnId::default(),
             next_batch: 0,
             linger: BTreeSet::new(),
             deadlines: BTreeSet::new(),
