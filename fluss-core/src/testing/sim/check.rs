@@ -483,11 +483,16 @@ impl Checker {
     }
 
     /// The log of a bucket ends here now. `acknowledged`: by a fault that loses what it may not.
-    pub(super) fn truncated(&mut self, bucket: BucketKey, end: i64, acknowledged: bool) {
+    /// True if a batch is gone that was told as written on its leader's word alone.
+    pub(super) fn truncated(&mut self, bucket: BucketKey, end: i64, acknowledged: bool) -> bool {
+        let mut told = false;
         for batch in self.batches.iter_mut().filter(|b| b.bucket == bucket) {
             let before = batch.places.len();
             batch.places.retain(|(_, last)| *last < end);
-            batch.lost |= acknowledged && batch.places.len() < before;
+            let lost = batch.places.len() < before;
+            batch.lost |= acknowledged && lost;
+            told |= lost && batch.acks == Acks::Leader && batch.end == Some(End::Written);
         }
+        told
     }
 }

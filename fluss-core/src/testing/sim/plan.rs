@@ -27,6 +27,9 @@ pub(super) const LONG_BATCHES: u64 = 10_000;
 /// Tells the choice of nonsense from all others of a seed.
 const NONSENSE: u64 = 0x6e6f_6e73_656e_7365;
 
+/// The same for leaders that fail before others have what they acknowledged.
+const UNREPLICATED: u64 = 0x756e_7265_706c_6963;
+
 /// The same for writer ids.
 const WRITER_IDS: u64 = 0x7772_6974_6572_6964;
 
@@ -191,6 +194,25 @@ impl Plan {
             _ => Fault::UnaskedAnswer,
         };
         self.faults.push((On::Write, rarity(&mut rng, profile == Profile::Long), fault));
+    }
+
+    /// In one seed of sixteen a writer is content with the leader's word, and leaders fail while
+    /// others are slow to have what they acknowledged.
+    pub(super) fn add_unreplicated(&mut self, seed: u64) {
+        let mut rng = Rng::new(seed ^ UNREPLICATED);
+        if self.benign || !rng.one_in(16) {
+            return;
+        }
+        let Some(writer) = self.writers.last_mut() else { return };
+        writer.config.idempotence = false;
+        writer.config.acks = Acks::Leader;
+        self.cluster.replication_delay = Duration::from_millis(200);
+        let length = self.batches * self.pace / 2;
+        for _ in 0..3 {
+            let at = Instant::from_micros(rng.below(length + 1));
+            self.troubles.push((at, Trouble::FailOver));
+        }
+        self.troubles.sort_by_key(|(at, _)| *at);
     }
 
     /// In one seed of eight the cluster gives out a writer id that is none, or one that it gave out

@@ -45,6 +45,8 @@ things! {
     StaleMetadata,
     /// What was not replicated is gone with a leader.
     Truncated,
+    /// With it went a batch that the leader alone had acknowledged, as was asked for.
+    LostByLeader,
     /// A server stops and starts; one sequence per writer is remembered.
     RestartClean,
     /// A server dies and starts.

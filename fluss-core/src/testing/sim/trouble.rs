@@ -125,7 +125,9 @@ impl World {
         if truth.high_watermark < truth.log_end {
             self.seed.count(Oddity::Truncated);
             self.cluster.truncate_log(bucket, truth.high_watermark);
-            self.check.truncated(bucket, truth.high_watermark, false);
+            if self.check.truncated(bucket, truth.high_watermark, false) {
+                self.seed.count(Oddity::LostByLeader);
+            }
         }
     }
 
