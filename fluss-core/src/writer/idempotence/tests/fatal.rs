@@ -305,6 +305,36 @@ fn used_up_retries_end_like_a_deadline() {
 }
 
 #[test]
+fn what_became_of_a_batch_without_retries_left_shows_by_the_one_behind_it() {
+    for (appended, results, log) in [(true, "oio", vec![0, 1, 2]), (false, "ouo", vec![0, 2])] {
+        let mut config = settings(5);
+        config.retries = 2;
+        let mut w = World::new(config, 1, 1);
+        w.append(0);
+        w.drain();
+        w.append(0);
+        for tries_left in (0..3).rev() {
+            let id = w.send(&[bucket(0)]).expect("sent");
+            if tries_left == 0 {
+                // It waits, and is the only one who can tell.
+                w.append(0);
+            }
+            if appended {
+                w.fail_after(id, 25);
+            } else {
+                w.refuse(id, 25);
+            }
+            w.wait();
+        }
+        assert_eq!(w.results(), "o--", "appended: {appended}");
+        w.finish();
+        assert_eq!((w.results().as_str(), w.log(0)), (results, log));
+        // What follows a hole that may be none needs an id of its own.
+        assert_eq!(w.ids_asked, if appended { 1 } else { 2 });
+    }
+}
+
+#[test]
 fn a_refusal_for_good_behind_a_shrunken_window_ends() {
     let mut w = world(2, 2);
     let ids = w.send_all(0);
