@@ -2,7 +2,8 @@
 //!
 //! A flush is about the rows of all handles of a writer, so each handle has to hear of every
 //! failure, whoever handed the rows in and whoever flushed meanwhile. What fails is rare: it is
-//! noted for each handle, or for each flush that the handle has under way.
+//! noted for each handle. A flush tells what no other of its handle has told, and what others have
+//! told since it began.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -95,7 +96,7 @@ impl Future for Flush {
         Pin::new(future).poll(cx).map(|done| match done {
             Err(error @ Error::Forked { .. }) => Err(FlushError::stopped(error)),
             // A client that was closed has given all its rows an outcome.
-            Ok(_) | Err(_) => self.told.take().map_or(Ok(()), Err),
+            Ok(_) | Err(_) => self.told.tell().map_or(Ok(()), Err),
         })
     }
 }
@@ -112,10 +113,11 @@ impl FlushError {
         self.first.extend(other.first.iter().take(room).cloned());
     }
 
-    fn add_to(known: &mut Option<Self>, other: &Self) {
-        match known {
-            Some(known) => known.add(other),
-            None => *known = Some(other.clone()),
+    fn add_to(known: &mut Option<Self>, other: &Option<Self>) {
+        match (known, other) {
+            (_, None) => {}
+            (Some(known), Some(other)) => known.add(other),
+            (known, other) => known.clone_from(other),
         }
     }
 }
@@ -152,9 +154,9 @@ struct Heard {
 
 #[derive(Debug, Default)]
 struct ByHandle {
-    /// What no flush has told so far.
+    /// What no flush of it has told so far.
     untold: Option<FlushError>,
-    /// What those that are under way are going to tell.
+    /// Those under way, and what others have told since each of them began.
     flushes: BTreeMap<u64, Option<FlushError>>,
     /// The handle is no more; its flushes may be.
     dropped: bool,
@@ -171,25 +173,21 @@ impl Failures {
     }
 
     fn add(&self, failed: FailedRows) {
-        let failed = FlushError::from(failed);
+        let failed = Some(FlushError::from(failed));
         let Some(mut heard) = self.lock() else { return };
         for handle in heard.by_handle.values_mut() {
-            if handle.flushes.is_empty() {
-                FlushError::add_to(&mut handle.untold, &failed);
-            }
-            for flush in handle.flushes.values_mut() {
-                FlushError::add_to(flush, &failed);
-            }
+            FlushError::add_to(&mut handle.untold, &failed);
         }
     }
+}
 
-    /// Ends a flush; the answer is what it has to tell.
-    fn end(&self, handle: u64, flush: u64) -> Option<FlushError> {
-        let mut heard = self.lock()?;
-        let by_handle = heard.by_handle.get_mut(&handle)?;
-        let told = by_handle.flushes.remove(&flush).flatten();
+impl Heard {
+    /// A flush is over. None if it was before.
+    fn end(&mut self, handle: u64, flush: u64) -> Option<Option<FlushError>> {
+        let by_handle = self.by_handle.get_mut(&handle)?;
+        let told = by_handle.flushes.remove(&flush);
         if by_handle.dropped && by_handle.flushes.is_empty() {
-            heard.by_handle.remove(&handle);
+            self.by_handle.remove(&handle);
         }
         told
     }
@@ -213,15 +211,14 @@ impl Listener {
         Arc::new(Self { failures: Arc::clone(failures), handle })
     }
 
-    /// A flush begins: it tells what is not told yet, and what fails until its end.
+    /// A flush begins. From here on it hears of whatever is told.
     pub(super) fn flush(&self) -> Told {
         let mut id = u64::MAX;
         if let Some(mut heard) = self.failures.lock() {
             id = heard.next;
             heard.next += 1;
             if let Some(handle) = heard.by_handle.get_mut(&self.handle) {
-                let untold = handle.untold.take();
-                handle.flushes.insert(id, untold);
+                handle.flushes.insert(id, None);
             }
         }
         Told { failures: Arc::clone(&self.failures), handle: self.handle, flush: id }
@@ -248,18 +245,23 @@ pub(super) struct Told {
 }
 
 impl Told {
-    fn take(&self) -> Option<FlushError> {
-        self.failures.end(self.handle, self.flush)
+    /// The flush is done: all that has failed is told by it.
+    fn tell(&self) -> Option<FlushError> {
+        let mut heard = self.failures.lock()?;
+        let by_handle = heard.by_handle.get_mut(&self.handle)?;
+        let untold = by_handle.untold.take();
+        for told in by_handle.flushes.values_mut() {
+            FlushError::add_to(told, &untold);
+        }
+        heard.end(self.handle, self.flush).flatten()
     }
 }
 
 impl Drop for Told {
-    /// Nobody was told: the next flush does.
+    /// What it has not told is still to be told by another.
     fn drop(&mut self) {
-        let Some(untold) = self.take() else { return };
-        let Some(mut heard) = self.failures.lock() else { return };
-        if let Some(handle) = heard.by_handle.get_mut(&self.handle) {
-            FlushError::add_to(&mut handle.untold, &untold);
+        if let Some(mut heard) = self.failures.lock() {
+            heard.end(self.handle, self.flush);
         }
     }
 }

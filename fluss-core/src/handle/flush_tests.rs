@@ -83,6 +83,33 @@ fn two_flushes_of_one_handle_both_tell_what_fails_while_they_are_under_way() {
 }
 
 #[test]
+fn a_flush_takes_nothing_from_a_later_one_before_it_is_done() {
+    let (mut stage, table) = stage();
+    let writer = table.appender().build().expect("a writer");
+    // Made, and looked at only in the end.
+    let early = writer.flush();
+    refused_row(&mut stage, &writer);
+    assert_eq!(not_written(&mut stage, &writer), 1);
+    refused_row(&mut stage, &writer);
+    let (dropped, late) = (writer.flush(), writer.flush());
+    drop(dropped);
+    assert_eq!(stage.run(late).expect_err("a row failed").not_written, 1);
+    assert_eq!(stage.run(early).expect_err("two rows failed since it was made").not_written, 2);
+    assert_eq!(not_written(&mut stage, &writer), 0);
+}
+
+#[test]
+fn what_was_told_is_not_told_again_after_another_flush_is_dropped() {
+    let (mut stage, table) = stage();
+    let writer = table.appender().build().expect("a writer");
+    let early = writer.flush();
+    refused_row(&mut stage, &writer);
+    assert_eq!(not_written(&mut stage, &writer), 1);
+    drop(early);
+    assert_eq!(not_written(&mut stage, &writer), 0);
+}
+
+#[test]
 fn what_a_dropped_flush_would_have_told_the_next_one_tells() {
     let (mut stage, table) = stage();
     let writer = table.appender().build().expect("a writer");
