@@ -114,21 +114,22 @@
 //!
 //! # What was run
 //!
-//! The short profile: `fluss-sim --seeds 1000000`, release, one thread at the lowest priority
-//! beside other work; its speed by `fluss-sim --seeds 60000 --jobs 1 --at-least 2000`, which counts
-//! seeds in a second of processor time and fails below 2,000, on a quiet machine. The long one:
-//! `fluss-sim --seeds 10000 --long`, in 2,063 s beside other work.
+//! The short profile: `fluss-sim --seeds 1000000 --jobs 1`, optimised over crate borders (profile
+//! `bench`), beside other work; `fluss-sim --seeds 60000 --jobs 1 --at-least 2000` counts seeds in
+//! a second of processor time and fails below 2,000. The long one: 10,000 seeds in three parts with
+//! `--first`, beside the short one and each other.
 //!
 //! | | short | long |
 //! |---|---|---|
 //! | seeds | 1,000,000 | 10,000 |
-//! | seeds a second on one core | 2,299 | 7 |
-//! | batches, servers, buckets a seed | 27.3, 2.2, 4.4 | 10,379, 3, 39 |
-//! | faults a seed | 14.7 | 2,017 |
+//! | seeds in a second of processor time, two processors that share a core at work | 1,635 | 7 |
+//! | the same with the program before its last tuning, on a faster machine | 2,299 | 7 |
+//! | batches, servers, buckets a seed | 27.4, 2.2, 4.4 | 10,377, 3, 38 |
+//! | faults a seed | 14.9 | 2,017 |
 //! | seeds with two faults or more | 99.0 % | 100 % |
-//! | the rarest rule, R10, in | 22,409 seeds | 2,231 seeds |
-//! | the rarest fault, `Truncated`, in | 19,094 seeds | 2,608 seeds |
-//! | the rarest nonsense in | 35,440 seeds | 583 seeds |
+//! | the rarest rule, R10, in | 22,094 seeds | 2,254 seeds |
+//! | the rarest fault, `LostByLeader`, in | 11,852 seeds | 281 seeds |
+//! | the rarest nonsense in | 35,389 seeds | 583 seeds |
 //! | seeds with two clients | 124,947 | 1,227 |
 //! | rules broken | none | none |
 
