@@ -43,8 +43,11 @@ impl Client {
         match self.connections.begin(cx, conn, draft.api, owner, deadline) {
             Ok(begun) => match draft.encode(begun, cx.config.ack_timeout) {
                 Ok(segments) => Some(segments),
-                // It would not fit the next time either.
-                Err(error) => self.refuse_late(cx, server, owner, RequestError::Unsupported(error)),
+                // It would not fit the next time either, nor suit the version that is spoken here.
+                Err(error) => {
+                    self.connections.withdraw(conn, begun);
+                    self.refuse_late(cx, server, owner, RequestError::Unsupported(error))
+                }
             },
             Err(error) => self.refuse_late(cx, server, owner, error),
         }
@@ -109,7 +112,8 @@ impl Client {
                 Some(segments)
             }
             Err(e) => {
-                let error = RequestError::NotSent(Error::misuse(e.to_string()));
+                self.connections.withdraw(conn, begun);
+                let error = RequestError::Unsupported(Error::misuse(format!("{api}: {e}")));
                 self.refuse_late(cx, server, owner, error)
             }
         }

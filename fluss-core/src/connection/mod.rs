@@ -5,7 +5,7 @@
 //! them; requests that are made only when they can be written (writes, fetches) are announced with
 //! [`Connections::want_flush`] and registered with [`Connections::begin`]. Every request gets
 //! exactly one [`Reply`]: an answer, a rejection, `Lost` once it was handed to a socket, else
-//! `NotSent`.
+//! `NotSent`, or `Unsupported` where this server never takes it.
 
 mod handshake;
 mod inflight;
@@ -265,6 +265,14 @@ impl Connections {
         match server.register(api, owner, deadline, cx.now).ok_or_else(not_ready)? {
             Ok((request_id, version)) => Ok(Begun { request_id, version }),
             Err(reason) => Err(RequestError::Unsupported(server.unsupported(api, &reason))),
+        }
+    }
+
+    /// Forgets a request that began and could not be put together: it is not written.
+    pub(crate) fn withdraw(&mut self, conn: ConnId, begun: Begun) {
+        let server = self.by_conn.get(&conn).and_then(|id| self.servers.get_mut(id));
+        if let Some(server) = server {
+            server.withdraw(begun.request_id);
         }
     }
 

@@ -456,6 +456,11 @@ impl Server {
         Some(Ok((conn.inflight.register(Sent { api, owner, deadline, since, heard }), version)))
     }
 
+    /// Forgets a request of which nothing is written.
+    pub(crate) fn withdraw(&mut self, id: i32) {
+        self.conn.as_mut().and_then(|conn| conn.inflight.answered(id));
+    }
+
     pub(crate) fn timeout(&self) -> Option<(Instant, TimerReason)> {
         let mut deadline = self.outbox.first_deadline();
         let mut retry = None;
@@ -528,12 +533,11 @@ impl Server {
         for sent in conn.inflight.drain() {
             out.lost(sent.owner, error.clone());
         }
-        let (server, id) = (self.id, conn.id);
         if matches!(conn.phase, Phase::Ready(_)) {
             // Servers close idle connections as a matter of course; that is no failure to wait for.
             self.wanted |= conn.flushing;
             self.retry_at = (!idle).then(|| self.next_retry(cx));
-            out.events.push_back(ConnectionEvent::Lost { server, conn: id, error });
+            out.events.push_back(ConnectionEvent::Lost { server: self.id, conn: conn.id, error });
             return;
         }
         self.retry_at = Some(self.next_retry(cx));
@@ -544,7 +548,7 @@ impl Server {
         } else {
             self.fail_waiting(out, &error, is_better_off_elsewhere);
         }
-        out.events.push_back(ConnectionEvent::Failed { server, error });
+        out.events.push_back(ConnectionEvent::Failed { server: self.id, error });
     }
 
     fn next_retry(&mut self, cx: &mut Cx<'_>) -> Instant {

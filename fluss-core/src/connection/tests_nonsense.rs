@@ -1,8 +1,12 @@
-//! Answers that no server gives: they cost the connection, and reach nobody.
+//! Answers that no server gives: they cost the connection, and reach nobody. Requests that nobody
+//! sends: they cost nothing.
 
-use super::request::RequestError;
+use fluss_proto::ApiKey;
+
+use super::request::{Owner, RequestError};
 use super::testkit::*;
 use crate::output::Action;
+use crate::time::Duration;
 
 #[test]
 fn an_answer_that_comes_twice_or_to_no_request_costs_the_connection() {
@@ -26,5 +30,23 @@ fn an_answer_that_comes_twice_or_to_no_request_costs_the_connection() {
         let Err(RequestError::Lost(error)) = &replies[0].result else { panic!("{replies:?}") };
         assert!(error.to_string().contains("twice or unasked"), "{name}: {error}");
         assert_eq!(b.net.dropped_answers(), 1, "{name}");
+    }
+}
+
+#[test]
+fn a_request_that_is_taken_back_is_neither_overdue_nor_lost() {
+    for withdrawn in [true, false] {
+        let mut b = Bench::new("host:9123");
+        let conn = b.ready(BOOT);
+        let deadline = b.now + b.config.request_deadline;
+        let begun = b
+            .run(|net, cx| net.begin(cx, conn, ApiKey::ProduceLog, Owner::Write(9), deadline))
+            .expect("a ready connection");
+        if withdrawn {
+            b.net.withdraw(conn, begun);
+        }
+        b.pass(Duration::from_secs(600));
+        assert_eq!(b.replies().is_empty(), withdrawn);
+        assert_eq!(b.actions().is_empty(), withdrawn, "its deadline closes the connection");
     }
 }
