@@ -249,6 +249,8 @@ impl Told {
     fn tell(&self) -> Option<FlushError> {
         let mut heard = self.failures.lock()?;
         let by_handle = heard.by_handle.get_mut(&self.handle)?;
+        // A future that is polled after it was ready takes nothing from the others.
+        by_handle.flushes.get(&self.flush)?;
         let untold = by_handle.untold.take();
         for told in by_handle.flushes.values_mut() {
             FlushError::add_to(told, &untold);

@@ -195,6 +195,19 @@ impl<F: Format> WriterCore<F> {
         Self { inner, lane, format, listener, next: OnceLock::new(), earlier }
     }
 
+    /// A clone that hears of failures there, and so do those after it: they are one handle.
+    fn clone_with(&self, listener: &Arc<Listener>) -> Self {
+        let opened = self.shared().with(|core, _| core.client.open_lane(self.inner.key));
+        let id = opened.unwrap_or(LaneId(u64::MAX));
+        let (inner, format) = (Arc::clone(&self.inner), Arc::clone(&self.format));
+        let (max_bytes, earlier) = (self.lane.max_bytes(), self.earlier.clone());
+        let clone = Self::with_lane(inner, format, Arc::clone(listener), id, max_bytes, earlier);
+        if let Some(next) = self.next.get() {
+            let _ = clone.next.set(Box::new(next.clone_with(listener)));
+        }
+        clone
+    }
+
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         self.inner.table.fluss().shared()
     }
@@ -262,15 +275,7 @@ impl<F: Format> WriterCore<F> {
 impl<F: Format> Clone for WriterCore<F> {
     /// Another lane of the same writer. After a close it takes no rows, like the original.
     fn clone(&self) -> Self {
-        let opened = self.shared().with(|core, _| core.client.open_lane(self.inner.key));
-        let id = opened.unwrap_or(LaneId(u64::MAX));
-        let (inner, format) = (Arc::clone(&self.inner), Arc::clone(&self.format));
-        let (listener, max_bytes) = (Listener::new(&inner.failures), self.lane.max_bytes());
-        let clone = Self::with_lane(inner, format, listener, id, max_bytes, self.earlier.clone());
-        if let Some(next) = self.next.get() {
-            let _ = clone.next.set(next.clone());
-        }
-        clone
+        self.clone_with(&Listener::new(&self.inner.failures))
     }
 }
 
