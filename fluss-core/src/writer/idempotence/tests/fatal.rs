@@ -221,6 +221,10 @@ fn an_error_of_the_whole_request_counts_for_each_of_its_buckets() {
             assert!((0..3).all(|number| w.sendable(bucket(number)) == Sendable::Now));
         } else {
             assert_eq!(w.results(), expected, "at once");
+            for batch in 0..3 {
+                let Outcome::Failed(error) = &w.outcomes[&batch].1 else { panic!("{batch}") };
+                assert_eq!(error.cause().code().map(|code| code.0), Some(48), "batch {batch}");
+            }
         }
         w.finish();
         assert_eq!(w.results(), expected);

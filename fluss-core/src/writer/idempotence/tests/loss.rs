@@ -189,6 +189,25 @@ fn copies_on_a_former_leaders_connection_keep_the_bucket_from_the_new_one() {
 }
 
 #[test]
+fn answers_on_a_former_leaders_connection_open_the_bucket_to_the_new_one() {
+    let mut w = world(6);
+    let ids = w.send_all(0);
+    ids.iter().for_each(|id| w.execute(*id));
+    replica(&mut w).hw = 5;
+    w.lead(0, 1, Some(1));
+    for id in &ids {
+        assert_eq!(w.send_all(0), Vec::<u64>::new(), "a copy is open there");
+        w.deliver(*id);
+    }
+    fail_over(&mut w, 5);
+    let next = w.send_all(0);
+    assert_eq!((w.results().as_str(), next.len()), ("ooooo-", 1));
+    assert_eq!(w.requests[&next[0]].conn, ConnId(1));
+    w.finish();
+    assert_eq!((w.log(0), w.ids_asked), ((0..6).collect(), 1));
+}
+
+#[test]
 fn a_session_is_not_given_up_while_a_newer_leader_may_know_it() {
     let mut w = world(2);
     let ids = w.send_all(0);
