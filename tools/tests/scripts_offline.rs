@@ -145,6 +145,7 @@ fn each_word_that_is_another_one_is_caught() {
     let recorded = script_file::read();
     for (word, codes) in [
         ("log segments", &[19][..]),
+        ("key encoding", &[2]),
         ("tabletServer", &[12]),
         ("incoming", &[31]),
         ("corrupt", &[14]),

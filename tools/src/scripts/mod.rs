@@ -31,6 +31,7 @@
 //! | code | where |
 //! |---|---|
 //! | 0, 14, 18, 19, 21, 31, 35, 57 | all over the scripts for one tablet server |
+//! | 2 | `upserts/lake-by-a-part-of-the-key`, `lookups/pairs-of-a-lake`: version 0 of a request |
 //! | −1 | `windows/damaged-magic`, `upserts/into-a-log-table`, `scans/log-table` and others |
 //! | 4, 5, 6, 16 | `databases`: one that is missing, not empty, there already, badly named |
 //! | 7, 8, 9 | `metadata`: a table that is gone or there already, a schema that never was |
@@ -50,7 +51,6 @@
 //! | 46 | `logins`: wrong passwords, tokens and mechanisms |
 //! | 56 | `tables/columns`: a column that is there already |
 //! | 1 | does not occur: it goes to a connection that is gone by then |
-//! | 2 | does not occur: servers tell their versions first, and scripts keep to them |
 //! | 3 | does not occur: a batch with damaged bytes is answered with 14 |
 //! | 10, 11, 26 | do not occur: they need a broken disk |
 //! | 13 | does not occur: nothing makes 0.9.1 answer it, however large a batch is |

@@ -39,6 +39,7 @@ pub(super) mod key {
 /// Error codes the fake answers with.
 pub(super) mod code {
     pub(crate) const UNKNOWN: i32 = -1;
+    pub(crate) const UNSUPPORTED_VERSION: i32 = 2;
     pub(crate) const DATABASE_NOT_EXIST: i32 = 4;
     pub(crate) const DATABASE_NOT_EMPTY: i32 = 5;
     pub(crate) const DATABASE_ALREADY_EXIST: i32 = 6;

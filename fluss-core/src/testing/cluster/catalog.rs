@@ -84,6 +84,22 @@ impl Table {
         self.descriptor.properties.get(name).map(String::as_str)
     }
 
+    /// Whether clients of PUT_KV and the lookups in version 0 would put its keys together in
+    /// another way: lake tables whose rows are placed by a part of their primary key.
+    pub(super) fn has_other_keys(&self) -> bool {
+        let format = self.property("table.kv.format-version").and_then(|text| text.parse().ok());
+        let of_lake = self.property("table.datalake.format").is_some();
+        if !of_lake || format < Some(2_i32) {
+            return false;
+        }
+        let columns = self.schema.columns();
+        let key = self.schema.primary_key().iter().filter_map(|&at| columns.get(at));
+        let key = key.map(|column| column.name.as_str());
+        let placed_by = self.descriptor.value["bucket_key"].as_array().into_iter().flatten();
+        !key.filter(|name| !self.partition_keys.iter().any(|other| other == name))
+            .eq(placed_by.filter_map(Value::as_str))
+    }
+
     /// How rows of a primary-key table are sent and kept.
     pub(super) fn kv_format(&self) -> RowFormat {
         let named = self.property("table.kv.format");

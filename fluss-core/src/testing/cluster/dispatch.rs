@@ -155,6 +155,7 @@ impl FakeCluster {
 
     fn execute(&mut self, conn: ConnId, server: ServerId, request: &Request) -> Outcome {
         let body = request.body.clone();
+        let of_keys = (request.version, request.fault);
         match request.api {
             key::API_VERSIONS => Outcome::Answer(self.versions_answer(server)),
             key::AUTHENTICATE => reply(body, |q| self.authenticate(conn, &q)),
@@ -181,15 +182,13 @@ impl FakeCluster {
             key::CREATE_ACLS => reply(body, |q| self.create_acls(conn, q)),
             key::DROP_ACLS => reply(body, |q| self.drop_acls(conn, &q)),
             key::LOOKUP => match LookupRequest::decode(body) {
-                Ok(q) => match self.lookup(conn, server, request.fault, &q) {
+                Ok(q) => match self.lookup(conn, server, of_keys, &q) {
                     Ok(answer) => Outcome::Answer(answer),
                     Err(failure) => Outcome::Refused(failure),
                 },
                 Err(_) => Outcome::Dropped,
             },
-            key::PREFIX_LOOKUP => {
-                reply(body, |q| self.prefix_lookup(conn, server, request.fault, &q))
-            }
+            key::PREFIX_LOOKUP => reply(body, |q| self.prefix_lookup(conn, server, of_keys, &q)),
             key::SCAN_KV => reply(body, |q| self.scan_kv(conn, server, request.fault, &q)),
             _ => Outcome::Dropped,
         }

@@ -20,7 +20,7 @@ impl FakeCluster {
         &mut self,
         conn: ConnId,
         server: ServerId,
-        fault: Option<Fault>,
+        (version, fault): (i16, Option<Fault>),
         request: &LookupRequest,
     ) -> Answer<BytesMut> {
         if request.insert_if_not_exists == Some(true) {
@@ -33,7 +33,7 @@ impl FakeCluster {
             let key = bucket_key(request.table_id, bucket.partition_id, bucket.bucket_id);
             let by = bucket.routing_bucket_count;
             let keyless = words::no_primary_key;
-            let kv = self.rows_of(server, (key, by), refused.as_ref(), keyless);
+            let kv = self.rows_of(server, (key, by, version), refused.as_ref(), keyless);
             let (error_code, error_message) = bucket_error(&kv.clone().map(drop));
             let head = PbLookupRespForBucket {
                 partition_id: bucket.partition_id,
@@ -56,7 +56,7 @@ impl FakeCluster {
         &mut self,
         conn: ConnId,
         server: ServerId,
-        fault: Option<Fault>,
+        (version, fault): (i16, Option<Fault>),
         request: &PrefixLookupRequest,
     ) -> Answer<PrefixLookupResponse> {
         let refused = self.injected(fault).or_else(|| self.unreadable(conn, request.table_id));
@@ -64,7 +64,8 @@ impl FakeCluster {
             let key = bucket_key(request.table_id, bucket.partition_id, bucket.bucket_id);
             let by = bucket.routing_bucket_count;
             let keyless = words::no_prefix_lookup;
-            let lists = self.rows_of(server, (key, by), refused.as_ref(), keyless).map(|kv| {
+            let kv = self.rows_of(server, (key, by, version), refused.as_ref(), keyless);
+            let lists = kv.map(|kv| {
                 let list = |prefix: &Bytes| PbValueList {
                     values: kv.with_prefix(prefix).map(Row::value).collect(),
                 };
@@ -101,13 +102,14 @@ impl FakeCluster {
     fn rows_of(
         &self,
         server: ServerId,
-        (key, by): (BucketKey, Option<i32>),
+        (key, by, version): (BucketKey, Option<i32>, i16),
         refused: Option<&Failure>,
         keyless: fn(BucketKey) -> String,
     ) -> Answer<&Kv> {
         if let Some(failure) = refused {
             return Err(failure.clone());
         }
+        self.knows_keys(tablet(server), version, key)?;
         self.serves(tablet(server), key)?;
         self.routed(key, by)?;
         let bucket = self.catalog.buckets.get(&key).ok_or_else(|| unknown_bucket(key))?;

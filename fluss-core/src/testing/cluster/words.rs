@@ -128,6 +128,15 @@ pub(super) fn invalid_acks(acks: i32) -> String {
     format!("Invalid required acks: {acks}")
 }
 
+/// To a client that would put a key of this table together in the way of earlier releases.
+pub(super) fn other_keys(version: i16, table: &TablePath) -> String {
+    format!(
+        "Client API version {version} is not supported for table '{table}'. This table uses new \
+         key encoding strategy (kv format version 2). Please upgrade your Fluss client to a newer \
+         version."
+    )
+}
+
 pub(super) const TIMED_OUT: &str = "The request time out.";
 
 pub(super) fn too_few_in_sync(in_sync: &BTreeSet<i32>, acks: i32, key: BucketKey) -> String {

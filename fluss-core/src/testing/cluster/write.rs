@@ -98,7 +98,9 @@ impl FakeCluster {
         let refusal = to.fault.and_then(|fault| fault.refusal(version));
         let mut buckets = Vec::with_capacity(entries.len());
         for (key, (records, by)) in entries {
-            let routed = self.serves(write.server, key).and_then(|()| self.routed(key, by));
+            let keys = kv.map_or(Ok(()), |kv| self.knows_keys(write.server, kv.version, key));
+            let routed = keys.and_then(|()| self.serves(write.server, key));
+            let routed = routed.and_then(|()| self.routed(key, by));
             let result = match (refusal, kv) {
                 (Some(code), _) => Err(Failure::new(code, "injected before the append")),
                 _ if routed.is_err() => Err(routed.err().unwrap_or_else(|| unknown_bucket(key))),
@@ -320,6 +322,26 @@ impl FakeCluster {
             return Ok(());
         }
         Err(not_leader(server, key))
+    }
+
+    /// Whether a client that speaks this version puts the keys of the bucket's table together as
+    /// they have to be. Each server with a replica looks at that before it is asked who leads.
+    pub(super) fn knows_keys(&self, server: i32, version: i16, key: BucketKey) -> Answer<()> {
+        // Since version 1 there is one way.
+        if version > 0 {
+            return Ok(());
+        }
+        let bucket = self.catalog.buckets.get(&key);
+        let there =
+            bucket.is_some_and(|b| b.leader.server == server || b.replicas.contains(&server));
+        match self.catalog.table_by_id(key.table.0).filter(|table| there && table.has_other_keys())
+        {
+            Some(table) => {
+                let message = words::other_keys(version, &table.path);
+                Err(Failure::new(code::UNSUPPORTED_VERSION, message))
+            }
+            None => Ok(()),
+        }
     }
 }
 

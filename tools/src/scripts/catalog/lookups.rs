@@ -60,6 +60,7 @@ pub(super) fn scripts() -> Vec<Script> {
         Step::Scan(0, 10),
     ];
     all.push(paired("pairs", pairs));
+    all.push(pairs_of_a_lake());
     all.push(log_table());
     all.push(between_writes());
     all.push(prefix_of_plain_key());
@@ -89,6 +90,21 @@ fn paired(name: &str, more: Vec<Step>) -> Script {
     ];
     steps.extend(more);
     script("lookups", name, steps)
+}
+
+/// Scripts speak version 0, in which clients put the keys of such a table together in another way.
+fn pairs_of_a_lake() -> Script {
+    let properties = &[("table.datalake.format", "ICEBERG")];
+    let steps = vec![
+        Step::Create(Table { properties, ..PAIR }),
+        Step::Lookup(0, vec![(1, "x")]),
+        Step::Lookup(1, vec![(1, "x")]),
+        Step::LookupStranger,
+        Step::Prefix(0, vec![1, 2]),
+        Step::Prefix(1, vec![1]),
+        Step::Scan(0, 10),
+    ];
+    script("lookups", "pairs-of-a-lake", steps)
 }
 
 fn log_table() -> Script {

@@ -11,6 +11,11 @@ const IGNORED: &[(&str, &str)] = &[("table.delete.behavior", "IGNORE")];
 const FIRST: &[(&str, &str)] = &[("table.merge-engine", "FIRST_ROW")];
 const VERSIONED: &[(&str, &str)] =
     &[("table.merge-engine", "VERSIONED"), ("table.merge-engine.versioned.ver-column", "c")];
+/// Scripts speak version 0, in which clients put the keys of some lake tables together in a way
+/// that later servers refuse.
+const LAKE: &[(&str, &str)] = &[("table.datalake.format", "PAIMON")];
+const LAKE_OF_OLD: &[(&str, &str)] =
+    &[("table.datalake.format", "PAIMON"), ("table.kv.format-version", "1")];
 const WAL: &[(&str, &str)] = &[("table.changelog.image", "WAL")];
 
 const A: Row = set(1, "a", 10);
@@ -20,7 +25,7 @@ const A3: Row = set(1, "aaa", 9);
 const NULL: Row = Row::Set(3, None, None);
 
 pub(super) fn scripts() -> Vec<Script> {
-    [plain_tables(), refused(), engines(), partial()].concat()
+    [plain_tables(), refused(), of_lakes(), engines(), partial()].concat()
 }
 
 fn plain_tables() -> Vec<Script> {
@@ -69,6 +74,25 @@ fn refused() -> Vec<Script> {
     steps.extend([Step::Produce(produce(0, 0)), Step::Put(put(0, 1, &[B])), Step::Fetch(fetch(0))]);
     all.push(script("upserts", "into-a-log-table", steps));
     all
+}
+
+fn of_lakes() -> Vec<Script> {
+    let writes = || vec![put(0, 0, &[A, B]), put(0, 0, &[A, B]), put(0, 1, &[delete(1)])];
+    let pair = Table { key: &["a", "b"], bucket_key: &["a"], properties: LAKE, ..LOG };
+    let odd = vec![
+        put(0, 0, &[A]).acks(3),
+        put(0, 0, &[A]).bucket(1),
+        put(0, 0, &[A]).and(put(0, 0, &[B]).bucket(1)),
+        put(0, 0, &[A]).damage(Damage::Schema(5)),
+        put(0, 0, &[A]).targets(&[1]),
+    ];
+    let whole = Table { bucket_key: &["a", "b"], ..pair.clone() };
+    let of_old = Table { properties: LAKE_OF_OLD, ..pair.clone() };
+    vec![
+        in_table("lake-by-a-part-of-the-key", &pair, [writes(), odd].concat()),
+        in_table("lake-by-the-whole-key", &whole, writes()),
+        in_table("lake-by-a-part-of-an-old-key", &of_old, writes()),
+    ]
 }
 
 fn engines() -> Vec<Script> {
