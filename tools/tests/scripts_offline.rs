@@ -135,6 +135,10 @@ impl Wire for OtherWord {
         self.wire.pause();
     }
 
+    fn made(&mut self) {
+        self.wire.made();
+    }
+
     fn repair(&mut self) -> bool {
         self.wire.repair()
     }

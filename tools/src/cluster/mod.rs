@@ -69,7 +69,6 @@ pub use options::{ClusterOptions, DEFAULT_SETTINGS, Sasl};
 pub use platform::{Parent, interrupt_flag, interrupt_flag_with};
 pub use real::{Leader, RealCluster};
 pub use require::real_cluster_or_skip;
-#[cfg(feature = "chaos")]
 pub(crate) use require::tally;
 
 /// One process of a cluster. A bare number means the tablet server with that id.

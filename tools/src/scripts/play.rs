@@ -68,7 +68,7 @@ fn choose_leaders(players: &mut [Player<'_>], wanted: Option<i32>, wire: &mut dy
         astray.rotate_left(first);
         for index in astray {
             players[index].rename(&throw.to_string());
-            players[index].ask_create(wire, false);
+            players[index].make(wire);
         }
     }
     panic!("no table of {} is led by {wanted:?}", players[0].script.name);
@@ -193,9 +193,15 @@ impl<'a> Player<'a> {
         if let Some(Step::Create(table)) = self.script.steps.first() {
             let table = table.clone();
             self.symbols.shape = Some(Shape::new(&table));
-            let answer = self.ask_create(wire, false);
+            let answer = self.make(wire);
             self.record(&answer);
         }
+    }
+
+    /// Makes the script's table.
+    fn make(&mut self, wire: &mut dyn Wire) -> String {
+        wire.made();
+        self.ask_create(wire, false)
     }
 
     fn ask_create(&mut self, wire: &mut dyn Wire, ignore_if_exists: bool) -> String {
@@ -253,7 +259,7 @@ impl<'a> Player<'a> {
             }
             assert!(self.next <= 1 && wire.repair(), "{} has no leaders", self.symbols.table_name);
             self.rename(&format!("again{name}"));
-            self.ask_create(wire, false);
+            self.make(wire);
         }
         panic!("{} never got leaders", self.symbols.table_name);
     }

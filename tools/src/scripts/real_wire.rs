@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::must;
 use super::step::{Event, Stop, USERS};
 use super::wire::{ANSWER_LIMIT, At, Got, Wire, followers, login, read};
-use crate::cluster::RealCluster;
+use crate::cluster::{RealCluster, TableLosses, tally};
 
 /// How long one looks for an answer that should not come yet.
 const MOMENT: Duration = Duration::from_millis(200);
@@ -26,13 +26,15 @@ pub struct RealWire<'a> {
     cluster: &'a RealCluster,
     user: &'static str,
     streams: BTreeMap<(usize, &'static str), TcpStream>,
+    losses: TableLosses,
 }
 
 impl<'a> RealWire<'a> {
     /// Plays to this cluster.
     #[must_use]
     pub fn new(cluster: &'a RealCluster) -> Self {
-        Self { cluster, user: USERS[0].0, streams: BTreeMap::new() }
+        let (streams, losses) = (BTreeMap::new(), TableLosses::new());
+        Self { cluster, user: USERS[0].0, streams, losses }
     }
 
     /// Whether clients are asked who they are.
@@ -187,7 +189,14 @@ impl Wire for RealWire<'_> {
         std::thread::sleep(Duration::from_millis(50));
     }
 
+    fn made(&mut self) {
+        tally("table made\n");
+        self.losses.record_made();
+    }
+
     fn repair(&mut self) -> bool {
+        tally("table lost\n");
+        must("lost tables", self.losses.record_lost());
         self.streams.clear();
         must("the coordinator restarts", self.cluster.restart_coordinator());
         true

@@ -67,7 +67,11 @@ pub trait Wire {
     /// Lets time go by before another look at something that is not there yet.
     fn pause(&mut self);
 
-    /// Repairs a cluster that has lost the creation of a table; false if it cannot.
+    /// Counts a table that has been made.
+    fn made(&mut self);
+
+    /// Counts the loss, and repairs a cluster that has lost the creation of a table; false if it
+    /// cannot.
     fn repair(&mut self) -> bool;
 }
 
@@ -229,6 +233,8 @@ impl Wire for FakeWire {
         self.now = self.now + Duration::from_millis(50);
         self.cluster.handle_timeout(self.now);
     }
+
+    fn made(&mut self) {}
 
     fn repair(&mut self) -> bool {
         false
