@@ -224,10 +224,14 @@ impl From<PbProduceLogRespForBucket> for Part {
     }
 }
 
+/// Offsets above it leave no room for the rows of a batch behind its first one.
+const LAST_OFFSET: i64 = i64::MAX - u32::MAX as i64;
+
 /// A success with a negative offset acknowledges nothing: the real server answers so for a batch
-/// that reached it cut short, of which it appended no row.
+/// that reached it cut short, of which it appended no row. Nor does one with an offset that no log
+/// can have.
 fn sensible(offset: Option<i64>, written: Answer) -> Result<Answer, String> {
-    match offset.filter(|offset| *offset < 0) {
+    match offset.filter(|offset| !(0..=LAST_OFFSET).contains(offset)) {
         Some(offset) => Err(format!("a success at offset {offset}")),
         None => Ok(written),
     }
@@ -289,11 +293,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_success_with_a_negative_offset_acknowledges_nothing() {
-        let log = PbProduceLogRespForBucket { base_offset: Some(-1), ..Default::default() };
-        assert!(Part::from(log).answer.is_err());
-        let kv = PbPutKvRespForBucket { log_end_offset: Some(-5), ..Default::default() };
-        assert!(Part::from(kv).answer.is_err());
+    fn a_success_with_an_offset_that_no_log_has_acknowledges_nothing() {
+        for offset in [-1, -5, i64::MIN, i64::MAX, LAST_OFFSET + 1] {
+            let log = PbProduceLogRespForBucket { base_offset: Some(offset), ..Default::default() };
+            assert!(Part::from(log).answer.is_err(), "{offset}");
+            let end = Some(offset);
+            let kv = PbPutKvRespForBucket { log_end_offset: end, ..Default::default() };
+            assert!(Part::from(kv).answer.is_err(), "{offset}");
+        }
         let good = PbProduceLogRespForBucket { base_offset: Some(0), ..Default::default() };
         let good = Part::from(good).answer;
         assert!(matches!(good, Ok(Answer::Written { base_offset: Some(0), .. })));
