@@ -86,7 +86,29 @@ pub struct Config {
     pub seed: u64,
 }
 
+/// Bytes that a write request needs beside each of its batches, at most.
+const BESIDE_BATCH: usize = 256;
+/// And for each column that a partial update names.
+const PER_TARGET: usize = 8;
+/// No batch can be larger, whatever the limit of requests.
+const LARGEST_BATCH: usize = 1 << 30;
+
 impl Config {
+    /// Bytes of a batch at most, and so of a row: it has to fit into the budget, and into a request
+    /// with what stands there beside it. A server refuses a larger one however often it comes.
+    /// `targets`: the columns that a partial update names.
+    pub(crate) fn largest_batch(&self, targets: usize) -> usize {
+        let beside = targets.saturating_mul(PER_TARGET).saturating_add(BESIDE_BATCH);
+        let budget = usize::try_from(self.memory_limit).unwrap_or(usize::MAX);
+        self.max_request_bytes.saturating_sub(beside).min(budget).min(LARGEST_BATCH)
+    }
+
+    /// Whether a request that holds so many batches of so many bytes takes one more of `more`.
+    pub(crate) fn has_room(&self, batches: usize, bytes: usize, more: usize) -> bool {
+        let beside = batches.saturating_add(1).saturating_mul(BESIDE_BATCH);
+        bytes.saturating_add(more).saturating_add(beside) <= self.max_request_bytes
+    }
+
     /// Defaults with these bootstrap servers: `host:port`, several with commas, IPv6 in brackets.
     ///
     /// # Errors

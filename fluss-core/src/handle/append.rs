@@ -123,13 +123,10 @@ impl AppendFormat {
             .map_err(|error| Error::misuse(format!("{}: {error}", info.path)))?;
         let compression = ArrowCompression::from_properties(properties)?;
         let spread = config.no_key_assigner == NoKeyAssigner::RoundRobin;
-        let max_row_bytes = table.fluss().config(|c| {
-            let limit = c.max_request_bytes as u64;
-            usize::try_from(limit.min(c.memory_limit)).unwrap_or(usize::MAX)
-        });
+        let max_row_bytes = table.fluss().config(|c| c.largest_batch(0));
         let options = ArrowBatchOptions {
             max_bytes: config.batch_bytes.min(max_row_bytes),
-            max_row_bytes: max_row_bytes.min(1 << 30),
+            max_row_bytes,
             compression,
         };
         Self::with(info, format, options, spread)

@@ -1,8 +1,10 @@
 //! Rows that are large in one way: 200 columns, 10 levels, texts of 1 MiB.
 
 use super::testkit::Stage;
+use crate::config::WriterConfig;
 use crate::rng::Rng;
 use crate::row::{Column, DataType, Field, OwnedDatum, OwnedRow, Schema, TableDescriptor};
+use crate::testing::cluster::ClusterOptions;
 use crate::testing::random::{self, Shape, same};
 
 const ROWS: i64 = 6;
@@ -117,3 +119,54 @@ fn rows_of_10_levels_come_back_from_every_format() {
 fn texts_of_a_mebibyte_come_back_from_every_format() {
     through_every_format("text");
 }
+
+/// Settings with which a batch, or the batches of a request together, would fill a request to its
+/// last byte: what stands beside them has to fit, too, or servers refuse it without end.
+fn fills_requests(batch_bytes: usize, buckets: u32, keyed: bool) {
+    const LIMIT: usize = 16 << 10;
+    let mut options = ClusterOptions::default();
+    (options.max_request_bytes, options.tablet_servers) = (LIMIT, 1);
+    let mut stage = Stage::configured(options, |mut config| {
+        config.max_request_bytes = LIMIT - 4;
+        config
+    });
+    let schema = Schema::builder().column("id", DataType::BIGINT.not_null());
+    let schema = if keyed { schema.primary_key(["id"]) } else { schema };
+    let mut table = TableDescriptor::new(schema.build().expect("a schema"));
+    table.bucket_count = Some(buckets);
+    let none = ("table.log.arrow.compression.type".to_owned(), "NONE".to_owned());
+    table.properties.extend([none]);
+    let admin = stage.fluss.admin();
+    stage.run(admin.create_database("fluss", true)).expect("a database");
+    stage.run(admin.create_table("fluss.full", &table, false)).expect("a table");
+    let opening = stage.fluss.table("fluss.full");
+    let table = stage.run(opening).expect("it is there");
+    let mut config = WriterConfig::default();
+    (config.batch_bytes, config.request_bytes) = (batch_bytes, LIMIT - 4);
+    let rows: Vec<_> = (0..20_000_i64).map(|id| (id,)).collect();
+    let ticket = if keyed {
+        let writer = table.upserter().config(config).build().expect("a writer");
+        stage.run(writer.upsert_all(&rows)).expect("memory for the rows")
+    } else {
+        let writer = table.appender().config(config).build().expect("a writer");
+        stage.run(writer.append_all(&rows)).expect("memory for the rows")
+    };
+    let what = format!("{batch_bytes}, {buckets}, {keyed}");
+    for part in stage.run(ticket) {
+        part.outcome.unwrap_or_else(|error| panic!("{what}: {error}"));
+    }
+    let counters = stage.fluss.counters();
+    assert_eq!((counters.connections_lost, counters.retries), (0, 0), "{what}");
+}
+
+#[test]
+fn full_batches_and_full_requests_are_not_too_long_for_servers() {
+    for keyed in [false, true] {
+        for (batch_bytes, buckets) in [(1 << 20, 1), (LARGE, 1), (4095, 8), (2047, 16)] {
+            fills_requests(batch_bytes, buckets, keyed);
+        }
+    }
+}
+
+/// As large as a batch may be set.
+const LARGE: usize = usize::MAX;

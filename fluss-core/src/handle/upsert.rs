@@ -207,14 +207,10 @@ impl RowFormat {
         targets: Option<&[usize]>,
     ) -> Result<Self> {
         let encoder = kv_encoder(&info, targets)?;
-        let max_row_bytes = table.fluss().config(|c| {
-            let limit = c.max_request_bytes as u64;
-            usize::try_from(limit.min(c.memory_limit)).unwrap_or(usize::MAX)
-        });
-        let options = KvBatchOptions {
-            max_bytes: config.batch_bytes.min(max_row_bytes),
-            max_row_bytes: max_row_bytes.min(1 << 30),
-        };
+        let named = targets.map_or(0, <[usize]>::len);
+        let max_row_bytes = table.fluss().config(|c| c.largest_batch(named));
+        let max_bytes = config.batch_bytes.min(max_row_bytes);
+        let options = KvBatchOptions { max_bytes, max_row_bytes };
         let partitions = Namers::new(&info, targets)?;
         let buckets = info.buckets().unsigned_abs();
         let rules = KeyRules::of(&info.descriptor).map_err(|e| Error::misuse(e.to_string()))?;

@@ -31,7 +31,10 @@ impl Writers {
             let limit = writer.config.request_bytes;
             let batch_bytes = writer.config.batch_bytes;
             let (mut table, mut size, mut entries) = (None, 0_usize, Vec::new());
-            while entries.is_empty() || size.saturating_add(batch_bytes) <= limit {
+            while entries.is_empty()
+                || size.saturating_add(batch_bytes) <= limit
+                    && cx.config.has_room(entries.len(), size, batch_bytes)
+            {
                 let Some(writer) = self.writers.get_mut(&key) else { break };
                 let target = (server, conn);
                 match writer.sender.take(cx, target, &mut table, &self.accumulator) {
