@@ -26,6 +26,10 @@
 //! resolved, and segments of logs in remote storage read, on smol's pool for blocking calls.
 //! Nothing else runs behind the caller's back.
 //!
+//! Futures are for tasks. The blocking `wait` of handles and tickets is for threads that run no
+//! tasks, those of `unblock` included: on a thread of the executor it may keep the very driver from
+//! running that it waits for, and then it never ends.
+//!
 //! Rows are encoded by the caller that hands them in, and batches compressed by the caller that
 //! fills them; one whose linger ends first is compressed by the driver, outside the core's lock.
 

@@ -25,6 +25,11 @@
 //! remote storage read, on tokio's threads for blocking calls. Nothing else runs behind the
 //! caller's back, and there is no global state.
 //!
+//! Futures are for tasks. The blocking `wait` of handles and tickets is for threads that run no
+//! tasks, those of `spawn_blocking` included: on a thread of the runtime it may keep the very
+//! driver from running that it waits for, however many such threads there are, and then it never
+//! ends.
+//!
 //! Rows are encoded by the caller that hands them in, and batches compressed by the caller that
 //! fills them; one whose linger ends first is compressed by the driver, outside the core's lock.
 
