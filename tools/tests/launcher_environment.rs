@@ -184,8 +184,10 @@ fn jars_are_fetched_once_and_other_jars_can_be_named() {
         .find(|path| path.to_string_lossy().contains("fluss-server"))
         .unwrap();
     fs::hard_link(&server, other.join("server.jar")).unwrap();
+    // The servers run in another directory than the one where relative paths lead on.
     let mut command = command();
-    command.env("FLUSS_CLUSTER_CACHE", &cache).env("FLUSS_SERVER_JARS", &other);
+    command.current_dir(&place.0);
+    command.env("FLUSS_CLUSTER_CACHE", "cache").env("FLUSS_SERVER_JARS", "other");
     starts(command, &place.0.join("third"));
 }
 

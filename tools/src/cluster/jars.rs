@@ -23,7 +23,7 @@ const CACHE: &str = "FLUSS_CLUSTER_CACHE";
 /// The `java` that will be used, after a look whether it runs.
 pub(super) fn java() -> Result<PathBuf, Unavailable> {
     let program = match env::var_os("JAVA_HOME") {
-        Some(home) if !home.is_empty() => Path::new(&home).join("bin").join("java"),
+        Some(home) if !home.is_empty() => absolute(home.into()).join("bin").join("java"),
         _ => PathBuf::from("java"),
     };
     let no_java =
@@ -36,6 +36,11 @@ pub(super) fn java() -> Result<PathBuf, Unavailable> {
         .status()
         .map_err(|error| no_java(error.to_string()))?;
     if status.success() { Ok(program) } else { Err(no_java(status.to_string())) }
+}
+
+/// The servers run in a directory of their own, where a relative path would lead elsewhere.
+fn absolute(path: PathBuf) -> PathBuf {
+    std::path::absolute(&path).unwrap_or(path)
 }
 
 /// What can be fetched, each into a directory of its own: both jars hold classes of the same
@@ -85,7 +90,7 @@ pub(super) fn class_path(
     let Some(dir) = env::var_os(SERVER_JARS) else {
         return Ok(all_in(&fetched(guard, options, Artifact::Server)?));
     };
-    let dir = PathBuf::from(dir);
+    let dir = absolute(dir.into());
     let mut path = all_in(&dir);
     if !foreign_jars(&dir)?.has_log_binding {
         // Without a binding the server says nothing at all. The published jars have one; the
@@ -152,10 +157,11 @@ fn maven() -> Result<PathBuf, Unavailable> {
 
 fn cache_root() -> PathBuf {
     let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    set(CACHE)
+    let root = set(CACHE)
         .or_else(|| set("XDG_CACHE_HOME").map(|dir| dir.join("fluss-cluster")))
         .or_else(|| set("HOME").map(|dir| dir.join(".cache").join("fluss-cluster")))
-        .unwrap_or_else(|| env::temp_dir().join("fluss-cluster"))
+        .unwrap_or_else(|| env::temp_dir().join("fluss-cluster"));
+    absolute(root)
 }
 
 fn fetched(

@@ -254,6 +254,11 @@ fn check_setting(key: &str, value: &str) -> Result<(), ClusterError> {
             "{key:?} is no name of a setting (letters, digits, '.', '-', '_')"
         )));
     }
+    if value.contains('#') {
+        return Err(ClusterError::InvalidOption(format!(
+            "the value of the setting {key} contains a `#`, where a comment would begin: {value:?}"
+        )));
+    }
     if value.chars().any(char::is_control) {
         return Err(ClusterError::InvalidOption(format!(
             "the value of the setting {key} contains a control character: {value:?}"
@@ -265,10 +270,10 @@ fn check_setting(key: &str, value: &str) -> Result<(), ClusterError> {
 fn check_user(name: &str, password: &str) -> Result<(), ClusterError> {
     // Both end up in one line of JAAS configuration, whose quoting is not worth imitating.
     let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let quotable = |c: char| !c.is_control() && !matches!(c, '"' | '\\');
+    let quotable = |c: char| !c.is_control() && !matches!(c, '"' | '\\' | '#');
     if name.is_empty() || !name.chars().all(word) || !password.chars().all(quotable) {
         return Err(ClusterError::InvalidOption(format!(
-            "user {name:?}: a name has letters, digits and '_', a password no quote or backslash"
+            "user {name:?}: a name has letters, digits and '_', a password no quote, backslash or #"
         )));
     }
     Ok(())

@@ -20,10 +20,13 @@ pub(super) fn chance() -> u64 {
 /// The directory to use, created.
 pub(super) fn directory(wanted: Option<&Path>) -> Result<PathBuf, ClusterError> {
     let dir = match wanted {
-        Some(dir) => std::path::absolute(dir).map_err(|e| ClusterError::path("find", dir, &e))?,
+        Some(dir) => dir.to_owned(),
         None => std::env::temp_dir().join(format!("fluss-cluster-{:016x}", chance())),
     };
-    if dir.to_str().is_none_or(|text| text.chars().any(char::is_control)) {
+    let dir = std::path::absolute(&dir).map_err(|e| ClusterError::path("find", &dir, &e))?;
+    // What follows a `#` would be a comment there, and the data lie in another directory.
+    let unfit = |c: char| c.is_control() || matches!(c, '#' | '\\');
+    if dir.to_str().is_none_or(|text| text.chars().any(unfit)) {
         return Err(ClusterError::InvalidOption(format!(
             "the directory {} has a name that no configuration file can hold",
             dir.display()

@@ -96,8 +96,11 @@ impl RealCluster {
         jars::check()?;
         let dir = directory(options.dir.as_deref())?;
         let scratch = options.dir.is_none().then_some(dir.as_path());
-        let guard =
-            Guard::new(scratch).map_err(|e| ClusterError::io("cannot start the guard (sh)", &e))?;
+        let guard = Guard::new(scratch).map_err(|e| {
+            // Nobody else would delete it; it is empty.
+            let _ = scratch.map(fs::remove_dir);
+            ClusterError::io("cannot start the guard (sh)", &e)
+        })?;
         let java = Java { program, class_path: jars::class_path(&guard, &options)? };
         let reserved = choose(&options)?;
         let cluster = Self {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::config::{HOST, Layout, Ports, server_yaml, zoo_cfg};
-use super::place::reserve;
+use super::place::{self, reserve};
 use super::ports::ReservedPort;
 use super::require::{Decision, Mode, decide};
 use super::{
@@ -133,8 +133,24 @@ fn options_that_make_no_cluster_are_refused_before_anything_starts() {
     refused(ClusterOptions::default().set("data.dir", "/x"), "data.dir");
     refused(ClusterOptions::default().set("a b", "c"), "a b");
     refused(ClusterOptions::default().set("a", "b\nc: d"), "control character");
+    refused(ClusterOptions::default().set("a", "b #c"), "a comment would begin");
     refused(ClusterOptions::default().sasl(Sasl::default().user("u", "a\"b")), "user \"u\"");
+    refused(ClusterOptions::default().sasl(Sasl::default().user("u", "a #b")), "user \"u\"");
     refused(ClusterOptions::default().sasl(Sasl::default().user("a b", "c")), "user \"a b\"");
+}
+
+#[test]
+fn a_directory_that_configuration_files_would_cut_short_is_refused_and_not_made() {
+    for name in ["a #b", "#", "a\\b", "a\nb"] {
+        let dir = std::env::temp_dir().join(format!("fluss-{:016x}{name}", place::chance()));
+        match place::directory(Some(&dir)) {
+            Err(ClusterError::InvalidOption(text)) => {
+                assert!(text.contains("no configuration file can hold"), "{text}");
+            }
+            other => panic!("{name}: {other:?}"),
+        }
+        assert!(!dir.exists(), "{name}");
+    }
 }
 
 #[test]
