@@ -6,6 +6,7 @@ mod rows;
 mod write;
 
 use std::sync::atomic::Ordering;
+use std::thread::{self, JoinHandle};
 
 use fluss_core::Table;
 
@@ -64,6 +65,13 @@ pub(crate) fn prepare(args: &Args) -> Result<Work<'_>> {
         }
         Ok(Status::of(measured.errors == 0))
     }))
+}
+
+/// A thread. The system may have no more of them.
+fn spawn<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<JoinHandle<T>> {
+    thread::Builder::new().spawn(work).map_err(|error| {
+        Failure::failed(format!("cannot start a thread: {error}; fewer --threads may do"))
+    })
 }
 
 /// The options that were given and have no effect on what is measured, and why. All measurements

@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use fluss_core::{Lookuper, OffsetSpec, Table};
@@ -15,6 +14,7 @@ use super::super::wait::wait;
 use super::Options;
 use super::meter::{Measured, Meter};
 use super::rows::{RowMaker, row_bytes};
+use super::spawn;
 
 /// Reads the first rows of the table, until a signal comes; latencies are those of waits for a
 /// batch.
@@ -76,9 +76,9 @@ pub(super) fn lookup(session: &Session, table: &Table, options: &Options) -> Res
     let threads = shares.map(|share| {
         let (lookuper, maker, in_flight) = (lookuper.clone(), maker.clone(), options.in_flight);
         let stop = Arc::clone(stop);
-        thread::spawn(move || one_thread(&lookuper, &maker, share, in_flight, &stop))
+        spawn(move || one_thread(&lookuper, &maker, share, in_flight, &stop))
     });
-    let threads: Vec<_> = threads.collect();
+    let threads: Vec<_> = threads.collect::<Result<_>>()?;
     let mut sum = Answers::default();
     for thread in threads {
         let answers = thread.join().map_err(|_| Failure::failed("a thread panicked"))?;

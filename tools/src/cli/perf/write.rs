@@ -4,7 +4,6 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use arrow_array::RecordBatch;
@@ -18,9 +17,12 @@ use super::super::wait::wait;
 use super::Options;
 use super::meter::{Measured, Meter};
 use super::rows::{RowMaker, row_bytes};
+use super::spawn;
 
-/// Rows made at once, outside the clock up to this number a thread.
+/// Rows made at once, outside the clock up to this number a thread, and up to so many bytes of
+/// them: large ones would not fit into memory.
 const POOL: u64 = 1 << 20;
+const POOL_BYTES: u64 = 64 << 20;
 /// One row or run in so many has its latency measured, so that measuring costs little.
 const SAMPLE: u64 = 61;
 /// How often a row that waits for memory lets the flag of a signal be looked at.
@@ -206,8 +208,16 @@ impl Source {
     /// The next rows of these, and what is left of them where there are more than a pool holds.
     fn pool(&self, numbers: Range<u64>) -> Result<(Pool, Range<u64>)> {
         let end = numbers.end.min(numbers.start.saturating_add(POOL));
-        let rows: Vec<_> = (numbers.start..end).map(|number| self.maker.row(number)).collect();
-        let bytes = rows.iter().map(row_bytes).sum();
+        let (mut rows, mut bytes) = (Vec::new(), 0);
+        for number in numbers.start..end {
+            let row = self.maker.row(number);
+            bytes += row_bytes(&row);
+            rows.push(row);
+            if bytes >= POOL_BYTES {
+                break;
+            }
+        }
+        let end = numbers.start + rows.len() as u64;
         let (rest, numbers) = (end..numbers.end, numbers.start..end);
         let Some(arrow) = self.arrow else {
             return Ok((Pool { numbers, rows, batches: Vec::new(), bytes }, rest));
@@ -248,9 +258,9 @@ pub(super) fn run(session: &Session, table: &Table, options: &Options) -> Result
         // A clone is a lane of its own.
         let (writer, source, bulk) = (writer.clone(), source.clone(), options.bulk);
         let stop = Arc::clone(stop);
-        thread::spawn(move || one_thread(&writer, &source, (pool, rest), bulk, &stop))
+        spawn(move || one_thread(&writer, &source, (pool, rest), bulk, &stop))
     });
-    let threads: Vec<_> = threads.collect();
+    let threads: Vec<_> = threads.collect::<Result<_>>()?;
     let (mut all, mut parts) = (Ended::default(), Vec::new());
     for thread in threads {
         let ended = thread.join().map_err(|_| Failure::failed("a writing thread panicked"))??;
@@ -287,7 +297,7 @@ fn one_thread(
     stop: &AtomicBool,
 ) -> Result<Ended> {
     let (sender, samples) = channel();
-    let collector = thread::spawn(move || collect(&samples));
+    let collector = spawn(move || collect(&samples))?;
     let mut ended = Ended::default();
     loop {
         let mut sample = |sample: Sample| {
@@ -313,4 +323,36 @@ fn one_thread(
     (ended.latencies, ended.refused) =
         collector.join().map_err(|_| Failure::failed("a measuring thread panicked"))?;
     Ok(ended)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fluss_core::row::DataType;
+
+    #[test]
+    fn large_rows_come_in_small_pools_and_each_row_comes_once() {
+        let schema = Schema::builder().column("text", DataType::STRING).build().expect("a schema");
+        let options = Options {
+            rows: 10,
+            threads: 1,
+            bulk: None,
+            arrow: None,
+            keys: None,
+            in_flight: 1,
+            string_bytes: 16 << 20,
+            seed: 0,
+            warmup: 0,
+        };
+        let maker = RowMaker::new(&schema, &[0], &[], &options).expect("rows");
+        let source = Source { maker, schema, arrow: None };
+        let (mut rest, mut pools) = (0..10, Vec::new());
+        while !rest.is_empty() {
+            let (pool, left) = source.pool(rest).expect("rows");
+            assert_eq!((pool.rows.len() as u64) << 24, pool.bytes);
+            pools.push(pool.numbers);
+            rest = left;
+        }
+        assert_eq!(pools, [0..4, 4..8, 8..10]);
+    }
 }
