@@ -28,7 +28,7 @@ use build::{Built, Failure, Way, build};
 use change::Change;
 use outcome::{Outcome, Outcomes};
 use rewrite::Rewritten;
-use run::Runner;
+use run::{Runner, Which};
 use tree::Tree;
 
 fn main() -> ExitCode {
@@ -123,14 +123,16 @@ impl Session {
         if !self.outcomes.has_baseline() {
             println!("the tests without a change");
             let log = self.outcomes.log(0);
-            if runner.run(0, &log)? != Outcome::Missed {
+            if runner.run(0, Which::All, &log)? != Outcome::Missed {
                 return Err(format!("they fail: see {}", log.display()));
             }
             self.outcomes.set_baseline()?;
         }
         let all: Vec<_> = self.changes.keys().copied().filter(|n| !alone.contains(n)).collect();
-        let all = open(self, &all);
-        run::all(&runner, &all, self.jobs, &self.changes, &mut self.outcomes)?;
+        for which in [Which::Fast, Which::All] {
+            let left = open(self, &all);
+            run::all(&runner, &left, which, self.jobs, &self.changes, &mut self.outcomes)?;
+        }
         for number in open(self, &alone) {
             self.run_alone(number)?;
         }
@@ -194,7 +196,8 @@ impl Session {
         let outcome = match build(&self.alone, &self.package, Way::Alone)? {
             Built::Errors(_) => Outcome::Unviable,
             Built::Tests(tests) => {
-                self.runner(tests, &self.alone)?.run(number, &self.outcomes.log(number))?
+                let log = self.outcomes.log(number);
+                self.runner(tests, &self.alone)?.run(number, Which::All, &log)?
             }
         };
         println!("{}: {}", outcome.name(), change.name);
