@@ -53,7 +53,7 @@ pub struct Config {
     /// Largest frame sent, in bytes. Default 100 MiB, the servers' default limit.
     pub max_request_bytes: usize,
     /// Shortest time between two metadata requests about the same thing, doubling up to a second
-    /// while nothing changes. Default 50 ms.
+    /// while nothing changes; above 0. Default 50 ms.
     pub metadata_min_interval: Duration,
     /// Age at which the list of servers is asked for again. Default 5 min.
     pub metadata_max_age: Duration,
@@ -278,6 +278,11 @@ impl Config {
         );
         rule(self.lookup_memory_limit >= 1 << 10, "lookup_memory_limit must be at least 1024");
         rule(self.memory_limit >= 1 << 10, "memory_limit must be at least 1024");
+        rule(
+            !self.metadata_min_interval.is_zero(),
+            "metadata_min_interval 0: a bucket without a leader would be asked for without a \
+             pause; set it above 0",
+        );
         rule(
             !self.reconnect_backoff.initial.is_zero(),
             "reconnect_backoff.initial 0: servers that refuse connections would be called without \
