@@ -57,9 +57,9 @@ fn run(session: &Session, out: &mut Output, table: &Table, kind: Kind) -> Result
     let writer = RowWriter::new(schema);
     let lines = Lines::of_stdin()?;
     let (mut waiting, mut printer) = (VecDeque::new(), Printer { writer, all_found: true });
-    loop {
-        match lines.next(if waiting.is_empty() { TICK } else { Duration::ZERO })? {
-            Next::Lines(keys) => {
+    let end = loop {
+        match lines.next(if waiting.is_empty() { TICK } else { Duration::ZERO }) {
+            Ok(Next::Lines(keys)) => {
                 for key in keys {
                     waiting.push_back(start(&lookuper, &reader, kind, &key.bytes));
                     if waiting.len() >= MAX_WAITING {
@@ -68,20 +68,23 @@ fn run(session: &Session, out: &mut Output, table: &Table, kind: Kind) -> Result
                 }
             }
             // Nothing to read for the moment: time to wait for an answer.
-            Next::Quiet if waiting.is_empty() => session.wait(std::future::ready(()))?,
-            Next::Quiet => {
+            Ok(Next::Quiet) if waiting.is_empty() => session.wait(std::future::ready(()))?,
+            Ok(Next::Quiet) => {
                 printer.print_first(session, out, &mut waiting)?;
                 out.flush()?;
             }
-            Next::End => break,
+            Ok(Next::End) => break Ok(()),
+            // The keys before it are answered all the same.
+            Err(error) => break Err(error),
         }
         if session.interrupted.load(std::sync::atomic::Ordering::Relaxed) {
             return Err(Failure::Interrupted);
         }
-    }
+    };
     while !waiting.is_empty() {
         printer.print_first(session, out, &mut waiting)?;
     }
+    end?;
     Ok(Status::of(printer.all_found))
 }
 
