@@ -377,7 +377,8 @@ const MAX_IN_FLIGHT: usize = 5;
 pub struct WriterConfig {
     /// How long a batch may wait for more rows. Zero sends at once. Default 100 ms.
     pub linger: Duration,
-    /// Size at which a batch is full, in bytes before compression. Default 2 MiB.
+    /// Size at which a batch is full, in bytes before compression. Default 2 MiB. One that fills a
+    /// request of the client or its budget is full there, however much larger this is.
     pub batch_bytes: usize,
     /// Cap of one write request over all its buckets, in bytes; a single larger batch still goes
     /// alone. Default 10 MiB.

@@ -256,7 +256,8 @@ fn check_setting(key: &str, value: &str) -> Result<(), ClusterError> {
     }
     if value.contains('#') {
         return Err(ClusterError::InvalidOption(format!(
-            "the value of the setting {key} contains a `#`, where a comment would begin: {value:?}"
+            "the value of the setting {key} contains a `#`, where a comment would begin; the \
+             server cannot be given it: {value:?}"
         )));
     }
     if value.chars().any(char::is_control) {

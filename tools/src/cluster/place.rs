@@ -28,7 +28,8 @@ pub(super) fn directory(wanted: Option<&Path>) -> Result<PathBuf, ClusterError> 
     let unfit = |c: char| c.is_control() || matches!(c, '#' | '\\');
     if dir.to_str().is_none_or(|text| text.chars().any(unfit)) {
         return Err(ClusterError::InvalidOption(format!(
-            "the directory {} has a name that no configuration file can hold",
+            "the directory {} has a name that no configuration file can hold: take one without \
+             '#', backslash and control characters",
             dir.display()
         )));
     }
