@@ -13,27 +13,32 @@ use crate::output::{Event, NoteLevel};
 use crate::wish::ReadWish;
 use crate::writer::Wish;
 
-/// Rounds after which a drain must be over; more means that two machines keep each other busy.
-const MAX_ROUNDS: usize = 1000;
+/// Machines that take turns.
+const MACHINES: usize = 5;
+/// Turns after which a drain must be over; more means that two machines keep each other busy.
+const MAX_TURNS: usize = 1000 * MACHINES;
 
 impl Client {
     /// The only place that knows all machines: passes what each has for the others, in a fixed
-    /// order, until a round brings nothing new.
+    /// order, until none had anything since its last turn.
     pub(super) fn drain(&mut self, cx: &mut Cx<'_>) {
-        for round in 0.. {
-            let mut busy = self.drain_connections(cx);
-            busy |= self.drain_metadata(cx);
-            busy |= self.drain_writers(cx);
-            busy |= self.drain_readers(cx);
-            busy |= self.drain_commands(cx);
-            if !busy {
-                break;
-            }
-            debug_assert!(round < MAX_ROUNDS, "the machines keep each other busy");
-            if round >= MAX_ROUNDS {
+        let mut quiet = 0;
+        for turn in 0..MAX_TURNS {
+            let busy = match turn % MACHINES {
+                0 => self.drain_connections(cx),
+                1 => self.drain_metadata(cx),
+                2 => self.drain_writers(cx),
+                3 => self.drain_readers(cx),
+                _ => self.drain_commands(cx),
+            };
+            // Questions come up also in turns that bring nothing else.
+            let busy = self.metadata.was_asked() || busy;
+            quiet = if busy { 0 } else { quiet + 1 };
+            if quiet == MACHINES {
                 break;
             }
         }
+        debug_assert!(quiet == MACHINES, "the machines keep each other busy");
         self.check_close(cx);
     }
 

@@ -174,6 +174,11 @@ impl Metadata {
         &self.cluster
     }
 
+    /// Whether something was wanted since the last look that nobody wanted before.
+    pub(crate) fn was_asked(&mut self) -> bool {
+        self.refresh.was_asked()
+    }
+
     /// The list of servers is wanted.
     pub(crate) fn want_servers(&mut self, cx: &Cx<'_>) {
         self.want(cx, Target::Servers);

@@ -49,9 +49,15 @@ struct State {
 pub(super) struct Refresh {
     states: BTreeMap<Target, State>,
     queue: BTreeSet<(Instant, Target)>,
+    /// Something was queued since the last look.
+    asked: bool,
 }
 
 impl Refresh {
+    pub(super) fn was_asked(&mut self) -> bool {
+        std::mem::take(&mut self.asked)
+    }
+
     /// Somebody wants to know. The first time is now; later ones keep their distance.
     pub(super) fn want(&mut self, target: Target, now: Instant, min: Duration) {
         let state = self.states.entry(target.clone()).or_insert(State {
@@ -70,6 +76,7 @@ impl Refresh {
                 let at = state.not_before.max(now);
                 state.wanted = Wanted::Queued(at);
                 self.queue.insert((at, target));
+                self.asked = true;
             }
         }
     }
