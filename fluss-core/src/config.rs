@@ -94,19 +94,20 @@ const PER_TARGET: usize = 8;
 const LARGEST_BATCH: usize = 1 << 30;
 
 impl Config {
-    /// Bytes of a batch at most, and so of a row: it has to fit into the budget, and into a request
-    /// with what stands there beside it. A server refuses a larger one however often it comes.
-    /// `targets`: the columns that a partial update names.
-    pub(crate) fn largest_batch(&self, targets: usize) -> usize {
-        let beside = targets.saturating_mul(PER_TARGET).saturating_add(BESIDE_BATCH);
-        let budget = usize::try_from(self.memory_limit).unwrap_or(usize::MAX);
-        self.max_request_bytes.saturating_sub(beside).min(budget).min(LARGEST_BATCH)
+    /// Bytes of all batches of a request together at most: they have to fit with what stands there
+    /// beside them. A server refuses a larger one however often it comes. `targets`: the columns
+    /// that a partial update names.
+    pub(crate) fn room_for(&self, batches: usize, targets: usize) -> usize {
+        let beside = batches.saturating_mul(BESIDE_BATCH);
+        let beside = targets.saturating_mul(PER_TARGET).saturating_add(beside);
+        self.max_request_bytes.saturating_sub(beside)
     }
 
-    /// Whether a request that holds so many batches of so many bytes takes one more of `more`.
-    pub(crate) fn has_room(&self, batches: usize, bytes: usize, more: usize) -> bool {
-        let beside = batches.saturating_add(1).saturating_mul(BESIDE_BATCH);
-        bytes.saturating_add(more).saturating_add(beside) <= self.max_request_bytes
+    /// Bytes of a batch at most, and so of a row: it has to fit into the budget, and into a request
+    /// of its own.
+    pub(crate) fn largest_batch(&self, targets: usize) -> usize {
+        let budget = usize::try_from(self.memory_limit).unwrap_or(usize::MAX);
+        self.room_for(1, targets).min(budget).min(LARGEST_BATCH)
     }
 
     /// Defaults with these bootstrap servers: `host:port`, several with commas, IPv6 in brackets.
@@ -406,6 +407,10 @@ pub struct WriterConfig {
     /// How often a fatal answer is asked for again while an earlier copy may have been appended.
     /// Default 2.
     pub fatal_confirm: u32,
+    /// Whether a row that the answer to a later batch proves written waits for the answer to its
+    /// own batch, and so for its offset, as long as that may still come. Off, it is told at once,
+    /// without an offset. `None` (default): on for primary-key tables, off for log tables.
+    pub track_offsets: Option<bool>,
     /// Whether a row for a partition that does not exist creates it; off, such rows are not written
     /// (code 36). Default on.
     pub dynamic_partition_creation: bool,
@@ -430,6 +435,7 @@ impl Default for WriterConfig {
             retry_backoff: BackoffConfig::new(Duration::from_millis(20), Duration::from_secs(1)),
             idle_rotate: Duration::from_secs(24 * 3600),
             fatal_confirm: 2,
+            track_offsets: None,
             dynamic_partition_creation: true,
             no_key_assigner: NoKeyAssigner::Sticky,
             max_throttle: Duration::from_secs(3),

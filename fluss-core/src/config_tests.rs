@@ -131,3 +131,31 @@ fn limits_of_lookups_under_which_none_could_go_are_refused_both_at_once() {
     }
     assert_eq!(client.lookup_limit(1).lookup_memory_limit(1024).validate(), Ok(()));
 }
+
+#[test]
+fn batches_that_fill_a_request_fit_into_it_with_all_that_stands_beside_them() {
+    use fluss_proto::message::{PbPutKvReqForBucket, PutKvRequest};
+    use prost::Message as _;
+    let mut client = Config::new("a:1").expect("valid");
+    client.max_request_bytes = 1 << 20;
+    for (batches, targets) in [(1, 0), (1, 4096), (7, 4096), (64, 100), (1000, 1000)] {
+        let room = client.room_for(batches, targets);
+        let entry = |bucket| PbPutKvReqForBucket {
+            partition_id: Some(i64::MAX),
+            bucket_id: bucket,
+            records: vec![0; room / batches + 1].into(),
+            original_partition_name: Some("p".repeat(128)),
+            ..PbPutKvReqForBucket::default()
+        };
+        let request = PutKvRequest {
+            acks: -1,
+            table_id: i64::MAX,
+            timeout_ms: i32::MAX,
+            target_columns: vec![i32::MAX; targets],
+            buckets_req: (0..batches as i32).map(|bucket| entry(i32::MAX - bucket)).collect(),
+            agg_mode: Some(1),
+        };
+        let length = request.encoded_len();
+        assert!(length <= client.max_request_bytes, "{batches}, {targets}: {length}");
+    }
+}

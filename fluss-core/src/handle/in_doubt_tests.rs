@@ -4,6 +4,7 @@
 use std::task::Poll;
 
 use super::testkit::{Stage, events, users};
+use crate::config::WriterConfig;
 use crate::error::WriteError;
 use crate::testing::cluster::{Fault, FaultKind, On, StoredBatch};
 use crate::time::Duration;
@@ -20,13 +21,17 @@ enum Rows {
 
 impl Rows {
     fn new(stage: &mut Stage, keyed: bool) -> Self {
+        Self::with(stage, keyed, WriterConfig::default())
+    }
+
+    fn with(stage: &mut Stage, keyed: bool, config: WriterConfig) -> Self {
         let table = if keyed { users(stage) } else { events(stage, 1) };
         stage.settle();
         if keyed {
-            let writer = table.upserter().build().expect("a writer");
+            let writer = table.upserter().config(config).build().expect("a writer");
             Self::Keyed(table, writer)
         } else {
-            let writer = table.appender().build().expect("a writer");
+            let writer = table.appender().config(config).build().expect("a writer");
             Self::Plain(table, writer)
         }
     }
@@ -72,10 +77,13 @@ impl Rows {
 
 /// Five batches are under way, the answer to the first never comes, those to the others do.
 #[test]
-fn rows_that_later_answers_prove_are_not_sent_again_and_keyed_ones_wait_for_their_own_offset() {
-    for keyed in [false, true] {
+fn rows_that_later_answers_prove_are_not_sent_again_and_wait_for_their_offset_where_asked_to() {
+    // Unless told otherwise, only upserts wait for where their batch ends.
+    let told = [None, Some(false), Some(true)];
+    for (keyed, track_offsets) in told.iter().flat_map(|told| [(false, *told), (true, *told)]) {
         let mut stage = Stage::new();
-        let rows = Rows::new(&mut stage, keyed);
+        let config = WriterConfig { track_offsets, ..WriterConfig::default() };
+        let rows = Rows::with(&mut stage, keyed, config);
         stage.cluster(|c| c.inject(On::Write, 0, Fault::SwallowAnswer));
         let mut tickets = (0..5).map(|id| rows.hand_in(&stage, id)).collect::<Vec<_>>();
         stage.pass(Duration::from_secs(1));
@@ -88,8 +96,8 @@ fn rows_that_later_answers_prove_are_not_sent_again_and_keyed_ones_wait_for_thei
             .inspect(|ack| assert!(!ack.inferred, "{ack:?}"))
             .map(|ack| ack.log_end_offset.or(ack.offset.map(|offset| offset + 1)))
             .collect();
-        // Only upserts have something to wait for: where their batch ends.
-        assert_eq!(stage.poll(&mut first).is_pending(), keyed);
+        let waits = track_offsets.unwrap_or(keyed);
+        assert_eq!(stage.poll(&mut first).is_pending(), waits, "{keyed} {track_offsets:?}");
         stage.cluster(|c| c.cut_connections(None));
         let ack = stage.run(first).expect("written");
         assert!(ack.inferred && ack.offset.is_none() && ack.log_end_offset.is_none(), "{ack:?}");

@@ -53,6 +53,15 @@ macro_rules! writer_settings {
                 self
             }
 
+            /// Whether a row that the answer to a later batch proves written waits for the answer
+            /// to its own batch, and so for its offset, as long as that may still come. Default:
+            /// for primary-key tables yes, for log tables no; then its acknowledgement comes at
+            /// once, [`inferred`](crate::Ack::inferred) and without an offset.
+            pub fn track_offsets(mut self, on: bool) -> Self {
+                self.config.track_offsets = Some(on);
+                self
+            }
+
             /// Whether a row for a partition that does not exist creates it. Default true; without
             /// it such rows are not written, code 36.
             pub fn dynamic_partition_creation(mut self, on: bool) -> Self {

@@ -199,7 +199,8 @@ impl Writers {
         self.check_open()?;
         let key = WriterKey(self.next_key);
         self.next_key += 1;
-        let track_offsets = matches!(kind, WriterKind::Upsert { .. });
+        let keyed = matches!(kind, WriterKind::Upsert { .. });
+        let track_offsets = config.track_offsets.unwrap_or(keyed);
         let manager =
             IdempotenceManager::new(IdempotenceConfig::new(cx.config, &config, track_offsets));
         let writer = Writer {

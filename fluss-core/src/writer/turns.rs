@@ -1,11 +1,21 @@
 //! Which writers have something to do: the work of a step must not grow with those that have not.
 
 use super::sender::Wishes;
-use super::{Wish, Writer, Writers, requests};
+use super::{Wish, Writer, WriterKind, Writers, requests};
 use crate::cx::Cx;
 use crate::ids::{ConnId, ServerId, WriterKey};
 use crate::metadata::Cluster;
 use crate::output::TimerReason;
+
+impl WriterKind {
+    /// The number of columns that its requests name.
+    fn targets(&self) -> usize {
+        match self {
+            Self::Upsert { target_columns: Some(columns), .. } => columns.len(),
+            _ => 0,
+        }
+    }
+}
 
 impl Writers {
     /// A writer that is about to change, so that the next update looks at it.
@@ -28,13 +38,11 @@ impl Writers {
                 self.leave(server, key);
                 continue;
             };
-            let limit = writer.config.request_bytes;
-            let batch_bytes = writer.config.batch_bytes;
+            let (most, more) = (writer.config.request_bytes, writer.config.batch_bytes);
+            let targets = writer.kind.targets();
             let (mut table, mut size, mut entries) = (None, 0_usize, Vec::new());
-            while entries.is_empty()
-                || size.saturating_add(batch_bytes) <= limit
-                    && cx.config.has_room(entries.len(), size, batch_bytes)
-            {
+            let limit = |batches| most.min(cx.config.room_for(batches, targets));
+            while entries.is_empty() || size.saturating_add(more) <= limit(entries.len() + 1) {
                 let Some(writer) = self.writers.get_mut(&key) else { break };
                 let target = (server, conn);
                 match writer.sender.take(cx, target, &mut table, &self.accumulator) {

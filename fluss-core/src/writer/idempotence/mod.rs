@@ -85,7 +85,7 @@ pub(crate) struct IdempotenceConfig {
 }
 
 impl IdempotenceConfig {
-    /// The settings of a writer; `track_offsets` is meant for primary-key tables.
+    /// The settings of a writer, `track_offsets` as decided for its kind of table.
     pub(crate) fn new(client: &Config, writer: &WriterConfig, track_offsets: bool) -> Self {
         Self {
             enabled: writer.idempotence,
