@@ -193,9 +193,8 @@ impl Client {
     }
 
     fn drain_writers(&mut self, cx: &mut Cx<'_>) -> bool {
-        let cluster = Arc::clone(self.metadata.cluster());
         let connections = &self.connections;
-        self.writers.update(cx, &cluster, |server| connections.conn_of(server));
+        self.writers.update(cx, self.metadata.cluster(), |server| connections.conn_of(server));
         let mut busy = false;
         while let Some(wish) = self.writers.poll_wish() {
             busy = true;
@@ -240,9 +239,9 @@ impl Client {
     }
 
     fn drain_readers(&mut self, cx: &mut Cx<'_>) -> bool {
-        let cluster = Arc::clone(self.metadata.cluster());
-        self.scanners.update(cx, &*cluster);
-        self.lookups.update(cx, &*cluster);
+        let cluster = &**self.metadata.cluster();
+        self.scanners.update(cx, cluster);
+        self.lookups.update(cx, cluster);
         let mut busy = false;
         while let Some(wish) = self.scanners.poll_wish().or_else(|| self.lookups.poll_wish()) {
             busy = true;

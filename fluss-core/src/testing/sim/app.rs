@@ -175,7 +175,7 @@ impl World {
                 entry.idempotent = config.idempotence;
                 entry.acks = config.acks;
                 entry.patience = Patience::new(&config, limit);
-                entry.asks_offset = kv;
+                entry.asks_offset = config.track_offsets.unwrap_or(kv);
                 entry.deadline = self.now + config.delivery_timeout;
                 entry.bound = entry.deadline + limit + Duration::from_secs(1);
                 entry.paused = self.check.paused;

@@ -158,7 +158,7 @@ use crate::ids::WriterKey;
 /// How much happens in a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Profile {
-    /// Some 25 batches, one to three servers: many thousands of seeds in seconds.
+    /// Some 21 batches, one to three servers: many thousands of seeds in seconds.
     #[default]
     Short,
     /// 10,000 batches on three servers and two tables, of which each has at least two buckets.

@@ -151,7 +151,7 @@ impl Plan {
             Some(batches) => batches,
             // Some are not opened after all, as there is no memory for them.
             None if long => LONG_BATCHES + LONG_BATCHES / 10,
-            None => 18 + rng.below(20),
+            None => 12 + rng.below(19),
         };
         let pace = [2_000, 20_000, 60_000, 200_000][rng.below(4) as usize];
         let length = Duration::from_micros(batches * pace / 2);
@@ -329,6 +329,7 @@ fn writer(rng: &mut Rng, patience: Option<Duration>, request_deadline: Duration)
         ),
         idle_rotate: [Duration::from_secs(24 * 3600), IDLE_ROTATE][rng.below(2) as usize],
         fatal_confirm: rng.below(3) as u32,
+        track_offsets: [None, None, Some(false), Some(true)][rng.below(4) as usize],
         max_throttle: Duration::from_millis(100 + rng.below(1500)),
         request_bytes: if rng.one_in(3) { 64 } else { 10 << 20 },
         batch_bytes: 64,
