@@ -29,8 +29,8 @@ pub(super) enum Told {
     /// Nothing yet.
     Open,
     /// It is in this bucket: at this offset, or below it for an upsert; `None` where the client
-    /// inferred the commit.
-    Ok { bucket: i32, offset: Option<i64> },
+    /// inferred the commit. It was told by this moment, in milliseconds since 1970.
+    Ok { bucket: i32, offset: Option<i64>, by: u64 },
     /// It is not there and never will be.
     NotWritten,
     /// Nobody can tell.
@@ -62,7 +62,10 @@ pub(super) struct Record {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Lost {
     pub(super) bucket: i32,
+    /// Its offset; of an upsert the highest that it can have.
     pub(super) offset: Option<i64>,
+    /// It was acknowledged by then, in milliseconds since 1970.
+    pub(super) by: u64,
 }
 
 /// What was found in one table or more.
@@ -197,11 +200,11 @@ fn log_row(
 ) {
     let row = op.row;
     match (told, place) {
-        (Told::Ok { bucket, offset }, None) => {
-            findings.lost.push(Lost { bucket, offset });
+        (Told::Ok { bucket, offset, by }, None) => {
+            findings.lost.push(Lost { bucket, offset, by });
             findings.complain(|| format!("lost: {row:?} was acknowledged as {told:?}"));
         }
-        (Told::Ok { bucket, offset }, Some((at, found))) => {
+        (Told::Ok { bucket, offset, .. }, Some((at, found))) => {
             if bucket != at || offset.is_some_and(|offset| offset != found) {
                 findings.misplaced += 1;
                 findings.complain(|| format!("misplaced: {row:?} is at {place:?}, not {told:?}"));

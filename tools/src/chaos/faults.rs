@@ -7,10 +7,10 @@ use fluss_core::rng::Rng;
 
 use super::ChaosError;
 use super::plan::{Act, Plan};
-use super::write::Progress;
+use super::proxy::Proxy;
 use crate::cluster::{RealCluster, Server};
 
-/// How long a kill waits for writes to be in flight.
+/// How long a kill waits for a leader that has writes to answer.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What was done.
@@ -22,13 +22,16 @@ pub struct Deeds {
     pub pauses: u64,
     /// Servers stopped in good order.
     pub stops: u64,
-    /// The fewest rows in flight at the moment when a leader went down.
+    /// The fewest write requests that a leader had got and not answered at the moment when it went
+    /// down.
     pub in_flight: Option<u64>,
 }
 
 /// Does what a plan says.
 pub(super) struct Faults<'a> {
     cluster: &'a RealCluster,
+    /// Its first port is the coordinator's, the others are the tablet servers'.
+    proxy: &'a Proxy,
     tables: [&'a str; 2],
     rng: Rng,
     /// The tablet server that is down or paused.
@@ -38,9 +41,15 @@ pub(super) struct Faults<'a> {
 }
 
 impl<'a> Faults<'a> {
-    pub(super) fn new(cluster: &'a RealCluster, tables: [&'a str; 2], seed: u64) -> Self {
+    pub(super) fn new(
+        cluster: &'a RealCluster,
+        proxy: &'a Proxy,
+        tables: [&'a str; 2],
+        seed: u64,
+    ) -> Self {
         Self {
             cluster,
+            proxy,
             tables,
             rng: Rng::new(seed),
             victim: None,
@@ -61,34 +70,29 @@ impl<'a> Faults<'a> {
     }
 
     /// Does everything in its time.
-    pub(super) fn play(
-        &mut self,
-        plan: &Plan,
-        start: Instant,
-        progress: &Progress,
-    ) -> Result<(), ChaosError> {
+    pub(super) fn play(&mut self, plan: &Plan, start: Instant) -> Result<(), ChaosError> {
         for (at, act) in &plan.acts {
             thread::sleep((start + *at).saturating_duration_since(Instant::now()));
-            self.act(*act, progress)?;
+            self.act(*act)?;
         }
         Ok(())
     }
 
-    fn act(&mut self, act: Act, progress: &Progress) -> Result<(), ChaosError> {
+    fn act(&mut self, act: Act) -> Result<(), ChaosError> {
         let cluster = self.cluster;
         match act {
             Act::KillLeader => {
-                let leader = self.leader(progress)?;
+                let leader = self.leader()?;
                 self.deeds.kills += 1;
                 cluster.kill9(leader)?;
             }
             Act::StopLeader => {
-                let leader = self.leader(progress)?;
+                let leader = self.leader()?;
                 self.deeds.stops += 1;
                 cluster.stop(leader)?;
             }
             Act::PauseLeader => {
-                let leader = self.leader(progress)?;
+                let leader = self.leader()?;
                 self.deeds.pauses += 1;
                 cluster.pause(leader)?;
             }
@@ -120,8 +124,8 @@ impl<'a> Faults<'a> {
         Ok(())
     }
 
-    /// A running tablet server that leads a bucket; returns when rows are in flight.
-    fn leader(&mut self, progress: &Progress) -> Result<usize, ChaosError> {
+    /// A running tablet server that leads a bucket, as soon as one has writes to answer.
+    fn leader(&mut self) -> Result<usize, ChaosError> {
         let mut leaders = Vec::new();
         for table in self.tables {
             leaders.extend(self.cluster.leaders("fluss", table)?.iter().filter_map(|l| l.server));
@@ -133,12 +137,19 @@ impl<'a> Faults<'a> {
             return Err(ChaosError::Table("no running server leads a bucket".to_owned()));
         }
         let at = self.rng.below(leaders.len() as u64);
-        let leader = leaders[usize::try_from(at).unwrap_or_default()];
+        leaders.rotate_left(usize::try_from(at).unwrap_or_default());
         let limit = Instant::now() + PATIENCE;
-        while progress.in_flight() == 0 && Instant::now() < limit {
+        let (leader, in_flight) = loop {
+            let writes = |server: &usize| (*server, self.proxy.open_writes(1 + *server));
+            let mut seen = leaders.iter().map(writes);
+            if let Some(found) = seen.find(|(_, writes)| *writes > 0) {
+                break found;
+            }
+            if Instant::now() > limit {
+                break (leaders[0], 0);
+            }
             thread::yield_now();
-        }
-        let in_flight = progress.in_flight();
+        };
         let fewest = self.deeds.in_flight.map_or(in_flight, |before| before.min(in_flight));
         self.deeds.in_flight = Some(fewest);
         self.victim = Some(leader);

@@ -92,8 +92,8 @@ pub(super) fn play(
 
     let writers = start(stage, plan, &names, rows, handed_in)?;
     stage.proxy.set(plan.weather);
-    let mut faults = Faults::new(cluster, names.both(), plan.seed);
-    faults.play(plan, writers.start, &writers.progress)?;
+    let mut faults = Faults::new(cluster, stage.proxy, names.both(), plan.seed);
+    faults.play(plan, writers.start)?;
     sleep_until(writers.start + plan.end());
     stage.proxy.set(Weather::default());
     let mut report = Report::new(number, plan, rows);
@@ -127,7 +127,7 @@ pub(super) fn play(
         report.problem("no bucket changed its leader, so the round showed nothing".to_owned());
     }
     if report.deeds.in_flight == Some(0) {
-        report.problem("nothing was in flight when a leader went down".to_owned());
+        report.problem("a leader went down that had no write to answer".to_owned());
     }
     drop_tables(&admin, &names);
     report.seconds = began.elapsed();

@@ -1,7 +1,8 @@
 //! Whether servers threw an acknowledged row away.
 //!
 //! A lost row counts as ours. The one excuse is that the server which leads the bucket at the end
-//! wrote in its log, during the round, that it truncated the bucket to the row's offset or below.
+//! wrote in its log, after the row was acknowledged, that it truncated the bucket to the row's
+//! offset or below.
 //! Servers that become followers do that all the time and fetch again what they dropped; a leader
 //! that did it and does not have the row is what loses it.
 
@@ -73,21 +74,25 @@ fn tail(path: &Path, begin: u64) -> io::Result<String> {
 
 /// How many of the lost rows the text explains, and the lines that do.
 fn excuses(text: &str, table: i64, lost: &[Lost]) -> (u64, Vec<String>) {
-    let truncations: Vec<(i32, i64, &str)> = text
+    let truncations: Vec<(i32, i64, u64, &str)> = text
         .lines()
         .filter_map(|line| {
-            let (to, rest) = line.split_once(BEGINS)?.1.split_once(GOES_ON)?;
+            let (head, rest) = line.split_once(BEGINS)?;
+            let (_, at) = head.split_once('(')?;
+            let (at, _) = at.split_once(')')?;
+            let (to, rest) = rest.split_once(GOES_ON)?;
             let bucket = rest.strip_prefix(&format!("TableBucket{{tableId={table}, bucket="))?;
             let (bucket, _) = bucket.split_once('}')?;
-            Some((bucket.parse().ok()?, to.parse().ok()?, line))
+            Some((bucket.parse().ok()?, to.parse().ok()?, at.parse().ok()?, line))
         })
         .collect();
     let mut lines = Vec::new();
     let explained = lost.iter().filter(|lost| {
         let Some(offset) = lost.offset else { return false };
-        let found =
-            truncations.iter().find(|(bucket, to, _)| *bucket == lost.bucket && *to <= offset);
-        lines.extend(found.map(|(_, _, line)| (*line).to_owned()));
+        let found = truncations
+            .iter()
+            .find(|(bucket, to, at, _)| *bucket == lost.bucket && *to <= offset && *at >= lost.by);
+        lines.extend(found.map(|(.., line)| (*line).to_owned()));
         found.is_some()
     });
     let explained = explained.count() as u64;
@@ -100,25 +105,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_truncation_of_the_bucket_below_the_row_is_an_excuse() {
+    fn only_a_later_truncation_of_the_bucket_to_the_row_or_below_is_an_excuse() {
         let text = "\
-            12:00:00,000 INFO  LogTablet - Truncating to offset 40 for bucket \
+            12:00:00,000 (5000) INFO  LogTablet - Truncating to offset 40 for bucket \
             TableBucket{tableId=7, bucket=1}\n\
-            12:00:00,000 INFO  LogTablet - Truncating to offset 10 for bucket \
+            12:00:00,000 (5000) INFO  LogTablet - Truncating to offset 10 for bucket \
             TableBucket{tableId=8, bucket=2}\n\
-            12:00:00,000 INFO  LogTablet - Truncate to 5 for bucket \
+            12:00:00,000 (5000) INFO  LogTablet - Truncate to 5 for bucket \
             TableBucket{tableId=7, bucket=3} has no \
             effect as the largest offset in the log is 5.\n";
-        let lost = |bucket, offset| Lost { bucket, offset };
-        let rows = [
-            lost(1, Some(41)),
-            lost(1, Some(39)),
-            lost(1, None),
-            lost(2, Some(50)),
-            lost(3, Some(50)),
-        ];
-        let (explained, lines) = excuses(text, 7, &rows);
-        assert_eq!(explained, 1);
+        let lost = |bucket, offset, by| Lost { bucket, offset, by };
+        for (row, excused) in [
+            (lost(1, Some(41), 4000), true),
+            (lost(1, Some(40), 5000), true),
+            (lost(1, Some(39), 4000), false),
+            (lost(1, Some(41), 5001), false),
+            (lost(1, None, 4000), false),
+            (lost(2, Some(50), 4000), false),
+            (lost(3, Some(50), 4000), false),
+        ] {
+            assert_eq!(excuses(text, 7, &[row]).0, u64::from(excused), "{row:?}");
+        }
+        let (_, lines) = excuses(text, 7, &[lost(1, Some(41), 0), lost(1, Some(42), 0)]);
         assert_eq!(lines.len(), 1);
         assert!(lines[0].contains("offset 40"), "{lines:?}");
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use fluss_core::rng::Rng;
 use fluss_core::{Ack, RunTicket, Ticket, WriteError};
@@ -209,11 +209,14 @@ impl Watch {
 
     /// The outcome of consecutive rows; appended ones have consecutive offsets.
     fn note(&mut self, index: usize, rows: usize, outcome: &Result<Ack, WriteError>) {
+        let by = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        let by = u64::try_from(by).unwrap_or(u64::MAX);
         for at in 0..rows {
             self.line.told[index + at] = match outcome {
                 Ok(ack) => Told::Ok {
                     bucket: ack.bucket,
                     offset: ack.log_end_offset.or(ack.offset.map(|first| first + at as i64)),
+                    by,
                 },
                 Err(WriteError::NotWritten(_)) => Told::NotWritten,
                 Err(_) => Told::Unknown,

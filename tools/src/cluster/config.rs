@@ -68,7 +68,7 @@ status = error
 appender.console.type = Console
 appender.console.name = console
 appender.console.layout.type = PatternLayout
-appender.console.layout.pattern = %d{HH:mm:ss,SSS} %-5p %c{1} - %m%n%throwable
+appender.console.layout.pattern = %d{HH:mm:ss,SSS} (%d{UNIX_MILLIS}) %-5p %c{1} - %m%n%throwable
 rootLogger.level = info
 rootLogger.appenderRef.console.ref = console
 ";

@@ -128,11 +128,13 @@ fn each_write(findings: &mut Findings, writes: &[(Op, Told)], changes: &[Change]
             findings.complain(|| format!("doubled: {row:?} is at {place:?} and {second:?}"));
         }
         match (told, place) {
-            (Told::Ok { bucket, offset }, None) => {
-                findings.lost.push(Lost { bucket: *bucket, offset: *offset });
+            (Told::Ok { bucket, offset, by }, None) => {
+                // What it was told is where its batch ends.
+                let offset = offset.map(|end| end - 1);
+                findings.lost.push(Lost { bucket: *bucket, offset, by: *by });
                 findings.complain(|| format!("lost: {row:?} was acknowledged as {told:?}"));
             }
-            (Told::Ok { bucket, offset }, Some(at))
+            (Told::Ok { bucket, offset, .. }, Some(at))
                 if *bucket != at.bucket || offset.is_some_and(|end| at.offset >= end) =>
             {
                 findings.misplaced += 1;

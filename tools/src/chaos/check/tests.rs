@@ -27,7 +27,7 @@ fn appended() -> (Vec<Line>, Vec<Record>) {
             let id = thread * STRIDE + n;
             let bucket = (n % BUCKETS) as i32;
             let offset = n / BUCKETS * 2 + thread;
-            writes.push((upsert(id, 0), Told::Ok { bucket, offset: Some(offset) }));
+            writes.push((upsert(id, 0), told(bucket, Some(offset))));
             let row = Some(RowOf { id, version: 0 });
             records.push(Record { bucket, offset, change: ChangeType::Append, row });
         }
@@ -36,8 +36,11 @@ fn appended() -> (Vec<Line>, Vec<Record>) {
     (lines, records)
 }
 
+/// When all rows were acknowledged.
+const BY: u64 = 77;
+
 fn told(bucket: i32, offset: Option<i64>) -> Told {
-    Told::Ok { bucket, offset }
+    Told::Ok { bucket, offset, by: BY }
 }
 
 #[test]
@@ -53,7 +56,7 @@ fn a_lost_row_is_noticed() {
     let (lines, mut records) = appended();
     let gone = records.remove(4);
     let findings = log(&lines, &records);
-    let lost = Lost { bucket: gone.bucket, offset: Some(gone.offset) };
+    let lost = Lost { bucket: gone.bucket, offset: Some(gone.offset), by: BY };
     assert_eq!((findings.lost.as_slice(), findings.faults()), (&[lost][..], 0), "{findings:?}");
     assert!(!findings.is_clean());
 }
@@ -189,6 +192,14 @@ fn two_records_of_a_changelog_that_changed_places_are_noticed() {
             assert!(!keyed(&lines, &swapped, &found()).is_clean(), "{a} and {b}");
         }
     }
+}
+
+#[test]
+fn a_lost_upsert_was_at_most_right_below_its_log_end_offset() {
+    let (lines, mut records) = changed();
+    records.remove(2);
+    let findings = keyed(&lines, &records, &found());
+    assert_eq!(findings.lost, [Lost { bucket: 1, offset: Some(8), by: BY }], "{findings:?}");
 }
 
 #[test]

@@ -38,6 +38,8 @@ const ANSWER_HEAD: usize = 9;
 pub(super) struct Link {
     client: TcpStream,
     server: TcpStream,
+    /// The number of the port through which it came.
+    port: usize,
     /// Writes the server has not answered yet, by their request id.
     writes: Mutex<HashSet<[u8; 4]>>,
     /// What will happen, and the change of the weather it was drawn for.
@@ -79,7 +81,7 @@ enum Deed {
 
 impl Link {
     /// Passes bytes on until one side ends or the connection is cut.
-    pub(super) fn run(shared: &Arc<Shared>, client: TcpStream, server: TcpStream) {
+    pub(super) fn run(shared: &Arc<Shared>, port: usize, client: TcpStream, server: TcpStream) {
         let set = |stream: &TcpStream| {
             stream.set_nodelay(true).and_then(|()| stream.set_read_timeout(Some(TICK)))
         };
@@ -94,6 +96,7 @@ impl Link {
         let link = Arc::new(Self {
             client,
             server,
+            port,
             writes: Mutex::default(),
             fate: Mutex::new((None, Fate::default())),
             cut: AtomicBool::new(false),
@@ -110,6 +113,12 @@ impl Link {
             link.pump_requests(shared, requests);
         }
         link.end();
+    }
+
+    /// Writes without an answer, if it came through this port and still stands.
+    pub(super) fn open_writes(&self, port: usize) -> u64 {
+        let passes = self.port == port && !self.cut.load(Ordering::SeqCst);
+        if passes { lock(&self.writes).len() as u64 } else { 0 }
     }
 
     /// Closes both sides.

@@ -132,14 +132,14 @@ impl Proxy {
             harm: Counts::default(),
         });
         let mut proxy = Self { shared, ports: Vec::new() };
-        for _ in 0..ports {
+        for port in 0..ports {
             let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
             let address = socket.local_addr()?;
             let target = Arc::new(Mutex::new(String::new()));
             let (shared, aim) = (Arc::clone(&proxy.shared), Arc::clone(&target));
             let thread = thread::Builder::new()
                 .name("proxy-accept".to_owned())
-                .spawn(move || shared.accept(&socket, &aim))?;
+                .spawn(move || shared.accept(port, &socket, &aim))?;
             proxy.ports.push(Port { address, target, thread: Some(thread) });
         }
         Ok(proxy)
@@ -173,6 +173,14 @@ impl Proxy {
     /// From now on chance comes from this seed.
     pub fn reseed(&self, seed: u64) {
         *lock(&self.shared.rng) = Rng::new(seed);
+    }
+
+    /// Write requests that came through a port, the first is 0, on connections that still stand,
+    /// and that the server behind it has not answered.
+    #[must_use]
+    pub fn open_writes(&self, port: usize) -> u64 {
+        let links = lock(&self.shared.links);
+        links.iter().filter_map(Weak::upgrade).map(|link| link.open_writes(port)).sum()
     }
 
     /// What was done so far.
@@ -211,7 +219,7 @@ impl Shared {
         self.stopped.load(Ordering::SeqCst)
     }
 
-    fn accept(self: &Arc<Self>, socket: &TcpListener, target: &Mutex<String>) {
+    fn accept(self: &Arc<Self>, port: usize, socket: &TcpListener, target: &Mutex<String>) {
         while let Ok((client, _)) = socket.accept() {
             if self.is_stopped() {
                 return;
@@ -221,7 +229,7 @@ impl Shared {
             let serve = move || {
                 // A server that is down is what the client is to see: a connection that closes.
                 if let Ok(server) = TcpStream::connect(&*target) {
-                    Link::run(&shared, client, server);
+                    Link::run(&shared, port, client, server);
                 } else {
                     let _ = client.shutdown(Shutdown::Both);
                 }

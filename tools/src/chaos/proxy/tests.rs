@@ -137,3 +137,37 @@ fn a_server_that_is_down_shows_as_a_closed_connection() {
     assert_eq!(client.read(&mut [0; 16]).unwrap_or(0), 0);
     assert_eq!(proxy.harm(), Harm::default());
 }
+
+#[test]
+fn writes_without_an_answer_count_for_the_port_through_which_they_came() {
+    // It answers the first request when the second has come.
+    let server = Peer::open(|mut stream| {
+        let mut requests = [0; 24];
+        while stream.read_exact(&mut requests).is_ok() {
+            for id in [&requests[8..12], &requests[20..]] {
+                if stream.write_all(&[&[0, 0, 0, 5, 0], id].concat()).is_err() {
+                    return;
+                }
+            }
+        }
+    })
+    .unwrap();
+    let proxy = Proxy::open(2, 6).unwrap();
+    let address = server.address().to_string();
+    proxy.aim(&[address.clone(), address]);
+    let mut client = TcpStream::connect(&*proxy.addresses()[1]).unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let mut answers = [0; 18];
+    for open in [1, 0] {
+        client.write_all(&request(open as u8)).unwrap();
+        if open == 0 {
+            client.read_exact(&mut answers).unwrap();
+        }
+        let limit = Instant::now() + Duration::from_secs(20);
+        while proxy.open_writes(1) != open {
+            assert!(Instant::now() < limit, "{}", proxy.open_writes(1));
+            thread::yield_now();
+        }
+        assert_eq!(proxy.open_writes(0), 0);
+    }
+}
