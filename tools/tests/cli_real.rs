@@ -50,12 +50,16 @@ const COLUMNS: &[ColumnOf] = &[
         bytes(rng, length)
     }),
     ("date", "DATE", |rng| quoted(&format_date(rng.next_u64() as i32))),
+    ("time0", "TIME(0)", |rng| quoted(&format_time(rng.below(86_400) as i32 * 1000))),
+    ("time6", "TIME(6)", |rng| quoted(&format_time(rng.below(86_400_000) as i32))),
+    ("time9", "TIME(9)", |rng| quoted(&format_time(rng.below(86_400_000) as i32))),
     ("time", "TIME(3)", |rng| quoted(&format_time(rng.below(86_400_000) as i32))),
     ("ts0", "TIMESTAMP(0)", |rng| quoted(&format_timestamp(timestamp(rng, 0)))),
     ("ts3", "TIMESTAMP(3)", |rng| quoted(&format_timestamp(timestamp(rng, 3)))),
     ("ts6", "TIMESTAMP(6)", |rng| quoted(&format_timestamp(timestamp(rng, 6)))),
     ("ts9", "TIMESTAMP(9)", |rng| quoted(&format_timestamp(timestamp(rng, 9)))),
     ("ltz0", "TIMESTAMP_LTZ(0)", |rng| quoted(&format_timestamp_ltz(timestamp(rng, 0)))),
+    ("ltz3", "TIMESTAMP_LTZ(3)", |rng| quoted(&format_timestamp_ltz(timestamp(rng, 3)))),
     ("ltz6", "TIMESTAMP_LTZ(6)", |rng| quoted(&format_timestamp_ltz(timestamp(rng, 6)))),
     ("ltz9", "TIMESTAMP_LTZ(9)", |rng| quoted(&format_timestamp_ltz(timestamp(rng, 9)))),
 ];
