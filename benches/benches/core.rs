@@ -12,7 +12,8 @@
 //! shared caches alone make it three times as much. Judged are the verbs of the core, each with the
 //! lock that handles take for it. What a batch costs through the handles as a whole, with tickets,
 //! wakers and the driver's turns, which are not under that lock, is printed beside (see
-//! [`fluss_benches::handles`]).
+//! [`fluss_benches::handles`]). Without `--check` there is also what a snapshot of the metrics
+//! costs.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -54,6 +55,9 @@ fn batches(criterion: &mut Criterion) {
         });
     }
     group.finish();
+    let mut sim = Sim::new();
+    sim.batch(sealed(1 << 10));
+    criterion.bench_function("metrics", |bencher| bencher.iter(|| sim.metrics()));
 }
 
 /// The median of the repetitions' means, and the highest of them.

@@ -9,7 +9,7 @@ use fluss_core::config::{Config, WriterConfig};
 use fluss_core::ids::{BucketKey, ConnId, LaneId, ServerId, TableId, TablePath};
 use fluss_core::testing::cluster::FakeCluster;
 use fluss_core::{
-    Action, BatchOutcome, Client, Event, Instant, Open, Reserve, Segments, WriterKind,
+    Action, BatchOutcome, Client, Event, Instant, Metrics, Open, Reserve, Segments, WriterKind,
 };
 use fluss_proto::record::SealedBatch;
 
@@ -151,6 +151,12 @@ impl Sim {
             bytes.advance(4);
             self.cluster.handle_frame(*link, bytes, self.now);
         }
+    }
+
+    /// What a monitoring system would ask for.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        self.client.metrics()
     }
 
     /// Writes one batch and takes the time of what would happen under the client's lock: open,
