@@ -6,6 +6,7 @@
 
 mod end;
 mod leaders;
+mod order;
 mod outcomes;
 mod sessions;
 #[cfg(test)]
@@ -25,6 +26,7 @@ use super::wire::{self, Answer, Copy, Said, Sent};
 
 pub(super) use waits::Patience;
 
+use order::Orders;
 use sessions::AllSeen;
 
 /// A rule that was broken.
@@ -172,6 +174,7 @@ pub(super) struct Checker {
     highest: BTreeMap<(BucketKey, i64), i32>,
     acked: BTreeMap<(BucketKey, i64), i32>,
     seen: AllSeen,
+    orders: Orders,
     open: Vec<OpenRequest>,
     concerns: Concerns,
     flushes: Vec<(CommandId, WriterKey, usize)>,
@@ -192,6 +195,7 @@ impl Checker {
             highest: BTreeMap::new(),
             acked: BTreeMap::new(),
             seen: AllSeen::default(),
+            orders: Orders::default(),
             open: Vec::new(),
             concerns: Concerns::Anyone,
             flushes: Vec::new(),
@@ -486,6 +490,7 @@ impl Checker {
     /// True if a batch is gone that was told as written on its leader's word alone.
     pub(super) fn truncated(&mut self, bucket: BucketKey, end: i64, acknowledged: bool) -> bool {
         let mut told = false;
+        self.orders.truncated(bucket, end);
         for batch in self.batches.iter_mut().filter(|b| b.bucket == bucket) {
             let before = batch.places.len();
             batch.places.retain(|(_, last)| *last < end);

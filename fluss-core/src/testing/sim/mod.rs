@@ -26,7 +26,7 @@
 //! | I1 | no batch is in a log twice | each append; the logs at the end |
 //! | I2 | a batch told as written is in the log, where it was told | each outcome; the end |
 //! | I3 | a batch told as not written never was and never will be | outcomes, appends, the end |
-//! | I4 | batches of one handle keep their order in a bucket | the end |
+//! | I4 | batches of one handle keep their order in a bucket | each outcome, the end |
 //! | I5 | each batch ends once, within its bound; flush and close end | outcomes, the end |
 //! | I6 | no more batches of a bucket under way than allowed | windows, each step |
 //! | I7 | the stamps of a writer id begin at 0 and have no gap | each request |

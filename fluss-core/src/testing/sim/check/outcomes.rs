@@ -29,6 +29,7 @@ impl Checker {
         let end = match outcome {
             BatchOutcome::Written(written) => {
                 self.check_written(batch, written, gone);
+                self.check_order_of(batch);
                 End::Written
             }
             BatchOutcome::Failed(crate::WriteError::NotWritten(_)) => {

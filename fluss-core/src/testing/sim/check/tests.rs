@@ -7,6 +7,7 @@ use prost::Message;
 
 use super::*;
 use crate::ids::TableId;
+use crate::output::{BatchOutcome, Written};
 
 const WRITER: WriterKey = WriterKey(0);
 const CONN: ConnId = ConnId(1);
@@ -30,10 +31,12 @@ fn window(number: i32, session: Option<(i64, i64)>, slots: usize) -> Window {
     }
 }
 
-/// A checker that knows so many batches of the first bucket.
+/// A checker that knows so many batches of the first bucket, which end now at the latest.
 fn checker(batches: usize) -> Checker {
     let mut check = Checker::new();
-    (0..batches).for_each(|_| check.opened(Batch::new(WRITER, LaneId(0), bucket(0))));
+    for _ in 0..batches {
+        check.opened(Batch { bound: NOW, ..Batch::new(WRITER, LaneId(0), bucket(0)) });
+    }
     check
 }
 
@@ -67,6 +70,73 @@ fn written(check: &mut Checker, id: i32) {
 fn refused(check: &mut Checker, id: i32) {
     let answer = ErrorResponse { error_code: 31, ..Default::default() };
     assert!(!check.answered(CONN, &frame(1, id, &answer.encode_to_vec()), NOW));
+}
+
+/// A leader takes a batch of one row under this stamp.
+fn appended(payload: u64, (writer_id, sequence): (i64, i32), at: i64) -> Appended {
+    let bytes = payload.to_be_bytes().to_vec().into();
+    let (base_offset, last_offset, duplicate) = (at, at, false);
+    let bucket = bucket(0);
+    Appended { bucket, writer_id, sequence, rows: 1, base_offset, last_offset, duplicate, bytes }
+}
+
+/// A batch that is told as written, without its offset.
+fn inferred() -> BatchOutcome {
+    let (base_offset, log_end_offset) = (None, None);
+    let bucket = bucket(0);
+    let written = Written { bucket, base_offset, log_end_offset, inferred: true, attempts: None };
+    BatchOutcome::Written(written)
+}
+
+/// The outcome of a batch comes.
+fn told(check: &mut Checker, batch: u64, outcome: &BatchOutcome) {
+    check.outcome(batch, outcome, NOW, false);
+}
+
+#[test]
+fn batches_of_a_handle_that_lie_in_the_wrong_order_break_i4_once_they_are_told() {
+    // The offsets of three batches in the order in which they were opened, and in which they are
+    // told. The one in the middle is told last, so both of its neighbours are known.
+    let story = |places: [i64; 3], middle: Batch| {
+        let mut check = checker(1);
+        check.opened(middle);
+        check.opened(check.batches[0].clone());
+        for (batch, at) in (0..3).zip(places) {
+            check.appended(&appended(batch, (7, batch as i32), at));
+        }
+        told(&mut check, 2, &inferred());
+        told(&mut check, 0, &inferred());
+        assert_eq!(broken(&check), None, "{places:?}");
+        // Its table may be gone meanwhile.
+        check.outcome(1, &inferred(), NOW, true);
+        broken(&check)
+    };
+    let same = checker(1).batches[0].clone();
+    for (places, breaks) in [
+        ([0, 1, 2], None),
+        ([4, 7, 9], None),
+        ([1, 0, 2], Some("I4")),
+        ([0, 2, 1], Some("I4")),
+        ([0, 0, 1], Some("I4")),
+        ([0, 1, 1], Some("I4")),
+    ] {
+        assert_eq!(story(places, same.clone()), breaks, "{places:?}");
+    }
+    let behind = [0, 2, 1];
+    // Of other handles, of other buckets and without idempotence there is no order.
+    assert_eq!(story(behind, Batch { lane: LaneId(1), ..same.clone() }), None);
+    assert_eq!(story(behind, Batch { bucket: bucket(1), ..same.clone() }), None);
+    assert_eq!(story(behind, Batch { idempotent: false, ..same.clone() }), None);
+    // What was lost is no neighbour any more.
+    for (end, breaks) in [(1, None), (2, Some("I4"))] {
+        let mut check = checker(2);
+        check.appended(&appended(1, (7, 1), 1));
+        told(&mut check, 1, &inferred());
+        check.truncated(bucket(0), end, true);
+        check.appended(&appended(0, (8, 0), 2));
+        told(&mut check, 0, &inferred());
+        assert_eq!(broken(&check), breaks, "up to {end}");
+    }
 }
 
 #[test]
