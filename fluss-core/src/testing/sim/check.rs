@@ -410,6 +410,16 @@ impl Checker {
         costs
     }
 
+    /// A frame was handed to the client. `costs`: it makes no sense; `used`: its connection still
+    /// is in use.
+    pub(super) fn heard(&mut self, conn: ConnId, costs: bool, used: bool) {
+        self.rule("I17", !(costs && used), || format!("{conn} stays after nonsense"));
+        if !used {
+            // An answer that makes no sense costs the connection, with all copies on it.
+            self.anything_may_change();
+        }
+    }
+
     fn close_copies(&mut self, request: &OpenRequest, answer: &Answer, now: Instant) {
         for copy in &request.sent.copies {
             let part = answer.to(copy.bucket);

@@ -277,12 +277,7 @@ impl World {
         // What comes behind nonsense is not read any more.
         let costs = self.client.uses(conn) && self.check.answered(conn, &frame, self.now);
         self.client.handle_frame(conn, frame, self.now);
-        let used = self.client.uses(conn);
-        self.check.rule("I17", !(costs && used), || format!("link {link} stays after nonsense"));
-        if !used {
-            // An answer that makes no sense costs the connection, with all copies on it.
-            self.check.anything_may_change();
-        }
+        self.check.heard(conn, costs, self.client.uses(conn));
         self.look();
         self.check.anything_may_change();
     }

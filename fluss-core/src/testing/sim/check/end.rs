@@ -19,6 +19,16 @@ impl Checker {
         }
     }
 
+    /// Nothing happened that a batch cannot survive.
+    pub(in crate::testing::sim) fn check_survived(&mut self) {
+        for number in 0..self.batches.len() {
+            let batch = &self.batches[number];
+            let (end, must) = (batch.end, batch.idempotent && batch.sealed);
+            let failed = matches!(end, Some(End::NotWritten | End::Unknown));
+            self.rule("I15", !(must && failed), || format!("batch {number}: {end:?}"));
+        }
+    }
+
     fn finish_bucket(&mut self, cluster: &FakeCluster, bucket: BucketKey) {
         let alive = cluster.truth(bucket).is_some();
         let mut found: BTreeMap<u64, (i64, u32)> = BTreeMap::new();

@@ -6,8 +6,10 @@ use fluss_proto::message::{ErrorResponse, PbProduceLogRespForBucket, ProduceLogR
 use prost::Message;
 
 use super::*;
+use crate::error::WriteFailure;
 use crate::ids::TableId;
 use crate::output::{BatchOutcome, Written};
+use crate::{Error, WriteError};
 
 const WRITER: WriterKey = WriterKey(0);
 const CONN: ConnId = ConnId(1);
@@ -292,4 +294,239 @@ fn an_upsert_told_without_its_offset_breaks_r27_while_its_answer_may_come() {
     check.batches[0].asks_offset = false;
     check.inferred(0, NOW, false);
     assert_eq!(broken(&check), None, "nobody asked");
+}
+
+/// A failure that says so much of its batch.
+fn failed(kind: fn(WriteFailure) -> WriteError) -> BatchOutcome {
+    BatchOutcome::Failed(kind(Error::Closed("test").into()))
+}
+
+#[test]
+fn a_flush_that_ends_early_or_twice_breaks_i23() {
+    let flush = CommandId(1);
+    for (left, breaks) in [(true, Some("I23")), (false, None)] {
+        let mut check = checker(2);
+        check.flush(flush, WRITER);
+        // What is opened later, or by another writer, is not waited for.
+        check.opened(check.batches[0].clone());
+        check.batches[1].writer = WriterKey(1);
+        if !left {
+            told(&mut check, 0, &failed(WriteError::NotWritten));
+        }
+        check.flushed(flush);
+        assert_eq!(broken(&check), breaks, "left: {left}");
+        check.flushed(flush);
+        assert_eq!(broken(&check), Some("I23"), "twice");
+    }
+}
+
+#[test]
+fn an_unknown_outcome_that_could_be_known_breaks_i14() {
+    let open = || {
+        let mut check = checker(2);
+        check.look(WRITER, 5, NOW, window(0, Some((7, 0)), 2));
+        send(&mut check, CONN, 1, 0, (7, 0));
+        send(&mut check, CONN, 2, 1, (7, 1));
+        check
+    };
+    let end = |check: &mut Checker, batch| {
+        told(check, batch, &failed(WriteError::OutcomeUnknown));
+        check.broken.as_ref().map(|violation| (violation.invariant, violation.text.clone()))
+    };
+    let says = |broken: Option<(&str, String)>, words| {
+        broken.is_some_and(|(rule, text)| rule == "I14" && text.contains(words))
+    };
+    // Its copy is under way, or its connection broke: nobody knows.
+    assert_eq!(end(&mut open(), 0), None);
+    let mut check = open();
+    check.disconnected(CONN, NOW);
+    assert_eq!(end(&mut check, 0), None);
+    // Its only copy was refused, or it never had one.
+    let mut check = open();
+    refused(&mut check, 1);
+    assert!(says(end(&mut check, 0), "no copy in doubt"));
+    assert!(says(end(&mut checker(1), 0), "no copy in doubt"));
+    // What is proved written proves what is below, and not what is above.
+    let mut check = open();
+    written(&mut check, 2);
+    assert!(says(end(&mut check, 0), "was proved written"));
+    let mut check = open();
+    written(&mut check, 1);
+    assert_eq!(end(&mut check, 1), None);
+}
+
+#[test]
+fn a_session_with_a_writer_id_that_its_bucket_had_before_breaks_i10() {
+    for (id, number, breaks) in [(7, 0, Some("I10")), (8, 0, None), (7, 1, None)] {
+        let mut check = checker(1);
+        check.look(WRITER, 5, NOW, window(0, Some((7, 0)), 1));
+        send(&mut check, CONN, 1, 0, (7, 0));
+        check.look(WRITER, 5, NOW, window(0, None, 0));
+        let later = NOW + Duration::from_secs(1);
+        check.look(WRITER, 5, later, window(number, Some((id, 0)), 0));
+        assert_eq!(broken(&check), breaks, "{id} in bucket {number}");
+    }
+}
+
+/// A story that goes wrong, or does not.
+type Scene = fn(&mut Checker, bool);
+
+/// What the checker must name, and what it is shown. It knows two batches, whose bucket stands at
+/// the beginning of a session of writer 7.
+const SCENES: [(&str, &str, Scene); 22] = [
+    ("I5", "an outcome comes twice", |check, wrong| {
+        told(check, 0, &failed(WriteError::NotWritten));
+        told(check, u64::from(!wrong), &failed(WriteError::NotWritten));
+    }),
+    ("I5", "an outcome comes late", |check, wrong| {
+        let now = NOW + Duration::from_micros(u64::from(wrong));
+        check.outcome(0, &failed(WriteError::NotWritten), now, false);
+    }),
+    ("I5", "an outcome of nothing", |check, wrong| {
+        told(check, if wrong { 2 } else { 1 }, &failed(WriteError::NotWritten));
+    }),
+    ("I5", "no outcome at all", |check, wrong| {
+        told(check, 0, &failed(WriteError::NotWritten));
+        check.check_bounds(NOW + Duration::from_micros(u64::from(wrong)));
+    }),
+    ("I5", "sent after its end", |check, wrong| {
+        told(check, u64::from(!wrong), &failed(WriteError::NotWritten));
+        send(check, CONN, 1, 0, (7, 0));
+    }),
+    ("I6", "too many under way", |check, wrong| {
+        check.look(WRITER, 5, NOW, window(0, Some((7, 0)), 5 + usize::from(wrong)));
+    }),
+    ("I7", "a session that begins above 0", |check, wrong| {
+        send(check, CONN, 1, 0, (7, i32::from(wrong)));
+    }),
+    ("I7", "a gap", |check, wrong| {
+        send(check, CONN, 1, 0, (7, 0));
+        send(check, CONN, 2, 1, (7, 1 + i32::from(wrong)));
+    }),
+    ("I8", "the stamp of an open batch", |check, wrong| {
+        send(check, CONN, 1, 0, (7, 0));
+        if !wrong {
+            refused(check, 1);
+        }
+        send(check, CONN, 2, 1, (7, 0));
+    }),
+    ("I8", "the stamp of a batch in doubt", |check, wrong| {
+        send(check, CONN, 1, 0, (7, 0));
+        if wrong {
+            check.disconnected(CONN, NOW)
+        } else {
+            refused(check, 1)
+        }
+        send(check, CONN, 2, 1, (7, 0));
+    }),
+    ("I8", "the stamp of a batch in the log", |check, wrong| {
+        send(check, CONN, 1, 0, (7, 0));
+        refused(check, 1);
+        if wrong {
+            check.appended(&appended(0, (7, 0), 0));
+        }
+        send(check, CONN, 2, 1, (7, 0));
+    }),
+    ("I8", "a batch that nobody handed in leaves", |check, wrong| {
+        send(check, CONN, 1, if wrong { 2 } else { 1 }, (7, 0));
+    }),
+    ("I8", "a batch that nobody handed in arrives", |check, wrong| {
+        check.appended(&appended(if wrong { 2 } else { 1 }, (7, 0), 0));
+    }),
+    ("I8", "a batch is taken for another one", |check, wrong| {
+        check.appended(&appended(0, (7, 0), 0));
+        let copy = appended(u64::from(wrong), (7, 0), 0);
+        check.appended(&Appended { duplicate: true, ..copy });
+    }),
+    ("I9", "the id of another session", |check, wrong| {
+        send(check, CONN, 1, 0, (7 + i64::from(wrong), 0));
+    }),
+    ("I13", "concluded, and not in the log", |check, wrong| {
+        check.appended(&appended(u64::from(wrong), (7, 0), 0));
+        told(check, 0, &inferred());
+    }),
+    ("I13", "concluded, and with an offset", |check, wrong| {
+        check.appended(&appended(0, (7, 0), 0));
+        let BatchOutcome::Written(written) = inferred() else { return };
+        let base_offset = wrong.then_some(0);
+        told(check, 0, &BatchOutcome::Written(Written { base_offset, ..written }));
+    }),
+    ("I15", "not written", |check, wrong| {
+        check.resized(0, 0, wrong);
+        told(check, 0, &failed(WriteError::NotWritten));
+        check.check_survived();
+    }),
+    ("I15", "of unknown outcome", |check, wrong| {
+        check.resized(0, 0, true);
+        send(check, CONN, 1, 0, (7, 0));
+        if wrong {
+            told(check, 0, &failed(WriteError::OutcomeUnknown));
+        } else {
+            check.appended(&appended(0, (7, 0), 0));
+            told(check, 0, &inferred());
+        }
+        check.check_survived();
+    }),
+    ("I20", "no stamp", |check, wrong| {
+        check.batches[0].idempotent = wrong;
+        send(check, CONN, 1, 0, (-1, -1));
+    }),
+    ("I20", "a stamp of a writer without idempotence", |check, wrong| {
+        check.batches[0].idempotent = !wrong;
+        send(check, CONN, 1, 0, (7, 0));
+    }),
+    ("I24", "to another bucket than its own", |check, wrong| {
+        check.batches[0].bucket = bucket(i32::from(wrong));
+        send(check, CONN, 1, 0, (7, 0));
+    }),
+];
+
+#[test]
+fn each_scene_that_goes_wrong_breaks_its_invariant_and_none_when_it_goes_right() {
+    for (rule, what, scene) in SCENES {
+        for wrong in [true, false] {
+            let mut check = checker(2);
+            check.look(WRITER, 5, NOW, window(0, Some((7, 0)), 2));
+            scene(&mut check, wrong);
+            assert_eq!(broken(&check), wrong.then_some(rule), "{what}: {:?}", check.broken);
+        }
+    }
+}
+
+#[test]
+fn an_answer_that_makes_no_sense_and_costs_no_connection_breaks_i17() {
+    let part = |bucket_id, base_offset| PbProduceLogRespForBucket {
+        bucket_id,
+        base_offset: Some(base_offset),
+        ..Default::default()
+    };
+    let error = ErrorResponse { error_code: 31, ..Default::default() };
+    let body = |buckets_resp| ProduceLogResponse { buckets_resp }.encode_to_vec();
+    for (what, frame, nonsense) in [
+        ("as it should be", frame(0, 1, &body(vec![part(0, 0)])), false),
+        ("an error", frame(1, 1, &error.encode_to_vec()), false),
+        ("to nothing", frame(0, 2, &body(vec![part(0, 0)])), true),
+        ("no answer", frame(2, 1, &body(vec![part(0, 0)])), true),
+        ("too short", Bytes::from_static(&[0, 0]), true),
+        ("rubbish", frame(0, 1, &[0xff]), true),
+        ("of another bucket", frame(0, 1, &body(vec![part(1, 0)])), true),
+        ("of one more", frame(0, 1, &body(vec![part(0, 0), part(1, 0)])), true),
+        ("twice", frame(0, 1, &body(vec![part(0, 0), part(0, 0)])), true),
+        ("of none", frame(0, 1, &body(Vec::new())), true),
+        ("below zero", frame(0, 1, &body(vec![part(0, -1)])), true),
+    ] {
+        for used in [true, false] {
+            let mut check = checker(1);
+            check.look(WRITER, 5, NOW, window(0, Some((7, 0)), 1));
+            send(&mut check, CONN, 1, 0, (7, 0));
+            let costs = check.answered(CONN, &frame, NOW);
+            check.heard(CONN, costs, used);
+            assert_eq!(broken(&check), (nonsense && used).then_some("I17"), "{what}, {used}");
+        }
+    }
+    // The second answer to the same request is one to nothing.
+    let mut check = checker(1);
+    send(&mut check, CONN, 1, 0, (7, 0));
+    written(&mut check, 1);
+    assert!(check.answered(CONN, &frame(0, 1, &body(vec![part(0, 0)])), NOW));
 }
