@@ -79,6 +79,64 @@ fn servers_that_lie_are_found_out() {
     }
 }
 
+#[test]
+fn a_seed_that_fails_is_told_with_its_rule_its_trace_and_the_command_that_replays_it() {
+    let options = Options { bug: Some((4, Bug::DoubleAppend)), ..Options::default() };
+    let fails = |seed| run(seed, &options).violation.map(|violation| (seed, violation));
+    let (seed, violation) = (0..50).find_map(fails).expect("found out");
+    let trace = run(seed, &Options { trace: true, ..options.clone() }).trace;
+    let told = std::panic::catch_unwind(|| all(0, 50, options)).expect_err("it fails");
+    let told = told.downcast_ref::<String>().expect("a message");
+    let mut lines = told.lines();
+    let first = lines.next().expect("the rule");
+    assert!(first.starts_with(&format!("seed {seed}: ")), "{first}");
+    assert!(first.contains(violation.invariant) && first.contains(&violation.text), "{first}");
+    let replay = "cargo run --release -p fluss-tools --bin fluss-sim -- --seed";
+    assert_eq!(lines.next(), Some(format!("{replay} {seed} --trace").as_str()));
+    // The end of what happened: sent, taken by a leader, and answered.
+    let happened: Vec<String> = lines.skip(1).map(str::to_owned).collect();
+    assert!(happened.len() > 10 && trace.ends_with(&happened), "{told}");
+    for words in [" is handed in", " > ", " appends (", " < answer #"] {
+        assert!(trace.iter().any(|line| line.contains(words)), "{words}: {told}");
+    }
+}
+
+#[test]
+fn a_rule_or_a_fault_that_never_comes_up_fails_the_series() {
+    let options = Options::default();
+    let mut totals = Totals::new(&options);
+    let names = |totals: &Totals| -> std::collections::BTreeSet<String> {
+        let name = |text: String| text.split(':').next().unwrap_or_default().to_owned();
+        totals.shortcomings().into_iter().map(name).collect()
+    };
+    assert!(names(&totals).contains("batches a seed"));
+    // What came up in three seeds is not missed, and what did not is.
+    let runs: Vec<Seed> = (0..3).map(|seed| run(seed, &options).seed).collect();
+    runs.iter().for_each(|seed| totals.add(seed));
+    let missed = names(&totals);
+    let mut counts = [0, 0];
+    for rule in 3..=22 {
+        let never = runs.iter().all(|seed| seed.rules >> rule & 1 == 0);
+        assert_eq!(missed.contains(&format!("seeds with rule R{rule}")), never, "R{rule}");
+        counts[usize::from(never)] += 1;
+    }
+    assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
+    for odd in [Oddity::Move, Oddity::Reset, Oddity::SkipSequences, Oddity::LostByLeader] {
+        let never = runs.iter().all(|seed| !seed.has(odd));
+        assert_eq!(missed.contains(&format!("seeds with {odd:?}")), never, "{odd:?}");
+    }
+    assert!(missed.iter().any(|name| name.starts_with("seeds with server ")), "{missed:?}");
+    // In many seeds, one of a thousand is asked for.
+    let mut fires = runs[0].clone();
+    fires.rules = 1 << 10;
+    let mut totals = Totals::new(&options);
+    (0..2).for_each(|_| totals.add(&fires));
+    (2..2000).for_each(|_| totals.add(&Seed::default()));
+    assert!(!names(&totals).contains("seeds with rule R10"));
+    (0..1000).for_each(|_| totals.add(&Seed::default()));
+    assert!(names(&totals).contains("seeds with rule R10"));
+}
+
 /// The fewest lines of a trace that ends with this invariant broken, of the first so many seeds
 /// that break it.
 fn shortest(options: &Options, named: &str, seeds: u64) -> Option<(usize, u64)> {
