@@ -81,7 +81,8 @@
 //! Some faults excuse something: what a server loses after it acknowledged it need not be found,
 //! tables that were dropped keep nothing, and acks 0 and 1 promise nothing about leaders that fail.
 //! In one seed of sixteen a writer is content with its leaders' word (acks 1), and leaders fail
-//! while the others are slow.
+//! while the others are slow. In as many of those with a primary-key table, leaders refuse writes
+//! for their load right behind others that they refuse for good.
 //!
 //! # What must come up
 //!

@@ -95,6 +95,7 @@ impl World {
         let mut plan = Plan::draw(&mut rng, options);
         plan.add_nonsense(seed, options.profile);
         plan.add_unreplicated(seed);
+        plan.add_late_refusals(seed);
         // Drawn apart, so that the seeds with one client are what they were without the others.
         let two = Rng::new(seed ^ TWO_CLIENTS).one_in(8);
         if two {
