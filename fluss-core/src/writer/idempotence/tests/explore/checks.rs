@@ -48,6 +48,8 @@ pub(super) struct Seen {
     pub(super) ends: Vec<Option<End>>,
     /// Batches with a copy of which nobody can tell whether it was appended, as bits.
     ambiguous: u32,
+    /// Batches of which a copy was refused for good while another one was in doubt, as bits.
+    met: u32,
     /// The newest stamp of each batch.
     stamp: Vec<Option<(i64, i32)>>,
     /// Highest sequence sent, and highest acknowledged, per bucket and writer.
@@ -65,6 +67,7 @@ impl Seen {
         Self {
             ends: vec![None; n],
             ambiguous: 0,
+            met: 0,
             stamp: vec![None; n],
             highest: Vec::new(),
             writers: vec![Vec::new(); setup.buckets],
@@ -88,6 +91,9 @@ impl Seen {
     }
 
     pub(super) fn answered(&mut self, copy: &Sent, reply: Reply) {
+        if reply == Reply::Code(57) {
+            self.met |= self.ambiguous & 1 << copy.batch;
+        }
         if reply.is_ambiguous() {
             self.ambiguous |= 1 << copy.batch;
         }
@@ -129,7 +135,10 @@ impl<C: Client> State<C> {
         let same = |c: &&Sent| c.batch == copy.batch && (c.writer, c.seq) == stamp;
         let twice = open.chain(answered).find(same).copied();
         self.setup.rule(twice.is_none(), "I18", || format!("{copy} has an open copy already"))?;
-        self.seen.stamp[usize::from(copy.batch)] = Some(stamp);
+        let old = self.seen.stamp[usize::from(copy.batch)].replace(stamp);
+        if old != Some(stamp) {
+            self.seen.met &= !(1 << copy.batch);
+        }
         self.check_order(copy, conn)
     }
 
@@ -268,9 +277,25 @@ impl<C: Client> State<C> {
                     self.seen.highest.iter().find(of).is_some_and(|h| h.3 >= i64::from(seq))
                 });
                 self.setup.rule(!proved, "I14", || format!("a later answer proves b{batch}"))?;
-                self.check_benign(batch, end)
+                self.check_benign(batch, end)?;
+                let told = !self.setup.faults.are_told() || self.has_met(batch);
+                self.setup.rule(told, "I15", || {
+                    format!("b{batch} is unknown though nothing in doubt was refused for good")
+                })
             }
         }
+    }
+
+    /// Whether a fatal answer met a batch in doubt in the session of this one. It need not have
+    /// been this one: R14 gives up all that is in doubt with a doomed floor, and R11 a floor in
+    /// doubt once the batch above that could have proved it was refused for good.
+    fn has_met(&self, batch: BatchNo) -> bool {
+        let session = |batch: BatchNo| {
+            let stamp = self.seen.stamp[usize::from(batch)];
+            stamp.map(|(writer, _)| (self.setup.bucket_of(batch), writer))
+        };
+        let mut met = (0..self.setup.batches).filter(|other| self.seen.met & 1 << other != 0);
+        met.any(|other| session(other) == session(batch))
     }
 
     fn check_benign(&self, batch: BatchNo, end: End) -> Result<(), Broken> {

@@ -61,7 +61,13 @@ const NO_FAULTS: Faults = Faults {
 impl Faults {
     /// Only faults after which each batch must succeed (I15).
     const fn are_benign(&self) -> bool {
-        let ends = self.fatal + self.give_up + self.abort;
+        self.fatal == 0 && self.are_told()
+    }
+
+    /// Only faults after which each batch has a known outcome, unless a fatal answer met a copy in
+    /// doubt (§8.6).
+    const fn are_told(&self) -> bool {
+        let ends = self.give_up + self.abort;
         ends + self.truncate + self.expiry + self.elsewhere == 0
     }
 }

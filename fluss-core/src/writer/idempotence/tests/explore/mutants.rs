@@ -118,3 +118,14 @@ fn each_rule_broken_on_purpose_is_caught_by_an_invariant() {
     }
     assert!(missed.is_empty(), "{}", missed.join("\n"));
 }
+
+/// Where a fatal answer may come, a batch is of unknown outcome only when one did, in doubt.
+#[test]
+fn an_unknown_outcome_that_no_fatal_answer_led_to_is_caught() {
+    let faults = Faults { close: 2, shrink: 1, fatal: 1, ..NO_FAULTS };
+    let mutation = Some(Mutation::NoProbe);
+    let setup = Setup { mutation, only: Some("I15"), ..Setup::new("", SMALL, faults) };
+    let found = explore::<Ours>(&setup, 3_000_000).found.expect("caught");
+    assert_eq!(found.broken.rule, "I15", "{}", found.trace);
+    assert!(found.broken.text.contains("is unknown though nothing in doubt"), "{}", found.trace);
+}
