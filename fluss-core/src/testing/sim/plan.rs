@@ -133,6 +133,8 @@ pub(super) struct Plan {
     /// One batch in so many is sealed late.
     pub(super) slow_sealer: u64,
     pub(super) faults: Vec<(On, u64, Fault)>,
+    /// Faults that hit one upsert each, after so many of them.
+    pub(super) planned: Vec<(u64, Fault)>,
     /// In order of time.
     pub(super) troubles: Vec<(Instant, Trouble)>,
     pub(super) end: End,
@@ -168,6 +170,7 @@ impl Plan {
         Self {
             net: net(rng),
             faults: faults(rng, long, benign),
+            planned: Vec::new(),
             troubles: troubles(rng, long.then_some(batches), benign, length),
             slow_sealer: [0, 6, 12][rng.below(3) as usize],
             tables,
@@ -220,7 +223,7 @@ impl Plan {
 
     /// In one seed of sixteen the storage is under load behind holes: batches leave in a row, one
     /// is refused for good, the answer to the next one tells nothing, and so their session ends
-    /// (R13) while the third is on its way, to be refused for the load. By chance alone three such
+    /// (R13) while two more are on their way, to be refused for the load. By chance alone such
     /// faults hardly ever hit neighbours in a bucket.
     pub(super) fn add_late_refusals(&mut self, seed: u64) {
         let mut rng = Rng::new(seed ^ LATE_REFUSALS);
@@ -231,12 +234,12 @@ impl Plan {
         self.cluster.release = Release::V1_0;
         self.pace = 2_000;
         self.writers.iter_mut().for_each(|writer| writer.config.max_in_flight = 5);
-        for fault in [
-            Fault::ErrorBefore(any_of(&mut rng, &FATAL)),
-            Fault::ErrorBefore(any_of(&mut rng, &OPEN)),
-            Fault::Throttle,
-        ] {
-            self.faults.push((On::Write, 3 + rng.below(6), fault));
+        for skip in [0, rng.below(8), 8 + rng.below(16)] {
+            let refused = Fault::ErrorBefore(any_of(&mut rng, &FATAL[..5]));
+            let open = Fault::ErrorBefore(any_of(&mut rng, &OPEN));
+            let row = [refused, open, Fault::Throttle, Fault::Throttle];
+            // Those that are due at once hit one request after the other.
+            self.planned.extend(row.map(|fault| (skip, fault)));
         }
     }
 

@@ -3,10 +3,12 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
+use fluss_proto::ApiKey;
+
 use crate::ids::{ConnId, ServerId, WriterKey};
 use crate::output::{Action, BatchOutcome, Event, Written};
 use crate::rng::Rng;
-use crate::testing::cluster::{FakeCluster, Faults};
+use crate::testing::cluster::{FakeCluster, Faults, On};
 use crate::time::{Duration, Instant};
 use crate::writer::WaiterId;
 
@@ -110,6 +112,9 @@ impl World {
         let mut faults = Faults::new(rng.next_u64());
         for (on, rarity, fault) in &plan.faults {
             faults = faults.one_in(*rarity, *on, *fault);
+        }
+        for (skip, fault) in &plan.planned {
+            faults.plan(On::Api(ApiKey::PutKv.number()), *skip, *fault);
         }
         cluster.set_faults(faults);
         cluster.watch_appends();
