@@ -81,6 +81,7 @@ fn a_write_without_an_answer_on_a_living_socket_is_sent_again_after_the_request_
     let ack = stage.run(ticket).expect("written");
     let took = stage.now().saturating_since(start);
     assert!((40 * SECOND..42 * SECOND).contains(&took), "{took:?}");
+    assert_eq!(stage.fluss.counters().connections_lost, 1, "nobody knows what is left of it");
     assert_eq!(ack.offset, Some(0));
     assert_eq!(sequences(&stage, &table), [(0, 0)]);
 }
@@ -123,25 +124,23 @@ fn rows_for_a_table_that_was_made_again_do_not_reach_the_new_one() {
     let before = writer(&mut stage, &old);
     let ticket = before.try_append(&(0i64, "a")).expect("room");
     stage.run(ticket).expect("written");
-    // One batch is on its way when the table goes, one is still open.
-    stage.cluster(|c| c.inject(On::Write, 0, Fault::DropRequest));
-    let sent = batch(&mut stage, &before, 1);
+    // As many batches as may be are on their way when the table goes, and one waits behind them.
+    stage.cluster(|c| (0..5).for_each(|_| c.inject(On::Write, 0, Fault::DropRequest)));
+    let tickets: Vec<_> = (1..7i64).map(|id| batch(&mut stage, &before, id)).collect();
     stage.settle();
-    let queued = before.try_append(&(2i64, "c")).expect("room");
     assert!(stage.cluster(|c| c.recreate_table(old.info().id)));
-    let sent = stage.run(sent).expect_err("its table is gone");
-    assert!(matches!(sent, WriteError::OutcomeUnknown(_)), "{sent}");
-    let queued = stage.run(queued).expect_err("its table is gone");
-    for error in [&sent, &queued] {
+    for (at, ticket) in tickets.into_iter().enumerate() {
+        let error = stage.run(ticket).expect_err("its table is gone");
+        assert_eq!(matches!(error, WriteError::OutcomeUnknown(_)), at < 5, "{error}");
         assert!(error.to_string().contains("made again"), "{error}");
     }
     let opening = stage.fluss.table("shop.events");
     let new = stage.run(opening).expect("it is there");
     assert_ne!(new.info().id, old.info().id);
     let after = writer(&mut stage, &new);
-    let ticket = after.try_append(&(3i64, "d")).expect("room");
+    let ticket = after.try_append(&(7i64, "d")).expect("room");
     stage.run(ticket).expect("written");
-    assert_eq!(ids(&stage, new.info().bucket(0)), [3]);
+    assert_eq!(ids(&stage, new.info().bucket(0)), [7]);
     assert_eq!(stored(&stage, &new)[0].sequence, 0);
 }
 
@@ -224,7 +223,11 @@ fn batches_sealed_before_there_is_a_connection_leave_in_their_order() {
     let mut stage = Stage::new();
     let table = events(&mut stage, 1);
     let writer = writer(&mut stage, &table);
+    stage.cluster(|c| tablets(c).into_iter().for_each(|s| c.stop(s)));
     let tickets = [1i64, 2, 3].map(|id| batch(&mut stage, &writer, id));
+    stage.pass(SECOND);
+    assert_eq!(stage.fluss.counters().copies, 0, "there is no connection to send on");
+    stage.cluster(|c| tablets(c).into_iter().for_each(|s| c.start(s)));
     for ticket in tickets {
         stage.run(ticket).expect("written");
     }
@@ -300,6 +303,32 @@ fn a_close_with_time_enough_writes_every_row_and_gives_back_all_memory() {
     assert_eq!(stage.run(closing), Ok(0));
     assert!(tickets.iter().all(|ticket| matches!(ticket.outcome(), Some(Ok(_)))));
     assert_eq!(ids(&stage, table.info().bucket(0)), [0, 1, 2, 3]);
+    assert_eq!(stage.fluss.memory_used(), 0);
+}
+
+#[test]
+fn a_close_whose_time_is_over_ends_sent_rows_as_unknown_and_unsent_ones_as_not_written() {
+    let mut stage = Stage::new();
+    let table = events(&mut stage, 1);
+    let writer = writer(&mut stage, &table);
+    let ticket = writer.try_append(&(0i64, "a")).expect("room");
+    stage.run(ticket).expect("written");
+    // Five are appended and never answered, two wait behind them, one is in an open batch.
+    stage.cluster(|c| (0..5).for_each(|_| c.inject(On::Write, 0, Fault::SwallowAnswer)));
+    let mut tickets: Vec<_> = (1..8i64).map(|id| batch(&mut stage, &writer, id)).collect();
+    stage.settle();
+    tickets.push(writer.try_append(&(8i64, "a")).expect("room"));
+    let start = stage.now();
+    let closing = stage.fluss.close(10 * SECOND);
+    assert_eq!(stage.run(closing), Ok(8));
+    assert_eq!(stage.now().saturating_since(start), 10 * SECOND);
+    for (at, ticket) in tickets.iter().enumerate() {
+        let outcome = ticket.outcome().expect("each has one");
+        let Err(error) = outcome else { panic!("nobody said so of row {at}: {outcome:?}") };
+        let unknown = matches!(error, WriteError::OutcomeUnknown(_));
+        assert_eq!(unknown, at < 5, "row {at}: {error}");
+    }
+    assert_eq!(ids(&stage, table.info().bucket(0)), (0..6).collect::<Vec<i64>>());
     assert_eq!(stage.fluss.memory_used(), 0);
 }
 

@@ -1,6 +1,6 @@
 //! Order, windows, and the ways an answer can be late, missing or out of date.
 
-use super::world::{World, bucket, lost, rejected, settings};
+use super::world::{Found, World, bucket, lost, rejected, settings};
 use crate::ids::ConnId;
 use crate::writer::idempotence::outcome::Outcome;
 use crate::writer::idempotence::{Answer, Kind, Mutation, Sendable};
@@ -125,9 +125,23 @@ fn batches_behind_a_shrunken_window_are_appended_behind_what_it_holds() {
     ids[3..].iter().for_each(|id| drop(w.requests.remove(id)));
     w.replicas.get_mut(&bucket(0)).expect("known").shrink();
     w.wait();
+    // The window holds the third batch alone: the first is refused, and so is the probe of the
+    // second, that of the third is a copy, and the two behind it are new.
+    let again = w.send(&[bucket(0)]).expect("the floor");
+    w.execute(again);
+    let found = |w: &World, id: u64| w.requests[&id].found.clone();
+    assert_eq!(found(&w, again), Some(vec![Found::Code(31)]));
+    w.deliver(again);
+    let probes = w.send_all(0);
+    probes.iter().for_each(|id| w.execute(*id));
+    let expected = [Found::Code(31), Found::At(2), Found::At(3), Found::At(4)];
+    assert!(probes.iter().map(|id| found(&w, *id)).eq(expected.map(|found| Some(vec![found]))));
+    probes.iter().for_each(|id| w.deliver(*id));
+    let counters = w.manager.counters();
+    assert_eq!((counters.genuine_refusals, counters.probes), (1, 4));
     w.finish();
     assert_eq!(w.log(0), [0, 1, 2, 3, 4]);
-    assert!(!w.results().contains(['n', 'u']));
+    assert_eq!((w.results().as_str(), w.ids_asked), ("iiooo", 1));
 }
 
 #[test]

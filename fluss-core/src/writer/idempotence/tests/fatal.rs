@@ -352,13 +352,17 @@ fn a_refusal_for_good_behind_a_shrunken_window_ends() {
 #[test]
 fn endless_refusals_need_no_new_ids() {
     let mut w = world(5, 0);
-    for _ in 0..50 {
-        w.append(0);
-        for id in w.send_all(0) {
-            w.refuse(id, 57);
+    for _ in 0..10 {
+        for _ in 0..5 {
+            w.append(0);
         }
+        let ids = w.send_all(0);
+        assert_eq!(ids.len(), 5);
+        ids.into_iter().for_each(|id| w.refuse(id, 57));
     }
     assert_eq!((w.results(), w.ids_asked), ("n".repeat(50), 1));
+    // All of them had the first five sequences: each refused batch left its own to the next.
+    assert!(w.stamps().iter().all(|(id, sequence)| *id == 7 && *sequence < 5));
     w.append(0);
     w.finish();
     assert_eq!(w.log(0), [50]);

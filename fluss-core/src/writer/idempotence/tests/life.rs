@@ -32,24 +32,26 @@ fn let_the_second_bucket_wait_for_an_id(w: &mut World) {
 
 #[test]
 fn a_forbidden_id_fails_only_the_batches_that_wait_for_it() {
-    let mut w = world(1);
-    w.drain();
-    w.append(0);
-    let under_way = w.send_all(0);
-    let_the_second_bucket_wait_for_an_id(&mut w);
-    w.fail_id(refused(48));
-    assert_eq!(w.results(), "o-n");
-    w.serve(under_way[0]);
-    assert_eq!(w.results(), "oon");
-    // Later appends ask again, after a pause.
-    w.append(1);
-    w.send_all(1);
-    assert_eq!(w.ids_asked, 2);
-    w.wait();
-    assert_eq!(w.ids_asked, 3);
-    w.give_id();
-    w.finish();
-    assert_eq!(w.results(), "oono");
+    for code in [46, 48] {
+        let mut w = world(1);
+        w.drain();
+        w.append(0);
+        let under_way = w.send_all(0);
+        let_the_second_bucket_wait_for_an_id(&mut w);
+        w.fail_id(refused(code));
+        assert_eq!(w.results(), "o-n", "code {code}");
+        w.serve(under_way[0]);
+        assert_eq!(w.results(), "oon", "code {code}");
+        // Later appends ask again, after a pause.
+        w.append(1);
+        w.send_all(1);
+        assert_eq!(w.ids_asked, 2);
+        w.wait();
+        assert_eq!(w.ids_asked, 3);
+        w.give_id();
+        w.finish();
+        assert_eq!(w.results(), "oono", "code {code}");
+    }
 }
 
 #[test]
