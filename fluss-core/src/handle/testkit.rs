@@ -1,7 +1,7 @@
 //! Handles on a fake cluster, in one thread and without waiting: where nothing else can happen, the
 //! clock moves on to the next timer.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
@@ -487,7 +487,19 @@ pub(super) fn users(stage: &mut Stage) -> Table {
     stage.run(opening).expect("it is there")
 }
 
-/// Whatever a test did: when its client is aborted, no byte of the budget is in use.
+/// Whatever was done to a log: the sequences of a writer id in it are 0, 1, 2 and so on, each once
+/// and in order.
+fn check_sequences(cluster: &FakeCluster) {
+    let mut next = BTreeMap::new();
+    for (bucket, writer, sequence) in cluster.stamps().filter(|(_, writer, _)| *writer != -1) {
+        let expected = next.entry((bucket, writer)).or_insert(0);
+        assert_eq!(sequence, *expected, "{bucket}: a sequence of writer id {writer}");
+        *expected += 1;
+    }
+}
+
+/// Whatever a test did: when its client is aborted, no byte of the budget is in use, no rule of
+/// idempotence was broken, and no log has a batch twice or lacks one between others.
 impl Drop for Stage {
     fn drop(&mut self) {
         if !std::thread::panicking() {
@@ -497,6 +509,8 @@ impl Drop for Stage {
             assert_eq!(left.memory_used, 0, "bytes of the budget at the end");
             let lookups = (left.lookups, left.lookup_waiters, left.lookup_memory_used);
             assert_eq!(lookups, (0, 0, 0), "lookups, and bytes of their budget, at the end");
+            assert_eq!(left.counters.invariant_violations, 0, "commits of what was taken back");
+            check_sequences(&lock(&self.cluster));
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::ids::{BucketKey, ServerId, TablePath};
 use crate::rng::Rng;
 use crate::row::{DataType, OwnedDatum, Schema, TableDescriptor};
 use crate::testing::cluster::{
-    ClusterOptions, FakeCluster, Fault, FaultKind, Faults, On, StoredBatch,
+    Bug, ClusterOptions, FakeCluster, Fault, FaultKind, Faults, On, Rule, StoredBatch,
 };
 use crate::time::Duration;
 use crate::{AppendWriter, ErrorCode, Table};
@@ -55,6 +55,33 @@ fn batch(stage: &mut Stage, writer: &AppendWriter, id: i64) -> crate::Ticket {
     let mut flush = writer.flush();
     assert!(stage.poll(&mut flush).is_pending());
     ticket
+}
+
+#[test]
+fn a_log_that_lacks_a_batch_or_has_one_twice_fails_its_test() {
+    for twice in [false, true] {
+        let caught = std::panic::catch_unwind(|| {
+            let mut stage = Stage::new();
+            let table = events(&mut stage, 1);
+            let writer = writer(&mut stage, &table);
+            stage.cluster(|c| {
+                if twice {
+                    c.inject(On::Write, 0, Fault::LoseAnswer);
+                    c.switch_off(Rule::WindowCheck);
+                    c.switch_off(Rule::SequenceContinuity);
+                } else {
+                    c.misbehave(0, Bug::LoseAcknowledged);
+                }
+            });
+            for id in 0..2i64 {
+                let ticket = writer.try_append(&(id, "a")).expect("room");
+                stage.run(ticket).expect("written");
+            }
+        });
+        let said = caught.expect_err("nobody noticed");
+        let said = said.downcast_ref::<String>().expect("a text");
+        assert!(said.contains("a sequence of writer id 0"), "{said}");
+    }
 }
 
 #[test]

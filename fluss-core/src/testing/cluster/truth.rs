@@ -113,6 +113,15 @@ impl FakeCluster {
         })
     }
 
+    /// Writer id and sequence of each batch in all logs, bucket after bucket, in order of offset.
+    #[cfg(test)]
+    pub(crate) fn stamps(&self) -> impl Iterator<Item = (BucketKey, i64, i32)> + '_ {
+        self.catalog.buckets.iter().flat_map(|(key, bucket)| {
+            let batches = bucket.log.entries.iter().map(|entry| &entry.batch);
+            batches.map(|batch| (*key, batch.writer_id, batch.sequence))
+        })
+    }
+
     /// All rows of a bucket's log, decoded with the schema they were written with, those above the
     /// high watermark included.
     ///
