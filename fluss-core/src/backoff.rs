@@ -54,6 +54,7 @@ impl Backoff {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
 
     #[test]
     fn waits_double_up_to_the_cap_and_start_over_after_a_success() {
@@ -66,6 +67,18 @@ mod tests {
         }
         backoff.reset();
         assert!(backoff.next(config, &mut rng) <= Duration::from_millis(24));
+    }
+
+    #[test]
+    fn clients_that_failed_together_come_back_at_moments_of_their_own() {
+        let config = BackoffConfig::new(Duration::from_millis(20), Duration::from_secs(1));
+        let first = |seed| Backoff::default().next(config, &mut Rng::new(seed));
+        let waits: BTreeSet<Duration> = (0..20).map(first).collect();
+        assert_eq!(waits.len(), 20, "{waits:?}");
+        let within = Duration::from_millis(16)..=Duration::from_millis(24);
+        assert!(waits.iter().all(|wait| within.contains(wait)), "{waits:?}");
+        let below = waits.iter().filter(|wait| **wait < config.initial).count();
+        assert!((5..=15).contains(&below), "{below} of 20 waits are shorter: {waits:?}");
     }
 
     #[test]

@@ -105,6 +105,20 @@ fn a_delivery_timeout_has_room_for_linger_and_one_request_and_ends_within_a_day(
 }
 
 #[test]
+fn idle_sessions_are_renewed_after_some_time_and_within_three_days() {
+    let client = Config::new("a:1").expect("valid");
+    let (moment, days) = (Duration::from_micros(1), Duration::from_secs(3 * 24 * 3600));
+    for (idle_rotate, refused) in
+        [(Duration::ZERO, true), (moment, false), (days, false), (days + moment, true)]
+    {
+        let writer = WriterConfig { idle_rotate, ..WriterConfig::default() };
+        let said = problems(&writer, &client);
+        assert_eq!(said.len(), usize::from(refused), "{said:?}");
+        assert!(said.iter().all(|said| said.starts_with("idle_rotate ")), "{said:?}");
+    }
+}
+
+#[test]
 fn a_request_deadline_must_be_longer_than_the_servers_ack_timeout() {
     let client = Config::new("a:1").expect("valid");
     for (seconds, fits) in [(39, true), (40, false), (50, false)] {
