@@ -359,6 +359,37 @@ fn a_close_whose_time_is_over_ends_sent_rows_as_unknown_and_unsent_ones_as_not_w
     assert_eq!(stage.fluss.memory_used(), 0);
 }
 
+#[test]
+fn rows_of_a_dropped_writer_are_delivered_until_their_delivery_timeout() {
+    for back in [true, false] {
+        let mut stage = Stage::new();
+        let table = events(&mut stage, 1);
+        let writer = writer(&mut stage, &table);
+        stage.cluster(|c| tablets(c).into_iter().for_each(|s| c.stop(s)));
+        let start = stage.now();
+        let ticket = writer.try_append(&(1i64, "a")).expect("room");
+        drop(writer);
+        stage.pass(100 * SECOND);
+        assert_eq!(ticket.outcome(), None, "its time is not over");
+        if back {
+            stage.cluster(|c| tablets(c).into_iter().for_each(|s| c.start(s)));
+        }
+        let outcome = stage.run(ticket);
+        let took = stage.now().saturating_since(start);
+        if back {
+            outcome.expect("written");
+            assert!(took < 120 * SECOND, "{took:?}");
+        } else {
+            let error = outcome.expect_err("no server is there");
+            assert!(matches!(error, WriteError::NotWritten(_)), "{error}");
+            assert!((120 * SECOND..=161 * SECOND).contains(&took), "{took:?}");
+        }
+        let expected: &[i64] = if back { &[1] } else { &[] };
+        assert_eq!(ids(&stage, table.info().bucket(0)), expected);
+        assert_eq!(stage.fluss.metrics().writers, 0, "nothing is left of the writer");
+    }
+}
+
 /// Gives a bucket its other leader, which has what was replicated and no more; how many rows it
 /// lacks.
 fn flip(cluster: &mut FakeCluster, bucket: BucketKey) -> i64 {
