@@ -39,6 +39,36 @@ fn a_snapshot_follows_a_batch_from_open_to_acknowledged() {
 }
 
 #[test]
+fn a_batch_that_cannot_be_sent_is_queued_and_not_in_flight() {
+    let mut stage = Stage::new();
+    let table = events(&mut stage, 1);
+    let writer = table.appender().linger(Duration::ZERO).build().expect("a writer");
+    let tablets: Vec<_> = stage.cluster(|c| c.servers().skip(1).collect());
+    stage.cluster(|c| tablets.iter().for_each(|server| c.stop(*server)));
+    let ticket = writer.try_append(&(1i64, "a")).expect("room");
+    stage.pass(Duration::from_secs(1));
+    let queued = stage.fluss.metrics();
+    assert_eq!((queued.batches, queued.batches_in_flight, queued.bytes_in_flight), (1, 0, 0));
+    assert!(queued.sealed_bytes > 0, "{queued:?}");
+    stage.cluster(|c| {
+        c.inject(On::Write, 0, Fault::DelayAnswer(Duration::from_secs(1)));
+        tablets.iter().for_each(|server| c.start(*server));
+    });
+    for _ in 0..100 {
+        if stage.fluss.metrics().batches_in_flight == 0 {
+            stage.pass(Duration::from_millis(100));
+        }
+    }
+    let sent = stage.fluss.metrics();
+    assert_eq!((sent.batches, sent.batches_in_flight), (1, 1), "{sent:?}");
+    assert_eq!((sent.sealed_bytes, sent.bytes_in_flight), (queued.sealed_bytes, sent.sealed_bytes));
+    stage.run(ticket).expect("written");
+    let done = stage.fluss.metrics();
+    assert_eq!((done.batches, done.batches_in_flight), (0, 0));
+    assert_eq!((done.sealed_bytes, done.bytes_in_flight), (0, 0));
+}
+
+#[test]
 fn resends_are_counted_by_their_reason_and_waiters_while_they_wait() {
     let mut stage = Stage::configured(ClusterOptions::default(), |c| c.memory_limit(8 << 10));
     let table = events(&mut stage, 1);
