@@ -65,6 +65,11 @@ fn a_breach_is_found_in_each_room() {
         ("tools/src/bin/fluss.rs", &"x".repeat(101), true),
         ("tools/src/bin/fluss.rs", &"x;\n".repeat(600), true),
         ("tools/src/bin/fluss.rs", &long, true),
+        (handle, "log::warn!(\"lost\");", true),
+        (handle, "info!(target: \"other\", \"lost\");", true),
+        (handle, "log::warn!(\n    target: \"fluss\",\n    \"lost\"\n);", false),
+        (handle, "log::log!(target: LOG_TARGET, level, \"lost\"); compile_error!(\"no\");", false),
+        ("runtime-tokio/src/net.rs", "log::error!(\"lost\");", true),
         ("fluss-core/tests/rows.rs", "let t = Instant::now(); x.unwrap();", false),
     ];
     for (path, text, breach) in cases {

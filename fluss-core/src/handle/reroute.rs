@@ -86,7 +86,10 @@ impl<F: Format> Lane<F> {
         let (parts, rows, places) = match dealt {
             Ok(Rerouted { parts, rows, places }) => (Some(parts), rows, places),
             Err(error) => {
-                log::warn!("rows for partition {partition} cannot be placed anew: {error}");
+                log::warn!(
+                    target: "fluss",
+                    "rows for partition {partition} cannot be placed anew: {error}"
+                );
                 (None, Vec::new(), Vec::new())
             }
         };

@@ -40,6 +40,7 @@ const RUNTIMES: &[&str] = &[
 ];
 const RANDOM: &[&str] = &["rand", "fastrand", "getrandom", "RandomState", "DefaultHasher"];
 const PRINTS: &[&str] = &["println", "eprintln", "print!", "eprint!"];
+const LOGS: &[&str] = &["log!", "error!", "warn!", "info!", "debug!", "trace!"];
 /// Unfinished or hidden work, in any crate, tests included.
 const UNFINISHED: &[&str] = &[
     "todo!",
@@ -158,7 +159,20 @@ pub(crate) fn check(source: &Source) -> Vec<String> {
     }
     found.extend(of_one_system(source).map(|at| say(source, at, "no place for one system's code")));
     found.extend(adapter(source));
+    found.extend(log_targets(source));
     found
+}
+
+/// All lines in the log are under the one target that the README names.
+fn log_targets(source: &Source) -> Vec<String> {
+    let of = |word: &'static str| find(&source.code, word).into_iter().map(move |at| (at, word));
+    let places = LOGS.iter().copied().flat_map(of);
+    let is_named = |at: usize, word: &str| {
+        let arguments = source.text[at + word.len()..].trim_start_matches(['(', ' ', '\n']);
+        arguments.starts_with("target: \"fluss\",") || arguments.starts_with("target: LOG_TARGET,")
+    };
+    let places = places.filter(|(at, word)| !source.in_tests(*at) && !is_named(*at, word));
+    places.map(|(at, _)| say(source, at, "a line in the log without the target `fluss`")).collect()
 }
 
 /// Where a file outside of [`OF_ONE_SYSTEM`] has code for one system.
