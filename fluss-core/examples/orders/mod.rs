@@ -9,10 +9,10 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::time::Duration;
 
-use fluss_core::config::Config;
+use fluss_core::config::{Config, WriterConfig};
 use fluss_core::row::{DataType, OwnedDatum, Schema, TableDescriptor};
-use fluss_core::testing::cluster::{Fault, On};
-use fluss_core::testing::loopback::Loopback;
+use fluss_core::testing::cluster::{ClusterOptions, FakeCluster, Fault, FaultKind, On, Release};
+use fluss_core::testing::loopback::{Loopback, LoopbackOptions};
 use fluss_core::{AppendWriter, Fluss, WriteError, row};
 
 type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
@@ -59,9 +59,10 @@ async fn place(orders: &AppendWriter, ids: impl Iterator<Item = i64>) -> Result<
 
 // ----- its tests -----
 
-/// A fake cluster with the tables of the application.
+/// A fake cluster with the tables of the application, of a release that tells of pressure.
 pub(crate) fn fake() -> Result<Loopback> {
-    let fake = Loopback::new()?;
+    let options = ClusterOptions { release: Release::V1_0, ..ClusterOptions::default() };
+    let fake = Loopback::start(FakeCluster::new(options), LoopbackOptions::default())?;
     let orders = Schema::builder().column("id", DataType::BIGINT).column("what", DataType::STRING);
     fake.create_table(ORDERS, &TableDescriptor::new(orders.build()?))?;
     let stock = Schema::builder()
@@ -78,6 +79,11 @@ pub(crate) fn settings(fake: &Loopback) -> Result<Config> {
     Ok(config.ack_timeout(Duration::from_secs(1)).request_deadline(Duration::from_secs(2)))
 }
 
+/// How often this kind of fault hit a request.
+fn fired(fake: &Loopback, fault: FaultKind) -> u64 {
+    fake.with(|cluster| cluster.faults().count(fault))
+}
+
 /// Lets go wrong what may go wrong, and compares what the application believes with the log.
 pub(crate) async fn check(fluss: &Fluss, fake: &Loopback) -> Result<()> {
     let table = fluss.table(ORDERS).await?;
@@ -89,6 +95,7 @@ pub(crate) async fn check(fluss: &Fluss, fake: &Loopback) -> Result<()> {
     // Answers are lost: the client sends again, and the server knows the copies for what they are.
     fake.inject(On::Write, 0, Fault::LoseAnswer);
     assert_eq!(place(&orders, 10..20).await?.written, (10..20).collect::<Vec<_>>());
+    assert_eq!(fired(fake, FaultKind::LoseAnswer), 1);
     // The leader moves.
     fake.move_leader(ORDERS, 0)?;
     assert_eq!(place(&orders, 20..30).await?.written, (20..30).collect::<Vec<_>>());
@@ -108,10 +115,15 @@ pub(crate) async fn check(fluss: &Fluss, fake: &Loopback) -> Result<()> {
 
     fake.with(|cluster| cluster.set_faults(fluss_core::testing::cluster::Faults::new(0)));
     // Storage is under pressure, and an upsert waits until it is not.
-    let stock = fluss.table(STOCK).await?.upserter().linger(Duration::ZERO).build()?;
+    let mut settings = WriterConfig::default();
+    (settings.linger, settings.max_throttle) = (Duration::ZERO, Duration::from_millis(100));
+    let stock = fluss.table(STOCK).await?.upserter().config(settings).build()?;
+    let before = fluss.counters().resends_transient;
     fake.inject(On::Write, 0, Fault::Throttle);
     stock.upsert(&row!["a book", 7]).await?.await?;
     assert_eq!(fake.live_rows(STOCK)?.len(), 1);
+    assert_eq!(fired(fake, FaultKind::Throttle), 1);
+    assert_eq!(fluss.counters().resends_transient, before + 1);
 
     let seen = fluss.metrics();
     assert_eq!((seen.memory_used, seen.counters.unknown), (0, 1));

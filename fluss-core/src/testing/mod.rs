@@ -25,7 +25,8 @@
 //! fake.inject(On::Write, 3, Fault::LoseAnswer);
 //! // The bucket gets another leader, of which the client knows nothing yet.
 //! fake.move_leader("shop.orders", 0)?;
-//! // An upsert is refused for the moment, as the storage is under pressure.
+//! // An upsert is refused for the moment, as the storage is under pressure. Servers say so from
+//! // 1.0 on; one of 0.9, which this is, calls it an error of its storage.
 //! fake.inject(On::Write, 0, Fault::Throttle);
 //!
 //! // let fluss = fluss_tokio::connect(&fake.bootstrap()).await?;
@@ -42,7 +43,9 @@
 //! * [`cluster::Fault`]: every fault by its name; [`cluster::Faults`]: by chance from a seed.
 //! * [`cluster::FakeCluster`], by [`Loopback::with`](loopback::Loopback::with): servers that stop,
 //!   restart or fall silent, tables that are made anew, writers that expire, the log byte by byte.
-//! * [`cluster::ClusterOptions`]: passwords, lagging metadata, slow replication.
+//! * [`cluster::ClusterOptions`]: passwords, lagging metadata, slow replication, and the
+//!   [`Release`](cluster::Release): servers tell of pressure, and so throttle writers, from
+//!   [`V1_0`](cluster::Release::V1_0) on.
 //! * [`store::store_of`]: its remote storage, for [`Config::store`](crate::config::Config::store).
 //! * [`loopback::Port`] and [`loopback::Relay`]: a port that misbehaves, a relay that can be aimed
 //!   elsewhere.
