@@ -34,6 +34,20 @@ fn an_answer_that_comes_twice_or_to_no_request_costs_the_connection() {
 }
 
 #[test]
+fn an_error_without_a_code_is_neither_success_nor_refusal() {
+    for body in [&b""[..], &[8, 0], &[18, 1, b'x']] {
+        let mut b = Bench::new("host:9123");
+        let conn = b.ready(BOOT);
+        b.ask(BOOT, 1);
+        let asked = b.written(conn);
+        b.frame(conn, answer(1, Some(asked[0].id), body));
+        let replies = b.replies();
+        let [reply] = &replies[..] else { panic!("{body:?}: {replies:?}") };
+        assert!(lost(reply).to_string().contains("without a code"), "{body:?}: {reply:?}");
+    }
+}
+
+#[test]
 fn a_request_that_is_taken_back_is_neither_overdue_nor_lost() {
     for withdrawn in [true, false] {
         let mut b = Bench::new("host:9123");

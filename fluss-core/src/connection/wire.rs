@@ -61,6 +61,10 @@ pub(crate) fn answer(frame: Bytes) -> Result<Answer, String> {
 
 fn error_of(body: Bytes) -> Result<(ErrorCode, Arc<str>), String> {
     let error = decode_error(body).map_err(|e| text(&e))?;
+    // A body of no bytes at all reads like this, too: as if what was asked had been done.
+    if error.code.is_none() {
+        return Err("an error without a code".to_owned());
+    }
     let usual = || error.code.info().map_or("no text", |info| info.meaning);
     let message = error.message.as_deref().filter(|m| !m.is_empty()).unwrap_or_else(usual);
     Ok((error.code, message.into()))
