@@ -270,8 +270,7 @@ impl Server {
     }
 
     fn violation(&mut self, cx: &mut Cx<'_>, out: &mut Outputs, what: &str) {
-        let error = Error::Peer { server: self.label.clone(), what: what.into() };
-        self.end(cx, out, error, End::ByUs);
+        self.end(cx, out, Error::Peer { server: self.label.clone(), what: what.into() }, End::ByUs);
     }
 
     pub(crate) fn handle_frame(&mut self, cx: &mut Cx<'_>, out: &mut Outputs, frame: Bytes) {
@@ -456,9 +455,11 @@ impl Server {
         Some(Ok((conn.inflight.register(Sent { api, owner, deadline, since, heard }), version)))
     }
 
-    /// Forgets a request of which nothing is written.
+    /// Forgets a request of which nothing is written. The adapter does not come back for it.
     pub(crate) fn withdraw(&mut self, id: i32) {
-        self.conn.as_mut().and_then(|conn| conn.inflight.answered(id));
+        let Some(conn) = &mut self.conn else { return };
+        conn.inflight.answered(id);
+        conn.flushing = false;
     }
 
     pub(crate) fn timeout(&self) -> Option<(Instant, TimerReason)> {
@@ -494,8 +495,7 @@ impl Server {
 
     /// Gives up the connection for this reason; what waits goes to the next one.
     pub(crate) fn close(&mut self, cx: &mut Cx<'_>, out: &mut Outputs, reason: &str) {
-        let error = self.disconnected(reason, true);
-        self.end(cx, out, error, End::ByUs);
+        self.end(cx, out, self.disconnected(reason, true), End::ByUs);
     }
 
     /// Gives up the connection and everything that waits.

@@ -64,3 +64,19 @@ fn a_request_that_is_taken_back_is_neither_overdue_nor_lost() {
         assert_eq!(b.actions().is_empty(), withdrawn, "its deadline closes the connection");
     }
 }
+
+#[test]
+fn a_connection_goes_on_after_a_request_that_was_taken_back() {
+    let mut b = Bench::new("host:9123");
+    let conn = b.ready(BOOT);
+    let deadline = b.now + b.config.request_deadline;
+    let begun = b
+        .run(|net, cx| net.begin(cx, conn, ApiKey::ProduceLog, Owner::Write(9), deadline))
+        .expect("a ready connection");
+    b.net.withdraw(conn, begun);
+    b.run(|net, cx| net.want_flush(cx, BOOT));
+    assert_eq!(b.actions(), [Action::Flush { conn }]);
+    assert!(b.written(conn).is_empty());
+    b.ask(BOOT, 1);
+    assert_eq!(b.actions(), [Action::Flush { conn }]);
+}
