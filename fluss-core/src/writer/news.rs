@@ -37,14 +37,25 @@ impl Writers {
         key: WriterKey,
         result: Result<Bytes, RequestError>,
     ) {
-        let result = result.and_then(|body| match InitWriterResponse::decode(body) {
-            Ok(answer) => self.new_id(answer.writer_id),
-            Err(e) => Err(RequestError::Lost(Error::misuse(format!("INIT_WRITER: {e}")))),
-        });
+        let result = result.and_then(|body| self.read_id(body));
         let Some(writer) = self.changing(key) else { return };
         writer.sender.manager.handle_writer_id(cx, result);
         writer.sender.touch_waiting_for_id();
         self.settle(key);
+    }
+
+    /// The id in an answer. One that names none reads as 0, which is the id of some other client's
+    /// writer: servers would take a first batch under it for that one's, and call it written.
+    fn read_id(&mut self, body: Bytes) -> Result<WriterId, RequestError> {
+        let unread = |what: String| {
+            let (server, what) = ("cluster".into(), format!("INIT_WRITER: {what}").into());
+            RequestError::Lost(Error::Peer { server, what })
+        };
+        if body.is_empty() {
+            return Err(unread("an answer without a writer id".to_owned()));
+        }
+        let answer = InitWriterResponse::decode(body).map_err(|e| unread(e.to_string()))?;
+        self.new_id(answer.writer_id)
     }
 
     /// An id that no writer of this client had before. Under one that was given out twice the
@@ -130,6 +141,32 @@ impl Writers {
             }
             let error = WriteError::NotWritten(error.clone().into());
             self.finish(rank.batch, BatchOutcome::Failed(error));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, WriterConfig};
+    use crate::ids::TablePath;
+    use crate::rng::Rng;
+    use crate::time::Instant;
+    use crate::writer::WriterKind;
+
+    #[test]
+    fn an_answer_that_names_no_writer_id_gives_none() {
+        let config = Config::new("a:1").expect("valid");
+        let mut rng = Rng::new(1);
+        let cx = &mut Cx { now: Instant::ZERO, rng: &mut rng, config: &config };
+        let mut writers = Writers::new(1 << 20);
+        let path = TablePath::new("shop", "events");
+        let key = writers.open_writer(cx, path, WriterKind::Append, WriterConfig::default());
+        let key = key.expect("sound settings");
+        // The id 0, as the first writer of a cluster gets it, is told.
+        for (body, ids) in [(&b""[..], 0), (&[8, 0], 1), (b"", 1), (&[8, 5], 2)] {
+            writers.handle_writer_id(cx, key, Ok(Bytes::from_static(body)));
+            assert_eq!(writers.ids.len(), ids, "{body:?}");
         }
     }
 }
