@@ -280,12 +280,12 @@ impl Config {
         rule(self.lookup_memory_limit >= 1 << 10, "lookup_memory_limit must be at least 1024");
         rule(self.memory_limit >= 1 << 10, "memory_limit must be at least 1024");
         rule(
-            !self.metadata_min_interval.is_zero(),
+            is_pause(self.metadata_min_interval),
             "metadata_min_interval 0: a bucket without a leader would be asked for without a \
              pause; set it above 0",
         );
         rule(
-            !self.reconnect_backoff.initial.is_zero(),
+            is_pause(self.reconnect_backoff.initial),
             "reconnect_backoff.initial 0: servers that refuse connections would be called without \
              a pause; set it above 0",
         );
@@ -302,6 +302,11 @@ impl Config {
         }
         if problems.is_empty() { Ok(()) } else { Err(Error::Config(problems.into())) }
     }
+}
+
+/// Whether time passes meanwhile: the client counts it in microseconds.
+fn is_pause(wait: Duration) -> bool {
+    wait.as_micros() > 0
 }
 
 fn parse_address(text: &str) -> std::result::Result<Address, &'static str> {
@@ -417,7 +422,7 @@ pub struct WriterConfig {
     /// Where rows go in a table without a bucket key. Default [`NoKeyAssigner::Sticky`].
     pub no_key_assigner: NoKeyAssigner,
     /// The window in which a bucket is left alone after the server said its storage is under full
-    /// pressure. Default 3 s, at most 24 h.
+    /// pressure, above 0. Default 3 s, at most 24 h.
     pub max_throttle: Duration,
 }
 
@@ -464,7 +469,12 @@ impl WriterConfig {
              filled: lower the one or raise the other",
         );
         rule(
-            !self.retry_backoff.initial.is_zero(),
+            is_pause(self.max_throttle),
+            "max_throttle 0: what a server refuses for its load would be sent again without a \
+             pause; set it above 0",
+        );
+        rule(
+            is_pause(self.retry_backoff.initial),
             "retry_backoff.initial 0: what a server refuses for now would be sent again without a \
              pause; set it above 0",
         );

@@ -67,6 +67,24 @@ fn pauses_of_no_time_and_of_all_time_are_refused() {
 }
 
 #[test]
+fn pauses_of_less_than_a_microsecond_are_none() {
+    for (wait, refused) in [(0, true), (1, true), (999, true), (1000, false)] {
+        let wait = Duration::from_nanos(wait);
+        let pause = BackoffConfig::new(wait, wait);
+        let client = Config::new("a:1").expect("valid");
+        let writer =
+            WriterConfig { retry_backoff: pause, max_throttle: wait, ..Default::default() };
+        let said = writer.validate(&client).map_err(|error| error.to_string());
+        for what in ["max_throttle 0", "retry_backoff.initial 0"] {
+            let told = said.as_ref().is_err_and(|said| said.contains(what));
+            assert_eq!(told, refused, "{wait:?}: {said:?}");
+        }
+        let client = Config { reconnect_backoff: pause, metadata_min_interval: wait, ..client };
+        assert_eq!(client.validate().is_err(), refused, "{wait:?}");
+    }
+}
+
+#[test]
 fn acks_0_and_1_and_no_retries_are_refused_only_with_idempotence() {
     let client = Config::new("a:1").expect("valid");
     for acks in [Acks::None, Acks::Leader] {
