@@ -236,8 +236,11 @@ impl<F: Format> Lane<F> {
                 self.shared.with_later(&mut slots.wake, |core, now| {
                     core.client.submit_batch(open.id, sealed, now);
                 });
-                // It may have ended while it was sealed.
-                slots.wake.deliveries.extend(open.cell.kept_too_late());
+                // It may have ended while it was sealed, or while its last row was put.
+                if open.cell.is_done() {
+                    open.cell.count_late_rows();
+                    slots.wake.deliveries.extend(open.cell.kept_too_late());
+                }
             }
             Err(error) => {
                 // Nothing of it was handed to anybody: the rows are not written.
