@@ -266,9 +266,10 @@ impl Accumulator {
         Some(parts.into_iter().map(part).collect())
     }
 
-    /// Takes the sealed bytes of a batch; None if the batch is gone (expired, closed).
+    /// Takes the sealed bytes of a batch; None if the batch is gone (expired, closed), or has its
+    /// bytes: they may be on their way, and must not be others when they are sent again.
     pub(crate) fn seal(&mut self, id: BatchId, sealed: SealedBatch) -> Option<&Batch> {
-        let batch = self.batches.get_mut(&id)?;
+        let batch = self.batches.get_mut(&id).filter(|batch| batch.sealed.is_none())?;
         self.linger.remove(&(batch.linger_at, id));
         let real = sealed.size() as u64;
         self.memory.correct(batch.reserved, real);
@@ -477,6 +478,18 @@ mod tests {
             assert!(matches!(acc.open(Instant::ZERO, place(1), TIMES, reserve), Open::Wait(_)));
             assert_eq!(acc.poll_seal(), asked);
         }
+    }
+
+    #[test]
+    fn what_a_batch_has_taken_is_not_replaced() {
+        let mut acc = Accumulator::new(1000);
+        let id = open(&mut acc, Instant::ZERO, 10);
+        assert!(acc.seal(id, sealed(100)).is_some());
+        let held = (acc.memory().used(), acc.sealed_bytes);
+        assert!(acc.seal(id, sealed(50)).is_none());
+        assert_eq!((acc.memory().used(), acc.sealed_bytes), held);
+        acc.finish(id);
+        assert_eq!((acc.memory().used(), acc.sealed_bytes), (0, 0));
     }
 
     #[test]
