@@ -1,7 +1,7 @@
 //! Rows that are large in one way: 200 columns, 10 levels, texts of 1 MiB.
 
 use super::testkit::Stage;
-use crate::config::WriterConfig;
+use crate::config::{NoKeyAssigner, WriterConfig};
 use crate::rng::Rng;
 use crate::row::{Column, DataType, Field, OwnedDatum, OwnedRow, Schema, TableDescriptor};
 use crate::testing::cluster::ClusterOptions;
@@ -120,16 +120,23 @@ fn texts_of_a_mebibyte_come_back_from_every_format() {
     through_every_format("text");
 }
 
+/// The largest request of the server.
+const LIMIT: usize = 16 << 10;
+
+/// A cluster of one server that takes small requests only.
+fn of_one_server() -> Stage {
+    let mut options = ClusterOptions::default();
+    (options.max_request_bytes, options.tablet_servers) = (LIMIT, 1);
+    Stage::configured(options, |mut config| {
+        config.max_request_bytes = LIMIT - 4;
+        config
+    })
+}
+
 /// Settings with which a batch, or the batches of a request together, would fill a request to its
 /// last byte: what stands beside them has to fit, too, or servers refuse it without end.
 fn fills_requests(batch_bytes: usize, buckets: u32, keyed: bool) {
-    const LIMIT: usize = 16 << 10;
-    let mut options = ClusterOptions::default();
-    (options.max_request_bytes, options.tablet_servers) = (LIMIT, 1);
-    let mut stage = Stage::configured(options, |mut config| {
-        config.max_request_bytes = LIMIT - 4;
-        config
-    });
+    let mut stage = of_one_server();
     let schema = Schema::builder().column("id", DataType::BIGINT.not_null());
     let schema = if keyed { schema.primary_key(["id"]) } else { schema };
     let mut table = TableDescriptor::new(schema.build().expect("a schema"));
@@ -170,3 +177,34 @@ fn full_batches_and_full_requests_are_not_too_long_for_servers() {
 
 /// As large as a batch may be set.
 const LARGE: usize = usize::MAX;
+
+/// A row that nearly fills a request, and one beside it in another bucket at the same time.
+fn goes_alone(texts: [usize; 2]) {
+    let mut stage = of_one_server();
+    let schema = Schema::builder().column("text", DataType::STRING).build().expect("a schema");
+    let mut table = TableDescriptor::new(schema);
+    table.bucket_count = Some(2);
+    let none = ("table.log.arrow.compression.type".to_owned(), "NONE".to_owned());
+    table.properties.extend([none]);
+    let admin = stage.fluss.admin();
+    stage.run(admin.create_table("fluss.texts", &table, false)).expect("a table");
+    let opening = stage.fluss.table("fluss.texts");
+    let table = stage.run(opening).expect("it is there");
+    let mut config = WriterConfig::default();
+    (config.batch_bytes, config.request_bytes) = (2 << 10, LIMIT - 4);
+    config.no_key_assigner = NoKeyAssigner::RoundRobin;
+    let writer = table.appender().config(config).build().expect("a writer");
+    let rows = texts.map(|length| ("x".repeat(length),));
+    let tickets = rows.map(|row| writer.try_append(&row).expect("room"));
+    for ticket in tickets {
+        stage.run(ticket).unwrap_or_else(|error| panic!("{texts:?}: {error}"));
+    }
+    let counters = stage.fluss.counters();
+    assert_eq!((counters.connections_lost, counters.retries), (0, 0), "{texts:?}");
+}
+
+#[test]
+fn a_row_that_fills_a_request_goes_alone_whatever_stands_in_line_before_it() {
+    goes_alone([1_000, 15_000]);
+    goes_alone([15_000, 1_000]);
+}

@@ -255,22 +255,35 @@ impl Sender {
         left
     }
 
+    /// The size of the largest batch that may be a bucket's next.
+    fn largest_next(&self, bucket: BucketKey, accumulator: &Accumulator) -> usize {
+        let fresh = self.queues.get(&bucket).and_then(BucketQueue::peek);
+        let next = self.manager.unanswered(bucket).chain(fresh);
+        let size = |batch| Some(accumulator.get(batch)?.sealed.as_ref()?.size());
+        next.filter_map(size).max().unwrap_or(0)
+    }
+
     /// Takes the next bucket's batch for a request to `server` with `room` bytes left. None when
-    /// nobody stands in line, or the next batch does not fit and `room` was used before.
+    /// nobody stands in line, or the next batch does not fit.
     pub(crate) fn take(
         &mut self,
         cx: &mut Cx<'_>,
         (server, conn): (ServerId, ConnId),
+        room: usize,
         table: &mut Option<TableId>,
         accumulator: &Accumulator,
     ) -> Option<Entry> {
         loop {
-            let line = self.ready.get_mut(&server)?;
-            let bucket = *line.front()?;
+            let bucket = *self.ready.get(&server)?.front()?;
             if table.is_some_and(|t| t != bucket.table) {
                 // One request names one table; this bucket goes with the next request.
                 return None;
             }
+            if room < usize::MAX && self.largest_next(bucket, accumulator) > room {
+                // A row may be larger than batches are: it goes alone, with the next request.
+                return None;
+            }
+            let line = self.ready.get_mut(&server)?;
             line.pop_front();
             self.in_line.remove(&bucket);
             let queue = self.queues.entry(bucket).or_default();
@@ -371,7 +384,8 @@ mod tests {
         queue(&mut sender, &mut accumulator, busy);
         assert_eq!(look(&mut sender, cx, &Cluster::led_by(busy, 1, true)).0, [first]);
         let at = (first, ConnId(1));
-        let entry = sender.take(cx, at, &mut None, &accumulator).expect("it is in line");
+        let entry =
+            sender.take(cx, at, usize::MAX, &mut None, &accumulator).expect("it is in line");
         assert_eq!(entry.bucket, busy);
         look(&mut sender, cx, &Cluster::led_by(busy, 1, true));
         assert!(sender.queue(busy).is_empty() && sender.changed.is_empty());

@@ -41,11 +41,17 @@ impl Writers {
             let (most, more) = (writer.config.request_bytes, writer.config.batch_bytes);
             let targets = writer.kind.targets();
             let (mut table, mut size, mut entries) = (None, 0_usize, Vec::new());
-            let limit = |batches| most.min(cx.config.room_for(batches, targets));
-            while entries.is_empty() || size.saturating_add(more) <= limit(entries.len() + 1) {
+            loop {
+                let limit = most.min(cx.config.room_for(entries.len() + 1, targets));
+                // The first one goes in any case, also if it is larger than a request should be.
+                let room = match entries.is_empty() {
+                    true => usize::MAX,
+                    false if size.saturating_add(more) > limit => break,
+                    false => limit - size,
+                };
                 let Some(writer) = self.writers.get_mut(&key) else { break };
                 let target = (server, conn);
-                match writer.sender.take(cx, target, &mut table, &self.accumulator) {
+                match writer.sender.take(cx, target, room, &mut table, &self.accumulator) {
                     Some(entry) => {
                         size += entry.sealed.size();
                         entries.push(entry);

@@ -5,7 +5,7 @@ use super::session::{Bucket, Doom, Once};
 use super::{Env, IdempotenceManager, Mutation, Want};
 use crate::cx::Cx;
 use crate::error::{Error, WriteError};
-use crate::ids::{BucketKey, ServerId};
+use crate::ids::{BatchId, BucketKey, ServerId};
 use crate::output::TimerReason;
 use crate::time::Instant;
 
@@ -77,6 +77,14 @@ impl IdempotenceManager {
     /// Whether no batch of this bucket is under way, and no answer outstanding.
     pub(crate) fn is_idle(&self, key: BucketKey) -> bool {
         self.buckets.get(&key).is_none_or(Bucket::is_idle)
+    }
+
+    /// The batches of this bucket that were sent before and may be sent again.
+    pub(crate) fn unanswered(&self, key: BucketKey) -> impl Iterator<Item = BatchId> + '_ {
+        self.buckets.get(&key).into_iter().flat_map(|bucket| {
+            let slots = bucket.slots.iter().filter(|slot| slot.open.is_none());
+            slots.map(|slot| slot.held.batch).chain(bucket.returned.front().map(|h| h.batch))
+        })
     }
 
     /// Takes the leader of a bucket that has batches as metadata has it, also when it did not
