@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use fluss_proto::ErrorCode;
+
 use super::{Client, Closing};
 use crate::connection::ConnectionEvent;
 use crate::connection::request::{Owner, Reply};
@@ -136,17 +138,7 @@ impl Client {
                 self.commands.handle_metadata(&cluster);
             }
             MetadataEvent::TableGone { id, error, .. } => self.on_table_gone(cx, id, &error),
-            MetadataEvent::TableFailed { path, error } => {
-                // Tables that were opened and dropped again before metadata ever saw them.
-                let cluster = Arc::clone(self.metadata.cluster());
-                let gone = |(id, at): (&TableId, &TablePath)| {
-                    (*at == path && cluster.table_by_id(*id).is_none()).then_some(*id)
-                };
-                let gone: Vec<TableId> = self.opened.iter().filter_map(gone).collect();
-                for id in gone {
-                    self.on_table_gone(cx, id, &error);
-                }
-            }
+            MetadataEvent::TableFailed { path, error } => self.on_table_failed(cx, &path, &error),
             MetadataEvent::PartitionGone { table, id, error, .. } => {
                 let is = |b: &BucketKey| b.table == table && b.partition == Some(id);
                 self.writers.handle_gone(cx, is, &error);
@@ -155,24 +147,63 @@ impl Client {
                 self.commands.handle_gone(is, &error);
                 self.writers.handle_partition_gone(id);
             }
-            MetadataEvent::PartitionFailed {
-                path: Some(path), name: Some(name), error, ..
-            } => {
-                self.writers.handle_partition_failed(cx, (&path, &name), &error);
+            MetadataEvent::PartitionFailed { path, name, error, .. } => {
+                if let (Some(path), Some(name)) = (path, name) {
+                    self.writers.handle_partition_failed(cx, (&path, &name), &error);
+                }
+                self.ask_again();
             }
             MetadataEvent::Unreachable { error } => {
                 self.commands.handle_unreachable(&error);
                 self.writers.note_trouble(&error);
             }
-            // The new table comes with the old one's end; what failed is asked for again.
-            MetadataEvent::TableReplaced { .. } | MetadataEvent::PartitionFailed { .. } => {}
+            // The new table comes with the old one's end.
+            MetadataEvent::TableReplaced { .. } => {}
         }
     }
 
     fn on_table_gone(&mut self, cx: &mut Cx<'_>, id: TableId, error: &Error) {
         self.opened.remove(&id);
-        self.writers.handle_gone(cx, |b| b.table == id, error);
+        self.end_table(cx, id, error);
         self.writers.handle_table_gone(id, error);
+    }
+
+    /// A table cannot be described. What metadata never saw of it was dropped before, or must not
+    /// be seen; a server in trouble says neither.
+    fn on_table_failed(&mut self, cx: &mut Cx<'_>, path: &TablePath, error: &Error) {
+        let code = error.code();
+        let trouble =
+            code.is_some_and(|c| c == ErrorCode::UNKNOWN_SERVER_ERROR || c.info().is_none());
+        let cluster = Arc::clone(self.metadata.cluster());
+        let unseen = |(id, at): (&TableId, &TablePath)| {
+            (at == path && cluster.table_by_id(*id).is_none()).then_some(*id)
+        };
+        let unseen: Vec<TableId> = self.opened.iter().filter_map(unseen).collect();
+        for id in unseen {
+            match code {
+                _ if trouble => {}
+                Some(ErrorCode::TABLE_NOT_EXIST | ErrorCode::DATABASE_NOT_EXIST) => {
+                    self.on_table_gone(cx, id, error);
+                }
+                // Whoever comes later may see it.
+                _ => self.end_table(cx, id, error),
+            }
+        }
+        self.ask_again();
+    }
+
+    /// Something could not be looked up: who waits for a leader asks again.
+    fn ask_again(&mut self) {
+        let cluster = Arc::clone(self.metadata.cluster());
+        self.writers.ask_again();
+        self.scanners.handle_metadata(&*cluster);
+        self.lookups.handle_metadata(&*cluster);
+        self.commands.handle_metadata(&cluster);
+    }
+
+    /// Ends everything that needs this table.
+    fn end_table(&mut self, cx: &mut Cx<'_>, id: TableId, error: &Error) {
+        self.writers.handle_gone(cx, |b| b.table == id, error);
         self.scanners.handle_gone(|b| b.table == id, error);
         self.lookups.handle_gone(|b| b.table == id, error);
         self.commands.handle_gone(|b| b.table == id, error);

@@ -56,6 +56,8 @@ mod in_doubt_tests;
 mod lane;
 #[cfg(test)]
 mod large_tests;
+#[cfg(test)]
+mod leaderless_tests;
 mod limit_scan;
 #[cfg(test)]
 mod linger_tests;

@@ -70,7 +70,8 @@ pub(crate) enum MetadataEvent {
         /// The id it has.
         new: TableId,
     },
-    /// A table that was wanted cannot be described: it does not exist, or a server forbids it.
+    /// A table that was wanted cannot be described: it does not exist, a server forbids it or is in
+    /// trouble. Who still lacks something of it must ask for it again; metadata sees to the pauses.
     TableFailed {
         /// The path.
         path: TablePath,
@@ -88,7 +89,7 @@ pub(crate) enum MetadataEvent {
         /// The error with which everything that needs it ends.
         error: Error,
     },
-    /// A partition that was wanted cannot be described.
+    /// A partition that was wanted cannot be described; see `TableFailed`.
     PartitionFailed {
         /// The table, if its path is known.
         path: Option<TablePath>,

@@ -135,7 +135,18 @@ impl Refresh {
         failures
     }
 
-    /// It does not exist (any more), or cannot be known.
+    /// It cannot be known now: who wants it nevertheless asks after a pause.
+    pub(super) fn put_off(&mut self, target: &Target, now: Instant) {
+        let Some(state) = self.states.get_mut(target) else { return };
+        if let Wanted::Queued(at) = std::mem::replace(&mut state.wanted, Wanted::No) {
+            self.queue.remove(&(at, target.clone()));
+        }
+        state.failures = 0;
+        state.interval = (state.interval * 2).min(MAX_INTERVAL);
+        state.not_before = now + state.interval;
+    }
+
+    /// It does not exist any more.
     pub(super) fn forget(&mut self, target: &Target) {
         if let Some(State { wanted: Wanted::Queued(at), .. }) = self.states.remove(target) {
             self.queue.remove(&(at, target.clone()));

@@ -81,7 +81,7 @@ impl Metadata {
             match &target {
                 Target::Servers => {}
                 Target::Table(path) if delta.broken.iter().any(|(p, _)| p == path) => {
-                    self.refresh.forget(&target);
+                    self.refresh.put_off(&target, cx.now);
                 }
                 // A table that its reader may not see is left out without a word.
                 Target::Table(path) if !delta.tables.contains(path) => {
@@ -185,12 +185,12 @@ impl Metadata {
             Ask::CheckTable(path, _) if no_table => {
                 self.on_target_gone(Target::Table(path), error);
             }
-            Ask::CheckTable(path, _) => self.on_target_failed(Target::Table(path), error),
+            Ask::CheckTable(path, _) => self.on_target_failed(cx, Target::Table(path), error),
             Ask::CheckPartition(path, target, _) => {
                 if no_table {
                     self.on_target_gone(Target::Table(path), error.clone());
                 }
-                self.on_target_failed(target, error);
+                self.on_target_failed(cx, target, error);
             }
         }
     }
@@ -210,7 +210,7 @@ impl Metadata {
             ErrorCode::PARTITION_NOT_EXISTS,
         ];
         if !unclear.contains(&code) {
-            self.on_target_failed(target, error);
+            self.on_target_failed(cx, target, error);
             return None;
         }
         match (&target, self.path_of(&target)) {
@@ -232,7 +232,7 @@ impl Metadata {
     fn on_contradiction(&mut self, cx: &Cx<'_>, target: Target, error: Error) {
         let failures = self.refresh.retry(&target, cx.now, cx.config.metadata_min_interval);
         if failures > MAX_CONTRADICTIONS {
-            self.on_target_failed(target, error);
+            self.on_target_failed(cx, target, error);
         }
     }
 
@@ -246,7 +246,7 @@ impl Metadata {
                     let path = Some(path.clone());
                     self.events.push_back(MetadataEvent::TableGone { path, id, error });
                 }
-                None => self.on_target_failed(target, error),
+                None => self.tell_failed(target, error),
             },
             Target::PartitionName(..) | Target::PartitionId(..) => {
                 match self.partition_of(&target) {
@@ -277,7 +277,7 @@ impl Metadata {
                 let name = Arc::default();
                 self.events.push_back(MetadataEvent::PartitionGone { table, name, id, error });
             }
-            other => self.on_target_failed(other, error),
+            other => self.tell_failed(other, error),
         }
     }
 
@@ -288,8 +288,13 @@ impl Metadata {
         self.events.push_back(MetadataEvent::Updated);
     }
 
-    fn on_target_failed(&mut self, target: Target, error: Error) {
-        self.refresh.forget(&target);
+    /// It may exist and cannot be described now.
+    fn on_target_failed(&mut self, cx: &Cx<'_>, target: Target, error: Error) {
+        self.refresh.put_off(&target, cx.now);
+        self.tell_failed(target, error);
+    }
+
+    fn tell_failed(&mut self, target: Target, error: Error) {
         let event = match target {
             Target::Servers => MetadataEvent::Unreachable { error },
             Target::Table(path) => MetadataEvent::TableFailed { path, error },

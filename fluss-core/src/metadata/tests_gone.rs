@@ -255,6 +255,8 @@ fn answers_that_make_no_sense_send_the_question_elsewhere_or_fail_their_table() 
     assert!(error.to_string().contains("bootstrap server a:1"), "{error}");
     for (json, text) in [(&b"{"[..], "no JSON"), (br#"{"bucket_count":-3}"#, "-3 buckets")] {
         b.want("events");
+        // Once it failed, it is not asked for again without a pause.
+        b.now = b.now + Duration::from_secs(1);
         let q = b.asked();
         assert_eq!(q.tables, ["shop.events"]);
         b.answer(&q, &table("events", 7, json, vec![]));

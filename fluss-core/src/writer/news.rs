@@ -30,6 +30,16 @@ impl Writers {
         }
     }
 
+    /// Nothing new was learnt: who waits for a leader asks for it again.
+    pub(crate) fn ask_again(&mut self) {
+        let keys: Vec<WriterKey> = self.writers.keys().copied().collect();
+        for key in keys {
+            if let Some(writer) = self.changing(key) {
+                writer.sender.touch_without_leader();
+            }
+        }
+    }
+
     /// The answer to the request for a writer id.
     pub(crate) fn handle_writer_id(
         &mut self,

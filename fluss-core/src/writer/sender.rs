@@ -80,6 +80,11 @@ impl Sender {
         self.changed.append(&mut self.no_id);
     }
 
+    /// Leaders that were asked for are not known yet.
+    pub(crate) fn touch_without_leader(&mut self) {
+        self.changed.append(&mut self.no_leader);
+    }
+
     /// Calls `act` with the manager, told whether the bucket has batches that were never sent, and
     /// looks at the bucket again afterwards.
     pub(crate) fn with_manager<R>(
