@@ -33,7 +33,8 @@
 //! pauses, 24 stops, 12,388 cuts, 26,841 lost answers, 302 silences, 24,100 delays, 59,894 splits;
 //! each leader that went down had at least one write to answer, and the slowest outcome took
 //! 17.9 s. `--kind expiry --rounds 2 --seed 9600`: both right, all 48,000 rows `Ok`, 48 ids given
-//! up.
+//! up. After the last changes of the writers `--rounds 12 --seed 9700`, two of each kind: none
+//! failed, 288,000 rows.
 
 mod check;
 mod faults;
