@@ -70,9 +70,10 @@ impl Throughput {
         100.0 * self.with_cuts / self.undisturbed
     }
 
-    /// The cuts of one connection in that time, on average; there are several connections.
+    /// The cuts of one connection in that time, on average, and one in the shortest run; there are
+    /// several connections.
     fn least_cuts(&self) -> u64 {
-        (self.cut_for.as_secs_f64() / CUT_EVERY.as_secs_f64()) as u64
+        ((self.cut_for.as_secs_f64() / CUT_EVERY.as_secs_f64()) as u64).max(1)
     }
 
     /// Whether there were cuts enough and enough got through, nothing was lost and nothing doubled.
