@@ -8,6 +8,7 @@ use super::{
     Answer, Env, IdempotenceConfig, IdempotenceManager, Mutation, RefreshReason, Token, plain,
 };
 use crate::cx::Cx;
+use crate::ids::ConnId;
 use crate::writer::retry::{Class, Verdict, View, refresh_after, verdict};
 
 /// The offsets of a success.
@@ -187,7 +188,7 @@ impl Bucket {
                 fired.rule_if(8, i > 0 && self.slots[i].sent_in_gen);
                 self.resend(i, env);
             }
-            Verdict::Genuine => self.refused(env),
+            Verdict::Genuine => self.refused(open.conn, env),
             Verdict::ProbeRejected => {
                 let old = env.config.breaks(Mutation::AcceptOldProbeAnswers);
                 self.slots[i].probe_rejected = open.evidence || old;
@@ -213,10 +214,10 @@ impl Bucket {
 
     /// The floor was refused although all before it are committed: from now on only answers to
     /// later probes count.
-    fn refused(&mut self, env: &mut Env<'_>) {
+    fn refused(&mut self, conn: ConnId, env: &mut Env<'_>) {
         env.sink.counters.genuine_refusals += 1;
         env.sink.counters.fired.rule(9);
-        self.genuine = true;
+        self.genuine = Some(conn);
         self.slots[0].needs_send = true;
         for slot in &mut self.slots {
             slot.probe_rejected = false;
@@ -250,7 +251,7 @@ impl Bucket {
         self.slots[i].doomed = Some(doom);
         self.slots[i].needs_send = false;
         if i == 0 {
-            self.genuine = false;
+            self.genuine = None;
         }
     }
 

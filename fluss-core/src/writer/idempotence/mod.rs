@@ -398,7 +398,8 @@ impl IdempotenceManager {
             bucket: *key,
             session: bucket.session.map(|s| (s.id.0, s.floor)),
             slots: bucket.slots.len(),
-            probing: bucket.genuine || bucket.slots.front().is_some_and(|s| s.doomed.is_some()),
+            probing: bucket.genuine.is_some()
+                || bucket.slots.front().is_some_and(|s| s.doomed.is_some()),
             leader: bucket.leader,
             throttled_until: bucket.throttle_until,
             backs_off_until: bucket.backoff_until,

@@ -42,6 +42,8 @@ pub(crate) enum Mutation {
     NoProbe,
     /// R10: probes sent before the floor was refused count.
     AcceptOldProbeAnswers,
+    /// R11: what was refused over a former connection counts with what is refused over the next.
+    FormerConnectionIsEvidence,
     /// R11: the next session takes the id of the broken one.
     KeepBrokenId,
     /// R12: batches that may have been appended lose their stamp like others.

@@ -78,7 +78,7 @@ impl Bucket {
         if front.doomed.is_some() && front.ambiguous && front.open.is_none() {
             return self.choose_upward(given);
         }
-        if self.genuine {
+        if self.is_refused_on(given) {
             return self.choose_probe();
         }
         if let Some(choice) = self.choose_wrongly(given) {
@@ -124,6 +124,14 @@ impl Bucket {
         }
     }
 
+    /// Whether the floor was refused over this connection. A refusal over one before is of a server
+    /// that may have started again since: a probe refused by that one now would prove nothing about
+    /// the floor, which is sent again first.
+    fn is_refused_on(&self, given: Given<'_>) -> bool {
+        let any = given.config.breaks(Mutation::FormerConnectionIsEvidence);
+        self.genuine.is_some_and(|on| any || given.conn.is_none_or(|conn| conn == on))
+    }
+
     /// The first slot behind a refused floor that may have been appended.
     fn choose_probe(&self) -> Choice {
         let mut slots = self.slots.iter().enumerate().skip(1);
@@ -154,7 +162,9 @@ impl Bucket {
     /// Marks the copy of a slot as sent.
     fn send(&mut self, i: usize, open: Open) {
         if i == 0 {
-            self.genuine = false;
+            if self.genuine.take().is_some() {
+                self.confirm = Once::NotYet;
+            }
             self.slots.iter_mut().for_each(|slot| slot.sent_in_gen = false);
         }
         let slot = &mut self.slots[i];
@@ -218,7 +228,7 @@ impl IdempotenceManager {
             Choice::Send(i, kind) => {
                 let fired = &mut self.sink.counters.fired;
                 fired.rule_if(7, kind == Kind::Normal);
-                fired.rule_if(10, kind == Kind::Probe && state.genuine);
+                fired.rule_if(10, kind == Kind::Probe && state.genuine.is_some());
                 (i, kind)
             }
             Choice::Stamp(kind) => {

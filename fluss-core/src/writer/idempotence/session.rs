@@ -127,8 +127,10 @@ pub(super) struct Bucket {
     /// Batches that lost their stamp, in order; all before those of the queue.
     pub(super) returned: VecDeque<Held>,
     pub(super) late: Vec<Late>,
-    /// The lowest slot was refused for its sequence although all before it are committed.
-    pub(super) genuine: bool,
+    /// The connection over which the lowest slot was refused for its sequence although all before
+    /// it are committed. Its server answers for what it has in its log as long as that connection
+    /// lasts; behind the next one it may have started again with less.
+    pub(super) genuine: Option<ConnId>,
     /// The look for a newer leader before the session is given up.
     pub(super) confirm: Once,
     /// The search for the outcome of a doomed lowest slot.
@@ -225,7 +227,7 @@ impl Bucket {
 
     /// Clears the marks that belong to the present floor.
     pub(super) fn forget_window(&mut self) {
-        self.genuine = false;
+        self.genuine = None;
         self.confirm = Once::NotYet;
         self.upward = Once::NotYet;
     }

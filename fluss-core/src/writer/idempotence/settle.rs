@@ -31,7 +31,7 @@ impl Bucket {
         match front.doomed {
             Some(_) if ambiguous => self.settle_unknown(has_fresh, env),
             Some(_) => self.settle_hole(env),
-            None if self.genuine => self.settle_broken(env),
+            None if self.genuine.is_some() => self.settle_broken(env),
             None => false,
         }
     }

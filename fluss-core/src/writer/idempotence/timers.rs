@@ -212,7 +212,7 @@ impl Bucket {
         if moved && !env.config.breaks(Mutation::FormerLeaderIsEvidence) {
             // What a former leader refused or will refuse says nothing about this one, which may
             // have less of the log, or remember more of it: the floor is asked for first.
-            self.genuine = false;
+            self.genuine = None;
             self.confirm = Once::NotYet;
             for slot in &mut self.slots {
                 slot.probe_rejected = false;

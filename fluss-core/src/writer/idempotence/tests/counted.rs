@@ -137,14 +137,28 @@ fn probes_behind_a_refused_floor_are_noted_and_counted() {
 }
 
 #[test]
-fn a_probe_whose_answer_is_lost_is_followed_by_another_probe() {
+fn a_probe_that_ends_in_doubt_is_followed_by_another_probe() {
     let mut w = genuine();
     let probe = w.send(&[bucket(0)]).expect("a probe");
-    w.close_of(probe);
+    w.fail_after(probe, 25);
     w.wait();
     w.send(&[bucket(0)]).expect("a probe");
     let kinds: Vec<Kind> = w.sent[4..].iter().map(|copy| copy.kind).collect();
     assert_eq!(kinds, [Kind::Probe, Kind::Probe]);
+}
+
+#[test]
+fn behind_a_new_connection_the_floor_is_asked_for_before_the_probes() {
+    let mut w = genuine();
+    let probe = w.send(&[bucket(0)]).expect("a probe");
+    w.close_of(probe);
+    w.wait();
+    let floor = w.send(&[bucket(0)]).expect("the floor");
+    w.serve(floor);
+    assert_eq!(w.manager.counters().genuine_refusals, 2);
+    w.send(&[bucket(0)]).expect("a probe");
+    let kinds: Vec<Kind> = w.sent[4..].iter().map(|copy| copy.kind).collect();
+    assert_eq!(kinds, [Kind::Probe, Kind::Normal, Kind::Probe]);
 }
 
 #[test]

@@ -340,3 +340,23 @@ fn a_refusal_by_a_former_leader_is_no_evidence_about_the_new_one() {
     w.finish();
     assert_eq!((w.results().as_str(), w.log(0), w.ids_asked), ("oo", vec![0, 1], 1));
 }
+
+#[test]
+fn what_was_refused_over_a_former_connection_is_asked_again_over_the_next() {
+    let mut w = world(2);
+    let ids = w.send_all(0);
+    ids.iter().for_each(|id| w.execute(*id));
+    w.close_of(ids[0]);
+    replica(&mut w).shrink();
+    w.wait();
+    let floor = w.send(&[bucket(0)]).expect("the floor");
+    let conn = w.requests[&floor].conn;
+    w.serve(floor);
+    assert_eq!(w.manager.counters().genuine_refusals, 1);
+    // Before the probe leaves, the leader starts again without what it had not replicated.
+    replica(&mut w).truncate(0);
+    w.close(conn);
+    w.finish();
+    assert_eq!((w.results().as_str(), w.log(0), w.ids_asked), ("oo", vec![0, 1], 1));
+    assert_eq!(w.manager.counters().probes, 0);
+}

@@ -90,6 +90,11 @@ pub(super) trait Client: Clone + Debug {
     fn resting_writer(&self, bucket: BucketNo) -> Option<i64> {
         self.view(bucket).filter(|v| !v.undecided).map(|v| v.writer)
     }
+    /// Whether it makes a difference to the client if this connection is used again, though nothing
+    /// is under way on it.
+    fn remembers(&self, _conn: u8) -> bool {
+        false
+    }
     /// Whether two clients have the same state in a bucket.
     fn same(&self, other: &Self, bucket: BucketNo) -> bool;
     /// Adds the state to a hash.
@@ -266,6 +271,11 @@ impl Client for Ours {
         })
     }
 
+    fn remembers(&self, conn: u8) -> bool {
+        let conn = Some(ConnId(u64::from(conn)));
+        self.manager.buckets.values().any(|state| state.genuine == conn)
+    }
+
     fn same(&self, other: &Self, no: BucketNo) -> bool {
         let without_timer = |state: &Bucket| Bucket { timer: None, ..state.clone() };
         let (own, other) = (self.state(no), other.state(no));
@@ -286,6 +296,7 @@ impl Client for Ours {
         m.next_serial = names.serials.len() as u64;
         for state in m.buckets.values_mut() {
             state.timer = None;
+            state.genuine = state.genuine.map(|conn| names.conn(conn));
             state.open_at = Instant::ZERO;
             state.backoff_until = Instant::ZERO;
             state.throttle_until = Instant::ZERO;

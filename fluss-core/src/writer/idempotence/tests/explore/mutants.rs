@@ -25,6 +25,7 @@ fn mutations() -> Vec<(Mutation, &'static str, &'static str, Setup)> {
     let shrunk = Faults { close: 2, shrink: 1, ..NO_FAULTS };
     let expiry = Faults { expiry: 1, ..NO_FAULTS };
     let moved = Faults { moves: 1, fatal: 1, ..NO_FAULTS };
+    let died = Faults { crash: 1, close: 1, shrink: 1, ..NO_FAULTS };
     let moves = Faults { moves: 1, ..NO_FAULTS };
     let moved_back = Faults { moves: 2, close: 1, shrink: 1, ..NO_FAULTS };
     let late = Faults { give_up: 1, close: 1, ..NO_FAULTS };
@@ -50,6 +51,7 @@ fn mutations() -> Vec<(Mutation, &'static str, &'static str, Setup)> {
             "I15",
             world("", (4, 4, 1), Faults { transient: 1, ..CLOSE }),
         ),
+        (M::FormerConnectionIsEvidence, "R11", "I15", world("", SMALL, died)),
         (M::KeepBrokenId, "R11", "I8", world("", SMALL, expiry)),
         (M::RestampAmbiguous, "R12", "I1", refused.clone()),
         (M::InPlaceWithoutWaiting, "R13", "I11", refused),

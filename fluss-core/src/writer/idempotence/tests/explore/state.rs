@@ -51,6 +51,8 @@ pub(super) enum Event {
     /// The other node leads; it has this many entries. Answers about these that the former leader
     /// has not given yet are errors if so said.
     Move(u8, u8, bool),
+    /// The leader dies with its connections and leads again, with this many entries.
+    Crash(u8, u8),
     /// A batch's deadline passes.
     GiveUp(BatchNo),
     /// The client is closed.
@@ -162,7 +164,8 @@ impl<C: Client> State<C> {
 
     fn conn_events(&self, i: u8, conn: &Conn, events: &mut Vec<Event>) {
         let awaited = self.responses.iter().any(|r| r.conn == i);
-        if conn.open && (awaited || !conn.queue.is_empty()) && self.left.close > 0 {
+        let used = awaited || !conn.queue.is_empty() || self.client.remembers(i);
+        if conn.open && used && self.left.close > 0 {
             events.push(Event::Close(i));
         }
         let Some(head) = conn.queue.front() else { return };
@@ -215,8 +218,11 @@ impl<C: Client> State<C> {
         if self.left.truncate > 0 && !replica.log.is_empty() {
             events.push(Event::Truncate(b));
         }
+        let kept = replica.acked..=replica.log.len() as u8;
+        if self.left.crash > 0 {
+            events.extend(kept.clone().map(|kept| Event::Crash(b, kept)));
+        }
         if self.left.moves > 0 {
-            let kept = replica.acked..=replica.log.len() as u8;
             let moves =
                 kept.flat_map(|kept| [Event::Move(b, kept, false), Event::Move(b, kept, true)]);
             events.extend(moves);
@@ -274,6 +280,7 @@ impl<C: Client> State<C> {
                 let last = self.conns[usize::from(conn)].queue.pop_back();
                 return self.close(usize::from(conn), last);
             }
+            Event::Crash(b, kept) => return self.crash(usize::from(b), usize::from(kept)),
             Event::Learn(b) => self.learn(usize::from(b)),
             Event::Fire(b, timer) => {
                 self.left.idle -= u8::from(timer == Timer::Idle);
@@ -366,6 +373,20 @@ impl<C: Client> State<C> {
                 *reply = Reply::Code(12);
             }
         }
+    }
+
+    fn crash(&mut self, bucket: BucketNo, kept: usize) -> Result<(), Broken> {
+        self.left.crash -= 1;
+        self.note(|| format!("the leader of bucket {bucket} starts again with {kept} entries"));
+        self.replicas[bucket].truncate(kept);
+        let node = self.replicas[bucket].node;
+        for i in (0..self.conns.len()).filter(|i| self.conns[*i].node == node).collect::<Vec<_>>() {
+            if self.conns[i].open {
+                self.close(i, None)?;
+            }
+            self.conns[i].queue.clear();
+        }
+        self.completed()
     }
 
     fn learn(&mut self, bucket: BucketNo) {
@@ -529,7 +550,8 @@ impl<C: Client> State<C> {
         let mut next = 0u8;
         for (i, conn) in self.conns.iter().enumerate() {
             let awaited = self.responses.iter().any(|r| usize::from(r.conn) == i);
-            if awaited || !conn.queue.is_empty() {
+            let remembered = conn.open && self.client.remembers(i as u8);
+            if awaited || !conn.queue.is_empty() || remembered {
                 conns[i] = Some(next);
                 next += 1;
             }
