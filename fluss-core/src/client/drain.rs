@@ -132,7 +132,8 @@ impl Client {
             MetadataEvent::Updated => {
                 let cluster = Arc::clone(self.metadata.cluster());
                 self.connections.set_servers(cx, &cluster.servers());
-                self.writers.handle_metadata(cx, &cluster);
+                let described = self.metadata.take_described();
+                self.writers.handle_metadata(cx, &cluster, &described);
                 self.scanners.handle_metadata(&*cluster);
                 self.lookups.handle_metadata(&*cluster);
                 self.commands.handle_metadata(&cluster);

@@ -228,7 +228,8 @@ impl Client {
         self.writers.take_body()
     }
 
-    /// Gives up an opened batch that holds no rows.
+    /// Gives up an opened batch that holds no rows. One that was submitted stays, and ends with its
+    /// outcome.
     pub fn abandon_batch(&mut self, batch: BatchId, now: Instant) {
         self.step(now, |client, _| client.writers.abandon_batch(batch));
     }

@@ -18,7 +18,7 @@ mod tests;
 #[cfg(test)]
 mod tests_gone;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -107,6 +107,9 @@ pub(crate) enum MetadataEvent {
     },
 }
 
+/// Tables, and partitions of tables.
+pub(crate) type Described = BTreeSet<(TableId, Option<PartitionId>)>;
+
 /// A request that is on its way.
 #[derive(Debug)]
 struct Flight {
@@ -139,6 +142,7 @@ pub(crate) struct Metadata {
     /// What the bootstrap addresses said in this round, in order.
     round: Vec<Error>,
     events: VecDeque<MetadataEvent>,
+    described: Described,
 }
 
 impl Metadata {
@@ -161,6 +165,7 @@ impl Metadata {
             last_error: None,
             round: Vec::new(),
             events: VecDeque::new(),
+            described: Described::new(),
         }
     }
 
@@ -168,6 +173,11 @@ impl Metadata {
     #[cfg(test)]
     pub(crate) fn believe_older(&mut self) {
         Arc::make_mut(&mut self.cluster).believes_older = true;
+    }
+
+    /// Whose buckets were described since the last call.
+    pub(crate) fn take_described(&mut self) -> Described {
+        std::mem::take(&mut self.described)
     }
 
     /// The newest picture.

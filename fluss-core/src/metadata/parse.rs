@@ -8,12 +8,15 @@ use fluss_proto::message::{
     MetadataResponse, PbBucketMetadata, PbPartitionMetadata, PbServerNode, PbTableMetadata,
 };
 
+use super::Described;
 use super::cluster::{BucketMeta, Cluster, PartitionMeta, TableMeta};
 use crate::ids::{Address, PartitionId, TableId, TablePath};
 
 /// What a response said beyond the picture itself.
 #[derive(Debug, Default)]
 pub(super) struct Delta {
+    /// Tables, and partitions of tables, whose buckets it described.
+    pub(super) described: Described,
     /// Something differs from before.
     pub(super) changed: bool,
     /// Tables it described.
@@ -97,6 +100,7 @@ fn apply_table(cluster: &mut Cluster, table: PbTableMetadata, delta: &mut Delta)
         }
         cluster.tables.insert(path, Arc::new(meta));
     }
+    delta.described.insert((id, None));
     if apply_buckets(cluster, (id, None), &table.bucket_metadata) {
         delta.changed_tables.insert(id);
     }
@@ -180,6 +184,7 @@ fn apply_partition(cluster: &mut Cluster, partition: PbPartitionMetadata, delta:
         }
         delta.changed_partitions.insert(id);
     }
+    delta.described.insert((table, Some(id)));
     if apply_buckets(cluster, (table, Some(id)), &partition.bucket_metadata) {
         delta.changed_partitions.insert(id);
     }

@@ -64,7 +64,8 @@ impl Metadata {
     ) {
         // Copied only while somebody holds the old picture: an answer must not cost as much as all
         // that is known.
-        let delta = parse::apply(Arc::make_mut(&mut self.cluster), response);
+        let mut delta = parse::apply(Arc::make_mut(&mut self.cluster), response);
+        self.described.append(&mut delta.described);
         self.report(cx, server, &delta);
         if !delta.has_tablets {
             let error = Error::Disconnected {

@@ -93,8 +93,7 @@ fn a_server_that_failed_is_passed_over_for_a_while_though_others_call_it_alive()
     b.run(|m, cx| m.want_servers(cx));
     let q = b.asked();
     b.answer(&q, &cluster(&[1, 2]));
-    let picks: std::collections::BTreeSet<ServerId> =
-        (0..50).map(|_| b.run(|m, cx| m.any_tablet(cx))).collect();
+    let picks: BTreeSet<ServerId> = (0..50).map(|_| b.run(|m, cx| m.any_tablet(cx))).collect();
     assert_eq!(picks.len(), 2, "back in use");
 }
 

@@ -282,6 +282,12 @@ impl Accumulator {
         Some(batch)
     }
 
+    /// Ends a batch that was not sealed. What was is on its way, and ends with its outcome.
+    pub(crate) fn abandon(&mut self, id: BatchId) -> Option<Batch> {
+        self.batches.get(&id).filter(|batch| batch.sealed.is_none())?;
+        self.finish(id)
+    }
+
     /// Ends a batch, whatever its state, and releases its memory; None if it ended before.
     pub(crate) fn finish(&mut self, id: BatchId) -> Option<Batch> {
         let batch = self.batches.remove(&id)?;
@@ -481,12 +487,13 @@ mod tests {
     }
 
     #[test]
-    fn what_a_batch_has_taken_is_not_replaced() {
+    fn what_a_batch_has_taken_is_neither_replaced_nor_given_up() {
         let mut acc = Accumulator::new(1000);
         let id = open(&mut acc, Instant::ZERO, 10);
         assert!(acc.seal(id, sealed(100)).is_some());
         let held = (acc.memory().used(), acc.sealed_bytes);
         assert!(acc.seal(id, sealed(50)).is_none());
+        assert!(acc.abandon(id).is_none());
         assert_eq!((acc.memory().used(), acc.sealed_bytes), held);
         acc.finish(id);
         assert_eq!((acc.memory().used(), acc.sealed_bytes), (0, 0));

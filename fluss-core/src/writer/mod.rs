@@ -333,7 +333,7 @@ impl Writers {
 
     /// Gives an opened batch up: it was never filled, or its rows could not be encoded.
     pub(crate) fn abandon_batch(&mut self, batch: BatchId) {
-        let Some(ended) = self.accumulator.finish(batch) else { return };
+        let Some(ended) = self.accumulator.abandon(batch) else { return };
         self.partitions.leave(batch, ended.waits);
         if let Some(waits) = ended.waits {
             self.partitions.go_on(waits.partition);
@@ -424,7 +424,7 @@ impl Writers {
         self.accumulator.handle_timeout(cx.now);
         if cx.now >= self.next_tidy {
             self.next_tidy = cx.now + TIDY_EVERY;
-            self.writers.values_mut().for_each(|w| w.sender.manager.forget_idle(cx.now));
+            self.writers.values_mut().for_each(|w| w.sender.forget_idle(cx.now));
         }
         // The update that follows registers the next timers, so this loop ends.
         while let Some(&(at, reason, key)) = self.timers.first().filter(|(at, ..)| *at <= cx.now) {

@@ -11,7 +11,7 @@ use crate::connection::request::{Outgoing, Owner, RequestError};
 use crate::cx::Cx;
 use crate::error::{Error, WriteError};
 use crate::ids::{BucketKey, ServerId, WriterId, WriterKey};
-use crate::metadata::Cluster;
+use crate::metadata::{Cluster, Described};
 use crate::output::BatchOutcome;
 
 /// Writer ids remembered; the lowest, mostly the oldest, are forgotten first.
@@ -19,12 +19,18 @@ const IDS_KEPT: usize = 1 << 16;
 
 impl Writers {
     /// The picture of the cluster changed: leaders may be known, or may have moved.
-    pub(crate) fn handle_metadata(&mut self, cx: &mut Cx<'_>, cluster: &Cluster) {
+    /// `described` is what the newest answers were about.
+    pub(crate) fn handle_metadata(
+        &mut self,
+        cx: &mut Cx<'_>,
+        cluster: &Cluster,
+        described: &Described,
+    ) {
         self.partitions.handle_metadata(cluster);
         let keys: Vec<WriterKey> = self.writers.keys().copied().collect();
         for key in keys {
             if let Some(writer) = self.changing(key) {
-                writer.sender.handle_metadata(cx, cluster);
+                writer.sender.handle_metadata(cx, cluster, described);
             }
             self.settle(key);
         }

@@ -14,7 +14,7 @@ use super::bucket_queue::{BucketQueue, Rank};
 use super::idempotence::{Fresh, FreshBatches, IdempotenceManager, Sendable, Token};
 use crate::cx::Cx;
 use crate::ids::{BucketKey, ConnId, ServerId, TableId};
-use crate::metadata::Cluster;
+use crate::metadata::{Cluster, Described};
 use crate::time::Instant;
 
 /// One bucket's part of a request.
@@ -105,6 +105,13 @@ impl Sender {
         self.told.retain(|bucket, _| queues.contains_key(bucket) || !gone(bucket));
     }
 
+    /// Forgets what idle buckets were about; their leaders are told anew when they have something.
+    pub(crate) fn forget_idle(&mut self, now: Instant) {
+        self.manager.forget_idle(now);
+        let manager = &self.manager;
+        self.told.retain(|bucket, _| manager.knows(*bucket));
+    }
+
     /// Buckets this writer has written to.
     pub(crate) fn buckets(&self) -> impl Iterator<Item = BucketKey> + '_ {
         self.queues.keys().copied()
@@ -125,8 +132,15 @@ impl Sender {
         }
     }
 
-    /// Tells the manager the leaders as metadata has them.
-    pub(crate) fn handle_metadata(&mut self, cx: &mut Cx<'_>, cluster: &Cluster) {
+    /// Tells the manager the leaders as metadata has them: those of what was just described, though
+    /// it be nothing new, and those that are not what they were. Who looks for a newer leader is not
+    /// to take an answer about another table for the end of that look.
+    pub(crate) fn handle_metadata(
+        &mut self,
+        cx: &mut Cx<'_>,
+        cluster: &Cluster,
+        described: &Described,
+    ) {
         // One with nothing to send is told when it has something: an answer must not cost a look at
         // each of ten thousand partitions.
         let busy = |(bucket, queue): &(&BucketKey, &BucketQueue)| {
@@ -138,9 +152,12 @@ impl Sender {
             self.queues.iter().filter(busy).map(|(bucket, _)| *bucket).collect();
         for bucket in buckets {
             if let Some(leader @ (server, _)) = cluster.leader_at(bucket) {
-                self.with_manager(bucket, |manager, fresh| {
-                    manager.handle_leader(cx, bucket, leader, fresh)
-                });
+                let told = self.told.insert(bucket, leader);
+                if told != Some(leader) || described.contains(&(bucket.table, bucket.partition)) {
+                    self.with_manager(bucket, |manager, fresh| {
+                        manager.handle_leader(cx, bucket, leader, fresh)
+                    });
+                }
                 // A former leader gets nothing more, also while copies that it has keep the bucket
                 // from the new one: it would refuse what it gets, and say nothing that counts.
                 if let Some(former) = self.in_line.get(&bucket).copied().filter(|s| *s != server) {
@@ -394,20 +411,50 @@ mod tests {
         assert_eq!(entry.bucket, busy);
         look(&mut sender, cx, &Cluster::led_by(busy, 1, true));
         assert!(sender.queue(busy).is_empty() && sender.changed.is_empty());
+        // What was said of another table is no news, what was said of this one is, if only the same.
+        let described = Described::from([(TABLE, None)]);
+        let same = Cluster::led_by(busy, 1, true);
+        sender.handle_metadata(cx, &same, &Described::from([(TableId(2), None)]));
+        assert!(sender.changed.is_empty(), "{:?}", sender.changed);
+        sender.handle_metadata(cx, &same, &described);
+        assert!(sender.changed.contains(&busy));
+        look(&mut sender, cx, &same);
         let leader = |sender: &Sender| {
             let window = sender.manager.windows().find(|window| window.bucket == busy);
             window.and_then(|window| window.leader).map(|(server, _)| server)
         };
         assert_eq!(leader(&sender), Some(first));
         // The first leader may never answer: how long it has is counted from here.
-        sender.handle_metadata(cx, &Cluster::led_by(busy, 2, true));
+        sender.handle_metadata(cx, &Cluster::led_by(busy, 2, true), &Described::new());
         assert_eq!(leader(&sender), Some(second));
         look(&mut sender, cx, &Cluster::led_by(busy, 2, true));
         // One of ten thousand partitions that were written to once.
         sender.queue(idle);
-        sender.handle_metadata(cx, &Cluster::led_by(idle, 1, true));
+        sender.handle_metadata(cx, &Cluster::led_by(idle, 1, true), &described);
         assert!(sender.changed.is_empty(), "{:?}", sender.changed);
         assert!(sender.manager.windows().all(|window| window.bucket == busy));
+    }
+
+    #[test]
+    fn a_bucket_that_was_forgotten_for_being_idle_learns_its_leader_again() {
+        let client = Config::new("a:1").expect("valid");
+        let mut sender = plain(&client);
+        let mut rng = Rng::new(1);
+        let cx = &mut Cx { now: Instant::from_millis(1), rng: &mut rng, config: &client };
+        let bucket = BucketKey { table: TABLE, partition: None, bucket: 0 };
+        let cluster = Cluster::led_by(bucket, 1, true);
+        let leads = |sender: &Sender| sender.manager.windows().any(|w| w.leader.is_some());
+        sender.queue(bucket);
+        sender.touch(bucket);
+        look(&mut sender, cx, &cluster);
+        assert!(leads(&sender));
+        cx.now = cx.now + Duration::from_secs(100 * 3600);
+        sender.forget_idle(cx.now);
+        assert_eq!(sender.manager.windows().count(), 0);
+        // Else nobody would notice, once it has a copy under way, that it has moved.
+        sender.touch(bucket);
+        look(&mut sender, cx, &cluster);
+        assert!(leads(&sender));
     }
 
     #[test]
@@ -424,11 +471,11 @@ mod tests {
         sender.touch(bucket);
         assert_eq!(look(&mut sender, cx, &alive), (vec![ServerId::Tablet(1)], vec![]));
         assert_eq!(sender.waits_for(bucket), "tablet server 1 took no request");
-        sender.handle_metadata(cx, &dead);
+        sender.handle_metadata(cx, &dead, &Described::new());
         assert_eq!(look(&mut sender, cx, &dead), (vec![], vec![bucket]));
         assert_eq!(sender.waits_for(bucket), "no leader of the bucket was known");
         assert!(!sender.has_ready(ServerId::Tablet(1)));
-        sender.handle_metadata(cx, &alive);
+        sender.handle_metadata(cx, &alive, &Described::new());
         assert_eq!(look(&mut sender, cx, &alive), (vec![ServerId::Tablet(1)], vec![]));
     }
 }

@@ -131,6 +131,11 @@ impl IdempotenceManager {
         }
     }
 
+    /// Whether anything is kept about this bucket.
+    pub(crate) fn knows(&self, bucket: BucketKey) -> bool {
+        self.buckets.contains_key(&bucket)
+    }
+
     /// Forgets buckets without batches that were idle for longer than `idle_rotate`. Ids they may
     /// have used are not given to them again.
     pub(crate) fn forget_idle(&mut self, now: Instant) {
