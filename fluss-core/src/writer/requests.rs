@@ -219,7 +219,12 @@ impl From<PbProduceLogRespForBucket> for Part {
         let written =
             Answer::Written { base_offset: p.base_offset, log_end_offset: None, pressure: None };
         let rejected = rejected(p.error_code, p.error_message);
-        let answer = rejected.map_or_else(|| sensible(p.base_offset, written), Ok);
+        let placed = || match p.base_offset {
+            Some(_) => sensible(p.base_offset, written),
+            // Servers say of whatever they appended where it is.
+            None => Err("a success without an offset".to_owned()),
+        };
+        let answer = rejected.map_or_else(placed, Ok);
         Self { partition: p.partition_id, bucket: p.bucket_id, answer }
     }
 }
@@ -301,6 +306,7 @@ mod tests {
             let kv = PbPutKvRespForBucket { log_end_offset: end, ..Default::default() };
             assert!(Part::from(kv).answer.is_err(), "{offset}");
         }
+        assert!(Part::from(PbProduceLogRespForBucket::default()).answer.is_err());
         let good = PbProduceLogRespForBucket { base_offset: Some(0), ..Default::default() };
         let good = Part::from(good).answer;
         assert!(matches!(good, Ok(Answer::Written { base_offset: Some(0), .. })));
