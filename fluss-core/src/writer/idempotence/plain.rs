@@ -33,13 +33,16 @@ pub(super) fn answer(bucket: &mut Bucket, token: Token, read: Read, env: &mut En
     };
     let slot = &mut bucket.slots[i];
     slot.open = None;
+    let refused = read.end.is_some();
     if let Some(end) = read.end {
         slot.held.history.push(env.attempt(open.conn, -1, end));
     }
     if let Class::RejectLimited(_) = read.class {
         slot.held.limited = slot.held.limited.saturating_add(1);
     }
-    slot.ambiguous |= read.class == Class::Ambiguous;
+    // A sequence that was seen before makes no sense without a stamp: who knows what was seen.
+    let seen = read.class == Class::Committed && refused;
+    slot.ambiguous |= read.class == Class::Ambiguous || seen;
     let view = View {
         // No stamp, so no answer can confirm what became of earlier copies: none is asked for.
         tries_left: !matches!(read.class, Class::RejectLimited(n) if slot.held.limited >= n),
@@ -50,7 +53,7 @@ pub(super) fn answer(bucket: &mut Bucket, token: Token, read: Read, env: &mut En
         bucket.refresh(env, reason);
     }
     match (read.class, verdict(read.class, view)) {
-        (_, Verdict::Commit) => {
+        (_, Verdict::Commit) if !seen => {
             let Some(slot) = bucket.slots.remove(i) else { return };
             env.finish(slot.held, read.offsets.outcome());
             bucket.failures.reset();

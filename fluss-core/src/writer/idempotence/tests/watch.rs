@@ -97,6 +97,10 @@ impl World {
         }
         let class = match answer {
             Answer::Written { .. } => Class::Committed,
+            // A sequence seen before says nothing of a batch that has none.
+            Answer::Rejected { code, .. } if code.0 == 32 && token.stamp == Stamp::NONE => {
+                Class::Ambiguous
+            }
             Answer::Rejected { code, .. } => classify(*code),
             Answer::Lost(_) => Class::Ambiguous,
             Answer::NotSent(_) => Class::NotSent,
