@@ -362,6 +362,8 @@ pub enum NoKeyAssigner {
 
 /// Batches of a bucket that a server remembers of a writer.
 const MAX_IN_FLIGHT: usize = 5;
+/// Batches of a bucket that may be looked through for each answer.
+const MAX_PLAIN_IN_FLIGHT: usize = 1000;
 
 /// Settings of one writer (all clones of one handle).
 ///
@@ -394,8 +396,7 @@ pub struct WriterConfig {
     /// Stamps batches so that the server drops copies. Default on; off, retries may double rows.
     pub idempotence: bool,
     /// Batches of a bucket without an outcome on their way at once: 1 to 5, as servers remember 5;
-    /// without idempotence any number from 1, of which more than 1 lets retries change the order.
-    /// Default 5.
+    /// without idempotence 1 to 1,000, of which more than 1 lets retries change the order. Default 5.
     pub max_in_flight: usize,
     /// Resends of a batch after answers that leave its outcome open or reject it for the moment.
     /// Default unlimited within `delivery_timeout`.
@@ -456,6 +457,7 @@ impl WriterConfig {
     pub fn validate(&self, client: &Config) -> Result<()> {
         let mut problems = Vec::new();
         self.check_promises(client, &mut problems);
+        self.check_in_flight(&mut problems);
         let mut rule = |ok: bool, text: &str| {
             if !ok {
                 problems.push(text.to_owned());
@@ -486,6 +488,36 @@ impl WriterConfig {
         if problems.is_empty() { Ok(()) } else { Err(Error::Config(problems.into())) }
     }
 
+    /// How many batches of a bucket may be under way.
+    fn check_in_flight(&self, problems: &mut Vec<String>) {
+        let mut rule = |ok: bool, text: std::fmt::Arguments<'_>| {
+            if !ok {
+                problems.push(text.to_string());
+            }
+        };
+        let (in_flight, on) = (self.max_in_flight, self.idempotence);
+        rule(
+            !on || in_flight <= MAX_IN_FLIGHT,
+            format_args!(
+                "max_in_flight {in_flight} with idempotence on is above the limit of \
+                 {MAX_IN_FLIGHT}: a server remembers the last {MAX_IN_FLIGHT} batches of a writer \
+                 in a bucket; set it to 1 to {MAX_IN_FLIGHT} or turn idempotence off"
+            ),
+        );
+        rule(
+            in_flight >= 1,
+            format_args!("max_in_flight 0: nothing could ever be sent; set it to at least 1"),
+        );
+        rule(
+            on || in_flight <= MAX_PLAIN_IN_FLIGHT,
+            format_args!(
+                "max_in_flight {in_flight} is above the limit of {MAX_PLAIN_IN_FLIGHT}: the work \
+                 for each answer grows with what is under way; set it to 1 to \
+                 {MAX_PLAIN_IN_FLIGHT}, and batch_bytes higher for more data on its way"
+            ),
+        );
+    }
+
     /// What exactly-once and a true outcome in time depend on; each violation with its reason and
     /// the way out.
     fn check_promises(&self, client: &Config, problems: &mut Vec<String>) {
@@ -495,7 +527,7 @@ impl WriterConfig {
                 problems.push(text.to_string());
             }
         };
-        let (acks, in_flight, on) = (self.acks, self.max_in_flight, self.idempotence);
+        let (acks, on) = (self.acks, self.idempotence);
         rule(
             !on || acks == Acks::All,
             format_args!(
@@ -510,18 +542,6 @@ impl WriterConfig {
                 "retries 0 with idempotence on: a lost answer could never be cleared up; set \
                  retries to at least 1 or turn idempotence off"
             ),
-        );
-        rule(
-            !on || in_flight <= MAX_IN_FLIGHT,
-            format_args!(
-                "max_in_flight {in_flight} with idempotence on is above the limit of \
-                 {MAX_IN_FLIGHT}: a server remembers the last {MAX_IN_FLIGHT} batches of a writer \
-                 in a bucket; set it to 1 to {MAX_IN_FLIGHT} or turn idempotence off"
-            ),
-        );
-        rule(
-            in_flight >= 1,
-            format_args!("max_in_flight 0: nothing could ever be sent; set it to at least 1"),
         );
         let (delivery, least) =
             (self.delivery_timeout, self.linger.saturating_add(client.request_deadline));

@@ -36,8 +36,8 @@ fn every_violation_is_reported_at_once_with_its_reason_and_the_way_out() {
     let expected = [
         ("acks 1 ", "set acks to all or turn idempotence off"),
         ("retries 0 ", "at least 1 or turn idempotence off"),
-        ("max_in_flight 6 ", "above the limit of 5"),
         ("delivery_timeout 41s is below linger + request_deadline (2s + 40s)", "least 42s"),
+        ("max_in_flight 6 ", "above the limit of 5"),
     ];
     assert_eq!(said.len(), expected.len(), "{said:#?}");
     for (said, (what, way_out)) in said.iter().zip(expected) {
@@ -96,9 +96,18 @@ fn acks_0_and_1_and_no_retries_are_refused_only_with_idempotence() {
 }
 
 #[test]
-fn more_than_5_in_flight_are_refused_only_with_idempotence_and_0_always() {
+fn more_than_5_in_flight_are_refused_with_idempotence_and_more_than_1000_and_0_always() {
     let client = Config::new("a:1").expect("valid");
-    for (max_in_flight, on, off) in [(0, 1, 1), (1, 0, 0), (5, 0, 0), (6, 1, 0), (1000, 1, 0)] {
+    let counts = [
+        (0, 1, 1),
+        (1, 0, 0),
+        (5, 0, 0),
+        (6, 1, 0),
+        (1000, 1, 0),
+        (1001, 1, 1),
+        (usize::MAX, 1, 1),
+    ];
+    for (max_in_flight, on, off) in counts {
         let mut writer = WriterConfig { max_in_flight, ..WriterConfig::default() };
         assert_eq!(problems(&writer, &client).len(), on, "{max_in_flight}");
         writer.idempotence = false;
