@@ -10,7 +10,7 @@ use fluss_tools::cluster::{ClusterOptions, RealCluster};
 
 use crate::Failure;
 use crate::client::spawn;
-use crate::plan::{Codec, Cost, Plan, Settings, Side, Variant, WARM_UP};
+use crate::plan::{Cost, Plan, Settings, Side, Variant, WARM_UP};
 use crate::rows::rows_again;
 use crate::tables::Tables;
 
@@ -38,18 +38,18 @@ fn options() -> Result<(u64, usize), Failure> {
 /// One run into a new table, counted afterwards.
 fn one(
     tables: &mut Tables,
-    bootstrap: &str,
+    cluster: &RealCluster,
     (side, variant): (Side, Variant),
     rows: u64,
 ) -> Result<Cost, Failure> {
-    let table = tables.make(variant, Codec::Default)?;
+    let table = tables.make_on(cluster, variant)?;
     let plan = Plan {
         side,
         variant,
         threads: THREADS,
         rows,
         settings: Settings::Own,
-        bootstrap: bootstrap.to_owned(),
+        bootstrap: cluster.bootstrap().join(","),
         table: table.clone(),
     };
     let cost = spawn(&plan)?;
@@ -80,21 +80,20 @@ fn seconds(time: u64) -> f64 {
 pub fn run() -> Result<(), Failure> {
     let (rows, rounds) = options()?;
     let cluster = RealCluster::start(ClusterOptions::default())?;
-    let bootstrap = cluster.bootstrap().join(",");
-    let mut tables = Tables::connect(&bootstrap)?;
+    let mut tables = Tables::connect(&cluster.bootstrap().join(","))?;
     println!("{rows} rows from {THREADS} threads, default settings, {rounds} rounds each; seconds");
     let mut slower = Vec::new();
     for variant in [Variant::Append, Variant::Upsert] {
         // The server's code is compiled while it runs; nobody is to pay for that.
         for side in SIDES {
-            one(&mut tables, &bootstrap, (side, variant), rows)?;
+            one(&mut tables, &cluster, (side, variant), rows)?;
         }
         let mut costs: [Vec<Cost>; SIDES.len()] = Default::default();
         for round in 0..rounds {
             for turn in 0..SIDES.len() {
                 // Who goes first changes, so that nobody always finds the warmer machine.
                 let at = (round + turn) % SIDES.len();
-                let cost = one(&mut tables, &bootstrap, (SIDES[at], variant), rows)?;
+                let cost = one(&mut tables, &cluster, (SIDES[at], variant), rows)?;
                 costs[at].push(cost);
             }
         }

@@ -6,6 +6,7 @@ use fluss::client::FlussConnection;
 use fluss::config::Config;
 use fluss::metadata::{DataTypes, Schema, TableDescriptor};
 use fluss::rpc::message::OffsetSpec;
+use fluss_tools::cluster::{RealCluster, TableLosses};
 use tokio::runtime::Runtime;
 
 use crate::Failure;
@@ -23,6 +24,7 @@ pub struct Tables {
     made: u64,
     /// Sets the names of this run apart from those of an earlier one.
     run: u32,
+    losses: TableLosses,
 }
 
 impl Tables {
@@ -33,13 +35,44 @@ impl Tables {
         let connection = runtime.block_on(FlussConnection::new(config))?;
         let admin = connection.get_admin()?;
         runtime.block_on(admin.create_database(DATABASE, None, true))?;
-        Ok(Self { runtime, connection, made: 0, run: std::process::id() })
+        Ok(Self {
+            runtime,
+            connection,
+            made: 0,
+            run: std::process::id(),
+            losses: TableLosses::new(),
+        })
+    }
+
+    fn name(&mut self) -> String {
+        self.made += 1;
+        format!("{DATABASE}.t{}_{}", self.run, self.made)
     }
 
     /// A new table, ready to be written.
     pub fn make(&mut self, variant: Variant, codec: Codec) -> Result<String, Failure> {
-        self.made += 1;
-        let name = format!("{DATABASE}.t{}_{}", self.run, self.made);
+        let name = self.name();
+        self.create(&name, variant, codec)?;
+        let deadline = Instant::now() + PATIENCE;
+        while let Err(error) = self.rows(&name) {
+            if Instant::now() > deadline {
+                return Err(format!("{name} has no leaders: {error}").into());
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        Ok(name)
+    }
+
+    /// The same on a real cluster, which loses the creation of a table now and then.
+    pub fn make_on(&mut self, cluster: &RealCluster, variant: Variant) -> Result<String, Failure> {
+        let name = self.name();
+        let create =
+            |name: &str| self.create(name, variant, Codec::Default).map_err(std::io::Error::other);
+        let led = |name: &str, _: &()| Ok(self.rows(name).is_ok());
+        Ok(self.losses.make(cluster, &name, create, led)?.0)
+    }
+
+    fn create(&self, name: &str, variant: Variant, codec: Codec) -> Result<(), Failure> {
         let columns = Schema::builder()
             .column("id", DataTypes::bigint())
             .column("name", DataTypes::string())
@@ -58,15 +91,7 @@ impl Tables {
         }
         let descriptor = descriptor.build()?;
         let admin = self.connection.get_admin()?;
-        self.runtime.block_on(admin.create_table(&path(&name)?, &descriptor, false))?;
-        let deadline = Instant::now() + PATIENCE;
-        while let Err(error) = self.rows(&name) {
-            if Instant::now() > deadline {
-                return Err(format!("{name} has no leaders: {error}").into());
-            }
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        Ok(name)
+        Ok(self.runtime.block_on(admin.create_table(&path(name)?, &descriptor, false))?)
     }
 
     /// The records in the table's log: one per row, and one more where its key was there already.
