@@ -55,6 +55,7 @@
 //! | `writer` | memory, open and sealed batches, idempotence, requests |
 //! | `scanner`, `lookup`, [`command`] | fetches, lookups, calls with one request and one answer |
 //! | [`mod@row`], [`mod@batch`] | rows and schemas; Arrow and key-value batches |
+//! | `filter` | which rows a scan wants |
 //! | [`metrics`] | what can be seen from outside |
 //! | `handle` | what users hold |
 //! | `testing` | the fake cluster, the simulator |
@@ -70,6 +71,7 @@ pub mod config;
 mod connection;
 mod cx;
 pub mod error;
+mod filter;
 #[cfg(feature = "handle")]
 mod handle;
 pub mod ids;
@@ -96,6 +98,7 @@ pub use fluss_proto::{ApiKey, ErrorCode};
 
 pub use client::Client;
 pub use error::{Attempt, AttemptEnd, Error, Result, WriteError, WriteFailure};
+pub use filter::{Filter, FilterColumn, col};
 #[cfg(feature = "handle")]
 pub use handle::*;
 pub use lookup::{LookupKind, LookupRequest};

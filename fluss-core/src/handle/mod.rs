@@ -39,6 +39,8 @@ mod cut_off_one_tests;
 mod cut_off_tests;
 mod dead_letter;
 mod driver;
+#[cfg(test)]
+mod filter_tests;
 mod flush;
 #[cfg(test)]
 mod flush_tests;

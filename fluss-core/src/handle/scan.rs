@@ -67,7 +67,8 @@ type RangeFuture = Pin<Box<dyn Future<Output = Option<(i64, i64)>> + Send>>;
 ///
 /// The `-U` and the `+U` of a change are in one batch: a server stores all changes of a write as
 /// one batch, and a batch is handed out whole. Only a start or an end that lies between the two
-/// parts them: each hands out exactly the rows from it on, or before it.
+/// parts them: each hands out exactly the rows from it on, or before it. A
+/// [filter](super::ScanBuilder::filter) may leave out the one and not the other.
 pub struct LogScanner {
     fluss: Fluss,
     info: Arc<TableInfo>,
@@ -266,6 +267,7 @@ impl LogScanner {
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<ScanBatch>>> {
         self.discover(cx)?;
+        let mut taken = false;
         loop {
             if let Some((error, call)) = &mut self.range_call {
                 error.range = ready!(call.as_mut().poll(cx));
@@ -301,7 +303,13 @@ impl LogScanner {
             if let Some(outcome) = self.outcome() {
                 return Poll::Ready(outcome);
             }
+            if taken && self.reader.is_filtered() {
+                // Whoever else runs on this thread is not to wait until a row is wanted.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             ready!(self.poll_take(cx))?;
+            taken = true;
         }
     }
 

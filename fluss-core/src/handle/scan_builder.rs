@@ -11,6 +11,7 @@ use super::scan::{LogScanner, Opening};
 use super::table::Table;
 use crate::batch::LogFormat;
 use crate::error::{Error, Result};
+use crate::filter::{Bound, Filter};
 use crate::ids::BucketKey;
 use crate::scanner::{BatchReader, EARLIEST, MetadataColumn, ScannerOptions};
 use crate::time::Duration;
@@ -34,6 +35,7 @@ pub struct ScanBuilder {
     start: Start,
     until: Option<Until>,
     columns: Option<Vec<String>>,
+    filter: Option<Filter>,
     verify_always: bool,
     metadata: Vec<MetadataColumn>,
     buckets: Option<Vec<BucketKey>>,
@@ -53,6 +55,7 @@ impl Table {
             start: Start::At(OffsetSpec::Earliest),
             until: None,
             columns: None,
+            filter: None,
             verify_always: false,
             metadata: Vec::new(),
             buckets: None,
@@ -109,6 +112,30 @@ impl ScanBuilder {
     /// [`verify_always`](Self::verify_always).
     pub fn columns<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         self.columns = Some(names.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Only rows of which this is true; called again, those of which both are. [`Filter`] tells
+    /// what a condition is and what it makes of nulls.
+    ///
+    /// ```
+    /// # use fluss_core::{LogScanner, Result, Table, col};
+    /// # async fn large(table: &Table) -> Result<LogScanner> {
+    /// table.scanner().columns(["id"]).filter(col("price").ge(1000)).build().await
+    /// # }
+    /// ```
+    ///
+    /// Each record is judged by its own values. Of a change in the log of a primary-key table, the
+    /// `-U` is handed out where the row was wanted before it, and the `+U` where it is after it:
+    /// either may come without the other. A record that is older than a column has null there.
+    ///
+    /// Offsets, times and change types are those of the rows as they are stored, so the offsets of
+    /// a batch have gaps. Positions move over what is left out.
+    pub fn filter(mut self, filter: Filter) -> Self {
+        self.filter = Some(match self.filter.take() {
+            Some(before) => before.and(filter),
+            None => filter,
+        });
         self
     }
 
@@ -228,10 +255,10 @@ impl ScanBuilder {
     /// Asks for the offsets and begins to fetch.
     ///
     /// # Errors
-    /// [`Error::Misuse`] for an unknown column or bucket, a metadata column with the name of a
-    /// column, an offset that is none, new partitions where there can be none, and tables whose log
-    /// format cannot be read; [`Error::Config`] for settings against the rules; and those of
-    /// [`Table::offsets`].
+    /// [`Error::Misuse`] for an unknown column or bucket, a filter that does not fit a column (told
+    /// with its name and the value), a metadata column with the name of a column, an offset that is
+    /// none, new partitions where there can be none, and tables whose log format cannot be read;
+    /// [`Error::Config`] for settings against the rules; and those of [`Table::offsets`].
     pub fn build(self) -> Pending<LogScanner> {
         let fluss = self.table.fluss().clone();
         Pending::new(&fluss, self.open())
@@ -305,7 +332,7 @@ impl ScanBuilder {
         let format = info.descriptor.properties.get("table.log.format").map(String::as_str);
         let format = LogFormat::of_property(format)
             .map_err(|error| Error::misuse(format!("{}: {error}", info.path)))?;
-        let columns: Vec<usize> = match &self.columns {
+        let mut columns: Vec<usize> = match &self.columns {
             None => (0..info.schema().columns().len()).collect(),
             Some(names) if names.is_empty() => {
                 return Err(Error::misuse("a projection must name at least one column"));
@@ -316,6 +343,13 @@ impl ScanBuilder {
                 .map_err(|error| Error::misuse(error.to_string()))?,
         };
         let (schema, id) = (info.schema(), info.wire_schema_id()?);
+        let bound = self.filter.as_ref().map(|filter| filter.bind(schema)).transpose()?;
+        let wanted = columns.len();
+        for column in bound.iter().flat_map(Bound::columns) {
+            if !columns.contains(column) {
+                columns.push(*column);
+            }
+        }
         let mut reader = BatchReader::new(format, schema, id, &columns)?;
         let fewer = columns.len() < schema.columns().len();
         if format == LogFormat::Arrow && fewer && !self.verify_always {
@@ -324,6 +358,11 @@ impl ScanBuilder {
             let places: Arc<[i32]> = places.into();
             reader = reader.with_projection(id, schema, Arc::clone(&places))?;
             (self.options.projection, self.options.projection_schema) = (Some(places), id);
+        }
+        if let Some(bound) = bound {
+            let place = |column: &usize| columns.iter().position(|at| at == column);
+            let places = bound.columns().iter().filter_map(place).collect();
+            reader = reader.with_filter(bound, places, wanted);
         }
         let kv_format = info.descriptor.properties.get("table.kv.format");
         let indexed = kv_format.is_some_and(|format| format.eq_ignore_ascii_case("INDEXED"));

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
+use arrow_array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow_schema::SchemaRef;
+use arrow_select::filter::filter_record_batch;
 use fluss_proto::record::{ChangeType, ChangeTypes, LogBatch};
 
 use super::metadata_columns::{MetadataColumn, with_metadata};
@@ -13,6 +14,7 @@ use super::padding::without_padding;
 use super::types::{FetchedBatch, ScanError};
 use crate::batch::{DecodeError, LogDecoder, LogFormat, LogRows, RowView, arrow_schema_of};
 use crate::error::{Error, Result};
+use crate::filter::Bound;
 use crate::ids::BucketKey;
 use crate::row::{Column, Schema};
 
@@ -24,8 +26,10 @@ pub struct ScanBatch {
     batch: LogBatch,
     columns: RecordBatch,
     change_types: ChangeTypes,
-    /// The rows that were asked for.
+    /// The rows that were asked for, among those of `columns` and `change_types`.
     rows: Range<usize>,
+    /// The places in the batch of the rows of `columns`, where a filter left some out.
+    kept: Option<Arc<[u32]>>,
     high_watermark: Option<i64>,
 }
 
@@ -36,10 +40,24 @@ impl ScanBatch {
         self.bucket
     }
 
-    /// Offset of the first row; the others follow without gaps.
+    /// Offset of the first row. The others follow without gaps, unless the scan has a
+    /// [filter](crate::ScanBuilder::filter); see [`offset`](Self::offset).
     #[must_use]
     pub fn base_offset(&self) -> i64 {
-        self.batch.base_offset() + self.rows.start as i64
+        self.batch.base_offset() + self.place(0)
+    }
+
+    /// Offset of the row with this index; None beyond the last row.
+    #[must_use]
+    pub fn offset(&self, row: usize) -> Option<i64> {
+        (row < self.rows.len()).then(|| self.batch.base_offset() + self.place(row))
+    }
+
+    /// The place in its batch of one of the rows.
+    fn place(&self, row: usize) -> i64 {
+        let at = self.rows.start + row;
+        let kept = self.kept.as_ref().and_then(|kept| kept.get(at));
+        kept.map_or(at as i64, |place| i64::from(*place))
     }
 
     /// Number of rows, at least 1.
@@ -97,7 +115,38 @@ impl ScanBatch {
         let rows = rows.map_err(|error| {
             Error::Scan(ScanError::new(self.bucket, self.base_offset(), error.into()))
         })?;
-        Ok(ScanRows { rows, range: self.rows.clone() })
+        Ok(ScanRows { rows: rows.kept(self.kept.clone()), range: self.rows.clone() })
+    }
+}
+
+impl ScanBatch {
+    /// Leaves the other rows out.
+    fn keep(&mut self, passed: &BooleanArray) -> Result<()> {
+        let (start, count) = (self.rows.start, passed.true_count());
+        // A batch counts its rows with 31 bits.
+        let places = passed.values().set_indices().map(|at| (start + at) as u32);
+        let places: Arc<[u32]> = places.collect();
+        let columns = self.columns.slice(start, self.rows.len());
+        self.columns = filter_record_batch(&columns, passed)
+            .map_err(|error| Error::misuse(format!("rows that a filter wants: {error}")))?;
+        if !self.change_types.is_append_only() {
+            let changes = places.iter().filter_map(|at| self.change_types.get(*at as usize));
+            self.change_types = changes.collect();
+        }
+        (self.rows, self.kept) = (0..count, Some(places));
+        Ok(())
+    }
+}
+
+impl RowFilter {
+    /// Which of these rows are wanted; None if all are.
+    fn judge(&self, columns: &RecordBatch, rows: &Range<usize>) -> Result<Option<BooleanArray>> {
+        let arrays = self.places.iter().filter_map(|place| columns.columns().get(*place));
+        let arrays: Vec<ArrayRef> =
+            arrays.map(|array| array.slice(rows.start, rows.len())).collect();
+        let passed = self.bound.judge(&arrays, rows.len()).map_err(Error::misuse)?;
+        let passed = BooleanArray::new(passed, None);
+        Ok((passed.true_count() < rows.len()).then_some(passed))
     }
 }
 
@@ -143,11 +192,23 @@ impl Mapping {
     }
 }
 
+/// Which rows are wanted.
+#[derive(Debug)]
+struct RowFilter {
+    bound: Bound,
+    /// For each of its columns the place among the decoded ones.
+    places: Vec<usize>,
+}
+
 /// Reads fetched batches of a table.
 #[derive(Debug)]
 pub(crate) struct BatchReader {
-    schema: Schema,
+    /// What is decoded: the wanted columns, and behind them those that only the filter asks.
+    decoded: Schema,
     arrow: SchemaRef,
+    /// What comes out, without metadata columns.
+    schema: Schema,
+    filter: Option<RowFilter>,
     metadata: Vec<MetadataColumn>,
     /// With the metadata columns.
     out: SchemaRef,
@@ -180,10 +241,12 @@ impl BatchReader {
         let mappings = BTreeMap::from([(schema_id, mapping)]);
         let (metadata, out) = (Vec::new(), Arc::clone(&arrow));
         Ok(Self {
+            decoded: wanted.clone(),
             arrow,
+            schema: wanted,
+            filter: None,
             metadata,
             out,
-            schema: wanted,
             format,
             padded: false,
             mappings,
@@ -204,12 +267,26 @@ impl BatchReader {
         Ok(self)
     }
 
+    /// The same for the rows only that this filter wants. Of the columns, the first ones come out,
+    /// so many; those of the filter are at these places.
+    pub(crate) fn with_filter(self, bound: Bound, places: Vec<usize>, wanted: usize) -> Self {
+        let columns = self.decoded.columns().iter().take(wanted).cloned().collect();
+        let schema = Schema::new(columns, vec![]);
+        let out = arrow_schema_of(&schema);
+        Self { schema, out, filter: Some(RowFilter { bound, places }), ..self }
+    }
+
+    /// Whether rows may be left out.
+    pub(crate) fn is_filtered(&self) -> bool {
+        self.filter.is_some()
+    }
+
     /// The same with these columns behind those of the table.
     ///
     /// # Errors
     /// [`Error::Misuse`] if the table has a column of the same name.
     pub(crate) fn with_metadata(self, columns: &[MetadataColumn]) -> Result<Self> {
-        let out = with_metadata(&self.arrow, columns)?;
+        let out = with_metadata(&self.out, columns)?;
         Ok(Self { metadata: columns.to_vec(), out, ..self })
     }
 
@@ -260,8 +337,8 @@ impl BatchReader {
     /// How batches with these columns become rows of the table.
     fn mapping(&self, schema_id: i16, stored: &Schema) -> Result<Mapping> {
         let mut found = Vec::new();
-        let mut places = Vec::with_capacity(self.schema.columns().len());
-        for wanted in self.schema.columns() {
+        let mut places = Vec::with_capacity(self.decoded.columns().len());
+        for wanted in self.decoded.columns() {
             let same = |column: &Column| match (column.id, wanted.id) {
                 (Some(a), Some(b)) => a == b,
                 _ => column.name == wanted.name,
@@ -320,32 +397,47 @@ impl BatchReader {
         let (columns, change_types) = mapping.decoder.decode(batch)?;
         let mut columns = self.columns(mapping, columns, id, count)?;
         if self.padded {
-            columns = without_padding(&self.schema, columns)
+            columns = without_padding(&self.decoded, columns)
                 .map_err(|error| Error::misuse(format!("CHAR columns: {error}")))?;
         }
-        if !self.metadata.is_empty() {
-            columns = self.add_metadata(&columns, batch, &change_types)?;
+        let passed = match &self.filter {
+            Some(filter) => filter.judge(&columns, &rows)?,
+            None => None,
+        };
+        if passed.as_ref().is_some_and(|passed| passed.true_count() == 0) {
+            return Ok(None);
         }
-        Ok(Some(ScanBatch {
+        let wanted = self.schema.columns().len();
+        if wanted < columns.num_columns() || !self.metadata.is_empty() {
+            columns = self.finished(&columns, wanted, batch, &change_types)?;
+        }
+        let mut found = ScanBatch {
             bucket: fetched.bucket,
             schema: self.schema.clone(),
             columns,
             change_types,
             batch: batch.clone(),
             rows,
+            kept: None,
             high_watermark: fetched.high_watermark,
-        }))
+        };
+        if let Some(passed) = passed {
+            found.keep(&passed)?;
+        }
+        Ok(Some(found))
     }
 
-    fn add_metadata(
+    /// The first columns, so many, and behind them the metadata columns.
+    fn finished(
         &self,
         columns: &RecordBatch,
+        wanted: usize,
         batch: &LogBatch,
         changes: &ChangeTypes,
     ) -> Result<RecordBatch> {
         let rows = columns.num_rows();
         let metadata = self.metadata.iter().map(|column| column.array(batch, changes, rows));
-        let all = columns.columns().iter().cloned().chain(metadata).collect();
+        let all = columns.columns().iter().take(wanted).cloned().chain(metadata).collect();
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         RecordBatch::try_new_with_options(Arc::clone(&self.out), all, &options)
             .map_err(|error| Error::misuse(format!("metadata columns: {error}")))

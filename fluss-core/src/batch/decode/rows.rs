@@ -1,5 +1,7 @@
 //! Rows as views over decoded columns.
 
+use std::sync::Arc;
+
 use arrow_array::cast::AsArray;
 use arrow_array::{
     Array, ArrayRef, BinaryArray, BooleanArray, FixedSizeBinaryArray, RecordBatch, StringArray,
@@ -26,6 +28,8 @@ pub struct LogRows {
     base_offset: i64,
     /// From one row's offset to the next: 1, and 0 where all rows are of one moment.
     step: i64,
+    /// The places in the batch of these rows, ascending, where some were left out.
+    kept: Option<Arc<[u32]>>,
     timestamp: i64,
     change_types: ChangeTypes,
 }
@@ -106,6 +110,12 @@ impl LogRows {
         Self::placed(schema, columns, place, change_types)
     }
 
+    /// The same where `columns` and `change_types` are those of the rows at these places of the
+    /// batch only.
+    pub(crate) fn kept(self, places: Option<Arc<[u32]>>) -> Self {
+        Self { kept: places, ..self }
+    }
+
     /// The rows of a state, which all have the offset that the state belongs to.
     pub(crate) fn of_state(
         schema: &Schema,
@@ -142,6 +152,7 @@ impl LogRows {
             rows: columns.num_rows(),
             base_offset,
             step,
+            kept: None,
             timestamp,
             change_types,
         })
@@ -179,6 +190,10 @@ impl LogRows {
     /// The rows from this offset on; a fetched batch may begin before the offset asked for.
     pub fn iter_from(&self, offset: i64) -> impl ExactSizeIterator<Item = RowView<'_>> {
         let skipped = usize::try_from(offset.saturating_sub(self.base_offset)).unwrap_or(0);
+        let skipped = match &self.kept {
+            Some(kept) => kept.partition_point(|place| (*place as usize) < skipped),
+            None => skipped,
+        };
         (skipped.min(self.rows)..self.rows).map(|index| RowView { rows: self, index })
     }
 }
@@ -269,7 +284,11 @@ impl<'a> RowView<'a> {
     #[must_use]
     pub fn offset(&self) -> i64 {
         // A checked batch's offsets do not overflow.
-        self.rows.base_offset + self.rows.step * self.index as i64
+        let place = match &self.rows.kept {
+            Some(kept) => kept.get(self.index).map_or(0, |place| i64::from(*place)),
+            None => self.rows.step * self.index as i64,
+        };
+        self.rows.base_offset + place
     }
 
     /// When the server committed the batch, in milliseconds since 1970; equal for all its rows.
