@@ -59,7 +59,6 @@ impl Bound {
         &self.columns
     }
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "no request tells servers yet"))]
     /// What servers are told of it, which is true of each row of which the condition is. None if
     /// there is nothing that they could leave out by it.
     pub(crate) fn wire(&self) -> Option<&PbPredicate> {

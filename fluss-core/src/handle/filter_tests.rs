@@ -2,6 +2,7 @@
 //! and wherever they are stored.
 
 use std::collections::BTreeMap;
+use std::task::Poll;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, TimestampMillisecondType};
@@ -10,19 +11,20 @@ use super::scan_builder::ScanBuilder;
 use super::table::Table;
 use super::testkit::{Stage, events, users};
 use crate::batch::record_batch;
-use crate::col;
 use crate::error::Error;
 use crate::filter::testkit::{naive, random_filter};
-use crate::ids::BucketKey;
+use crate::ids::{BucketKey, ServerId};
 use crate::rng::Rng;
 use crate::row;
-use crate::row::{Column, DataType, Datum, OwnedDatum, OwnedRow, TableDescriptor};
+use crate::row::{Column, DataType, Datum, OwnedDatum, OwnedRow, Schema, TableDescriptor};
 use crate::scanner::MetadataColumn;
 use crate::testing::cluster::{ClusterOptions, Release};
 use crate::testing::random::{self, Shape, same};
 use crate::time::Duration;
+use crate::{EARLIEST, Filter, col};
 
 const FORMAT: &str = "table.log.format";
+const STATISTICS: &str = "table.statistics.columns";
 const COMPRESSION: &str = "table.log.arrow.compression.type";
 
 /// Change type, time and values of a row.
@@ -103,16 +105,21 @@ fn any_columns(rng: &mut Rng, count: usize) -> Vec<usize> {
 }
 
 /// A table of random columns in this format with 40 random rows, some of them in remote storage.
+/// Where servers know statistics, all batches have them, in several segments.
 fn random_table(
     stage: &mut Stage,
     rng: &mut Rng,
     property: (&str, &str),
-) -> Option<(Table, Vec<OwnedRow>)> {
+    statistics: bool,
+) -> (Table, Vec<OwnedRow>) {
     let schema = Shape { columns: 6, ..Shape::default() }.schema(rng);
     let rows: Vec<_> = (0..40).map(|_| random::row(rng, &schema)).collect();
     let mut table = TableDescriptor::new(schema);
     table.bucket_count = Some(1 + rng.below(2) as u32);
     table.properties.insert(property.0.to_owned(), property.1.to_owned());
+    if statistics {
+        table.properties.insert(STATISTICS.to_owned(), "*".to_owned());
+    }
     let admin = stage.fluss.admin();
     stage.run(admin.create_database("shop", true)).expect("a database");
     let path = format!("shop.{}", property.1.to_lowercase());
@@ -120,15 +127,18 @@ fn random_table(
     let opening = stage.fluss.table(&path);
     let table = stage.run(opening).expect("it is there");
     let writer = table.appender().linger(Duration::ZERO).build().expect("a writer");
-    for rows in rows.chunks(7) {
+    for rows in rows.chunks(1 + rng.below(7) as usize) {
         drop(stage.run(writer.append_all(rows)).expect("room"));
         assert_eq!(stage.run(writer.flush()), Ok(()));
+        if statistics && rng.one_in(6) {
+            stage.cluster(|c| (0..3).for_each(|id| c.restart(ServerId::Tablet(id), true)));
+        }
     }
     if rng.one_in(3) {
         let key = table.info().bucket(0);
         stage.cluster(|cluster| cluster.move_to_remote(key, rng.below(30) as i64));
     }
-    Some((table, rows))
+    (table, rows)
 }
 
 #[test]
@@ -144,7 +154,8 @@ fn a_filtered_scan_has_the_rows_of_a_whole_one_that_the_rules_choose() {
             (FORMAT, "INDEXED"),
             (FORMAT, "COMPACTED"),
         ][rng.below(4) as usize];
-        let Some((table, rows)) = random_table(&mut stage, &mut rng, property) else { continue };
+        let statistics = release == Release::V1_0;
+        let (table, rows) = random_table(&mut stage, &mut rng, property, statistics);
         let schema = table.info().schema().clone();
         let all = read(&mut stage, table.scanner().bounded());
         assert_eq!(all.rows.len(), rows.len());
@@ -285,4 +296,140 @@ fn a_scan_that_leaves_everything_out_moves_on_and_a_second_filter_counts_too() {
     let both = table.scanner().filter(col("id").ge(3)).filter(col("id").le(4)).bounded();
     let found = read(&mut stage, both);
     assert_eq!(found.rows.into_keys().map(|(_, offset)| offset).collect::<Vec<_>>(), [3, 4]);
+}
+
+/// The table `shop.told` on a server of the 1.0 line, whose batches tell statistics.
+fn told(stage: &mut Stage) -> Table {
+    let schema =
+        Schema::builder().column("id", DataType::BIGINT).column("text", DataType::STRING).build();
+    let mut table = TableDescriptor::new(schema.expect("a sound schema"));
+    table.bucket_count = Some(1);
+    table.properties.insert(STATISTICS.to_owned(), "*".to_owned());
+    let admin = stage.fluss.admin();
+    stage.run(admin.create_database("shop", true)).expect("a database");
+    stage.run(admin.create_table("shop.told", &table, false)).expect("a table");
+    let opening = stage.fluss.table("shop.told");
+    stage.run(opening).expect("it is there")
+}
+
+fn newest(options: ClusterOptions) -> Stage {
+    Stage::with(ClusterOptions { release: Release::V1_0, ..options })
+}
+
+#[test]
+fn servers_leave_batches_out_that_hold_no_row_that_is_wanted() {
+    let mut stage = newest(ClusterOptions::default());
+    let table = told(&mut stage);
+    let writer = table.appender().linger(Duration::ZERO).build().expect("a writer");
+    let mut rng = Rng::new(1);
+    for id in 0..100_i64 {
+        let text: String = (0..1000).map(|_| char::from(b' ' + rng.below(95) as u8)).collect();
+        let ticket = writer.try_append(&row![id, text.as_str()]).expect("room");
+        stage.run(ticket).expect("written");
+    }
+    let mut bytes_of = |filter: Filter, rows: usize, columns: &[&str]| {
+        let before = stage.said();
+        let scan = table.scanner().columns(columns.iter().copied()).filter(filter).bounded();
+        let found = read(&mut stage, scan);
+        assert_eq!(found.rows.len(), rows);
+        assert_eq!(found.positions[&table.info().bucket(0)], 100);
+        stage.said() - before
+    };
+    let both = &["id", "text"][..];
+    let all = bytes_of(col("id").ge(0), 100, both);
+    for (filter, rows) in [
+        (col("id").is_in([3, 50]), 2),
+        (col("id").lt(2), 2),
+        (col("id").gt(1000), 0),
+        (col("text").is_null(), 0),
+        (col("id").eq(99).and(col("text").contains("")), 1),
+        (col("id").eq(99).and(col("text").starts_with("").or(col("id").is_null())), 1),
+    ] {
+        for columns in [both, &["text"]] {
+            let some = bytes_of(filter.clone(), rows, columns);
+            assert!(some * 10 < all, "{some} of {all} bytes: {filter:?}");
+        }
+    }
+    // What servers cannot decide they send.
+    let some = bytes_of(col("text").contains("nowhere to be found"), 0, both);
+    assert!(some > all / 2, "{some} of {all} bytes");
+}
+
+#[test]
+fn texts_that_servers_order_in_another_way_than_their_statistics_are_found() {
+    let mut stage = newest(ClusterOptions::default());
+    let table = told(&mut stage);
+    let writer = table.appender().linger(Duration::from_secs(1)).build().expect("a writer");
+    let texts = ["\u{ff5e} wide", "\u{1f30a} wave"];
+    let rows: Vec<_> = texts.iter().map(|text| row![1_i64, *text]).collect();
+    drop(stage.run(writer.append_all(&rows)).expect("room"));
+    assert_eq!(stage.run(writer.flush()), Ok(()));
+    let key = table.info().bucket(0);
+    assert_eq!(stage.cluster(|c| c.log(key).count()), 1, "batches");
+    for (start, offset) in [("\u{ff5e}", 0), ("\u{1f30a}", 1)] {
+        let scan = table.scanner().filter(col("text").starts_with(start)).bounded();
+        let found: Vec<_> = read(&mut stage, scan).rows.into_keys().collect();
+        assert_eq!(found, [(key, offset)], "{start:?}");
+    }
+}
+
+#[test]
+fn a_filtered_scan_that_follows_loses_nothing_and_doubles_nothing() {
+    let (mut rows, mut moved) = (0, 0);
+    for seed in 0..60 {
+        let mut rng = Rng::new(seed);
+        let replication_delay = Duration::from_millis(rng.below(40));
+        let mut stage = newest(ClusterOptions { replication_delay, ..ClusterOptions::default() });
+        let table = told(&mut stage);
+        let key = table.info().bucket(0);
+        let building = table.appender().batch_bytes(256 << rng.below(3));
+        let writer = building.linger(Duration::from_millis(1)).build().expect("a writer");
+        let low = rng.below(300) as i64;
+        let filter = col("id").ge(low).and(col("id").lt(low + 20)).or(col("id").gt(380));
+        let scan = table.scanner().filter(filter).max_bytes_per_bucket(512 << rng.below(4));
+        let mut scanner = stage.run(scan.build()).expect("a scanner");
+        let (mut found, mut id) = (Vec::new(), 0_i64);
+        let mut next = |stage: &mut Stage| {
+            while let Poll::Ready(batch) = stage.poll(&mut scanner.next_batch()) {
+                let batch = batch.expect("readable").expect("no end");
+                found.extend((0..batch.num_rows()).filter_map(|row| batch.offset(row)));
+            }
+            let progress = scanner.progress(key).expect("it is read");
+            (found.clone(), progress.position)
+        };
+        let mut at = EARLIEST;
+        while id < 400 {
+            for _ in 0..rng.below(30) {
+                drop(writer.try_append(&row![id, "a text"]).expect("room"));
+                id += 1;
+            }
+            let time = Duration::from_millis(rng.below(30));
+            stage.pass(time);
+            if rng.one_in(12) {
+                stage.cluster(|c| (0..3).for_each(|id| c.restart(ServerId::Tablet(id), true)));
+            }
+            let position = next(&mut stage).1;
+            assert!(position >= at, "seed {seed}: from {at} back to {position}");
+            moved += u64::from(position > at);
+            at = position;
+        }
+        assert_eq!(stage.run(writer.flush()), Ok(()), "seed {seed}");
+        let stored = stage.cluster(|c| c.rows(key)).expect("rows that decode");
+        for _ in 0..2000 {
+            let time = Duration::from_millis(20);
+            stage.pass(time);
+            if next(&mut stage).1 == stored.len() as i64 {
+                break;
+            }
+        }
+        let wanted = |id: i64| (low..low + 20).contains(&id) || id > 380;
+        let expected = stored
+            .iter()
+            .filter(|row| matches!(row.values.values()[0], OwnedDatum::Int64(id) if wanted(id)));
+        let expected: Vec<i64> = expected.map(|row| row.offset).collect();
+        let (found, position) = next(&mut stage);
+        assert_eq!((found, position), (expected, stored.len() as i64), "seed {seed}");
+        rows += stored.len();
+    }
+    assert!(rows > 20_000 && moved > 300, "{rows} rows, moved {moved} times");
 }

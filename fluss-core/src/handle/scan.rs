@@ -87,6 +87,8 @@ pub struct LogScanner {
     partitions: Partitions,
     discovery: Option<Discovery>,
     policy: Policy,
+    /// Whether servers pass over offsets in the middle of a log.
+    passes_over: bool,
     waker: ScanWaker,
     /// A stored schema that was asked for.
     schema_call: Option<(i16, CommandFuture)>,
@@ -122,6 +124,7 @@ impl LogScanner {
     pub(super) fn open(table: &Table, opening: Opening) -> Result<Self> {
         let fluss = table.fluss().clone();
         let shared = fluss.shared();
+        let passes_over = opening.options.filter.is_some();
         let opened = shared.with(|core, now| core.client.open_scanner(opening.options, now));
         let key = opened.map_err(|error| shared.explain(error))?;
         let now = shared.now();
@@ -141,6 +144,7 @@ impl LogScanner {
             partitions: opening.partitions,
             discovery: opening.discovery.map(|interval| Discovery::new(interval, now)),
             policy: opening.policy,
+            passes_over,
             waker: ScanWaker::default(),
             schema_call: None,
             range_call: None,
@@ -413,7 +417,7 @@ impl LogScanner {
         let alarm = self.alarm();
         let polled = self.fluss.shared().with(|core, now| {
             let taken = core.client.take(self.key, TakeLimits::default(), now)?;
-            let mut moved = Vec::new();
+            let (mut moved, mut passed) = (Vec::new(), Vec::new());
             if taken.is_empty() {
                 // The server may have passed over the last offsets without a batch.
                 for (bucket, end) in self.ends.iter().flatten() {
@@ -425,9 +429,22 @@ impl LogScanner {
                     core.client.set_scan_alarm(self.key, alarm, now);
                 }
             }
-            Ok::<_, Error>((taken, moved))
+            if self.passes_over {
+                let taken =
+                    |key: &BucketKey| taken.batches.iter().any(|batch| batch.bucket == *key);
+                for (key, position) in &self.positions {
+                    let at = core.client.progress(self.key, *key).map_or(*position, |p| p.position);
+                    if at > *position && !taken(key) && !moved.contains(key) {
+                        passed.push((*key, at));
+                    }
+                }
+            }
+            Ok::<_, Error>((taken, moved, passed))
         });
-        let (taken, moved) = polled.map_err(|error| self.fluss.shared().explain(error))?;
+        let (taken, moved, passed) = polled.map_err(|error| self.fluss.shared().explain(error))?;
+        for (bucket, position) in passed {
+            self.advance(bucket, position);
+        }
         if taken.is_empty() && moved.is_empty() {
             return Poll::Pending;
         }

@@ -9,7 +9,7 @@ use super::scan::places::{Partitions, Until, ends_of, is_partitioned, without_ea
 use super::scan::policy::{Listener, OnCorruptBatch, OnOutOfRange, Policy, ScanEvent};
 use super::scan::{LogScanner, Opening};
 use super::table::Table;
-use crate::batch::LogFormat;
+use crate::batch::{LogFormat, statistics_columns};
 use crate::error::{Error, Result};
 use crate::filter::{Bound, Filter};
 use crate::ids::BucketKey;
@@ -131,6 +131,11 @@ impl ScanBuilder {
     ///
     /// Offsets, times and change types are those of the rows as they are stored, so the offsets of
     /// a batch have gaps. Positions move over what is left out.
+    ///
+    /// Servers from 1.0 on are told the condition where the batches of an ARROW log tell statistics
+    /// of a column in it (`table.statistics.columns`), and then do not send batches without a row
+    /// that could be wanted. What they send is looked at here all the same, so the rows are those
+    /// that they would be without.
     pub fn filter(mut self, filter: Filter) -> Self {
         self.filter = Some(match self.filter.take() {
             Some(before) => before.and(filter),
@@ -360,6 +365,13 @@ impl ScanBuilder {
             (self.options.projection, self.options.projection_schema) = (Some(places), id);
         }
         if let Some(bound) = bound {
+            // Servers leave out by what batches tell of their columns, if any do. Those before 1.0
+            // do not know of it, and refuse the property.
+            let told = statistics_columns(schema, &info.descriptor.properties).unwrap_or_default();
+            let tells = bound.columns().iter().any(|column| told.contains(column));
+            let wire = bound.wire().filter(|_| format == LogFormat::Arrow && tells);
+            self.options.filter = wire.cloned().map(Arc::new);
+            self.options.filter_schema = id;
             let place = |column: &usize| columns.iter().position(|at| at == column);
             let places = bound.columns().iter().filter_map(place).collect();
             reader = reader.with_filter(bound, places, wanted);

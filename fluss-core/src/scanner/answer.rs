@@ -224,8 +224,16 @@ fn read_records(
     let mut batches = LogBatches::new(part.records.unwrap_or_default())
         .max_batch_size(cx.config.max_frame_bytes.saturating_sub(FRAME_OVERHEAD))
         .starting_at(bucket.first_wanted());
+    let end = bucket.high_watermark.filter(|_| options.filter.is_some());
+    let mut beyond = false;
     for batch in &mut batches {
         match batch {
+            Ok(batch) if end.is_some_and(|end| batch.base_offset() >= end) => {
+                // Where a filter leaves a whole segment out, servers go on in the next one,
+                // whatever is replicated of it. All before this batch was looked at.
+                beyond = true;
+                break;
+            }
             Ok(batch) => {
                 let fetched = FetchedBatch {
                     bucket: key,
@@ -253,11 +261,12 @@ fn read_records(
             }
         }
     }
-    bucket.needed = size_of_cut_batch(&batches.rest());
-    if let Some(end) = part.filtered_end_offset {
+    bucket.needed = if beyond { 0 } else { size_of_cut_batch(&batches.rest()) };
+    if let Some(end) = part.filtered_end_offset.max(end.filter(|_| beyond)) {
         bucket.skip_to(bucket.high_watermark.map_or(end, |hw| end.min(hw)));
     }
-    bucket.alone = bucket.projected && bucket.fetch_offset == start && bucket.has_more();
+    let whole_batches = bucket.projected || options.filter.is_some();
+    bucket.alone = whole_batches && bucket.fetch_offset == start && bucket.has_more();
     if bucket.fetch_offset != start {
         bucket.progressed();
     } else if bucket.has_more() && bucket.needed <= needed {

@@ -30,6 +30,8 @@ mod testkit;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod tests_filter;
+#[cfg(test)]
 mod tests_patience;
 #[cfg(test)]
 mod tests_projection;

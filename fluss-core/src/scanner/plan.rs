@@ -306,8 +306,8 @@ impl Scanner {
             projection_pushdown_enabled: !fields.is_empty(),
             projected_fields: fields.to_vec(),
             buckets_req: buckets,
-            filter_predicate: None,
-            filter_schema_id: None,
+            filter_predicate: options.filter.as_deref().cloned(),
+            filter_schema_id: options.filter.as_ref().map(|_| options.filter_schema.into()),
         };
         let tables = [table(whole, &[]), table(projected, fields)];
         FetchLogRequest {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use fluss_proto::message::PbPredicate;
 use fluss_proto::record::LogBatch;
 
 use crate::config::Config;
@@ -40,6 +41,12 @@ pub struct ScannerOptions {
     pub projection: Option<Arc<[i32]>>,
     /// The schema whose columns the projection counts; 0 by default.
     pub projection_schema: i16,
+    /// By which the server may leave batches out that hold no row of which it is true; None
+    /// (default) for none. Only ARROW logs whose batches have statistics are filtered, by servers
+    /// from 1.0 on; others send everything. So what comes has to be filtered again.
+    pub filter: Option<Arc<PbPredicate>>,
+    /// The schema whose column ids the filter names; 0 by default.
+    pub filter_schema: i16,
     /// For how long a bucket may be asked for without a good answer until it stops with an error:
     /// from the first question on, also while a fetch is on its way, and without the time in which
     /// nothing is wanted of it. Begins anew once where nobody looked at the sockets in between.
@@ -61,6 +68,8 @@ impl ScannerOptions {
             buffer_limit: 64 << 20,
             projection: None,
             projection_schema: 0,
+            filter: None,
+            filter_schema: 0,
             patience: None,
         }
     }
@@ -96,6 +105,10 @@ impl ScannerOptions {
                 .as_deref()
                 .is_none_or(|p| p.first().is_some_and(|&i| i >= 0) && p.is_sorted_by(|a, b| a < b)),
             "a projection must name at least one column, ascending and none twice",
+        );
+        rule(
+            self.filter_schema >= 0,
+            "filter_schema must be the id of a schema, which is not negative",
         );
         if problems.is_empty() { Ok(()) } else { Err(Error::Config(problems.into())) }
     }

@@ -11,7 +11,8 @@ use std::time::Duration;
 use super::api::code;
 use super::conn::Outcome;
 use super::dispatch::ReplyTo;
-use super::log::Log;
+use super::log::{Entry, Log};
+use super::predicate::Pruning;
 use super::projection::Projection;
 use super::put::compression;
 use super::write::tablet;
@@ -20,6 +21,8 @@ use crate::ids::{BucketKey, ConnId, PartitionId, ServerId, TableId};
 
 /// The offset that means: from the start.
 const EARLIEST: i64 = -2;
+/// The segments that one read with a filter looks at.
+const SEGMENTS: usize = 16;
 /// The wait when a request names least bytes but no wait.
 const DEFAULT_WAIT_MS: i32 = 100;
 
@@ -34,7 +37,8 @@ pub(super) struct Poll {
 /// What a bucket has to read.
 #[derive(Clone, Debug)]
 enum Found {
-    Records(Bytes),
+    /// With the offset up to which a filter left everything out behind them.
+    Records(Bytes, Option<i64>),
     /// It is in remote storage.
     Moved(PbRemoteLogFetchInfo),
 }
@@ -46,6 +50,8 @@ struct Pass {
     readable: usize,
     served: bool,
     failed: bool,
+    /// Whether a filter left something out at the end.
+    passed: bool,
 }
 
 impl FakeCluster {
@@ -62,7 +68,8 @@ impl FakeCluster {
         let pass = self.read(to.conn, server, &request, injected);
         let min_bytes = request.min_bytes.and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
         let wait_ms = request.max_wait_ms.unwrap_or(DEFAULT_WAIT_MS);
-        let waits = pass.served && !pass.failed && pass.readable < min_bytes && wait_ms > 0;
+        let waits =
+            pass.served && !pass.failed && !pass.passed && pass.readable < min_bytes && wait_ms > 0;
         if !waits {
             return self.respond(to, Outcome::answer(&pass.answer), false);
         }
@@ -145,13 +152,14 @@ impl FakeCluster {
                         !matches!(code, code::NOT_LEADER | code::UNKNOWN_TABLE_OR_BUCKET);
                 }
                 let (found, high_watermark) = read.ok().unzip();
-                let (records, remote_log_fetch_info) = match found {
-                    Some(Found::Records(records)) => {
+                let (records, filtered_end_offset, remote_log_fetch_info) = match found {
+                    Some(Found::Records(records, end)) => {
                         pass.served = true;
-                        (Some(records), None)
+                        pass.passed |= end.is_some_and(|end| end > bucket.fetch_offset.max(0));
+                        (Some(records), end, None)
                     }
-                    Some(Found::Moved(info)) => (None, Some(info)),
-                    None => (None, None),
+                    Some(Found::Moved(info)) => (None, None, Some(info)),
+                    None => (None, None, None),
                 };
                 let len = records.as_ref().map_or(0, Bytes::len);
                 pass.readable += len;
@@ -165,6 +173,7 @@ impl FakeCluster {
                     log_start_offset: high_watermark.map(|_| 0),
                     records,
                     remote_log_fetch_info,
+                    filtered_end_offset,
                     ..Default::default()
                 });
             }
@@ -202,7 +211,7 @@ impl FakeCluster {
             return Err(Failure::new(code::OFFSET_OUT_OF_RANGE, message));
         }
         if let Some(forged) = self.forged.get(&key) {
-            return Ok((Found::Records(forged.clone()), log.high_watermark));
+            return Ok((Found::Records(forged.clone(), None), log.high_watermark));
         }
         if let Some(info) = log.moved_from(from, self.remote_dir(key)) {
             return Ok((Found::Moved(info), log.high_watermark));
@@ -210,8 +219,27 @@ impl FakeCluster {
         let end = self.visible_end(log, request.follower_server_id);
         let (left, whole) = limit;
         let budget = usize::try_from(bucket.max_fetch_bytes).unwrap_or(0).min(left);
-        let records = collect(log, from, end, budget, whole, projection.as_ref())?;
-        Ok((Found::Records(records), log.high_watermark))
+        let meta = self.catalog.table_by_id(table.table_id);
+        let meta = meta.filter(|_| self.options.release >= super::Release::V1_0);
+        let pruning = meta.and_then(|meta| Some((meta, Pruning::new(meta, table)?)));
+        let found = match pruning {
+            Some((meta, pruning)) => {
+                let drops = |entry: &Entry| pruning.drops(meta, entry);
+                let (records, passed) = collect_filtered(
+                    log,
+                    (from, end),
+                    (budget, whole),
+                    projection.as_ref(),
+                    drops,
+                )?;
+                Found::Records(records, passed)
+            }
+            None => {
+                let records = collect(log, from, end, budget, whole, projection.as_ref())?;
+                Found::Records(records, None)
+            }
+        };
+        Ok((found, log.high_watermark))
     }
 
     fn projection(&self, table: &PbFetchLogReqForTable) -> Answer<Projection> {
@@ -270,6 +298,48 @@ fn collect(
     let least = if whole { first } else { 0 };
     out.truncate(budget.max(least));
     Ok(out.freeze())
+}
+
+/// Whole batches without those that a filter drops, and up to where it dropped them behind the last
+/// one. Where it drops all of a segment, real servers go on in the next one: with whatever is
+/// there, replicated or not, and without one with the end of the log.
+fn collect_filtered(
+    log: &Log,
+    (from, end): (i64, i64),
+    (budget, whole): (usize, bool),
+    projection: Option<&Projection>,
+    drops: impl Fn(&Entry) -> bool,
+) -> Answer<(Bytes, Option<i64>)> {
+    let mut out = BytesMut::new();
+    let (mut at, mut passed) = (from, None);
+    for _ in 0..SEGMENTS {
+        let entries = log.segment(at);
+        let Some(last) = entries.last() else { return Ok((out.freeze(), Some(log.end))) };
+        let is_end = (entries[0].base_offset..=last.next_offset()).contains(&end);
+        for entry in entries.iter().filter(|entry| !is_end || entry.next_offset() <= end) {
+            let full = out.len() >= budget && !(whole && out.is_empty());
+            if drops(entry) || projection.is_some() && entry.batch.count == 0 {
+                passed = Some(entry.next_offset());
+                continue;
+            }
+            let before = out.len();
+            match projection {
+                _ if full => {}
+                None => entry.batch.write(entry.base_offset, entry.timestamp, &mut out),
+                Some(projection) => projection.write(entry, &mut out)?,
+            }
+            if full || out.len() > budget && !(whole && before == 0) {
+                out.truncate(before);
+                return Ok((out.freeze(), None));
+            }
+            passed = None;
+        }
+        at = last.next_offset();
+        if !out.is_empty() {
+            break;
+        }
+    }
+    Ok((out.freeze(), passed))
 }
 
 impl Poll {

@@ -35,6 +35,7 @@ mod lookup;
 mod moves;
 mod names;
 mod options;
+mod predicate;
 mod projection;
 mod properties;
 mod put;
