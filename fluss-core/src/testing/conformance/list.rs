@@ -37,6 +37,9 @@ macro_rules! conformance {
             deliver: rows_of_each_handle_keep_their_order
             deliver: two_writers_have_different_writer_ids
             deliver: upserts_and_deletes_answer_with_the_log_end_offset
+            filter: a_filtered_scan_has_the_wanted_rows_at_their_offsets
+            filter: a_filtered_scan_moves_over_what_it_leaves_out
+            filter: records_of_a_changelog_are_chosen_one_by_one
             lookup: a_key_without_a_row_finds_none
             lookup: keys_looked_up_in_one_go_share_requests
             lookup: a_lookup_whose_answer_is_lost_is_repeated
@@ -134,6 +137,7 @@ mod tests {
             ("close", include_str!("close.rs")),
             ("connect", include_str!("connect.rs")),
             ("deliver", include_str!("deliver.rs")),
+            ("filter", include_str!("filter.rs")),
             ("lookup", include_str!("lookup.rs")),
             ("memory", include_str!("memory.rs")),
             ("misuse", include_str!("misuse.rs")),

@@ -10,6 +10,7 @@
 pub mod close;
 pub mod connect;
 pub mod deliver;
+pub mod filter;
 pub mod idle;
 mod list;
 pub mod lookup;
