@@ -1,6 +1,6 @@
 //! Reading a real cluster on tokio, smol and blocking threads: metadata columns, structs, buckets
-//! added and paused under way, columns left out by the server and here, bounded scans, wake-ups,
-//! Arrow readers and streams, partitions that come and go.
+//! added and paused under way, columns left out by the server and here, rows chosen by their
+//! values, bounded scans, wake-ups, Arrow readers and streams, partitions that come and go.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -13,8 +13,8 @@ use fluss_core::config::Config;
 use fluss_core::ids::BucketKey;
 use fluss_core::row::{Column, DataType, OwnedDatum, OwnedRow, Schema, TableDescriptor};
 use fluss_core::{
-    EARLIEST, Error, Fluss, LogScanner, MetadataColumn, OffsetSpec, OnOutOfRange, Pending,
-    RowToAssign, ScanBatch, ScanBuilder, ScanEvent, Table, row,
+    EARLIEST, Error, Filter, Fluss, LogScanner, MetadataColumn, OffsetSpec, OnOutOfRange, Pending,
+    RowToAssign, ScanBatch, ScanBuilder, ScanEvent, Table, col, row,
 };
 use fluss_tools::cluster::{ClusterOptions, RealCluster, TableLosses, real_cluster_or_skip};
 use fluss_tools::main_job::nothing_held;
@@ -413,6 +413,79 @@ fn fill(stage: &Stage<'_>, table: &Table, key: bool, number: Option<i32>) {
     }
 }
 
+/// Which rows a condition leaves, with what Rust makes of it.
+type Case = (Filter, fn(i64, Option<i32>, Option<&str>) -> bool);
+
+/// A condition on the rows of every format and of a changelog: exactly those of a whole scan of
+/// which it is true, where they are in it.
+fn filters(stage: &Stage<'_>) {
+    let schema = |key: bool| {
+        let schema = Schema::builder()
+            .column("id", DataType::BIGINT.not_null())
+            .column("amount", DataType::INT)
+            .column("city", DataType::STRING);
+        let schema = if key { schema.primary_key(["id"]) } else { schema };
+        schema.build().expect("a schema")
+    };
+    for (format, key) in
+        [("ARROW", false), ("INDEXED", false), ("COMPACTED", false), ("ARROW", true)]
+    {
+        let mut descriptor = TableDescriptor::new(schema(key));
+        descriptor.bucket_count = Some(3);
+        descriptor.properties.insert("table.log.format".to_owned(), format.to_owned());
+        let name = format!("chosen_{}_{key}", format.to_lowercase());
+        let table = stage.table(&name, &descriptor, None);
+        for round in 0..4_i64 {
+            let rows = (0..40_i64).map(|at| {
+                let id = if key { at } else { 40 * round + at };
+                let amount = (id % 5 != 0).then_some((id * 7 % 50) as i32 + round as i32);
+                let city = ["Ulm", "Bonn", "Köln"].get(((id + round) % 4) as usize).copied();
+                row![id, amount, city]
+            });
+            if key {
+                let writer = table.upserter().build().expect("a writer");
+                drop(wait!(stage.runtime, writer.upsert_all(rows)).expect("handed in"));
+                wait!(stage.runtime, writer.flush()).expect("written");
+            } else {
+                let writer = table.appender().batch_bytes(1 << 10).build().expect("a writer");
+                drop(wait!(stage.runtime, writer.append_all(rows)).expect("handed in"));
+                wait!(stage.runtime, writer.flush()).expect("written");
+            }
+        }
+        let all = values(stage, table.scanner());
+        assert_eq!(all.len(), if key { 280 } else { 160 });
+        let cases: [Case; 6] = [
+            (col("id").ge(20), |id, _, _| id >= 20),
+            (col("amount").is_null(), |_, amount, _| amount.is_none()),
+            (col("amount").lt(20).and(col("city").ne("Ulm")), |_, amount, city| {
+                amount.is_some_and(|amount| amount < 20) && city.is_some_and(|city| city != "Ulm")
+            }),
+            (
+                col("city").is_in(["Bonn", "Kiel"]).or(col("city").starts_with("Kö")),
+                |_, _, city| matches!(city, Some("Bonn" | "Köln")),
+            ),
+            (col("amount").not_in([1, 8, 15]), |_, amount, _| {
+                amount.is_some_and(|amount| ![1, 8, 15].contains(&amount))
+            }),
+            (col("id").lt(0), |_, _, _| false),
+        ];
+        for (filter, wanted) in cases {
+            let is_wanted = |row: &[OwnedDatum]| {
+                let [id, amount, city] = row else { panic!("{row:?}") };
+                let [id, amount, city] = [id, amount, city].map(OwnedDatum::as_datum);
+                wanted(id.as_i64().expect("an id"), amount.as_i32(), city.as_str())
+            };
+            let expected = all.iter().filter(|(_, row)| is_wanted(row));
+            let expected: BTreeMap<_, _> = expected.map(|(at, row)| (*at, row.clone())).collect();
+            let found = values(stage, table.scanner().filter(filter.clone()));
+            assert_eq!(found, expected, "{name}: {filter:?}");
+            let found = values(stage, table.scanner().columns(["city"]).filter(filter.clone()));
+            let cities = expected.into_iter().map(|(at, row)| (at, vec![row[2].clone()]));
+            assert_eq!(found, cities.collect(), "{name}: {filter:?}");
+        }
+    }
+}
+
 /// Partitions that are made and dropped while their table is read.
 fn partitions(stage: &Stage<'_>) {
     let runtime = stage.runtime;
@@ -476,6 +549,7 @@ fn readers_change_what_they_read_under_way_and_end_where_they_should() {
         buckets(&stage);
         ways(&stage);
         projections(&stage);
+        filters(&stage);
         partitions(&stage);
         assert_eq!(stage.fluss.counters().invariant_violations, 0);
         nothing_held(&stage.fluss);
