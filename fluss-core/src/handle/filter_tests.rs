@@ -131,7 +131,7 @@ fn random_table(
         drop(stage.run(writer.append_all(rows)).expect("room"));
         assert_eq!(stage.run(writer.flush()), Ok(()));
         if statistics && rng.one_in(6) {
-            stage.cluster(|c| (0..3).for_each(|id| c.restart(ServerId::Tablet(id), true)));
+            stage.cluster(|c| (0..3).for_each(|id| c.restart(ServerId::Tablet(id), false)));
         }
     }
     if rng.one_in(3) {
@@ -406,10 +406,13 @@ fn a_filtered_scan_that_follows_loses_nothing_and_doubles_nothing() {
             let time = Duration::from_millis(rng.below(30));
             stage.pass(time);
             if rng.one_in(12) {
-                stage.cluster(|c| (0..3).for_each(|id| c.restart(ServerId::Tablet(id), true)));
+                let clean = rng.one_in(2);
+                stage.cluster(|c| (0..3).for_each(|id| c.restart(ServerId::Tablet(id), clean)));
             }
             let position = next(&mut stage).1;
             assert!(position >= at, "seed {seed}: from {at} back to {position}");
+            let truth = stage.cluster(|c| c.truth(key)).expect("it is there");
+            assert!(position <= truth.high_watermark, "seed {seed}: {position} of {truth:?}");
             moved += u64::from(position > at);
             at = position;
         }
@@ -432,4 +435,31 @@ fn a_filtered_scan_that_follows_loses_nothing_and_doubles_nothing() {
         rows += stored.len();
     }
     assert!(rows > 20_000 && moved > 300, "{rows} rows, moved {moved} times");
+}
+
+#[test]
+fn rows_of_a_later_segment_are_not_read_before_they_are_replicated() {
+    let replication_delay = Duration::from_secs(5);
+    let mut stage = newest(ClusterOptions { replication_delay, ..ClusterOptions::default() });
+    let table = told(&mut stage);
+    let key = table.info().bucket(0);
+    let writer = table.appender().linger(Duration::ZERO).build().expect("a writer");
+    let ticket = writer.try_append(&row![0_i64, "x"]).expect("room");
+    stage.run(ticket).expect("written");
+    stage.cluster(|c| (0..3).for_each(|id| c.restart(ServerId::Tablet(id), false)));
+    stage.pass(Duration::from_secs(1));
+    let ticket = writer.try_append(&row![1_i64, "y"]).expect("room");
+    stage.pass(Duration::from_secs(1));
+    let truth = stage.cluster(|c| c.truth(key)).expect("it is there");
+    assert_eq!((truth.high_watermark, truth.log_end), (1, 2), "it is stored and not replicated");
+    let scan = table.scanner().filter(col("id").ge(1)).build();
+    let mut scanner = stage.run(scan).expect("a scanner");
+    for _ in 0..3 {
+        assert!(stage.poll(&mut scanner.next_batch()).is_pending(), "it is not replicated");
+        stage.settle();
+    }
+    assert_eq!(scanner.positions()[&key], 1);
+    let batch = stage.run(scanner.next_batch()).expect("readable").expect("no end");
+    assert_eq!((batch.base_offset(), batch.num_rows()), (1, 1));
+    stage.run(ticket).expect("written");
 }

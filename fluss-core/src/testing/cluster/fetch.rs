@@ -312,10 +312,13 @@ fn collect_filtered(
 ) -> Answer<(Bytes, Option<i64>)> {
     let mut out = BytesMut::new();
     let (mut at, mut passed) = (from, None);
+    if from >= end {
+        return Ok((out.freeze(), None));
+    }
     for _ in 0..SEGMENTS {
         let entries = log.segment(at);
         let Some(last) = entries.last() else { return Ok((out.freeze(), Some(log.end))) };
-        let is_end = (entries[0].base_offset..=last.next_offset()).contains(&end);
+        let is_end = entries[0].base_offset < end && end <= last.next_offset();
         for entry in entries.iter().filter(|entry| !is_end || entry.next_offset() <= end) {
             let full = out.len() >= budget && !(whole && out.is_empty());
             if drops(entry) || projection.is_some() && entry.batch.count == 0 {
