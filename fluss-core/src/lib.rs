@@ -98,7 +98,7 @@ pub use fluss_proto::{ApiKey, ErrorCode};
 
 pub use client::Client;
 pub use error::{Attempt, AttemptEnd, Error, Result, WriteError, WriteFailure};
-pub use filter::{Filter, FilterColumn, col};
+pub use filter::{Filter, FilterColumn, ServerFilter, col};
 #[cfg(feature = "handle")]
 pub use handle::*;
 pub use lookup::{LookupKind, LookupRequest};

@@ -16,7 +16,12 @@ mod tests;
 
 pub(crate) use bind::Bound;
 
-use crate::row::{Datum, OwnedDatum};
+use std::sync::Arc;
+
+use fluss_proto::message::PbPredicate;
+
+use crate::error::{Error, Result};
+use crate::row::{Datum, OwnedDatum, Schema};
 
 /// How deep conditions may be nested. Ends of an `and` within an `and` are one level, and so are
 /// those of an `or` within an `or`. Messages that are nested far deeper are refused by whoever
@@ -91,6 +96,17 @@ enum Test {
 }
 
 impl Filter {
+    /// What servers can be told of it, of a table with this schema and its id; None if there is
+    /// nothing that they could leave out by it. What they send is to be filtered all the same.
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] that names the column, and the value, that does not fit, or for a negative
+    /// id.
+    pub fn for_servers(&self, schema: &Schema, id: i16) -> Result<Option<ServerFilter>> {
+        let bound = self.bind(schema)?;
+        bound.wire().map(|predicate| ServerFilter::new(predicate.clone(), id)).transpose()
+    }
+
     /// Both conditions.
     pub fn and(self, other: Self) -> Self {
         Self::joined(
@@ -125,7 +141,7 @@ impl Filter {
     fn joined(
         left: Self,
         right: Self,
-        parts_of: fn(Node) -> Result<Vec<Self>, Node>,
+        parts_of: fn(Node) -> std::result::Result<Vec<Self>, Node>,
         join: fn(Vec<Self>) -> Node,
     ) -> Self {
         let deep = left.is_too_deep() || right.is_too_deep();
@@ -150,6 +166,30 @@ impl Filter {
         }
         let deep = deep || depth > MAX_DEPTH;
         Self { node: if deep { Node::TooDeep } else { join(parts) }, depth }
+    }
+}
+
+/// What servers are told of a [`Filter`], for
+/// [`ScannerOptions::filter`](crate::ScannerOptions::filter): true of each row of which the filter
+/// is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServerFilter {
+    predicate: Arc<PbPredicate>,
+    schema: i16,
+}
+
+impl ServerFilter {
+    /// `schema` is the id of the schema whose column ids the predicate names.
+    pub(crate) fn new(predicate: PbPredicate, schema: i16) -> Result<Self> {
+        if schema < 0 {
+            return Err(Error::misuse(format!("a filter: {schema} is the id of no schema")));
+        }
+        Ok(Self { predicate: Arc::new(predicate), schema })
+    }
+
+    /// As a request has it, with the id of its schema.
+    pub(crate) fn wire(&self) -> (PbPredicate, i32) {
+        ((*self.predicate).clone(), self.schema.into())
     }
 }
 

@@ -13,6 +13,7 @@ use super::{Leaders, Outputs};
 use crate::backoff::{Backoff, BackoffConfig};
 use crate::connection::request::{Outgoing, Owner};
 use crate::cx::Cx;
+use crate::filter::ServerFilter;
 use crate::ids::{BucketKey, ScannerKey, ServerId};
 use crate::time::{Duration, Instant, earliest};
 use crate::wish::ReadWish;
@@ -301,13 +302,15 @@ impl Scanner {
         let millis =
             |wait: Duration| i32::try_from(wait.as_micros().div_ceil(1000)).unwrap_or(i32::MAX);
         let fields = options.projection.as_deref().unwrap_or_default();
+        let filter = options.filter.as_ref().map(ServerFilter::wire);
+        let (predicate, schema) = filter.unzip();
         let table = |buckets, fields: &[i32]| PbFetchLogReqForTable {
             table_id: options.table.0,
             projection_pushdown_enabled: !fields.is_empty(),
             projected_fields: fields.to_vec(),
             buckets_req: buckets,
-            filter_predicate: options.filter.as_deref().cloned(),
-            filter_schema_id: options.filter.as_ref().map(|_| options.filter_schema.into()),
+            filter_predicate: predicate.clone(),
+            filter_schema_id: schema,
         };
         let tables = [table(whole, &[]), table(projected, fields)];
         FetchLogRequest {

@@ -1,12 +1,11 @@
 //! Servers that leave batches out: what they are told, and what their answers mean.
 
-use std::sync::Arc;
-
 use fluss_proto::message::{PbFetchLogRespForBucket, PbLeafPredicate, PbPredicate};
 
 use super::ScannerOptions;
 use super::testkit::{Bench, S1, batch, part, places};
 use crate::error::Error;
+use crate::filter::ServerFilter;
 
 fn predicate() -> PbPredicate {
     let leaf = PbLeafPredicate { function: 6, field_id: 3, literals: Vec::new() };
@@ -15,7 +14,7 @@ fn predicate() -> PbPredicate {
 
 fn options() -> ScannerOptions {
     let mut options = Bench::options();
-    (options.filter, options.filter_schema) = (Some(Arc::new(predicate())), 2);
+    options.filter = Some(ServerFilter::new(predicate(), 2).expect("the id of a schema"));
     options
 }
 
@@ -40,10 +39,8 @@ fn every_fetch_tells_the_filter_and_its_schema_or_neither() {
     for table in &b.fetch(S1).request.tables_req {
         assert_eq!((&table.filter_predicate, table.filter_schema_id), (&None, None));
     }
-    let mut wrong = options();
-    wrong.filter_schema = -1;
-    let error = b.run(|scanners, cx| scanners.open_scanner(cx, wrong)).expect_err("no schema");
-    assert!(matches!(error, Error::Config(_)) && error.to_string().contains("filter_schema"));
+    let error = ServerFilter::new(predicate(), -1).expect_err("no schema");
+    assert!(matches!(error, Error::Misuse(_)) && error.to_string().contains("-1"), "{error}");
 }
 
 #[test]

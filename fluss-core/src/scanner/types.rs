@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use fluss_proto::message::PbPredicate;
 use fluss_proto::record::LogBatch;
 
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::filter::ServerFilter;
 use crate::ids::{BucketKey, TableId, TablePath};
 use crate::time::Duration;
 
@@ -44,9 +44,7 @@ pub struct ScannerOptions {
     /// By which the server may leave batches out that hold no row of which it is true; None
     /// (default) for none. Only ARROW logs whose batches have statistics are filtered, by servers
     /// from 1.0 on; others send everything. So what comes has to be filtered again.
-    pub filter: Option<Arc<PbPredicate>>,
-    /// The schema whose column ids the filter names; 0 by default.
-    pub filter_schema: i16,
+    pub filter: Option<ServerFilter>,
     /// For how long a bucket may be asked for without a good answer until it stops with an error:
     /// from the first question on, also while a fetch is on its way, and without the time in which
     /// nothing is wanted of it. Begins anew once where nobody looked at the sockets in between.
@@ -69,7 +67,6 @@ impl ScannerOptions {
             projection: None,
             projection_schema: 0,
             filter: None,
-            filter_schema: 0,
             patience: None,
         }
     }
@@ -105,10 +102,6 @@ impl ScannerOptions {
                 .as_deref()
                 .is_none_or(|p| p.first().is_some_and(|&i| i >= 0) && p.is_sorted_by(|a, b| a < b)),
             "a projection must name at least one column, ascending and none twice",
-        );
-        rule(
-            self.filter_schema >= 0,
-            "filter_schema must be the id of a schema, which is not negative",
         );
         if problems.is_empty() { Ok(()) } else { Err(Error::Config(problems.into())) }
     }
