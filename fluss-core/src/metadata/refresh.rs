@@ -109,18 +109,26 @@ impl Refresh {
     }
 
     /// An answer said what there is to say. Who wanted it while the request was on its way looks at
-    /// the answer first, if it brought news; else it is asked once more.
-    pub(super) fn settle(&mut self, target: &Target, changed: bool, now: Instant, min: Duration) {
-        let Some(state) = self.states.get_mut(target) else { return };
+    /// the answer first, if it brought news; else it is asked once more, and this is true.
+    pub(super) fn settle(
+        &mut self,
+        target: &Target,
+        changed: bool,
+        now: Instant,
+        min: Duration,
+    ) -> bool {
+        let Some(state) = self.states.get_mut(target) else { return false };
         let old = std::mem::replace(&mut state.wanted, Wanted::No);
         if let Wanted::Queued(at) = old {
             self.queue.remove(&(at, target.clone()));
         }
         state.failures = 0;
         state.interval = if changed { min } else { (state.interval * 2).min(MAX_INTERVAL) };
-        if old == (Wanted::Asked { again: true }) && !changed {
+        let again = old == (Wanted::Asked { again: true }) && !changed;
+        if again {
             self.want(target.clone(), now, min);
         }
+        again
     }
 
     /// An answer settled nothing: asks again after a growing pause. Returns how often in a row.

@@ -14,7 +14,7 @@ use super::refresh::Target;
 use super::{MAX_CONTRADICTIONS, Metadata, MetadataEvent, PASS_OVER, ROUND_BACKOFF, missing};
 use crate::cx::Cx;
 use crate::error::Error;
-use crate::ids::{ServerId, TablePath};
+use crate::ids::{PartitionId, ServerId, TableId, TablePath};
 
 /// What an answer said.
 enum Answer {
@@ -65,7 +65,6 @@ impl Metadata {
         // Copied only while somebody holds the old picture: an answer must not cost as much as all
         // that is known.
         let mut delta = parse::apply(Arc::make_mut(&mut self.cluster), response);
-        self.described.append(&mut delta.described);
         self.report(cx, server, &delta);
         if !delta.has_tablets {
             let error = Error::Disconnected {
@@ -78,6 +77,7 @@ impl Metadata {
         self.on_success(cx);
         let min = cx.config.metadata_min_interval;
         self.refresh.settle(&Target::Servers, delta.changed, cx.now, min);
+        let mut described = std::mem::take(&mut delta.described);
         for target in targets {
             match &target {
                 Target::Servers => {}
@@ -92,9 +92,28 @@ impl Metadata {
                 }
                 _ => {
                     let changed = self.changed(&target, &delta);
-                    self.refresh.settle(&target, changed, cx.now, min);
+                    if self.refresh.settle(&target, changed, cx.now, min)
+                        && let Some(place) = self.place_of(&target)
+                    {
+                        // Somebody asked after this question had left, and is not answered by it.
+                        described.remove(&place);
+                    }
                 }
             }
+        }
+        self.described.append(&mut described);
+    }
+
+    fn place_of(&self, target: &Target) -> Option<(TableId, Option<PartitionId>)> {
+        let table = |path| self.cluster.table(path).map(|table| table.id);
+        match target {
+            Target::Servers => None,
+            Target::Table(path) => Some((table(path)?, None)),
+            Target::PartitionName(path, name) => {
+                let table = table(path)?;
+                Some((table, Some(self.cluster.partition_by_name(table, name)?.id)))
+            }
+            Target::PartitionId(table, id) => Some((*table, Some(*id))),
         }
     }
 

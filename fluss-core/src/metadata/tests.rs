@@ -260,3 +260,34 @@ fn answers_to_questions_that_are_over_change_nothing() {
     b.answer(&q, &table("events", 8, PLAIN, vec![]));
     assert_eq!((b.m.cluster().version, b.events().len()), (version, 0));
 }
+
+#[test]
+fn an_answer_tells_what_it_was_about_unless_somebody_asked_after_its_question_had_left() {
+    let mut b = Bench::started();
+    b.want("events");
+    let answer = table("events", 7, PLAIN, vec![bucket(0, 1, Some(3))]);
+    let events = Described::from([(TableId(7), None)]);
+    let q = b.asked();
+    b.answer(&q, &answer);
+    assert_eq!((b.m.take_described(), b.m.take_described()), (events.clone(), Described::new()));
+    b.run(|m, cx| m.want_servers(cx));
+    b.wait();
+    let q = b.asked();
+    b.answer(&q, &cluster(&[1, 2]));
+    assert_eq!(b.m.take_described(), Described::new());
+    // A server that knows no other one answers nothing.
+    b.want("events");
+    b.wait();
+    let q = b.asked();
+    let alone = MetadataResponse { tablet_servers: Vec::new(), ..answer.clone() };
+    b.answer(&q, &alone);
+    assert_eq!(b.m.take_described(), Described::new());
+    let q = b.asked();
+    b.want("events");
+    b.answer(&q, &answer);
+    assert_eq!(b.m.take_described(), Described::new());
+    b.wait();
+    let q = b.asked();
+    b.answer(&q, &answer);
+    assert_eq!(b.m.take_described(), events);
+}

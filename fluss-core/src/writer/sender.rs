@@ -42,6 +42,10 @@ pub(crate) struct Sender {
     timers: BTreeSet<(Instant, BucketKey)>,
     no_leader: BTreeSet<BucketKey>,
     no_id: BTreeSet<BucketKey>,
+    /// Buckets that look for a newer leader before their session is given up.
+    looking: BTreeSet<BucketKey>,
+    /// Those of them to which the last news said nothing: they ask again.
+    unanswered: BTreeSet<BucketKey>,
     /// The leaders as the manager was told last.
     told: BTreeMap<BucketKey, (ServerId, Option<i32>)>,
 }
@@ -57,6 +61,8 @@ impl Sender {
             timers: BTreeSet::new(),
             no_leader: BTreeSet::new(),
             no_id: BTreeSet::new(),
+            looking: BTreeSet::new(),
+            unanswered: BTreeSet::new(),
             told: BTreeMap::new(),
         }
     }
@@ -80,9 +86,11 @@ impl Sender {
         self.changed.append(&mut self.no_id);
     }
 
-    /// Leaders that were asked for are not known yet.
+    /// Leaders that were asked for may not be known yet: who still needs one asks again.
     pub(crate) fn touch_without_leader(&mut self) {
         self.changed.append(&mut self.no_leader);
+        self.changed.extend(&self.looking);
+        self.unanswered.append(&mut self.looking);
     }
 
     /// Calls `act` with the manager, told whether the bucket has batches that were never sent, and
@@ -170,7 +178,7 @@ impl Sender {
                 self.changed.insert(bucket);
             }
         }
-        self.changed.append(&mut self.no_leader);
+        self.touch_without_leader();
     }
 
     /// Looks at the changed buckets. Reports servers with something to take, and buckets without a
@@ -201,6 +209,13 @@ impl Sender {
                     self.manager.want_writer_id(cx, bucket);
                 }
                 self.place(bucket, sendable, server, out);
+            }
+            let asks = self.unanswered.remove(&bucket);
+            if self.manager.is_looking(bucket) {
+                self.looking.insert(bucket);
+                if asks {
+                    out.leaders.push(bucket);
+                }
             }
         }
     }
@@ -355,11 +370,13 @@ impl FreshBatches for Queue<'_> {
 mod tests {
     use super::*;
     use crate::config::{Config, WriterConfig};
-    use crate::ids::{BatchId, LaneId, WriterKey};
+    use crate::error::Error;
+    use crate::ids::{BatchId, LaneId, WriterId, WriterKey};
     use crate::rng::Rng;
     use crate::time::Duration;
     use crate::writer::accumulator::{Open, Place, Reserve, Times};
-    use crate::writer::idempotence::IdempotenceConfig;
+    use crate::writer::idempotence::{Answer, IdempotenceConfig};
+    use fluss_proto::ErrorCode;
 
     const TABLE: TableId = TableId(1);
 
@@ -449,12 +466,69 @@ mod tests {
         look(&mut sender, cx, &cluster);
         assert!(leads(&sender));
         cx.now = cx.now + Duration::from_secs(100 * 3600);
+        let busy = BucketKey { bucket: 1, ..bucket };
+        let led = Cluster::led_by(busy, 1, true);
+        let mut accumulator = Accumulator::new(1000);
+        queue(&mut sender, &mut accumulator, busy);
+        look(&mut sender, cx, &led);
+        sender.take(cx, (ServerId::Tablet(1), ConnId(1)), usize::MAX, &mut None, &accumulator);
         sender.forget_idle(cx.now);
-        assert_eq!(sender.manager.windows().count(), 0);
+        assert!(sender.manager.windows().all(|window| window.bucket == busy));
+        assert_eq!(sender.told.keys().copied().collect::<Vec<_>>(), [busy]);
         // Else nobody would notice, once it has a copy under way, that it has moved.
         sender.touch(bucket);
         look(&mut sender, cx, &cluster);
         assert!(leads(&sender));
+    }
+
+    /// A sender whose only batch was lost and then refused for its sequence, so that it looks for a
+    /// newer leader before it gives the batch up.
+    fn in_doubt(cx: &mut Cx<'_>, client: &Config, bucket: BucketKey) -> Sender {
+        let config = IdempotenceConfig::new(client, &WriterConfig::default(), false);
+        let mut sender = Sender::new(IdempotenceManager::new(config));
+        let mut accumulator = Accumulator::new(1000);
+        let led = Cluster::led_by(bucket, 1, true);
+        queue(&mut sender, &mut accumulator, bucket);
+        look(&mut sender, cx, &led);
+        sender.manager.handle_writer_id(cx, Ok(WriterId(7)));
+        sender.touch_waiting_for_id();
+        let refused = Answer::Rejected { code: ErrorCode(31), message: "".into() };
+        for (conn, answer) in [(1, Answer::Lost(Error::Closed("test"))), (2, refused)] {
+            sender.touch(bucket);
+            look(&mut sender, cx, &led);
+            let at = (ServerId::Tablet(1), ConnId(conn));
+            let entry = sender.take(cx, at, usize::MAX, &mut None, &accumulator).expect("sent");
+            sender.with_manager(bucket, |m, fresh| m.handle_answer(cx, entry.token, answer, fresh));
+            cx.now = cx.now + Duration::from_secs(2);
+        }
+        look(&mut sender, cx, &led);
+        sender
+    }
+
+    #[test]
+    fn a_look_for_a_newer_leader_that_found_none_is_asked_for_again_with_the_next_news() {
+        let client = Config::new("a:1").expect("valid");
+        let mut rng = Rng::new(1);
+        let cx = &mut Cx { now: Instant::from_millis(1), rng: &mut rng, config: &client };
+        let bucket = BucketKey { table: TABLE, partition: None, bucket: 0 };
+        let (alive, dead) = (Cluster::led_by(bucket, 1, true), Cluster::led_by(bucket, 1, false));
+        let mut sender = in_doubt(cx, &client, bucket);
+        assert!(sender.manager.is_looking(bucket));
+        let described = Described::from([(TABLE, None)]);
+        // Nobody leads, then all that is heard is that the server is back, then nothing at all.
+        sender.handle_metadata(cx, &dead, &described);
+        assert_eq!(look(&mut sender, cx, &dead), (vec![], vec![bucket]));
+        assert_eq!(look(&mut sender, cx, &dead), (vec![], vec![]), "asked already");
+        sender.handle_metadata(cx, &alive, &Described::new());
+        assert_eq!(look(&mut sender, cx, &alive), (vec![], vec![bucket]));
+        sender.touch_without_leader();
+        assert_eq!(look(&mut sender, cx, &alive), (vec![], vec![bucket]));
+        assert_eq!(sender.manager.poll_done(), None);
+        sender.handle_metadata(cx, &alive, &described);
+        look(&mut sender, cx, &alive);
+        assert!(!sender.manager.is_looking(bucket) && sender.manager.poll_done().is_some());
+        sender.touch_without_leader();
+        assert_eq!(look(&mut sender, cx, &alive), (vec![], vec![]));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::ids::{BucketKey, WriterId};
 use crate::time::Instant;
 
 use super::outcome::Outcome;
-use super::session::Bucket;
+use super::session::{Bucket, Once};
 
 /// Where the request for an id stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -134,6 +134,11 @@ impl IdempotenceManager {
     /// Whether anything is kept about this bucket.
     pub(crate) fn knows(&self, bucket: BucketKey) -> bool {
         self.buckets.contains_key(&bucket)
+    }
+
+    /// Whether this bucket waits for news of its leader before its session is given up.
+    pub(crate) fn is_looking(&self, bucket: BucketKey) -> bool {
+        self.buckets.get(&bucket).is_some_and(|b| matches!(b.confirm, Once::Until(_)))
     }
 
     /// Forgets buckets without batches that were idle for longer than `idle_rotate`. Ids they may

@@ -129,7 +129,8 @@ pub(super) struct Bucket {
     pub(super) late: Vec<Late>,
     /// The connection over which the lowest slot was refused for its sequence although all before
     /// it are committed. Its server answers for what it has in its log as long as that connection
-    /// lasts; behind the next one it may have started again with less.
+    /// lasts and it leads; behind the next one it may have started again with less. That it did not
+    /// lead in between is what the last look for a newer leader is for.
     pub(super) genuine: Option<ConnId>,
     /// The look for a newer leader before the session is given up.
     pub(super) confirm: Once,
