@@ -396,7 +396,8 @@ pub struct WriterConfig {
     /// Stamps batches so that the server drops copies. Default on; off, retries may double rows.
     pub idempotence: bool,
     /// Batches of a bucket without an outcome on their way at once: 1 to 5, as servers remember 5;
-    /// without idempotence 1 to 1,000, of which more than 1 lets retries change the order. Default 5.
+    /// without idempotence 1 to 1,000, of which more than 1 lets retries change the order.
+    /// Default 5.
     pub max_in_flight: usize,
     /// Resends of a batch after answers that leave its outcome open or reject it for the moment.
     /// Default unlimited within `delivery_timeout`.

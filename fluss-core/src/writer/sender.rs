@@ -141,8 +141,8 @@ impl Sender {
     }
 
     /// Tells the manager the leaders as metadata has them: those of what was just described, though
-    /// it be nothing new, and those that are not what they were. Who looks for a newer leader is not
-    /// to take an answer about another table for the end of that look.
+    /// it be nothing new, and those that are not what they were. Who looks for a newer leader is
+    /// not to take an answer about another table for the end of that look.
     pub(crate) fn handle_metadata(
         &mut self,
         cx: &mut Cx<'_>,
@@ -428,7 +428,8 @@ mod tests {
         assert_eq!(entry.bucket, busy);
         look(&mut sender, cx, &Cluster::led_by(busy, 1, true));
         assert!(sender.queue(busy).is_empty() && sender.changed.is_empty());
-        // What was said of another table is no news, what was said of this one is, if only the same.
+        // What was said of another table is no news; what was said of this one is, though it be
+        // the same.
         let described = Described::from([(TABLE, None)]);
         let same = Cluster::led_by(busy, 1, true);
         sender.handle_metadata(cx, &same, &Described::from([(TableId(2), None)]));

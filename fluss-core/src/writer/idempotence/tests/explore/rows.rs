@@ -32,12 +32,12 @@
 //! | 4/3/3 close 2, shrink, fatal, give-up | 2,997,665 | 10,977,820 | 35 | 73.3 |
 //!
 //! In all of them every invariant of §9.5 holds in every state, every batch has an end in every
-//! last state, and no step leads back; in those with close, shrink, transient, after, moves, unsent,
-//! drop and leaders that die only, each batch succeeds; with fatal besides, an outcome is unknown
-//! only once a fatal answer met a batch in doubt in the same session. Profile `heavy`; the seconds
-//! are wall time at the lowest priority beside a build: all of it takes three minutes, less than two
-//! where nothing else runs, and 2.3 GB. What follows §8.6's eight is quick down to the two buckets,
-//! then asked for by `FLUSS_EXPLORE=full`.
+//! last state, and no step leads back; in those with close, shrink, transient, after, moves,
+//! unsent, drop and leaders that die only, each batch succeeds; with fatal besides, an outcome is
+//! unknown only once a fatal answer met a batch in doubt in the same session. Profile `heavy`; the
+//! seconds are wall time at the lowest priority beside a build: all of it takes three minutes, less
+//! than two where nothing else runs, and 2.3 GB. What follows §8.6's eight is quick down to the two
+//! buckets, then asked for by `FLUSS_EXPLORE=full`.
 
 use super::{Faults, NO_FAULTS, Setup};
 
