@@ -27,6 +27,7 @@ enum Writer {
     Append(AppendWriter),
     AppendAll(AppendWriter),
     Upsert(UpsertWriter),
+    UpsertAll(UpsertWriter),
 }
 
 impl Writer {
@@ -46,6 +47,10 @@ impl Writer {
                 for row in rows {
                     drop(writer.upsert(&tuple(row)).wait().expect("memory for the row"));
                 }
+                writer.flush().wait().expect("all rows acknowledged");
+            }
+            Self::UpsertAll(writer) => {
+                drop(writer.upsert_all(rows.map(tuple)).wait().expect("memory for the rows"));
                 writer.flush().wait().expect("all rows acknowledged");
             }
         }
@@ -98,6 +103,7 @@ fn writers(fluss: &Fluss) -> Vec<(&'static str, Writer)> {
         ("append, ZSTD", Writer::Append(appender(fake::ZSTD))),
         ("append_all, ZSTD", Writer::AppendAll(appender(fake::ZSTD))),
         ("upsert", Writer::Upsert(keyed.upserter().build().expect("a writer"))),
+        ("upsert_all", Writer::UpsertAll(keyed.upserter().build().expect("a writer"))),
     ]
 }
 

@@ -14,7 +14,8 @@ usage: fluss-versus [--rows N] [--rounds N] [--bootstrap HOST:PORT] [--only VARI
 Without --bootstrap both sides write to an acknowledging server of this program, or read from one
 that keeps its rows in memory, and CPU time per row counts (for lookups, wall time); with it, to
 and from that cluster, and wall time counts.
-VARIANT: append, append-all, batches, upsert, scan-arrow, scan-rows, lookups, lookup-all.
+VARIANT: append, append-all, batches, upsert, upsert-all, scan-arrow, scan-rows, lookups,
+         lookup-all.
 LEVEL, how many times more fluss-rs has to cost, without compression:
   goal   what is aimed at (default): append 7, append-all 14, batches 2, upsert 8, scan-arrow 2,
          scan-rows 2.5, lookups and lookup-all 3
@@ -104,9 +105,15 @@ fn writing(options: &Options) -> Vec<Case> {
     let mut cases = Vec::new();
     let on_cluster = options.bootstrap.is_some();
     for codec in [Codec::None, Codec::Zstd] {
-        for variant in [Variant::Append, Variant::AppendAll, Variant::Batches, Variant::Upsert] {
+        for variant in [
+            Variant::Append,
+            Variant::AppendAll,
+            Variant::Batches,
+            Variant::Upsert,
+            Variant::UpsertAll,
+        ] {
             // A batch of upserts is not compressed, and the cluster's tables are as by default.
-            if codec == Codec::Zstd && (variant == Variant::Upsert || on_cluster) {
+            if codec == Codec::Zstd && (variant.has_key() || on_cluster) {
                 continue;
             }
             let bound = options.bound(variant, codec);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use arrow_array::RecordBatch;
 use fluss_tokio::config::{Config, WriterConfig};
-use fluss_tokio::{AppendWriter, Fluss, Table, Ticket, UpsertWriter, row};
+use fluss_tokio::{AppendWriter, Fluss, RunTicket, Table, Ticket, UpsertWriter};
 
 use tokio::runtime::{Builder, Runtime};
 
@@ -20,6 +20,7 @@ enum Writer {
     AppendAll(AppendWriter),
     Batches(AppendWriter, RecordBatch),
     Upsert(UpsertWriter),
+    UpsertAll(UpsertWriter),
 }
 
 impl Writer {
@@ -38,6 +39,7 @@ impl Writer {
                 Self::Batches(table.appender().config(config).build()?, batch)
             }
             Variant::Upsert => Self::Upsert(table.upserter().config(config).build()?),
+            Variant::UpsertAll => Self::UpsertAll(table.upserter().config(config).build()?),
             reading => return Err(format!("{reading} writes nothing").into()),
         })
     }
@@ -48,6 +50,7 @@ impl Writer {
             Self::AppendAll(writer) => Self::AppendAll(writer.clone()),
             Self::Batches(writer, batch) => Self::Batches(writer.clone(), batch.clone()),
             Self::Upsert(writer) => Self::Upsert(writer.clone()),
+            Self::UpsertAll(writer) => Self::UpsertAll(writer.clone()),
         }
     }
 
@@ -55,7 +58,8 @@ impl Writer {
     fn write(&self, rows: &Rows, from: u64, to: u64) -> Result<(), Failure> {
         let values = |index| {
             let Values { id, name, a, b } = rows.row(index);
-            row![id, name, a, b]
+            // A tuple writes each value with the method of its type.
+            (id, name, a, b)
         };
         match self {
             Self::Append(writer) => {
@@ -71,9 +75,12 @@ impl Writer {
             Self::AppendAll(writer) => {
                 let ticket = writer.append_all((from..to).map(values)).wait()?;
                 writer.flush().wait()?;
-                for part in ticket.wait() {
-                    part.outcome?;
-                }
+                all_acknowledged(ticket)?;
+            }
+            Self::UpsertAll(writer) => {
+                let ticket = writer.upsert_all((from..to).map(values)).wait()?;
+                writer.flush().wait()?;
+                all_acknowledged(ticket)?;
             }
             Self::Batches(writer, batch) => {
                 let mut tickets = Vec::new();
@@ -82,9 +89,7 @@ impl Writer {
                     tickets.push(writer.append_batch(&batch.slice(0, count)).wait()?);
                 }
                 writer.flush().wait()?;
-                for part in tickets.into_iter().flat_map(|ticket| ticket.wait()) {
-                    part.outcome?;
-                }
+                tickets.into_iter().try_for_each(all_acknowledged)?;
             }
         }
         Ok(())
@@ -108,6 +113,13 @@ fn one_by_one(
 fn acknowledged(kept: Vec<Ticket>) -> Result<(), Failure> {
     for ticket in kept {
         ticket.wait()?;
+    }
+    Ok(())
+}
+
+fn all_acknowledged(run: RunTicket) -> Result<(), Failure> {
+    for part in run.wait() {
+        part.outcome?;
     }
     Ok(())
 }

@@ -83,6 +83,8 @@ words! {
         Batches = "batches",
         /// Row by row into a primary-key table.
         Upsert = "upsert",
+        /// Many rows in one call; fluss-rs has no such call and upserts row by row.
+        UpsertAll = "upsert-all",
         /// A log table as Arrow record batches, one column of which is looked at.
         ScanArrow = "scan-arrow",
         /// A log table row by row, of which each value is looked at.
@@ -106,7 +108,7 @@ impl Variant {
 
     /// Whether its table has a primary key.
     pub fn has_key(self) -> bool {
-        self == Self::Upsert || self.looks_up()
+        matches!(self, Self::Upsert | Self::UpsertAll) || self.looks_up()
     }
 
     /// Times that fluss-rs has to cost more, if anything is asked for.
@@ -118,7 +120,7 @@ impl Variant {
             (Level::Goal, Self::Append) => Some(7.0),
             (Level::Goal, Self::AppendAll) => Some(14.0),
             (Level::Goal, Self::Batches | Self::ScanArrow) => Some(2.0),
-            (Level::Goal, Self::Upsert) => Some(8.0),
+            (Level::Goal, Self::Upsert | Self::UpsertAll) => Some(8.0),
             (Level::Goal, Self::ScanRows) => Some(2.5),
             (Level::Goal, Self::Lookups | Self::LookupAll) => Some(3.0),
         }

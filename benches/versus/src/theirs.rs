@@ -108,7 +108,9 @@ pub fn run(plan: &Plan) -> Result<Cost, Failure> {
     let mut writers = Vec::new();
     for _ in 0..plan.threads {
         writers.push(match plan.variant {
-            Variant::Upsert => Writer::Upsert(table.new_upsert()?.create_writer()?),
+            Variant::Upsert | Variant::UpsertAll => {
+                Writer::Upsert(table.new_upsert()?.create_writer()?)
+            }
             Variant::Batches => {
                 let batch = record_batch!(Rows::new(), arrow_array_59, arrow_schema_59)?;
                 Writer::Batches(table.new_append()?.create_writer()?, batch)
