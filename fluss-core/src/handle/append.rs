@@ -168,10 +168,15 @@ impl AppendFormat {
         Target::Any { buckets: self.buckets, first: self.info.bucket(0) }
     }
 
+    /// Whether a row may follow the one before, wherever that went.
+    #[inline]
+    fn takes_any(&self) -> bool {
+        !self.is_placed() && !self.spread && self.namer.is_none()
+    }
+
     /// Where all rows of this table may go, if they need not be looked at for that.
     pub(super) fn target_of_all(&self) -> Option<Target> {
-        let any = !self.is_placed() && !self.spread && self.namer.is_none();
-        any.then(|| self.any_bucket())
+        self.takes_any().then(|| self.any_bucket())
     }
 
     /// Whether a row belongs into one bucket and no other.
@@ -348,6 +353,13 @@ impl Format for AppendFormat {
         granted: Option<WaiterId>,
     ) -> Result<Pushed> {
         let (LogScratch { key, partition }, mut batches) = run.parts()?;
+        if granted.is_none()
+            && self.takes_any()
+            && let Some(pushed) = batches.push_any(|batch| batch.try_push(row))
+        {
+            // Most rows.
+            return Ok(pushed);
+        }
         key.clear();
         if let Some(encoder) = &self.key {
             encoder.encode(row, key)?;
@@ -373,7 +385,7 @@ impl Format for AppendFormat {
         progress: &mut Progress,
     ) -> Many<I::Item> {
         match run.parts() {
-            Ok((_, mut batches)) if self.target_of_all().is_some() => {
+            Ok((_, mut batches)) if self.takes_any() => {
                 batches.push_many(rows, most, progress, |batch, row| batch.try_push(row))
             }
             _ => rows.next().map_or(Many::Ended, Many::Left),

@@ -88,6 +88,16 @@ impl Assigner {
     pub(super) fn columns(&self) -> Option<Vec<String>> {
         self.0.columns()
     }
+
+    /// Kept out of the path of tables that place their rows themselves.
+    #[inline(never)]
+    fn bucket(&self, row: &RowToAssign<'_>) -> std::result::Result<i32, RowError> {
+        let (bucket, buckets) = (self.0.assign(row), row.buckets);
+        match i32::try_from(bucket) {
+            Ok(found) if bucket < buckets => Ok(found),
+            _ => Err(RowErrorKind::Bucket { bucket, buckets }.into()),
+        }
+    }
 }
 
 /// How a writer's rows find their buckets.
@@ -117,13 +127,7 @@ impl Placing {
         match &self.assigner {
             // A key without a bucket has been refused before.
             None => Ok(self.function.bucket_of(key, buckets).unwrap_or(0) as i32),
-            Some(assigner) => {
-                let bucket = assigner.0.assign(&RowToAssign { key, partition, buckets });
-                match i32::try_from(bucket) {
-                    Ok(found) if bucket < buckets => Ok(found),
-                    _ => Err(RowErrorKind::Bucket { bucket, buckets }.into()),
-                }
-            }
+            Some(assigner) => assigner.bucket(&RowToAssign { key, partition, buckets }),
         }
     }
 }

@@ -19,7 +19,7 @@ use super::flush::Failures;
 pub(super) use super::format::{Format, Op};
 use super::shared::{Core, SealOnDemand, Shared, Wake};
 use super::signal::{lock, lock_in};
-use super::slots::{Home, OpenBatch, Places, Target};
+use super::slots::{Home, OpenBatch, Places, Slot, Target};
 use crate::batch::{BodyPool, Push};
 use crate::error::{Error, Result, WriteError};
 use crate::ids::{BatchId, LaneId};
@@ -378,8 +378,12 @@ impl<F: Format> Run<'_, F> {
     #[inline]
     pub(crate) fn cell(&self, at: usize) -> Result<&Arc<BatchCell>> {
         let slot = self.guarded.as_deref().and_then(|guarded| guarded.slots.places.slots.get(at));
-        slot.and_then(|slot| slot.open.as_ref().map(|open| &open.cell).or(slot.sealed.as_ref()))
-            .ok_or(Error::Closed("writer"))
+        match slot {
+            Some(Slot { open: Some(open), .. }) => Ok(&open.cell),
+            Some(Slot { sealed: Some(sealed), .. }) => Ok(sealed),
+            // Not made in advance: it would have to be dropped with every row.
+            _ => Err(Error::Closed("writer")),
+        }
     }
 
     /// Gives back a row that was refused, when the lock is released. The answer is the error with

@@ -232,7 +232,13 @@ impl<B> Places<B> {
             Target::Bucket(bucket) => {
                 let guess = bucket.bucket as usize;
                 match self.slots.get(guess) {
-                    Some(Slot { home: Home::Bucket(found), .. }) if *found == bucket => guess,
+                    // All of them are of one table, so their numbers tell them apart.
+                    Some(Slot { home: Home::Bucket(found), .. })
+                        if found.bucket == bucket.bucket =>
+                    {
+                        debug_assert_eq!(*found, bucket);
+                        guess
+                    }
                     _ => self.find(bucket),
                 }
             }

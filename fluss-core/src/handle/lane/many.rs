@@ -5,7 +5,7 @@
 
 use std::ops::ControlFlow;
 
-use super::{Batches, Format};
+use super::{Batches, Format, Pushed};
 use crate::batch::Push;
 use crate::handle::slots::{OpenBatch, Slot};
 use crate::handle::ticket::RunTicket;
@@ -51,6 +51,28 @@ impl<F: Format> Drop for Noted<'_, F> {
 }
 
 impl<F: Format> Batches<'_, F> {
+    /// Puts a row into the batch that takes rows for any bucket, if one is open and takes it. A row
+    /// for which this is None goes the general way, which has an answer to everything.
+    #[inline]
+    pub(crate) fn push_any(
+        &mut self,
+        push: impl FnOnce(&mut F::Builder) -> Result<Push, RowError>,
+    ) -> Option<Pushed> {
+        let Self { lane, slots } = self;
+        let at = slots.places.open_for_any()?;
+        let open = slots.places.slots[at].open.as_mut()?;
+        if open.cell.is_done() {
+            return None;
+        }
+        let Ok(Push::Pushed(index)) = push(&mut open.builder) else { return None };
+        open.cell.set_rows(index + 1, slots.handed_in);
+        slots.handed_in += 1;
+        if F::memory(&open.builder) > open.reserved && !lane.grow(open, &mut slots.wake) {
+            lane.seal_at(slots, at);
+        }
+        Some(Pushed::In(at, index))
+    }
+
     /// Puts rows into the batch that takes rows for any bucket, if one is open, at most so many. A
     /// row for which there is no such batch, that does not fit into it or is wrong comes back.
     #[inline]
