@@ -59,11 +59,13 @@ impl ShortRow {
             bytes[HEAD..at].fill(0);
         }
         let slots = &*layout.slots;
-        let mut writer = Writer { layout, slots, bytes, at, column: 0, run, key: (at, at) };
-        if row.write(&mut writer).is_err() || writer.column != slots.len() {
+        let cursor = Cursor { at, column: 0, key: (at, at) };
+        let mut writer = Writer { layout, slots, bytes: &mut *bytes, cursor, run };
+        let written = row.write(&mut writer);
+        let Cursor { at: end, column, key } = writer.cursor;
+        if written.is_err() || column != slots.len() {
             return None;
         }
-        let (end, key) = (writer.at, writer.key);
         // The record: its length behind this field, the key's length, the key, the row.
         let length = key.1 - key.0;
         if length >= 0x80 || length > HEAD - 5 {
@@ -82,14 +84,14 @@ impl ShortRow {
 #[inline]
 fn put_key(bytes: &mut [u8; ROOM], from: usize, length: usize) {
     let to = HEAD - length;
-    if length >= 16 || from > ROOM - 16 {
+    if length >= 8 || from > ROOM - 8 {
         return bytes.copy_within(from..from + length, to);
     }
     // In one go, with what stands behind it left as it is.
-    let sixteen = |at: usize| bytes[at..].first_chunk().map_or(0, |it| u128::from_le_bytes(*it));
-    let (key, there) = (sixteen(from), sixteen(to));
-    let mask = (1_u128 << (8 * length)) - 1;
-    bytes[to..to + 16].copy_from_slice(&((key & mask) | (there & !mask)).to_le_bytes());
+    let eight = |at: usize| bytes[at..].first_chunk().map_or(0, |it| u64::from_le_bytes(*it));
+    let (key, there) = (eight(from), eight(to));
+    let mask = (1_u64 << (8 * length)) - 1;
+    bytes[to..to + 8].copy_from_slice(&((key & mask) | (there & !mask)).to_le_bytes());
 }
 
 impl RowLayout {
@@ -110,135 +112,144 @@ impl From<RowError> for Other {
     }
 }
 
-struct Writer<'a> {
-    layout: &'a RowLayout,
-    slots: &'a [Slot],
-    bytes: &'a mut [u8; ROOM],
+/// Where a writer is.
+#[derive(Clone, Copy)]
+struct Cursor {
     /// Where the next value goes; at most [`ROOM`].
     at: usize,
     column: usize,
-    run: (usize, usize),
+    /// Where the key's columns begin and end.
     key: (usize, usize),
 }
 
-impl Writer<'_> {
-    /// The slot of the next value.
-    #[inline]
-    fn slot(&mut self) -> Result<Slot, Other> {
-        if self.column == self.run.0 {
-            self.key.0 = self.at;
+/// Nothing gets a reference to it but what becomes part of its caller: all of it would have to lie
+/// in memory else, and each value wait for what the one before has stored.
+struct Writer<'a, 'b> {
+    layout: &'a RowLayout,
+    slots: &'a [Slot],
+    bytes: &'b mut [u8; ROOM],
+    cursor: Cursor,
+    run: (usize, usize),
+}
+
+/// Bytes behind the ones there are.
+#[inline(always)]
+fn raw(bytes: &mut [u8; ROOM], at: usize, value: &[u8]) -> Result<usize, Other> {
+    let end = at + value.len();
+    bytes.get_mut(at..end).ok_or(Other)?.copy_from_slice(value);
+    Ok(end)
+}
+
+/// Seven bits a byte, lowest first. The answer is where it ends.
+#[inline(always)]
+fn varint(bytes: &mut [u8; ROOM], at: usize, value: u64) -> Result<usize, Other> {
+    if value >= EIGHT_BYTES {
+        return long_varint(bytes, at, value);
+    }
+    let room = bytes.get_mut(at..at + LONGEST).ok_or(Other)?;
+    let room = room.first_chunk_mut::<8>().ok_or(Other)?;
+    // Each group of seven bits moves to its byte, half of them at a time.
+    let value = (value & 0x0fff_ffff) | (value & 0x00ff_ffff_f000_0000) << 4;
+    let value = (value & 0x0000_3fff_0000_3fff) | (value & 0x0fff_c000_0fff_c000) << 2;
+    let value = (value & 0x007f_007f_007f_007f) | (value & 0x3f80_3f80_3f80_3f80) << 1;
+    let count = (64 - (value | 1).leading_zeros()).div_ceil(8);
+    // All bytes but the last say that there are more.
+    let more = 0x0080_8080_8080_8080 & !(u64::MAX << (8 * (count - 1)));
+    *room = (value | more).to_le_bytes();
+    Ok(at + count as usize)
+}
+
+#[inline(never)]
+fn long_varint(bytes: &mut [u8; ROOM], mut at: usize, mut value: u64) -> Result<usize, Other> {
+    let room = bytes.get_mut(at..at + LONGEST).ok_or(Other)?;
+    for byte in room {
+        at += 1;
+        *byte = value as u8 | 0x80;
+        value >>= 7;
+        if value == 0 {
+            *byte &= 0x7f;
+            break;
         }
-        self.slots.get(self.column).copied().ok_or(Other)
     }
+    Ok(at)
+}
 
-    /// The value is written.
-    #[inline]
-    fn done(&mut self) -> Result<(), Other> {
-        self.column += 1;
-        if self.column == self.run.1 {
-            self.key.1 = self.at;
-        }
-        Ok(())
+#[inline(always)]
+fn text(bytes: &mut [u8; ROOM], at: usize, value: &[u8]) -> Result<usize, Other> {
+    if value.len() < 0x80 {
+        // Most texts, whose length is a byte of its own.
+        *bytes.get_mut(at).ok_or(Other)? = value.len() as u8;
+        return raw(bytes, at + 1, value);
     }
+    let at = varint(bytes, at, value.len() as u64)?;
+    raw(bytes, at, value)
+}
 
-    #[inline]
-    fn raw(&mut self, value: &[u8]) -> Result<(), Other> {
-        let end = self.at + value.len();
-        self.bytes.get_mut(self.at..end).ok_or(Other)?.copy_from_slice(value);
-        self.at = end;
-        Ok(())
-    }
-
-    /// Seven bits a byte, lowest first.
-    #[inline]
-    fn varint(&mut self, value: u64) -> Result<(), Other> {
-        if value >= EIGHT_BYTES {
-            return self.long_varint(value);
-        }
-        let room = self.bytes.get_mut(self.at..self.at + LONGEST).ok_or(Other)?;
-        let room = room.first_chunk_mut::<8>().ok_or(Other)?;
-        // Each group of seven bits moves to its byte, half of them at a time.
-        let value = (value & 0x0fff_ffff) | (value & 0x00ff_ffff_f000_0000) << 4;
-        let value = (value & 0x0000_3fff_0000_3fff) | (value & 0x0fff_c000_0fff_c000) << 2;
-        let value = (value & 0x007f_007f_007f_007f) | (value & 0x3f80_3f80_3f80_3f80) << 1;
-        let bytes = (64 - (value | 1).leading_zeros()).div_ceil(8);
-        // All bytes but the last say that there are more.
-        let more = 0x0080_8080_8080_8080 & !(u64::MAX << (8 * (bytes - 1)));
-        *room = (value | more).to_le_bytes();
-        self.at += bytes as usize;
-        Ok(())
-    }
-
-    #[inline(never)]
-    fn long_varint(&mut self, mut value: u64) -> Result<(), Other> {
-        let room = self.bytes.get_mut(self.at..self.at + LONGEST).ok_or(Other)?;
-        for byte in room {
-            self.at += 1;
-            *byte = value as u8 | 0x80;
-            value >>= 7;
-            if value == 0 {
-                *byte &= 0x7f;
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// A value that fails leaves nothing behind, as a row may go on after it.
-    #[inline]
-    fn text(&mut self, value: &[u8]) -> Result<(), Other> {
-        let before = self.at;
-        self.varint(value.len() as u64)?;
-        let put = self.raw(value);
-        if put.is_err() {
-            self.at = before;
-        }
-        put
-    }
-
-    fn null(&mut self, slot: Slot) -> Result<(), Other> {
+/// Any value but the most common ones, for this slot, which is that of this column.
+#[inline(never)]
+fn any(
+    bytes: &mut [u8; ROOM],
+    at: usize,
+    (slot, column): (Slot, usize),
+    datum: Datum<'_>,
+) -> Result<usize, Other> {
+    if datum.is_null() {
         if !slot.nullable {
             return Err(Other);
         }
-        let byte = self.bytes.get_mut(HEAD + self.column / 8).ok_or(Other)?;
-        *byte |= 1 << (self.column % 8);
-        self.done()
+        let byte = bytes.get_mut(HEAD + column / 8).ok_or(Other)?;
+        *byte |= 1 << (column % 8);
+        return Ok(at);
     }
-
-    /// Any value but the most common ones.
-    #[inline(never)]
-    fn any(&mut self, datum: Datum<'_>) -> Result<(), Other> {
-        let slot = self.slot()?;
-        if datum.is_null() {
-            return self.null(slot);
+    match slot.store(datum).map_err(|_| Other)? {
+        Stored::U8(value) => raw(bytes, at, &[value]),
+        Stored::I16(value) => raw(bytes, at, &value.to_le_bytes()),
+        Stored::I32(value) => varint(bytes, at, u64::from(value.cast_unsigned())),
+        Stored::I64(value) => varint(bytes, at, value.cast_unsigned()),
+        Stored::F32(value) => raw(bytes, at, &value.to_le_bytes()),
+        Stored::F64(value) => raw(bytes, at, &value.to_le_bytes()),
+        Stored::Bytes(value) => text(bytes, at, value),
+        Stored::Wide(unscaled) => {
+            let (value, start) = minimal_be(unscaled);
+            text(bytes, at, &value[start..])
         }
-        match slot.store(datum).map_err(|_| Other)? {
-            Stored::U8(value) => self.raw(&[value])?,
-            Stored::I16(value) => self.raw(&value.to_le_bytes())?,
-            Stored::I32(value) => self.varint(u64::from(value.cast_unsigned()))?,
-            Stored::I64(value) => self.varint(value.cast_unsigned())?,
-            Stored::F32(value) => self.raw(&value.to_le_bytes())?,
-            Stored::F64(value) => self.raw(&value.to_le_bytes())?,
-            Stored::Bytes(value) => self.text(value)?,
-            Stored::Wide(unscaled) => {
-                let (bytes, start) = minimal_be(unscaled);
-                self.text(&bytes[start..])?;
-            }
-            Stored::Instant(millis, nanos) => {
-                let before = self.at;
-                self.varint(millis.cast_unsigned())?;
-                let rest = self.varint(u64::from(nanos.cast_unsigned()));
-                if rest.is_err() {
-                    self.at = before;
-                }
-                rest?;
-            }
+        Stored::Instant(millis, nanos) => {
+            let at = varint(bytes, at, millis.cast_unsigned())?;
+            varint(bytes, at, u64::from(nanos.cast_unsigned()))
         }
-        self.done()
     }
 }
 
-impl RowSink for Writer<'_> {
+impl Writer<'_, '_> {
+    /// The slot of the next value.
+    #[inline(always)]
+    fn slot(&mut self) -> Result<Slot, Other> {
+        if self.cursor.column == self.run.0 {
+            self.cursor.key.0 = self.cursor.at;
+        }
+        self.slots.get(self.cursor.column).copied().ok_or(Other)
+    }
+
+    /// The value is written up to here. One that failed leaves nothing behind, as a row may go on
+    /// after it.
+    #[inline(always)]
+    fn done(&mut self, end: Result<usize, Other>) -> Result<(), Other> {
+        self.cursor.at = end?;
+        self.cursor.column += 1;
+        if self.cursor.column == self.run.1 {
+            self.cursor.key.1 = self.cursor.at;
+        }
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn any(&mut self, slot: Slot, datum: Datum<'_>) -> Result<(), Other> {
+        let end = any(self.bytes, self.cursor.at, (slot, self.cursor.column), datum);
+        self.done(end)
+    }
+}
+
+impl RowSink for Writer<'_, '_> {
     type Error = Other;
 
     #[inline]
@@ -246,54 +257,60 @@ impl RowSink for Writer<'_> {
         Some(Columns::all(self.layout.schema()))
     }
 
-    #[inline]
+    #[inline(always)]
     fn put(&mut self, datum: Datum<'_>) -> Result<(), Other> {
-        self.any(datum)
+        let slot = self.slot()?;
+        self.any(slot, datum)
     }
 
-    #[inline]
+    #[inline(always)]
     fn put_i32(&mut self, value: i32) -> Result<(), Other> {
-        if self.slot()?.kind != SlotKind::I32 {
-            return self.any(Datum::Int32(value));
+        let slot = self.slot()?;
+        if slot.kind != SlotKind::I32 {
+            return self.any(slot, Datum::Int32(value));
         }
-        self.varint(u64::from(value.cast_unsigned()))?;
-        self.done()
+        let end = varint(self.bytes, self.cursor.at, u64::from(value.cast_unsigned()));
+        self.done(end)
     }
 
-    #[inline]
+    #[inline(always)]
     fn put_i64(&mut self, value: i64) -> Result<(), Other> {
-        if self.slot()?.kind != SlotKind::I64 {
-            return self.any(Datum::Int64(value));
+        let slot = self.slot()?;
+        if slot.kind != SlotKind::I64 {
+            return self.any(slot, Datum::Int64(value));
         }
-        self.varint(value.cast_unsigned())?;
-        self.done()
+        let end = varint(self.bytes, self.cursor.at, value.cast_unsigned());
+        self.done(end)
     }
 
-    #[inline]
+    #[inline(always)]
     fn put_f64(&mut self, value: f64) -> Result<(), Other> {
-        if self.slot()?.kind != SlotKind::F64 {
-            return self.any(Datum::Float64(value));
+        let slot = self.slot()?;
+        if slot.kind != SlotKind::F64 {
+            return self.any(slot, Datum::Float64(value));
         }
-        self.raw(&value.to_le_bytes())?;
-        self.done()
+        let end = raw(self.bytes, self.cursor.at, &value.to_le_bytes());
+        self.done(end)
     }
 
-    #[inline]
+    #[inline(always)]
     fn put_str(&mut self, value: &str) -> Result<(), Other> {
-        if self.slot()?.kind != SlotKind::Str {
-            return self.any(Datum::Str(value));
+        let slot = self.slot()?;
+        if slot.kind != SlotKind::Str {
+            return self.any(slot, Datum::Str(value));
         }
-        self.text(value.as_bytes())?;
-        self.done()
+        let end = text(self.bytes, self.cursor.at, value.as_bytes());
+        self.done(end)
     }
 
-    #[inline]
+    #[inline(always)]
     fn put_bytes(&mut self, value: &[u8]) -> Result<(), Other> {
-        if self.slot()?.kind != SlotKind::Bytes {
-            return self.any(Datum::Bytes(value));
+        let slot = self.slot()?;
+        if slot.kind != SlotKind::Bytes {
+            return self.any(slot, Datum::Bytes(value));
         }
-        self.text(value)?;
-        self.done()
+        let end = text(self.bytes, self.cursor.at, value);
+        self.done(end)
     }
 }
 

@@ -12,7 +12,7 @@ use super::held::{Held, MaxKept};
 use super::ipc::{self, MetadataWriter};
 use super::shrink::Shrunk;
 use super::statistics::Statistics;
-use super::writer::RowWriter;
+use super::writer::{Rest, RowWriter};
 use crate::batch::room::{Room, Wanted};
 use crate::batch::{ArrowRows, BatchError, Push};
 use crate::row::{Row, RowError, Schema};
@@ -254,7 +254,8 @@ impl ArrowBatchBuilder {
         }
         self.half_written = true;
         let limit = self.options.max_row_bytes;
-        let mut writer = RowWriter::new(&mut self.columns, &self.schema, self.rows, limit);
+        let mut rest = Rest::new(&self.schema, self.rows, limit);
+        let mut writer = RowWriter::new(&mut self.columns, &mut rest);
         let written = match row.write(&mut writer) {
             Ok(()) => writer.finish(),
             Err(error) => Err(error),
