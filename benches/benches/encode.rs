@@ -64,7 +64,7 @@ fn seals(criterion: &mut Criterion) {
                 }
                 let body = pool.take(builder.body_capacity());
                 let sealed = builder.seal(1, body).expect("rows to seal");
-                let payload = black_box(&sealed).payload().clone();
+                let payload = black_box(&sealed).payload();
                 drop(sealed);
                 assert!(pool.give(payload), "the body is used again");
             });

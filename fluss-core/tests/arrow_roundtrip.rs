@@ -242,7 +242,7 @@ fn round_trip(seed: u64) {
             let other = read_by_arrow_ipc(&decoder, &batch);
             assert_eq!(other, decoder.decode(&batch).expect("decoded before"));
         }
-        let payload = sealed.payload().clone();
+        let payload = sealed.payload();
         drop(sealed);
         assert!(pool.give(payload), "the last holder gives the memory back");
     }

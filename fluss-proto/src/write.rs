@@ -10,11 +10,11 @@ use bytes::Bytes;
 
 use crate::api::ApiKey;
 use crate::header::{EncodeError, LENGTH_BYTES, RequestHeader};
-use crate::record::{SealedBatch, Stamp, StampedHead, put_varint64, varint64_len};
+use crate::record::{Payload, SealedBatch, Stamp, StampedHead, put_varint64, varint64_len};
 use crate::segments::Segments;
 
-/// Payloads up to this many bytes are copied: that is cheaper than a piece of their own in the
-/// vectored write.
+/// Pieces of payloads up to this many bytes are copied: that is cheaper than a piece of their own
+/// in the vectored write.
 const COPY_UP_TO: usize = 512;
 
 // Field numbers. All are below 16, so that each tag takes one byte.
@@ -42,7 +42,7 @@ pub struct BucketBatch<'a> {
     /// The header of the batch.
     pub head: StampedHead,
     /// The batch behind its header.
-    pub payload: Bytes,
+    pub payload: Payload,
     /// The partition that the rows belong to, if the bucket is one of the historical partition.
     /// Needs version 1 of `PRODUCE_LOG` or version 3 of `PUT_KV`.
     pub original_partition_name: Option<&'a str>,
@@ -58,7 +58,7 @@ impl BucketBatch<'_> {
             partition_id: None,
             bucket_id,
             head: batch.stamp(stamp),
-            payload: batch.payload().clone(),
+            payload: batch.shared_payload(),
             original_partition_name: None,
             routing_bucket_count: None,
         }
@@ -83,7 +83,7 @@ impl BucketBatch<'_> {
         put_int(prefix, BUCKET_ID, i64::from(self.bucket_id));
         put_delimiter(prefix, RECORDS, self.records_len());
         prefix.extend_from_slice(&self.head);
-        out.put_payload(&self.payload);
+        self.payload.pieces().iter().for_each(|piece| out.put_piece(piece));
         let prefix = &mut out.prefix;
         if let Some(name) = self.original_partition_name {
             put_delimiter(prefix, ORIGINAL_PARTITION_NAME, name.len());
@@ -257,7 +257,8 @@ impl Shape<'_> {
         let header = RequestHeader { api_key: self.api.number(), api_version: version, request_id };
         let body = self.body_len();
         let start = header.to_wire(body)?;
-        let apart = self.buckets.iter().map(|bucket| bucket.payload.len());
+        let pieces = self.buckets.iter().flat_map(|bucket| bucket.payload.pieces());
+        let apart = pieces.map(Bytes::len);
         let apart: usize = apart.filter(|length| *length > COPY_UP_TO).sum();
         let mut out = Pieces::with_capacity(start.len() + body - apart);
         let prefix = &mut out.prefix;
@@ -280,24 +281,24 @@ impl Shape<'_> {
     }
 }
 
-/// Bytes that are written here, and payloads that belong at some places in between.
+/// Bytes that are written here, and pieces of payloads that belong at some places in between.
 struct Pieces {
     prefix: Vec<u8>,
     /// The size that the prefix was computed to have.
     computed: usize,
-    payloads: Vec<(usize, Bytes)>,
+    apart: Vec<(usize, Bytes)>,
 }
 
 impl Pieces {
     fn with_capacity(prefix: usize) -> Self {
-        Self { prefix: Vec::with_capacity(prefix), computed: prefix, payloads: Vec::new() }
+        Self { prefix: Vec::with_capacity(prefix), computed: prefix, apart: Vec::new() }
     }
 
-    fn put_payload(&mut self, payload: &Bytes) {
-        if payload.len() <= COPY_UP_TO {
-            self.prefix.extend_from_slice(payload);
+    fn put_piece(&mut self, piece: &Bytes) {
+        if piece.len() <= COPY_UP_TO {
+            self.prefix.extend_from_slice(piece);
         } else {
-            self.payloads.push((self.prefix.len(), payload.clone()));
+            self.apart.push((self.prefix.len(), piece.clone()));
         }
     }
 
@@ -306,9 +307,9 @@ impl Pieces {
         let prefix = Bytes::from(self.prefix);
         let mut segments = Segments::new();
         let mut from = 0;
-        for (at, payload) in self.payloads {
+        for (at, piece) in self.apart {
             segments.push(prefix.slice(from..at));
-            segments.push(payload);
+            segments.push(piece);
             from = at;
         }
         segments.push(prefix.slice(from..));

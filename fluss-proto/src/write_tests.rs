@@ -61,7 +61,7 @@ impl Rng {
 }
 
 fn records(bucket: &BucketBatch<'_>) -> Bytes {
-    [&bucket.head[..], &bucket.payload].concat().into()
+    [&bucket.head[..], &bucket.payload.to_bytes()].concat().into()
 }
 
 fn check(wire: Segments, wire_bytes: usize, expected: &Bytes, seed: u64) {
@@ -161,6 +161,38 @@ fn large_payloads_are_shared_and_small_ones_join_the_rest() {
     let shared: Vec<bool> = wire.iter().map(|part| part.as_ptr() == address).collect();
     assert_eq!(shared, [false, true, false, true]);
     assert_eq!(put(&buckets[..1], 0).unwrap().count(), 1);
+}
+
+#[test]
+fn each_piece_of_a_payload_is_shared_also_when_it_is_sent_again() {
+    let pieces: Vec<Bytes> = [COPY_UP_TO + 1, 8, COPY_UP_TO, 0, 5000, 6000]
+        .map(|len| Bytes::from(vec![len as u8; len]))
+        .into();
+    let fields = LogFields {
+        schema_id: 1,
+        attributes: 1,
+        record_count: 1,
+        last_offset_delta: 0,
+        statistics_length: None,
+    };
+    let payload = Payload::in_pieces(pieces.clone(), 0);
+    let sealed = SealedBatch::log_in_pieces(fields, payload).unwrap();
+    let whole = SealedBatch::log(fields, sealed.payload()).unwrap();
+    let encode = |batch: &SealedBatch| {
+        let buckets = [BucketBatch::new(0, batch, Stamp::NONE)];
+        let request = ProduceLog { acks: -1, table_id: 1, timeout_ms: 1, buckets: &buckets };
+        request.encode(0, 1).unwrap()
+    };
+    for _ in 0..2 {
+        let wire = encode(&sealed);
+        assert_eq!(wire, encode(&whole));
+        // What is before each of the large ones, and two that lie side by side.
+        assert_eq!(wire.count(), 1 + 1 + 1 + 2);
+        for large in [0, 4, 5] {
+            let address = pieces[large].as_ptr();
+            assert!(wire.iter().any(|part| part.as_ptr() == address), "piece {large}");
+        }
+    }
 }
 
 #[test]

@@ -220,7 +220,7 @@ fn sealed_batches_with_a_stamp_are_the_vectors_byte_for_byte() {
         };
         let sealed = SealedBatch::log(fields, whole.slice(header..)).expect(expected.name);
         let head = sealed.stamp(Stamp { writer_id: 100, sequence: expected.sequence });
-        assert_eq!([&head[..], sealed.payload()].concat(), whole, "{}", expected.name);
+        assert_eq!([&head[..], &sealed.payload()].concat(), whole, "{}", expected.name);
         assert_eq!(sealed.size(), whole.len(), "{}", expected.name);
     }
 }
@@ -331,7 +331,7 @@ fn row_log_records_have_offsets_and_change_types() {
         assert_eq!(batch.records().count(), 2, "{name}");
         let sealed = SealedBatch::log_v0(1, 1, 2, 1, Bytes::from(written)).expect(name);
         let head = sealed.stamp(Stamp { writer_id: 100, sequence: 7 });
-        assert_eq!([&head[..], sealed.payload()].concat(), *batch.bytes(), "{name}");
+        assert_eq!([&head[..], &sealed.payload()].concat(), *batch.bytes(), "{name}");
     }
 }
 
@@ -375,7 +375,11 @@ fn kv_batches_are_read_and_written_as_described() {
         push_kv_record(&mut written, &[1], Some(upsert)).expect(name);
         push_kv_record(&mut written, delete, None).expect(name);
         let sealed = SealedBatch::kv_v0(1, 0, 2, Bytes::from(written)).expect(name);
-        assert_eq!([&sealed.stamp(stamp)[..], sealed.payload()].concat(), *batch.bytes(), "{name}");
+        assert_eq!(
+            [&sealed.stamp(stamp)[..], &sealed.payload()].concat(),
+            *batch.bytes(),
+            "{name}"
+        );
     }
 }
 

@@ -50,7 +50,7 @@ pub fn record_batch<R: Row>(
     // The way of a batch to a server and back, so that there is one writer and one reader of it.
     let sealed = builder.seal(0, Vec::new())?;
     let head = sealed.stamp(Stamp::NONE);
-    let bytes = [&head[..], sealed.payload()].concat();
+    let bytes = [&head[..], &sealed.payload()].concat();
     let batch = LogBatch::new_checked(bytes.into(), Check::Structure).map_err(DecodeError::from)?;
     Ok(ArrowDecoder::new(schema).decode(&batch)?)
 }

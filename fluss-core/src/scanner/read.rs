@@ -495,7 +495,7 @@ mod tests {
             builder.try_push(&(base as i32 + i, "x")).expect("fits");
         }
         let sealed = builder.seal(1, Vec::new()).expect("rows");
-        let mut bytes = [&sealed.stamp(Stamp::NONE)[..], sealed.payload()].concat();
+        let mut bytes = [&sealed.stamp(Stamp::NONE)[..], &sealed.payload()].concat();
         write_append_position(&mut bytes, base, 5000, 0).expect("a header");
         let check = fluss_proto::record::Check::Structure;
         let batch = LogBatch::new_checked(bytes.into(), check).expect("a batch");

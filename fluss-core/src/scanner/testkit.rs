@@ -40,7 +40,7 @@ pub(super) fn batch(base: i64, rows: u32, gap: u32, payload: usize) -> Vec<u8> {
     let delta = (rows + gap).max(1) - 1;
     let payload = Bytes::from(vec![base as u8; payload]);
     let sealed = SealedBatch::log_v0(1, 1, rows, delta, payload).expect("fits");
-    let mut bytes = [&sealed.stamp(Stamp::NONE)[..], sealed.payload()].concat();
+    let mut bytes = [&sealed.stamp(Stamp::NONE)[..], &sealed.payload()].concat();
     write_append_position(&mut bytes, base, 1000, 0).expect("a header");
     bytes
 }

@@ -39,7 +39,7 @@ fn asked(sent: &Sent) -> [Vec<i32>; 2] {
 /// A batch of one record of this schema.
 fn of_schema(base: i64, schema: i16) -> Vec<u8> {
     let sealed = SealedBatch::log_v0(schema, 1, 1, 0, vec![7; 10].into()).expect("fits");
-    let mut bytes = [&sealed.stamp(Stamp::NONE)[..], sealed.payload()].concat();
+    let mut bytes = [&sealed.stamp(Stamp::NONE)[..], &sealed.payload()].concat();
     write_append_position(&mut bytes, base, 1000, 0).expect("a header");
     bytes
 }

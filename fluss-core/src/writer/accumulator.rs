@@ -242,7 +242,7 @@ impl Accumulator {
                 self.stuck_bytes -= whole.reserved;
             }
         }
-        let bytes = parts.iter().map(|(_, sealed)| sealed.size() as u64).sum();
+        let bytes = parts.iter().map(|(_, sealed)| sealed.memory() as u64).sum();
         self.memory.correct(whole.reserved, bytes);
         self.sealed_bytes += bytes;
         let part = |(bucket, sealed): (i32, SealedBatch)| {
@@ -255,7 +255,7 @@ impl Accumulator {
                 bucket,
                 waits: None,
                 of: Some(of),
-                reserved: sealed.size() as u64,
+                reserved: sealed.memory() as u64,
                 sealed: Some(sealed),
                 ..whole
             };
@@ -271,7 +271,7 @@ impl Accumulator {
     pub(crate) fn seal(&mut self, id: BatchId, sealed: SealedBatch) -> Option<&Batch> {
         let batch = self.batches.get_mut(&id).filter(|batch| batch.sealed.is_none())?;
         self.linger.remove(&(batch.linger_at, id));
-        let real = sealed.size() as u64;
+        let real = sealed.memory() as u64;
         self.memory.correct(batch.reserved, real);
         self.sealed_bytes += real;
         if batch.waits.is_some() {

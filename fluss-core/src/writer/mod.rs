@@ -128,7 +128,7 @@ pub(crate) struct Writers {
     ended_counters: Counters,
     /// Rules that decided something for writers that are gone.
     ended_fired: idempotence::Fired,
-    /// Payloads of batches that are done, whose memory serves the next ones.
+    /// Bodies of batches that are done, whose memory serves the next ones.
     bodies: Vec<Bytes>,
     next_tidy: Instant,
     /// When the last input came.
@@ -374,7 +374,7 @@ impl Writers {
         self.retire(key);
     }
 
-    /// The payload of a batch that is done. The one that ended last is the one most likely still in
+    /// The body of a batch that is done. The one that ended last is the one most likely still in
     /// the processor's cache.
     pub(crate) fn take_body(&mut self) -> Option<Bytes> {
         self.bodies.pop()
@@ -561,7 +561,7 @@ impl Writers {
         if let Some(sealed) = ended.sealed
             && self.bodies.len() < KEPT_BODIES
         {
-            self.bodies.push(sealed.payload().clone());
+            self.bodies.extend(sealed.pieces().first().cloned());
         }
         if let BatchOutcome::Written(_) = &outcome {
             self.delivery_latency.record(self.now.saturating_since(ended.opened));

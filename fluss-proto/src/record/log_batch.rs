@@ -14,7 +14,7 @@ use super::{Check, LogBatch, RecordError};
 /// use fluss_proto::record::{LogBatches, SealedBatch, Stamp};
 ///
 /// let sealed = SealedBatch::log_v0(1, 1, 2, 1, Bytes::from_static(b"two rows"))?;
-/// let batch = [&sealed.stamp(Stamp::NONE)[..], sealed.payload()].concat();
+/// let batch = [&sealed.stamp(Stamp::NONE)[..], &sealed.payload()].concat();
 /// let cut = [&batch[..], &batch[..20]].concat();
 ///
 /// let mut batches = LogBatches::new(Bytes::from(cut));

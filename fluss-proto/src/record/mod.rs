@@ -15,6 +15,7 @@ mod kv_batch;
 mod layout;
 mod log_batch;
 mod log_records;
+mod payload;
 mod server;
 mod stamp;
 mod types;
@@ -29,6 +30,7 @@ pub use kv_batch::{KvBatch, KvRecord, KvRecords, kv_record_size, open_kv_record,
 pub use layout::{KV_V0, KvLayout, LOG_V0, LOG_V1, LOG_V2, LogLayout, VALUE_BATCH, ValueLayout};
 pub use log_batch::LogBatches;
 pub use log_records::{LogRecord, LogRecords, open_log_record, push_log_record};
+pub use payload::Payload;
 pub use server::{LogBatchParts, with_projected_body, write_append_position};
 pub use stamp::{LogFields, SealedBatch, Stamp, StampedHead};
 pub use types::{ChangeType, ChangeTypes, LogVersion};

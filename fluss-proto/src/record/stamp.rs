@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 use super::checksum::{AppendZeros, crc32c};
 use super::layout::{KV_V0, LOG_OVERHEAD, MAX_HEADER, set};
-use super::{LogVersion, RecordError};
+use super::{LogVersion, Payload, RecordError};
 
 /// Writer id and sequence: what tells a server that it has seen a batch before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -65,7 +65,7 @@ pub struct SealedBatch {
     payload_crc: u32,
     append_payload: AppendZeros,
     record_count: u32,
-    payload: Bytes,
+    payload: Payload,
 }
 
 /// Where a stamp goes. Twelve bytes from `stamp` on hold writer id and sequence in all formats.
@@ -103,8 +103,17 @@ impl SealedBatch {
     /// # Errors
     /// As for [`log_v0`](Self::log_v0).
     pub fn log(fields: LogFields, payload: Bytes) -> Result<Self, RecordError> {
-        let payload_crc = crc32c(&payload);
-        Self::log_with_crc(fields, payload, payload_crc)
+        Self::log_in_pieces(fields, payload.into())
+    }
+
+    /// A log batch of version 0 or 1 whose payload may lie in several pieces. They stay where they
+    /// are.
+    ///
+    /// # Errors
+    /// As for [`log_v0`](Self::log_v0).
+    pub fn log_in_pieces(fields: LogFields, payload: Payload) -> Result<Self, RecordError> {
+        let payload_crc = payload.crc32c();
+        Self::log_of(fields, payload, payload_crc)
     }
 
     /// A log batch whose payload's CRC-32C is known already. A wrong one is not noticed here: the
@@ -117,6 +126,10 @@ impl SealedBatch {
         payload: Bytes,
         payload_crc: u32,
     ) -> Result<Self, RecordError> {
+        Self::log_of(fields, payload.into(), payload_crc)
+    }
+
+    fn log_of(fields: LogFields, payload: Payload, payload_crc: u32) -> Result<Self, RecordError> {
         check_log_fields(&fields, payload.len())?;
         let version = match fields.statistics_length {
             None => LogVersion::V0,
@@ -186,12 +199,12 @@ impl SealedBatch {
             payload_crc,
             append_payload: AppendZeros::new(payload.len() as u64),
             record_count,
-            payload,
+            payload: payload.into(),
         })
     }
 
     /// The header with this stamp and the checksum that goes with it. Header and
-    /// [`payload`](Self::payload) one after the other are the batch.
+    /// [`pieces`](Self::pieces) one after the other are the batch.
     #[must_use]
     pub fn stamp(&self, stamp: Stamp) -> StampedHead {
         let mut head = self.head;
@@ -204,16 +217,34 @@ impl SealedBatch {
         head
     }
 
-    /// Everything behind the header.
+    /// Everything behind the header, as one byte string: for whoever wants it whole. This copies if
+    /// there are several pieces.
     #[must_use]
-    pub fn payload(&self) -> &Bytes {
-        &self.payload
+    pub fn payload(&self) -> Bytes {
+        self.payload.to_bytes()
+    }
+
+    /// Everything behind the header, where it lies.
+    #[must_use]
+    pub fn pieces(&self) -> &[Bytes] {
+        self.payload.pieces()
+    }
+
+    pub(crate) fn shared_payload(&self) -> Payload {
+        self.payload.clone()
     }
 
     /// Bytes of the whole batch, header included.
     #[must_use]
     pub fn size(&self) -> usize {
         self.head.len() + self.payload.len()
+    }
+
+    /// Bytes of memory that the batch takes: those of [`size`](Self::size), and what its pieces
+    /// keep beyond them.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.size() + self.payload.surplus()
     }
 
     /// Bytes of the header.

@@ -22,7 +22,7 @@ fn append_batch(records: u32, payload: &[u8]) -> Vec<u8> {
     let delta = records.saturating_sub(1);
     let payload = Bytes::copy_from_slice(payload);
     let sealed = SealedBatch::log_v0(1, 1, records, delta, payload).expect("a batch");
-    [&sealed.stamp(Stamp::NONE)[..], sealed.payload()].concat()
+    [&sealed.stamp(Stamp::NONE)[..], &sealed.payload()].concat()
 }
 
 fn at_offset(offset: i64, records: u32) -> Vec<u8> {
@@ -89,18 +89,54 @@ fn every_stamp_of_a_batch_has_the_checksum_of_a_recomputation() {
         for round in 0..20 {
             let stamp = Stamp { writer_id: numbers.next() as i64, sequence: numbers.next() as i32 };
             for sealed in [&log_v0, &log_v1] {
-                let wire = [&sealed.stamp(stamp)[..], sealed.payload()].concat();
+                let wire = [&sealed.stamp(stamp)[..], &sealed.payload()].concat();
                 assert_eq!(wire.len(), sealed.size());
                 let batch = LogBatch::new_checked(Bytes::from(wire), Check::Crc);
                 let found = batch.map(|batch| batch.stamp());
                 assert_eq!(found, Ok(stamp), "seed {seed:#x}, {len} bytes, round {round}");
             }
-            let wire = [&kv.stamp(stamp)[..], kv.payload()].concat();
+            let wire = [&kv.stamp(stamp)[..], &kv.payload()].concat();
             assert_eq!(wire.len(), kv.size());
             let found = KvBatch::new_checked(Bytes::from(wire), Check::Crc).map(|kv| kv.stamp());
             assert_eq!(found, Ok(stamp), "seed {seed:#x}, {len} bytes, round {round}");
         }
     }
+}
+
+#[test]
+fn a_payload_in_pieces_makes_the_batch_of_the_whole() {
+    let seed = 0x5eed_0007;
+    let mut numbers = Numbers(seed);
+    let fields = LogFields {
+        schema_id: 3,
+        attributes: 1,
+        record_count: 1,
+        last_offset_delta: 0,
+        statistics_length: None,
+    };
+    let stamp = Stamp { writer_id: 7, sequence: 9 };
+    for round in 0..50_usize {
+        let cut = |numbers: &mut Numbers| {
+            let len = numbers.next() as usize % 2000;
+            Bytes::from(numbers.bytes(len))
+        };
+        let pieces: Vec<Bytes> = (0..1 + round % 7).map(|_| cut(&mut numbers)).collect();
+        let whole = Bytes::from(pieces.concat());
+        let expected = SealedBatch::log(fields, whole.clone()).expect("a batch");
+        let payload = Payload::in_pieces(pieces.clone(), round);
+        let sealed = SealedBatch::log_in_pieces(fields, payload).expect("a batch");
+        assert_eq!(sealed.stamp(stamp), expected.stamp(stamp), "seed {seed:#x}, round {round}");
+        assert_eq!((sealed.payload(), sealed.size()), (whole, expected.size()), "round {round}");
+        assert_eq!(sealed.memory(), expected.memory() + round);
+        let places = |pieces: &[Bytes]| pieces.iter().map(|p| p.as_ptr()).collect::<Vec<_>>();
+        assert_eq!(places(sealed.clone().pieces()), places(&pieces), "nothing is copied");
+    }
+    let none = SealedBatch::log_in_pieces(fields, Payload::in_pieces(Vec::new(), 0));
+    assert_eq!(none.map(|none| none.payload()), Ok(Bytes::new()));
+    let empty = LogFields { record_count: 0, ..fields };
+    let pieces = Payload::in_pieces(vec![Bytes::new(), Bytes::from_static(b"x")], 0);
+    let refused = SealedBatch::log_in_pieces(empty, pieces);
+    assert!(matches!(refused, Err(RecordError::Misuse(_))), "{refused:?}");
 }
 
 #[test]
@@ -316,7 +352,7 @@ fn a_record_without_its_change_type_and_one_with_an_unknown_code_are_errors() {
 fn kv_records_with_a_key_beyond_their_end_are_errors() {
     let kv = |records: &[u8]| {
         let sealed = SealedBatch::kv_v0(1, 0, 1, Bytes::copy_from_slice(records)).expect("a batch");
-        let wire = [&sealed.stamp(Stamp::NONE)[..], sealed.payload()].concat();
+        let wire = [&sealed.stamp(Stamp::NONE)[..], &sealed.payload()].concat();
         let batch = KvBatch::new_checked(Bytes::from(wire), Check::Crc).expect("a batch");
         batch.records().next().expect("an item")
     };
@@ -336,7 +372,7 @@ fn kv_batches_check_version_size_and_checksum() {
     assert_eq!((size, records.len()), (139, 139));
     assert_eq!(kv_record_size(130, Some(3)), 139);
     let sealed = SealedBatch::kv_v0(1, 0, 1, Bytes::from(records)).expect("a batch");
-    let wire = [&sealed.stamp(Stamp::NONE)[..], sealed.payload()].concat();
+    let wire = [&sealed.stamp(Stamp::NONE)[..], &sealed.payload()].concat();
     let read = |at: usize, value: u8, check| {
         let mut wire = wire.clone();
         wire[at] = value;

@@ -101,7 +101,7 @@ impl Shape {
 /// The whole batch under its stamp, damaged if wanted; `magic_at` is where the version byte is.
 fn stamped(sealed: &SealedBatch, batch: &Batch, writer: i64, magic_at: usize) -> Bytes {
     let head = sealed.stamp(Stamp { writer_id: writer, sequence: batch.sequence });
-    let mut bytes = [head.as_ref(), sealed.payload()].concat();
+    let mut bytes = [head.as_ref(), &sealed.payload()].concat();
     let end = bytes.len();
     match batch.damage {
         Damage::None | Damage::Schema(_) => {}

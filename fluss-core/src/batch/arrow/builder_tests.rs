@@ -37,7 +37,7 @@ fn builder(types: &[(TypeKind, bool)]) -> ArrowBatchBuilder {
 }
 
 fn payload(builder: &mut ArrowBatchBuilder) -> Bytes {
-    builder.seal(1, Vec::new()).unwrap().payload().clone()
+    builder.seal(1, Vec::new()).unwrap().payload()
 }
 
 fn hex(text: &str) -> Vec<u8> {
@@ -56,7 +56,7 @@ fn the_body_equals_the_one_of_the_java_client() {
     }
     let sealed = builder.seal(1, Vec::new()).unwrap();
     let head = sealed.stamp(Stamp { writer_id: 100, sequence: 7 });
-    assert_eq!([&head[..], sealed.payload()].concat(), hex(vector));
+    assert_eq!([&head[..], &sealed.payload()].concat(), hex(vector));
 }
 
 #[test]
@@ -233,7 +233,7 @@ fn a_sealed_batch_keeps_no_memory_beyond_what_compression_left_of_it() {
             }
             let body = Vec::with_capacity(builder.body_capacity());
             let sealed = builder.seal(1, body).unwrap();
-            let bytes = sealed.payload().clone();
+            let bytes = sealed.payload();
             drop(sealed);
             let (len, memory) = (bytes.len(), Vec::from(bytes.try_into_mut().unwrap()).capacity());
             assert!(memory <= 2 * len + (64 << 10), "{compression:?}: {memory} for {len} bytes");

@@ -313,7 +313,7 @@ impl Merge {
         }
         let sealed =
             builder.seal(self.schema_id, Vec::new()).map_err(|error| failed(error.to_string()))?;
-        self.changelog(batch, sealed.record_count(), &types, sealed.payload())
+        self.changelog(batch, sealed.record_count(), &types, &sealed.payload())
     }
 
     fn record_changelog(

@@ -29,7 +29,7 @@ fn kv_batch(stamp: (i64, i32), records: &[Rec<'_>]) -> Bytes {
     records.iter().for_each(|(a, b)| record(&mut body, *a, *b));
     let sealed = SealedBatch::kv_v0(1, 0, records.len() as u32, body.into()).expect("a batch");
     let head = sealed.stamp(Stamp { writer_id: stamp.0, sequence: stamp.1 });
-    [head.as_ref(), sealed.payload()].concat().into()
+    [head.as_ref(), &sealed.payload()].concat().into()
 }
 
 pub(super) struct Kv {
@@ -318,7 +318,7 @@ fn a_time_beyond_an_arrow_changelog_goes_round_there_and_stays_what_it_is_in_the
     push_kv_record(&mut body, &[1], Some(&row)).expect("a record");
     let sealed = SealedBatch::kv_v0(1, 0, 1, body.into()).expect("a batch");
     let head = sealed.stamp(Stamp { writer_id: -1, sequence: -1 });
-    assert_eq!(kv.send([head.as_ref(), sealed.payload()].concat().into()), Ok(1));
+    assert_eq!(kv.send([head.as_ref(), &sealed.payload()].concat().into()), Ok(1));
     let rows = kv.talk.cluster.rows(kv.bucket).expect("a changelog");
     let expected = crate::row::OwnedDatum::Timestamp(Timestamp::from_nanos(i64::MIN));
     assert_eq!(rows[0].values.values()[1], expected);

@@ -184,7 +184,7 @@ fn batch(stamp: (i64, i32), rows: i32) -> Bytes {
     }
     let sealed = builder.seal(1, Vec::new()).expect("a batch");
     let head = sealed.stamp(Stamp { writer_id: stamp.0, sequence: stamp.1 });
-    [head.as_ref(), sealed.payload()].concat().into()
+    [head.as_ref(), &sealed.payload()].concat().into()
 }
 
 fn produce_request(bucket: BucketKey, acks: i32, batches: Vec<Bytes>) -> ProduceLogRequest {

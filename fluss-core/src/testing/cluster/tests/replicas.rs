@@ -99,7 +99,7 @@ fn lookups_see_rows_below_the_high_watermark() {
     fluss_proto::record::push_kv_record(&mut body, b"key", Some(&row)).expect("a record");
     let sealed = fluss_proto::record::SealedBatch::kv_v0(1, 0, 1, body.into()).expect("a batch");
     let head = sealed.stamp(Stamp { writer_id: 1, sequence: 0 });
-    let records = [head.as_ref(), sealed.payload()].concat().into();
+    let records = [head.as_ref(), &sealed.payload()].concat().into();
     let entry = PbPutKvReqForBucket { bucket_id: 0, records, ..Default::default() };
     let put = PutKvRequest {
         acks: 1,
