@@ -209,7 +209,7 @@ impl Client {
         sealed: SealedBatch,
         now: Instant,
     ) -> Result<BatchId> {
-        let needed = u64::try_from(sealed.size()).unwrap_or(u64::MAX);
+        let needed = u64::try_from(sealed.memory()).unwrap_or(u64::MAX);
         match self.open_batch(lane, bucket, Reserve::Now { step: needed, full: needed }, now)? {
             Open::Granted { batch, .. } => {
                 self.submit_batch(batch, sealed, now);

@@ -481,6 +481,12 @@ impl AppendWriter {
     /// [`batch_bytes`](AppendBuilder::batch_bytes) for each open batch of the writer; they count
     /// against the memory budget, and where it is short, rows are copied at once.
     ///
+    /// Values of numbers, dates, strings and bytes are not even copied then if the table's batches
+    /// have neither compression nor statistics, a run of rows has no nulls and at least 4 KiB of
+    /// them, and their buffer holds little else: the socket gets them from there. Such a buffer is
+    /// kept until the rows have an outcome; what else it holds counts against the budget, too, and
+    /// is, for all of a batch, at most a quarter of its size.
+    ///
     /// ```no_run
     /// # async fn f(writer: &fluss_core::AppendWriter, batch: arrow_array::RecordBatch) {
     /// match writer.append_batch(&batch).await {

@@ -26,7 +26,7 @@ const READ_BUDGET: usize = 32;
 /// Writes to one connection before the others have their turn.
 const WRITE_BUDGET: usize = 32;
 /// Pieces handed to one vectored write.
-const MAX_SLICES: usize = 64;
+const MAX_SLICES: usize = 128;
 
 /// What a read from remote storage ends with.
 pub type RemoteRead = Pin<Box<dyn Future<Output = Result<Bytes, StorageError>> + Send>>;

@@ -60,6 +60,8 @@ mod lane;
 mod large_tests;
 #[cfg(test)]
 mod leaderless_tests;
+#[cfg(test)]
+mod lent_tests;
 mod limit_scan;
 #[cfg(test)]
 mod linger_tests;

@@ -498,7 +498,7 @@ impl ArrowBatchBuilder {
     /// compression: only sealing shows what is left of the rows.
     #[must_use]
     pub fn body_capacity(&self) -> usize {
-        if self.packs() { 0 } else { self.size_in_bytes() }
+        if self.packs() { 0 } else { self.written_bytes() }
     }
 
     #[cfg(test)]

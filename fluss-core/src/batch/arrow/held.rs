@@ -1,16 +1,21 @@
 //! Rows of record batches that an open batch holds where they lie, until it is sealed.
 //!
 //! Copied into the columns of the batch, and from there into its body, each value would move twice.
-//! Held by reference it moves once. Only runs for which that is one copy of memory for each column
-//! are held: columns of the same type, without nulls, of a batch that is not compressed. Rows that
-//! keep much more than themselves alive (few of them, or a slice of something large) are copied at
-//! once. What the others keep alive beyond themselves is bounded, and told to whoever accounts for
-//! the memory of the batch.
+//! Held by reference it moves once, or not at all: a long run whose buffer holds little else is
+//! sent from there (see [`body`](super::body)). Only runs for which that is one copy of memory for
+//! each column are held: columns of the same type, without nulls, of a batch that is not
+//! compressed. Rows that keep much more than themselves alive (few of them, or a slice of something
+//! large) are copied at once. What the others keep alive beyond themselves is bounded, and told to
+//! whoever accounts for the memory of the batch.
+//!
+//! A record batch is let go of when the batch is sealed; buffers that are sent from where they lie,
+//! when it is acknowledged. They keep no more beyond their runs than was counted until then.
 
 use std::ops::Range;
 
-use arrow_buffer::{ArrowNativeType, NullBuffer, ScalarBuffer, ToByteSlice};
+use arrow_buffer::{ArrowNativeType, Buffer, NullBuffer, ScalarBuffer};
 
+use super::body::{Allowance, Body};
 use super::column::{Column, Values};
 use super::extend::{ends, has_null, span};
 use crate::batch::ArrowRows;
@@ -23,7 +28,7 @@ const MIN_HELD: usize = 8 << 10;
 #[derive(Debug, Default)]
 pub(super) struct Held {
     runs: Vec<(ArrowRows, Range<usize>)>,
-    /// Bytes of the rows as they will be sealed.
+    /// Bytes of the rows as they will be sealed, without bitmaps: they have none themselves.
     bytes: usize,
     /// Bytes of all record batches that they keep alive. One that has several runs counts as often.
     kept: usize,
@@ -69,6 +74,7 @@ impl Held {
         if !columns.iter().zip(rows.columns()).all(fits) {
             return false;
         }
+        let count = range.len();
         match self.runs.last_mut() {
             Some((last, held)) if last.is(rows) && held.end == range.start => held.end = range.end,
             _ if bytes < MIN_HELD => return false,
@@ -80,7 +86,8 @@ impl Held {
                 _ => return false,
             },
         }
-        self.bytes += bytes;
+        let bitmaps = columns.len() * count.div_ceil(8);
+        self.bytes += bytes.saturating_sub(bitmaps);
         true
     }
 
@@ -99,37 +106,31 @@ impl Held {
         (self.bytes, self.kept) = (0, 0);
     }
 
+    /// Bytes that are not copied when the batch is sealed: of the runs in the order in which they
+    /// are put.
+    pub(super) fn lent_bytes(&self, mut allowance: Allowance) -> usize {
+        let columns = self.runs.first().map_or(0, |(rows, _)| rows.columns().len());
+        let runs = (0..columns).flat_map(|column| self.sources(column));
+        let buffers = runs.flat_map(|(from, range)| [values(from, &range), data(from, &range)]);
+        buffers.flatten().filter(|bytes| allowance.lends(bytes)).map(|bytes| bytes.len()).sum()
+    }
+
     /// Appends the values of a column, or the ends of its values, which begin at `end`.
-    pub(super) fn put_values(&self, column: usize, end: usize, body: &mut Vec<u8>) {
+    pub(super) fn put_values(&self, column: usize, end: usize, body: &mut Body) {
         let mut end = end as i32;
         for (source, range) in self.sources(column) {
             match source {
-                Source::Int8(from) => put(from, range, body),
-                Source::Int16(from) => put(from, range, body),
-                Source::Int32(from) => put(from, range, body),
-                Source::Int64(from) => put(from, range, body),
-                Source::Float32(from) => put(from, range, body),
-                Source::Float64(from) => put(from, range, body),
-                Source::Date(from) => body.extend_from_slice(from[range].to_byte_slice()),
-                Source::Text(from) => put_ends(ends(from, range), &mut end, body),
-                Source::Bytes(from) => put_ends(ends(from, range), &mut end, body),
-                // `is_same` has seen that there are no others.
-                _ => {}
+                Source::Text(from) => put_ends(ends(from, range), &mut end, &mut body.written),
+                Source::Bytes(from) => put_ends(ends(from, range), &mut end, &mut body.written),
+                _ => values(source, &range).into_iter().for_each(|values| body.put(values)),
             }
         }
     }
 
     /// Appends the bytes of a column's strings.
-    pub(super) fn put_data(&self, column: usize, body: &mut Vec<u8>) {
-        for (source, range) in self.sources(column) {
-            match source {
-                Source::Text(from) => body.extend_from_slice(&from.value_data()[span(from, range)]),
-                Source::Bytes(from) => {
-                    body.extend_from_slice(&from.value_data()[span(from, range)]);
-                }
-                _ => {}
-            }
-        }
+    pub(super) fn put_data(&self, column: usize, body: &mut Body) {
+        let data = self.sources(column).filter_map(|(source, range)| data(source, &range));
+        data.for_each(|data| body.put(data));
     }
 
     fn sources(&self, column: usize) -> impl Iterator<Item = (&Source, Range<usize>)> {
@@ -139,8 +140,31 @@ impl Held {
     }
 }
 
-fn put<T: ArrowNativeType>(from: &ScalarBuffer<T>, range: Range<usize>, body: &mut Vec<u8>) {
-    body.extend_from_slice(from[range].to_byte_slice());
+/// The values of a run of fixed width, where they lie.
+fn values(source: &Source, range: &Range<usize>) -> Option<Buffer> {
+    fn part<T: ArrowNativeType>(from: &ScalarBuffer<T>, range: &Range<usize>) -> Buffer {
+        from.slice(range.start, range.len()).into_inner()
+    }
+    // `is_same` has seen that there are no others.
+    Some(match source {
+        Source::Int8(from) => part(from, range),
+        Source::Int16(from) => part(from, range),
+        Source::Int32(from) | Source::Date(from) => part(from, range),
+        Source::Int64(from) => part(from, range),
+        Source::Float32(from) => part(from, range),
+        Source::Float64(from) => part(from, range),
+        _ => return None,
+    })
+}
+
+/// The bytes of a run of strings, where they lie.
+fn data(source: &Source, range: &Range<usize>) -> Option<Buffer> {
+    let (from, span) = match source {
+        Source::Text(from) => (from.values(), span(from, range.clone())),
+        Source::Bytes(from) => (from.values(), span(from, range.clone())),
+        _ => return None,
+    };
+    Some(from.slice_with_length(span.start, span.len()))
 }
 
 /// Appends where values end, as if the first began at `end`, which becomes the end of the last.
@@ -177,3 +201,7 @@ impl Values {
 #[cfg(test)]
 #[path = "held_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "lent_tests.rs"]
+mod lent_tests;

@@ -1,6 +1,7 @@
 //! Log batches in the ARROW format: rows become columns as they arrive.
 
 mod bits;
+mod body;
 mod builder;
 pub(super) mod column;
 mod compress;

@@ -3,6 +3,7 @@
 use arrow_ipc::{Buffer, FieldNode};
 
 use super::bits::Validity;
+use super::body::Body;
 use super::column::{Column, Values, end_of};
 use super::compress::Compressor;
 use super::held::Held;
@@ -17,7 +18,7 @@ pub(super) struct Parts<'a> {
     pub(super) ones: &'a mut Vec<u8>,
     pub(super) held: &'a Held,
     pub(super) head: usize,
-    pub(super) body: &'a mut Vec<u8>,
+    pub(super) body: &'a mut Body,
 }
 
 impl Parts<'_> {
@@ -81,16 +82,16 @@ impl Parts<'_> {
     fn buffer_with(
         &mut self,
         buffer: &[u8],
-        rest: impl FnOnce(&mut Vec<u8>),
+        rest: impl FnOnce(&mut Body),
     ) -> Result<(), BatchError> {
         let start = self.body.len();
-        self.compressor.append(buffer, self.body)?;
+        self.compressor.append(buffer, &mut self.body.written)?;
         rest(self.body);
         let offset = (start - self.head) as i64;
         self.buffers.push(Buffer::new(offset, (self.body.len() - start) as i64));
         // Statistics may stand in front of the message, at whatever length.
         let length = (self.body.len() - self.head).next_multiple_of(ipc::ALIGNMENT);
-        self.body.resize(self.head + length, 0);
+        self.body.pad(self.head + length);
         Ok(())
     }
 }

@@ -43,7 +43,7 @@ pub(in crate::batch) enum Source {
     LargeBytes(LargeBinaryArray),
     BytesView(BinaryViewArray),
     Fixed(FixedSizeBinaryArray),
-    Date(Vec<i32>),
+    Date(ScalarBuffer<i32>),
     Time(Vec<i32>),
     Timestamp(ScalarBuffer<i64>, TimeUnit),
     TimestampLtz(ScalarBuffer<i64>, TimeUnit),
@@ -165,14 +165,14 @@ impl Source {
 
     fn date(array: &ArrayRef, bad: &mut Vec<Bad>) -> Result<Self, WrongType> {
         match array.data_type() {
-            ArrowType::Date32 => Ok(Self::Date(scalars::<i32>(array).to_vec())),
+            ArrowType::Date32 => Ok(Self::Date(scalars(array))),
             ArrowType::Date64 => {
                 let values = array.as_primitive::<Date64Type>().values();
                 let days = |millis: i64| {
                     let day = i32::try_from(millis.div_euclid(DAY_MILLIS)).ok();
                     day.filter(|_| millis.rem_euclid(DAY_MILLIS) == 0).ok_or("it is no whole day")
                 };
-                Ok(Self::Date(each(array, values, "ms", days, bad)))
+                Ok(Self::Date(each(array, values, "ms", days, bad).into()))
             }
             _ => Err(WrongType),
         }

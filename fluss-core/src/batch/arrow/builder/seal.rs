@@ -1,11 +1,11 @@
 //! The end of an open batch: its columns become a body.
 
 use arrow_ipc::{Buffer, FieldNode};
-use bytes::Bytes;
 use fluss_proto::record::{LogFields, SealedBatch};
 
 use super::ArrowBatchBuilder;
 use crate::batch::BatchError;
+use crate::batch::arrow::body::{Allowance, Body};
 use crate::batch::arrow::compress::{Compressor, Packer};
 use crate::batch::arrow::parts::Parts;
 use crate::batch::arrow::{APPEND_ONLY, ipc};
@@ -13,11 +13,13 @@ use crate::batch::pool::fits;
 
 impl ArrowBatchBuilder {
     /// Turns the rows into a batch whose payload is written into `body` (whose content is dropped,
-    /// whose memory is used), and leaves the builder empty for the next batch.
+    /// whose memory is used), and leaves the builder empty for the next batch. Long runs of values
+    /// from record batches stay where they lie: the batch then has several pieces.
     ///
     /// `schema_id` is the id of the builder's schema; the server does not check it, and a wrong one
     /// makes the batch unreadable. Take `body` from a [`BodyPool`](crate::batch::BodyPool) with
-    /// [`body_capacity`](Self::body_capacity), and give the payload back once it is acknowledged.
+    /// [`body_capacity`](Self::body_capacity), and give the first piece back once the batch is
+    /// acknowledged: it is of that memory.
     ///
     /// # Errors
     /// The batch has no rows, or the compressor failed; then the rows are still there.
@@ -42,27 +44,27 @@ impl ArrowBatchBuilder {
             Some(packer) => packer,
             None => Packer::new(self.options.compression)?,
         };
-        let raw = self.size_in_bytes();
+        let raw = self.written_bytes();
         let mut buffer = Some(buffer);
-        let mut body = match buffer.take_if(|_| !self.packs()) {
+        let memory = match buffer.take_if(|_| !self.packs()) {
             Some(buffer) => buffer(raw),
             None => std::mem::take(&mut packer.out),
         };
-        body.clear();
+        let mut body = Body::new(memory, Allowance::of(self.size));
         if buffer.is_none() {
-            body.reserve_exact(raw);
+            body.written.reserve_exact(raw);
         }
         if let Some(statistics) = &self.statistics {
-            statistics.write(&self.columns, self.rows, &mut body);
+            statistics.write(&self.columns, self.rows, &mut body.written);
         }
         let start = body.len();
         let head = start + ipc::head_length(self.layout.metadata);
-        body.resize(head, 0);
+        body.pad(head);
         let (nodes, buffers) = self.write_buffers(head, &mut packer.compressor, &mut body)?;
         // All lengths are those of buffers in memory, below the limits of the options.
         let body_length = (body.len() - head) as i64;
         let metadata = self.metadata.build(self.rows as i64, body_length, &nodes, &buffers);
-        if !ipc::write_head(&mut body[start..head], metadata) {
+        if !ipc::write_head(&mut body.written[start..head], metadata) {
             let (got, expected) = (metadata.len(), self.layout.metadata);
             return Err(BatchError::Metadata { got, expected });
         }
@@ -76,20 +78,26 @@ impl ArrowBatchBuilder {
             statistics_length: self.statistics.is_some().then_some(start as u32),
         };
         if let Some(buffer) = buffer {
-            packer.out = body;
-            body = fitted(buffer(packer.out.len()), &packer.out);
+            packer.out = body.written;
+            // With compression there is nothing else.
+            body.written = fitted(buffer(packer.out.len()), &packer.out);
         }
         self.packer = Some(packer);
-        let sealed = SealedBatch::log(fields, Bytes::from(body))?;
+        let sealed = SealedBatch::log_in_pieces(fields, body.finish())?;
         self.clear();
         Ok(sealed)
+    }
+
+    /// The size of the batch without what stays where it lies.
+    pub(super) fn written_bytes(&self) -> usize {
+        self.size - self.held.lent_bytes(Allowance::of(self.size))
     }
 
     fn write_buffers(
         &mut self,
         head: usize,
         compressor: &mut Compressor,
-        body: &mut Vec<u8>,
+        body: &mut Body,
     ) -> Result<(Vec<FieldNode>, Vec<Buffer>), BatchError> {
         let mut parts = Parts {
             nodes: Vec::with_capacity(self.layout.nodes),
