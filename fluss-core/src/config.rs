@@ -8,7 +8,9 @@ use crate::ids::Address;
 use crate::time::Duration;
 
 pub use crate::resolver::Resolver;
-pub use crate::storage::{ObjectPart, Storage, StorageError, StorageErrorKind, Store};
+pub use crate::storage::{
+    ObjectPart, Storage, StorageError, StorageErrorKind, StorageToken, Store,
+};
 
 /// Name and password for SASL/PLAIN. `Debug` hides the password.
 #[derive(Clone, PartialEq, Eq)]

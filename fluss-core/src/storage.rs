@@ -1,11 +1,14 @@
 //! Where the older part of a log is: objects in remote storage, and who reads them.
 
+mod token;
+
 use std::fmt;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub use self::token::StorageToken;
 use crate::time::Duration;
 
 /// A part of an object in remote storage that a client wants to read.
@@ -21,13 +24,23 @@ pub struct ObjectPart {
     pub len: usize,
     /// For how long the client waits for the answer; later ones are dropped.
     pub limit: Duration,
+    /// What the servers gave for reading it. None for files, and where they gave nothing: whoever
+    /// reads has rights of its own, or needs none.
+    pub token: Option<Arc<StorageToken>>,
 }
 
 impl ObjectPart {
-    /// This part of this object.
+    /// This part of this object, without a token.
     #[must_use]
     pub fn new(object: impl Into<Arc<str>>, from: u64, len: usize, limit: Duration) -> Self {
-        Self { object: object.into(), from, len, limit }
+        Self { object: object.into(), from, len, limit, token: None }
+    }
+
+    /// The same with this token.
+    #[must_use]
+    pub fn token(mut self, token: Option<Arc<StorageToken>>) -> Self {
+        self.token = token;
+        self
     }
 }
 
@@ -131,8 +144,8 @@ pub enum StorageErrorKind {
     /// where the records are, and stops the bucket when it is sent to objects that are not there
     /// for the fourth time in a row.
     NotFound,
-    /// It may not be read: the client tries again, as rights and tokens may come late, and stops
-    /// the bucket after ten times in a row.
+    /// It may not be read: the client asks the servers for a new token, tries again, as rights may
+    /// come late, and stops the bucket after ten times in a row.
     Denied,
     /// Nothing here reads such objects; the bucket stops at once.
     Unsupported,
@@ -176,25 +189,35 @@ impl<R: Read + Seek, F: Fn(&str) -> io::Result<R> + Send + Sync + 'static> Stora
     }
 }
 
+/// The scheme of an object's name, and what stands behind it; None for a path.
+fn scheme_of(object: &str) -> Option<(&str, &str)> {
+    let named = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.');
+    object.split_once(':').filter(|(name, _)| !name.is_empty() && name.chars().all(named))
+}
+
+/// Whether somebody else than this machine keeps the object, who may want credentials.
+pub(crate) fn is_foreign(object: &str) -> bool {
+    scheme_of(object).is_some_and(|(scheme, _)| scheme != "file")
+}
+
 /// The path on this machine that an object's name means.
 fn path_of(part: &ObjectPart) -> Result<&str, StorageError> {
     let unsupported =
         |why: String| Err(StorageError::new(part, StorageErrorKind::Unsupported, why));
     let object = &*part.object;
-    let named = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.');
-    let path = match object.split_once(':') {
+    let path = match scheme_of(object) {
         Some(("file", rest)) => {
             let rest = rest.strip_prefix("//").unwrap_or(rest);
             rest.strip_prefix("localhost").unwrap_or(rest)
         }
-        Some((scheme, rest)) if !scheme.is_empty() && scheme.chars().all(named) => {
+        Some((scheme, rest)) => {
             let bucket = rest.trim_start_matches('/').split('/').next().unwrap_or_default();
             return unsupported(format!(
                 "the servers keep old segments in `{scheme}` storage, bucket `{bucket}`, which \
                  nothing here can read: files can be; for others set `Config::store`"
             ));
         }
-        _ => object,
+        None => object,
     };
     if !path.starts_with('/') {
         return unsupported(format!("`{path}` is no absolute path"));
@@ -209,7 +232,7 @@ mod tests {
     use super::*;
 
     fn part(object: &str, from: u64, len: usize) -> ObjectPart {
-        ObjectPart { object: object.into(), from, len, limit: Duration::from_secs(1) }
+        ObjectPart::new(object, from, len, Duration::from_secs(1))
     }
 
     fn one_file() -> Store {
@@ -243,6 +266,20 @@ mod tests {
             let error = one_file().read(&part(name, 0, 1)).unwrap_err();
             assert_eq!(error.kind, kind, "{error}");
             assert!(error.to_string().contains(text), "{error}");
+        }
+    }
+
+    #[test]
+    fn credentials_are_for_what_is_not_on_this_machine() {
+        for (name, foreign) in [
+            ("s3://lake/a", true),
+            ("hdfs://name:8020/a", true),
+            ("file:///a", false),
+            ("/a", false),
+            ("/a/b:c", false),
+            (":a", false),
+        ] {
+            assert_eq!(is_foreign(name), foreign, "{name}");
         }
     }
 

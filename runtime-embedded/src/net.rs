@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
-use std::time::Instant as StdInstant;
+use std::time::{Instant as StdInstant, SystemTime};
 
 use fluss_core::config::{Config, ObjectPart, Resolver, StorageError, Store};
 use fluss_core::ids::Address;
@@ -40,6 +40,10 @@ impl Clock for StdClock {
     fn now(&self) -> Instant {
         let micros = self.start.elapsed().as_micros();
         Instant::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
+    }
+
+    fn since_1970(&self) -> Option<Duration> {
+        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()
     }
 
     fn process(&self) -> u32 {
@@ -120,10 +124,7 @@ impl Net for EmbeddedNet {
 
     fn poll_timer(&mut self, _: &mut Context<'_>, at: Option<Instant>) -> Poll<()> {
         self.due = at;
-        match at {
-            Some(at) if at <= self.clock.now() => Poll::Ready(()),
-            _ => Poll::Pending,
-        }
+        if at.is_some_and(|at| at <= self.clock.now()) { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 
@@ -144,10 +145,8 @@ async fn open(reactor: &Arc<Reactor>, address: SocketAddr) -> io::Result<Embedde
     let registered = reactor.register(start_connect(address)?)?;
     let source = &registered.source;
     poll_fn(|_| if source.is(WRITABLE) { Poll::Ready(()) } else { Poll::Pending }).await;
-    match source.stream.take_error()? {
-        None => Ok(EmbeddedSocket { registered }),
-        Some(e) => Err(e),
-    }
+    let refused = source.stream.take_error()?;
+    refused.map_or(Ok(EmbeddedSocket { registered }), Err)
 }
 
 /// A TCP connection.

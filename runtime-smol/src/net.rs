@@ -5,7 +5,7 @@ use std::io::{self, IoSlice, Write as _};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Instant as StdInstant;
+use std::time::{Instant as StdInstant, SystemTime};
 
 use async_io::{Async, Timer};
 use fluss_core::config::{Config, ObjectPart, Resolver, Store};
@@ -36,6 +36,10 @@ impl Clock for StdClock {
     fn now(&self) -> Instant {
         let micros = self.start.elapsed().as_micros();
         Instant::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
+    }
+
+    fn since_1970(&self) -> Option<Duration> {
+        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()
     }
 
     fn process(&self) -> u32 {

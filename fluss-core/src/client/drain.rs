@@ -286,6 +286,10 @@ impl Client {
                 ReadWish::Leader(bucket) => self.want_leader(cx, bucket, None),
             }
         }
+        let commands = &mut self.commands;
+        while self.scanners.poll_call(cx, |call| commands.start(cx, call)) {
+            busy = true;
+        }
         while let Some(event) = self.scanners.poll_event().or_else(|| self.lookups.poll_event()) {
             busy = true;
             self.events.push_back(event);
@@ -307,6 +311,9 @@ impl Client {
             match event {
                 Event::CommandDone { command, result } if self.writers.owns_call(command) => {
                     self.writers.handle_call(cx, command, result);
+                }
+                Event::CommandDone { command, result } if self.scanners.owns_call(command) => {
+                    self.scanners.handle_call(cx, result);
                 }
                 event => self.events.push_back(event),
             }

@@ -23,7 +23,7 @@ use crate::output::{Action, CommandAnswer, Counters, Event, TimerReason, closed}
 use crate::rng::Rng;
 use crate::scanner::Scanners;
 use crate::storage::StorageError;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use crate::writer::Writers;
 
 /// A client of one cluster, without sockets, threads or a clock.
@@ -145,6 +145,13 @@ impl Client {
         now: Instant,
     ) {
         self.step(now, |client, cx| client.scanners.handle_read(cx, read, &result));
+    }
+
+    /// It is so long since 1970. Never needed: with it, tokens for remote storage are renewed
+    /// before they expire, without it when the storage denies them. To be told at the start, and
+    /// now and then again, as clocks are set and hosts sleep.
+    pub fn handle_unix_time(&mut self, since_1970: Duration, now: Instant) {
+        self.scanners.handle_unix_time(since_1970, now);
     }
 
     /// Time passed. Early and repeated calls do nothing.

@@ -108,7 +108,20 @@ impl<N: Net> std::fmt::Debug for Driver<N> {
 impl<N: Net> Driver<N> {
     pub(crate) fn new(shared: Arc<Shared>, net: N) -> Self {
         let (links, reads, memory) = (Vec::new(), Vec::new(), FrameMemory::default());
-        Self { shared, net, links, reads, memory, turns: 0 }
+        let driver = Self { shared, net, links, reads, memory, turns: 0 };
+        driver.pass_time(driver.net.now(), |_| ());
+        driver
+    }
+
+    /// Tells the client what the clock on the wall says, which somebody may have set.
+    fn pass_time(&self, now: Instant, act: impl FnOnce(&mut crate::Client)) {
+        let since_1970 = self.shared.since_1970();
+        self.shared.input(now, |client| {
+            if let Some(time) = since_1970 {
+                client.handle_unix_time(time, now);
+            }
+            act(client);
+        });
     }
 
     /// How often the loop was entered; an idle client's loop is entered a few times a minute.
@@ -149,7 +162,7 @@ impl<N: Net> Driver<N> {
             moved = true;
             let now = self.net.now();
             if due.is_some_and(|at| at <= now) {
-                self.shared.input(now, |client| client.handle_timeout(now));
+                self.pass_time(now, |client| client.handle_timeout(now));
             }
         }
         // What writing brought about (a refusal, room for a waiter) is nobody else's to notice.

@@ -109,6 +109,8 @@ mod table;
 #[cfg(test)]
 mod testkit;
 mod ticket;
+#[cfg(test)]
+mod token_tests;
 mod upsert;
 #[cfg(test)]
 mod write_tests;

@@ -146,6 +146,11 @@ impl Reader {
         let often = 4 + rng.below(60);
         stage.cluster(|c| c.set_faults(faults(seed, often)));
         stage.cluster(|c| c.disturb_remote(seed, often.div_ceil(4)));
+        if rng.one_in(2) {
+            // Of somebody else, who wants to see tokens.
+            stage.cluster(|c| c.set_remote_root("s3://lake/fluss"));
+            stage.cluster(|c| c.give_keys(Some(Duration::from_millis(200 << rng.below(8)))));
+        }
         Self {
             stage,
             rng,
@@ -426,6 +431,8 @@ impl Reader {
             self.counts.add(what, count);
         }
         self.counts.add("remote reads", self.stage.cluster(|c| c.remote_reads()));
+        let tokens = self.stage.cluster(|c| c.requests().get(&1025).copied());
+        self.counts.add("tokens", tokens.unwrap_or_default());
         self.counts
     }
 
@@ -522,6 +529,7 @@ fn a_random_reader_gets_every_row_once_and_in_order() {
             "begun anew",
             "segments moved",
             "remote reads",
+            "tokens",
             "rubbish",
             "silence",
             "cuts",

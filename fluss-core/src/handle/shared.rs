@@ -34,6 +34,12 @@ pub trait Clock: Send + Sync {
     /// Now.
     fn now(&self) -> Instant;
 
+    /// How long it is since 1970, where that is known; see
+    /// [`Client::handle_unix_time`](crate::Client::handle_unix_time).
+    fn since_1970(&self) -> Option<Duration> {
+        None
+    }
+
     /// The number of the process that asks, as of this moment. It changes only in the child of a
     /// fork, where the client is not to be touched: its threads are gone, its locks may be held by
     /// one of them, its sockets are the parent's.
@@ -153,6 +159,10 @@ impl Shared {
 
     pub(crate) fn now(&self) -> Instant {
         self.clock.now()
+    }
+
+    pub(crate) fn since_1970(&self) -> Option<Duration> {
+        self.clock.since_1970()
     }
 
     /// An error in the child of a fork, where this client must not be used.

@@ -32,6 +32,12 @@ impl Clock for TestClock {
         Instant::from_micros(self.0.load(Ordering::Relaxed))
     }
 
+    fn since_1970(&self) -> Option<Duration> {
+        // As the servers have it.
+        let epoch = u64::try_from(ClusterOptions::default().epoch_ms).ok()?;
+        Some(Duration::from_millis(epoch) + (self.now() - Instant::ZERO))
+    }
+
     fn process(&self) -> u32 {
         if self.1.load(Ordering::Relaxed) { 2 } else { 1 }
     }

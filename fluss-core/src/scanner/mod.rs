@@ -9,6 +9,7 @@
 //! | [`answer`] | what an answer means for each bucket |
 //! | [`patience`] | when servers have been silent for too long |
 //! | [`remote`] | records that servers moved to remote storage |
+//! | [`token`] | the credentials for it, shared by all scanners |
 //! | [`read`] | from batches to columns and rows, outside all locks |
 //! | [`metadata_columns`] | columns that tell change type, offset and time |
 //!
@@ -39,6 +40,9 @@ mod tests_projection;
 mod tests_random;
 #[cfg(test)]
 mod tests_remote;
+#[cfg(test)]
+mod tests_token;
+mod token;
 mod types;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -54,15 +58,17 @@ pub use types::{
 };
 
 use scanner::Scanner;
+use token::Tokens;
 
+use crate::command::Call;
 use crate::connection::request::{Outgoing, RequestError};
 use crate::cx::Cx;
 use crate::error::{Error, Result};
-use crate::ids::{BucketKey, Labels, ReadId, ScannerKey, ServerId};
+use crate::ids::{BucketKey, CommandId, Labels, ReadId, ScannerKey, ServerId};
 use crate::metadata::Cluster;
-use crate::output::{Event, TimerReason};
+use crate::output::{CommandAnswer, Event, TimerReason};
 use crate::storage::{ObjectPart, StorageError};
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use crate::wish::ReadWish;
 
 /// Who leads which bucket.
@@ -119,6 +125,8 @@ struct Outputs {
     alarms: BTreeMap<ScannerKey, Instant>,
     /// Reads from remote storage to begin, or to give up.
     reads: VecDeque<(ReadId, Option<ObjectPart>)>,
+    /// What they read with.
+    tokens: Tokens,
     next_token: u64,
 }
 
@@ -333,12 +341,27 @@ impl Scanners {
         result: &Result<Bytes, StorageError>,
     ) {
         for (key, scanner) in &mut self.scanners {
-            if scanner.handle_read(cx, read.0, result) {
+            if scanner.handle_read(cx, read.0, result, &mut self.out.tokens) {
                 scanner.tell(*key, &mut self.out);
                 self.dirty.insert(*key);
                 return;
             }
         }
+    }
+
+    /// It is so long since 1970.
+    pub(crate) fn handle_unix_time(&mut self, since_1970: Duration, now: Instant) {
+        self.out.tokens.set_unix_time(since_1970, now);
+    }
+
+    /// Whether a call was made for scanners.
+    pub(crate) fn owns_call(&self, command: CommandId) -> bool {
+        self.out.tokens.owns_call(command)
+    }
+
+    /// The answer to the call for a token, or why there is none.
+    pub(crate) fn handle_call(&mut self, cx: &mut Cx<'_>, result: Result<CommandAnswer>) {
+        self.dirty.append(&mut self.out.tokens.handle_call(cx, result));
     }
 
     /// Time passed.
@@ -367,6 +390,7 @@ impl Scanners {
         self.out.alarms.clear();
         self.out.wishes.clear();
         self.out.reads.clear();
+        self.out.tokens = Tokens::default();
         self.closed = Some(error.clone());
     }
 
@@ -396,6 +420,11 @@ impl Scanners {
 
     pub(crate) fn poll_wish(&mut self) -> Option<ReadWish> {
         self.out.wishes.pop_front()
+    }
+
+    /// The next call that scanners need; `start` gives it its number.
+    pub(crate) fn poll_call(&mut self, cx: &Cx<'_>, start: impl FnOnce(Call) -> CommandId) -> bool {
+        self.out.tokens.poll_call(cx, start)
     }
 
     /// A read from remote storage to begin, or without a part to give up.

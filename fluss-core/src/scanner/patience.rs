@@ -154,6 +154,8 @@ impl Scanner {
         let mut what = format!("reading {}", self.options.path);
         if bucket.leader.is_none() && last.is_none() {
             what.push_str(", of which no leader is known");
+        } else if bucket.remote.is_some() && last.is_none() {
+            what.push_str(": a token for its remote storage was asked for");
         }
         Error::Unavailable { what: what.into(), after, last: last.map(Box::new) }
     }

@@ -17,12 +17,13 @@ use super::answer::{FRAME_OVERHEAD, PATIENCE, fruitless, peer, size_of_cut_batch
 use super::bucket::Bucket;
 use super::plan::MIN_ANSWER;
 use super::scanner::Scanner;
+use super::token::{Access, Tokens};
 use super::types::{EARLIEST, FetchedBatch};
 use crate::batch::BatchError;
 use crate::cx::Cx;
 use crate::error::Error;
 use crate::ids::{BucketKey, ReadId, ScannerKey};
-use crate::storage::{ObjectPart, StorageError, StorageErrorKind};
+use crate::storage::{ObjectPart, StorageError, StorageErrorKind, StorageToken, is_foreign};
 use crate::time::Instant;
 
 /// Reads of one scanner at once.
@@ -58,15 +59,20 @@ impl Remote {
     }
 
     /// The part to read next, of at most so many bytes unless a batch is larger.
-    fn next_part(&self, cx: &Cx<'_>, usual: usize) -> Option<ObjectPart> {
+    fn next_part(
+        &self,
+        cx: &Cx<'_>,
+        usual: usize,
+        token: Option<Arc<StorageToken>>,
+    ) -> Option<ObjectPart> {
         let segment = self.segments.front()?;
         let from = self.at + self.held.len() as u64;
         let missing = size_of_cut_batch(&self.held).saturating_sub(self.held.len());
         let left = usize::try_from(size_of(segment).saturating_sub(from)).unwrap_or(usize::MAX);
         let (dir, id) = (self.dir.trim_end_matches('/'), &segment.remote_log_segment_id);
-        let object = format!("{dir}/{id}/{:020}.log", segment.remote_log_start_offset).into();
+        let object = format!("{dir}/{id}/{:020}.log", segment.remote_log_start_offset);
         let len = usual.max(missing).min(left);
-        Some(ObjectPart { object, from, len, limit: cx.config.request_deadline })
+        Some(ObjectPart::new(object, from, len, cx.config.request_deadline).token(token))
     }
 
     /// Whether the first segment was read to its end, which is passed over then.
@@ -185,16 +191,46 @@ impl Scanner {
             if self.reads.len() >= MAX_READS || !room || self.live_bytes() > half {
                 return;
             }
+            let Access::Granted(access) = self.access(cx, key, name, out) else { continue };
             let token = out.next_token();
             let Some(bucket) = self.buckets.get_mut(&name) else { continue };
             let generation = bucket.generation;
             let Some(remote) = &mut bucket.remote else { continue };
-            let Some(part) = remote.next_part(cx, usual) else { continue };
+            let Some(part) = remote.next_part(cx, usual, access) else { continue };
             remote.reading = Some(token);
             let until = cx.now + part.limit;
             out.reads.push_back((ReadId(token), Some(part.clone())));
             self.reads.insert(token, Read { bucket: name, generation, part, until });
         }
+    }
+
+    /// What a bucket reads its segments with. Those of this machine need nothing.
+    fn access(
+        &mut self,
+        cx: &Cx<'_>,
+        key: ScannerKey,
+        name: BucketKey,
+        out: &mut Outputs,
+    ) -> Access {
+        let Some(bucket) = self.buckets.get_mut(&name) else { return Access::Asked };
+        if !bucket.remote.as_ref().is_some_and(|remote| is_foreign(&remote.dir)) {
+            return Access::Granted(None);
+        }
+        let access = out.tokens.access(cx.now, key);
+        match &access {
+            Access::Granted(_) => {}
+            Access::Asked => bucket.silence.begin(cx.now),
+            Access::Later(error, at) => {
+                without_token(cx, bucket, error, *at);
+                if bucket.error.is_some() {
+                    self.line_up(name);
+                    self.tell(key, out);
+                } else {
+                    out.timers.insert((*at, key));
+                }
+            }
+        }
+        access
     }
 
     /// Gives up reads that take too long.
@@ -246,8 +282,15 @@ impl Scanner {
         cx: &mut Cx<'_>,
         token: u64,
         result: &Result<Bytes, StorageError>,
+        tokens: &mut Tokens,
     ) -> bool {
         let Some(read) = self.reads.remove(&token) else { return false };
+        if let Err(error) = result
+            && error.kind == StorageErrorKind::Denied
+            && is_foreign(&read.part.object)
+        {
+            tokens.deny(cx, read.part.token.as_ref(), error);
+        }
         let (key, count) = (read.bucket, self.next_count());
         let Some(bucket) = self.reader_of(&read, token) else { return true };
         let before = (bucket.waiting.len(), bucket.position);
@@ -386,6 +429,27 @@ fn storage_failed(cx: &mut Cx<'_>, bucket: &mut Bucket, error: StorageError) {
             bucket.retry(cx);
         }
     }
+}
+
+/// There is no token of use; the servers are asked again at this time.
+fn without_token(cx: &Cx<'_>, bucket: &mut Bucket, error: &Error, at: Instant) {
+    match error {
+        // They would say the same again.
+        Error::Unsupported { .. } | Error::Closed(_) => return bucket.fail(error.clone()),
+        // Out of reach, as they may be for any question.
+        Error::Unavailable { .. } | Error::Disconnected { .. } | Error::NoServer(_) => {}
+        // Counted when it was denied.
+        Error::Storage(_) => {}
+        _ => {
+            bucket.unexplained += 1;
+            if bucket.unexplained > PATIENCE {
+                return bucket.fail(error.clone());
+            }
+        }
+    }
+    bucket.silence.trouble(cx.now);
+    bucket.not_before = at;
+    bucket.last = Some(error.clone());
 }
 
 /// An error that may go away by itself, but not for ever.

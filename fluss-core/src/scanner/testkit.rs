@@ -12,10 +12,11 @@ use fluss_proto::record::{SealedBatch, Stamp, write_append_position};
 use prost::Message;
 
 use super::{Leaders, ScannerOptions, Scanners, TakeLimits, Taken};
+use crate::command::Call;
 use crate::config::Config;
 use crate::connection::request::{Owner, RequestError};
 use crate::cx::Cx;
-use crate::ids::{BucketKey, ReadId, ScannerKey, ServerId, TableId, TablePath};
+use crate::ids::{BucketKey, CommandId, ReadId, ScannerKey, ServerId, TableId, TablePath};
 use crate::output::Event;
 use crate::rng::Rng;
 use crate::storage::{ObjectPart, StorageError};
@@ -135,6 +136,9 @@ pub(super) struct Bench {
     pub(super) ready: usize,
     /// Reads from remote storage that were asked for and not given up.
     pub(super) reads: Vec<(ReadId, ObjectPart)>,
+    /// Calls that were asked for.
+    pub(super) calls: Vec<(CommandId, Call)>,
+    next_call: u64,
 }
 
 impl Bench {
@@ -149,6 +153,8 @@ impl Bench {
             flushes: BTreeSet::new(),
             ready: 0,
             reads: Vec::new(),
+            calls: Vec::new(),
+            next_call: 0,
         }
     }
 
@@ -170,6 +176,14 @@ impl Bench {
                     ReadWish::Leader(bucket) => self.wishes.push(bucket),
                     ReadWish::Flush(server) => drop(self.flushes.insert(server)),
                 }
+            }
+            let (calls, next) = (&mut self.calls, &mut self.next_call);
+            while self.scanners.poll_call(&cx, |call| {
+                *next += 1;
+                calls.push((CommandId(*next), call));
+                CommandId(*next)
+            }) {
+                idle = false;
             }
             while let Some((read, part)) = self.scanners.poll_read() {
                 self.reads.retain(|(other, _)| *other != read);

@@ -22,6 +22,7 @@ pub(super) mod key {
     pub(crate) const PUT_KV: i16 = 1016;
     pub(crate) const LOOKUP: i16 = 1017;
     pub(crate) const LIST_OFFSETS: i16 = 1021;
+    pub(crate) const GET_FILESYSTEM_SECURITY_TOKEN: i16 = 1025;
     pub(crate) const INIT_WRITER: i16 = 1026;
     pub(crate) const LIMIT_SCAN: i16 = 1033;
     pub(crate) const PREFIX_LOOKUP: i16 = 1034;
@@ -124,8 +125,17 @@ fn highest(api: i16, release: Release) -> i16 {
 pub(super) fn served(api: i16, coordinator: bool, release: Release) -> bool {
     use key::*;
     match api {
-        API_VERSIONS | AUTHENTICATE | LIST_DATABASES | DATABASE_EXISTS | GET_TABLE_INFO
-        | LIST_TABLES | LIST_PARTITION_INFOS | TABLE_EXISTS | GET_TABLE_SCHEMA | GET_METADATA
+        API_VERSIONS
+        | AUTHENTICATE
+        | LIST_DATABASES
+        | DATABASE_EXISTS
+        | GET_TABLE_INFO
+        | LIST_TABLES
+        | LIST_PARTITION_INFOS
+        | TABLE_EXISTS
+        | GET_TABLE_SCHEMA
+        | GET_METADATA
+        | GET_FILESYSTEM_SECURITY_TOKEN
         | GET_DATABASE_INFO => true,
         CREATE_DATABASE | DROP_DATABASE | CREATE_TABLE | DROP_TABLE | CREATE_PARTITION
         | DROP_PARTITION | CREATE_ACLS | DROP_ACLS | ALTER_TABLE => coordinator,

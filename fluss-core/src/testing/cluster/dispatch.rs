@@ -3,8 +3,8 @@
 use bytes::{Bytes, BytesMut};
 use fluss_proto::message::{
     ApiVersionsResponse, AuthenticateRequest, AuthenticateResponse, FetchLogRequest,
-    InitWriterRequest, InitWriterResponse, LookupRequest, PbApiVersion, ProduceLogRequest,
-    PutKvRequest, ScanKvRequest,
+    GetFileSystemSecurityTokenRequest, InitWriterRequest, InitWriterResponse, LookupRequest,
+    PbApiVersion, ProduceLogRequest, PutKvRequest, ScanKvRequest,
 };
 use prost::Message;
 
@@ -190,6 +190,9 @@ impl FakeCluster {
             },
             key::PREFIX_LOOKUP => reply(body, |q| self.prefix_lookup(conn, server, of_keys, &q)),
             key::SCAN_KV => reply(body, |q| self.scan_kv(conn, server, request.fault, &q)),
+            key::GET_FILESYSTEM_SECURITY_TOKEN => {
+                reply(body, |_: GetFileSystemSecurityTokenRequest| Ok(self.security_token()))
+            }
             _ => Outcome::Dropped,
         }
     }

@@ -47,6 +47,7 @@ mod shape;
 #[cfg(test)]
 mod tests;
 mod tier;
+mod token;
 mod truth;
 mod window;
 mod words;
@@ -54,6 +55,7 @@ mod write;
 
 pub use faults::{Fault, FaultKind, Faults, On};
 pub use options::{Bug, ClusterOptions, Release, Rule};
+pub use token::IssuedKeys;
 pub use truth::{Appended, BucketTruth, LogRow, StoredBatch};
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -139,6 +141,7 @@ pub struct FakeCluster {
     /// What is sent in place of records.
     forged: BTreeMap<BucketKey, Bytes>,
     remote: tier::Remote,
+    tokens: token::Tokens,
 }
 
 impl FakeCluster {
@@ -180,6 +183,7 @@ impl FakeCluster {
             forgotten: VecDeque::new(),
             forged: BTreeMap::new(),
             remote: tier::Remote::default(),
+            tokens: token::Tokens::default(),
         }
     }
 

@@ -54,13 +54,22 @@ impl Segment {
 }
 
 /// The remote storage, but for what is in it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Remote {
+    /// How all names of objects begin.
+    pub(super) root: String,
     /// Segments that were ever moved.
     segments: u64,
     reads: u64,
+    denied: u64,
     /// What goes wrong: by this chance, one in so many reads.
     faults: Option<(Rng, u64)>,
+}
+
+impl Default for Remote {
+    fn default() -> Self {
+        Self { root: "/remote".to_owned(), segments: 0, reads: 0, denied: 0, faults: None }
+    }
 }
 
 impl Log {
@@ -127,7 +136,9 @@ impl FakeCluster {
     /// [`FakeCluster::disturb_remote`] wants.
     pub fn read_object(&mut self, part: &ObjectPart) -> (Duration, Result<Bytes, StorageError>) {
         self.remote.reads += 1;
-        let found = self.object(part);
+        let allowed = self.check_token(part);
+        self.remote.denied += u64::from(allowed.is_err());
+        let found = allowed.and_then(|()| self.object(part));
         let Some((rng, one_in)) = &mut self.remote.faults else { return (Duration::ZERO, found) };
         if !rng.one_in(*one_in) {
             return (Duration::ZERO, found);
@@ -152,7 +163,13 @@ impl FakeCluster {
         self.remote.reads
     }
 
-    fn object(&self, part: &ObjectPart) -> Result<Bytes, StorageError> {
+    /// How many of them were denied for want of a good token.
+    #[must_use]
+    pub fn denied_reads(&self) -> u64 {
+        self.remote.denied
+    }
+
+    pub(super) fn object(&self, part: &ObjectPart) -> Result<Bytes, StorageError> {
         let segments = self.catalog.buckets.iter().flat_map(|(key, bucket)| {
             let dir = self.remote_dir(*key);
             bucket.log.moved.iter().map(move |segment| (segment.object(&dir), segment))
@@ -174,6 +191,7 @@ impl FakeCluster {
         });
         let (path, partition) = (&table.path, partition.unwrap_or_default());
         let (database, name) = (&path.database, &path.table);
-        format!("/remote/log/{database}/{name}-{}/{partition}{}", table.id, key.bucket)
+        let root = &self.remote.root;
+        format!("{root}/log/{database}/{name}-{}/{partition}{}", table.id, key.bucket)
     }
 }

@@ -103,6 +103,7 @@ macro_rules! conformance {
             tiered: segments_in_remote_storage_are_read_and_then_the_live_log
             tiered: a_moved_changelog_is_replayed
             tiered: a_read_from_remote_storage_blocks_nothing_else
+            tiered: segments_are_read_with_the_tokens_of_the_servers
             trouble: a_write_that_is_dropped_silently_is_sent_again
             trouble: a_write_whose_answer_never_comes_is_there_once
             trouble: a_call_that_is_dropped_silently_is_repeated

@@ -17,6 +17,8 @@ use crate::testing::loopback::Loopback;
 use crate::testing::store::store_of;
 use crate::time::Duration;
 
+const SECURITY_TOKEN: i16 = 1025;
+
 /// The ids in each bucket, offsets without gaps from 0 on.
 async fn rest(scanner: &mut LogScanner) -> BTreeMap<BucketKey, Vec<i64>> {
     let mut all: BTreeMap<BucketKey, Vec<i64>> = BTreeMap::new();
@@ -90,6 +92,49 @@ pub fn a_moved_changelog_is_replayed<H: Harness>() {
         let expected = (13..20).map(|id| (id % 7, format!("text {id}")));
         assert_eq!(found, expected.collect());
         assert!(stage.with(|cluster| cluster.remote_reads()) > 0);
+    });
+}
+
+/// Takes the keys of the readers back with every fifth read.
+struct Strict {
+    fake: Arc<Loopback>,
+    store: Store,
+}
+
+impl Storage for Strict {
+    fn read(&self, part: &ObjectPart) -> Result<Bytes, StorageError> {
+        self.fake.with(|cluster| {
+            if cluster.remote_reads() % 5 == 4 {
+                cluster.revoke_keys();
+            }
+        });
+        self.store.read(part)
+    }
+}
+
+/// Tokens that are good for a few reads only.
+pub fn segments_are_read_with_the_tokens_of_the_servers<H: Harness>() {
+    Stage::<H>::run(async |stage| {
+        let table = log_of(&stage.client(), "fluss.moved", 2).await;
+        append_ids(&table, 0..40, &"x".repeat(50)).await;
+        stage.with(|cluster| {
+            cluster.set_remote_root("s3://lake/fluss");
+            cluster.give_keys(Some(Duration::from_secs(3600)));
+            for number in [0, 1] {
+                assert!(cluster.move_to_remote(table.info().bucket(number), 17));
+            }
+        });
+        let fake = stage.shared_fake();
+        let store = Store::new(Strict { store: store_of(&fake), fake });
+        let fluss = stage.client_with(stage.config().store(store));
+        let table = fluss.table("fluss.moved").await.expect("it is there");
+        let builder = table.scanner().bounded().max_bytes_per_bucket(700);
+        let all = rest(&mut builder.build().await.expect("a scanner")).await;
+        for (number, first) in [(0, 0), (1, 1)] {
+            let expected: Vec<i64> = (0..20).map(|at| first + 2 * at).collect();
+            assert_eq!(all[&table.info().bucket(number)], expected);
+        }
+        assert!(stage.requests(SECURITY_TOKEN) > 1);
     });
 }
 
