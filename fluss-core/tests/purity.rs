@@ -166,6 +166,22 @@ fn an_adapter_brings_its_own_runtime_only() {
 }
 
 #[test]
+fn s3_brings_few_crates_and_no_runtime() {
+    for (adapter, runtime) in
+        [("fluss-tokio", "tokio"), ("fluss-smol", "async-io"), ("fluss-embedded", "rustix")]
+    {
+        let (without, with) = (Tree::of(root(), adapter), Tree::with(root(), adapter, &["s3"]));
+        assert!(!without.has("ureq") && with.has("ureq"), "{without:?}");
+        assert!(with.has(runtime) && with.has("fluss-storage-s3"), "{with:?}");
+        for other in ["async-io", "tokio", "hyper", "reqwest"] {
+            assert_eq!(with.has(other), without.has(other), "{adapter}, {other}: {with:?}");
+        }
+        let more = with.len() - without.len();
+        assert!(more <= 20, "{adapter} needs {more} crates more: {with:?}");
+    }
+}
+
+#[test]
 fn each_feature_names_tests_that_there_are() {
     let sources = workspace(root());
     let cases =

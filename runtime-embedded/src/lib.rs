@@ -69,6 +69,8 @@ use std::sync::Arc;
 pub use fluss_core::config::{self, Config};
 pub use fluss_core::row;
 pub use fluss_core::*;
+#[cfg(feature = "s3")]
+pub use fluss_storage_s3::S3Storage;
 
 pub use driver::{EmbeddedDriver, Turn};
 pub use net::{EmbeddedNet, EmbeddedSocket};

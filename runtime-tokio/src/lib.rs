@@ -41,6 +41,8 @@ use std::hash::{BuildHasher, Hasher};
 pub use fluss_core::config::{self, Config};
 pub use fluss_core::row;
 pub use fluss_core::*;
+#[cfg(feature = "s3")]
+pub use fluss_storage_s3::S3Storage;
 
 pub use net::{Driver, TokioNet};
 

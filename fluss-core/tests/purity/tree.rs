@@ -11,10 +11,16 @@ pub(crate) struct Tree(BTreeSet<String>);
 impl Tree {
     /// With default features, on this platform, without what is for tests only.
     pub(crate) fn of(root: &Path, package: &str) -> Self {
+        Self::with(root, package, &[])
+    }
+
+    /// The same with features.
+    pub(crate) fn with(root: &Path, package: &str, features: &[&str]) -> Self {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let output = Command::new(cargo)
             .args(["tree", "--locked", "--package", package, "--edges", "normal"])
             .args(["--prefix", "none", "--format", "{p}"])
+            .args(features.iter().flat_map(|feature| ["--features", feature]))
             .current_dir(root)
             .output()
             .expect("cargo can be started");

@@ -1,0 +1,6 @@
+//! S3 storage against a server of ours on a loopback port.
+
+mod loopback;
+mod objects;
+mod scans;
+mod signature;
