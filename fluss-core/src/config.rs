@@ -82,7 +82,8 @@ pub struct Config {
     /// Where host names lead. None (default): where the system says.
     pub resolver: Option<Resolver>,
     /// Who reads older segments of logs, which servers move to remote storage. None (default): what
-    /// the adapter brings, which reads files of this machine.
+    /// the adapter brings, which reads files of this machine. For S3 there is `S3Storage` in the
+    /// feature `s3` of the adapters.
     pub store: Option<Store>,
     /// Seed of the jitter; adapters draw one. The same seed and inputs replay the same run.
     pub seed: u64,

@@ -214,7 +214,8 @@ fn path_of(part: &ObjectPart) -> Result<&str, StorageError> {
             let bucket = rest.trim_start_matches('/').split('/').next().unwrap_or_default();
             return unsupported(format!(
                 "the servers keep old segments in `{scheme}` storage, bucket `{bucket}`, which \
-                 nothing here can read: files can be; for others set `Config::store`"
+                 nothing here can read: files can be; for others set `Config::store`, for `s3` and \
+                 `s3a` to an `S3Storage` (feature `s3`)"
             ));
         }
         None => object,

@@ -29,13 +29,17 @@
 //! | [`endpoint`](S3Storage::endpoint) | `fs.s3a.endpoint` | Amazon's of the region |
 //! | [`path_style`](S3Storage::path_style) | `fs.s3a.path.style.access` | not at Amazon |
 //!
+//! Settings keep to what a request can hold: an endpoint is `http://` or `https://`, a host and, if
+//! there is one, a port and a path; without a scheme it is `https://`.
+//!
 //! Tokens are asked for, renewed and, where the storage denies them, asked for anew by the client.
 //!
 //! # Limits
 //!
 //! TLS trusts Mozilla's list of authorities, as it was when `webpki-roots` was built. Proxies of
 //! the environment are not used, redirects not followed. Objects of other schemes than `s3` and
-//! `s3a` are read as files.
+//! `s3a` are read as files. Reads block, within [`ObjectPart::limit`]; a name is resolved on a
+//! thread that ends with that.
 //!
 //! The signature is made here, with the hashes that TLS brings along: the crates that do nothing
 //! else bring 40 to 60 others.

@@ -127,3 +127,21 @@ fn a_bounded_scan_without_a_token_ends_in_time_and_says_why() {
         assert!((3..=10).contains(&asked(&stage)), "{}", asked(&stage));
     }
 }
+
+#[test]
+fn answers_about_tokens_that_are_no_answers_delay_the_scan() {
+    let (mut stage, table) = stage(|config| config);
+    stage.cluster(|c| c.give_keys(Some(S * 20)));
+    for (skip, fault) in (0..).zip([
+        Fault::GarbageBody,
+        Fault::LoseAnswer,
+        Fault::DropRequest,
+        Fault::GarbageFrame,
+        Fault::DuplicateAnswer,
+        Fault::CutAnswer,
+    ]) {
+        stage.cluster(|c| c.inject(On::Api(1025), skip, fault));
+    }
+    read_all(&mut stage, &table, S).expect("readable");
+    assert!(asked(&stage) > 6, "{}", asked(&stage));
+}

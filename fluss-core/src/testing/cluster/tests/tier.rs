@@ -1,5 +1,6 @@
 use super::*;
-use crate::config::{ObjectPart, StorageErrorKind};
+use crate::config::{ObjectPart, StorageErrorKind, StorageToken};
+use std::sync::Arc;
 use std::time::Duration;
 
 fn part(object: &str, from: u64, len: usize) -> ObjectPart {
@@ -68,4 +69,60 @@ fn reads_from_remote_storage_fail_are_cut_and_slow_by_chance() {
     talk.cluster.heal();
     let (time, read) = talk.cluster.read_object(&part(&object, 0, whole));
     assert_eq!((time, read.map(|bytes| bytes.len())), (Duration::ZERO, Ok(whole)));
+}
+
+#[test]
+fn tokens_are_new_each_time_and_the_storage_takes_those_that_are_good() {
+    const TOKEN: i16 = key::GET_FILESYSTEM_SECURITY_TOKEN;
+    let request = GetFileSystemSecurityTokenRequest {};
+    let mut talk = Talk::new(ClusterOptions::default());
+    let bucket = talk.log_table();
+    (0..4).for_each(|sequence| drop(talk.produce(bucket, (1, sequence))));
+    // As a real server of files answers, tablet server or coordinator.
+    for server in [ServerId::Coordinator, ServerId::Tablet(1)] {
+        let none: GetFileSystemSecurityTokenResponse = talk.ask(server, TOKEN, &request);
+        assert_eq!((&*none.schema, none.token.len(), none.expiration_time), ("file", 0, None));
+        assert_eq!(none.addition_info, []);
+    }
+    talk.cluster.set_remote_root("s3://lake");
+    assert!(talk.cluster.move_to_remote(bucket, 8));
+    let info = talk.fetch(bucket, 0).remote_log_fetch_info.expect("it was moved");
+    assert!(info.remote_log_tablet_dir.starts_with("s3://lake/log/fluss/t-"));
+    let id = &info.remote_log_segments[0].remote_log_segment_id;
+    let object = format!("{}/{id}/{:020}.log", info.remote_log_tablet_dir, 0);
+    talk.cluster.give_keys(Some(Duration::from_secs(10)));
+    talk.cluster.add_token_setting("fs.s3a.region", "eu-1");
+    let tokens = [0, 1].map(|_| {
+        let answer: GetFileSystemSecurityTokenResponse =
+            talk.ask(ServerId::Tablet(0), TOKEN, &request);
+        assert_eq!(answer.expiration_time, Some(talk.cluster.options().epoch_ms + 10_000));
+        assert_eq!((&*answer.schema, answer.addition_info.len()), ("s3", 1));
+        answer.token
+    });
+    assert_ne!(tokens[0], tokens[1]);
+    let read = |talk: &mut Talk, token: &Bytes| {
+        let token = Arc::new(StorageToken::new("s3", token.clone()));
+        let (_, read) = talk.cluster.read_object(&part(&object, 0, 5).token(Some(token)));
+        read.map(|bytes| bytes.len()).map_err(|error| error.kind)
+    };
+    let denied = Err(StorageErrorKind::Denied);
+    assert_eq!(read(&mut talk, &Bytes::new()), denied);
+    assert_eq!(read(&mut talk, &tokens[0]), Ok(5));
+    talk.wait(9_999);
+    assert_eq!(read(&mut talk, &tokens[1]), Ok(5));
+    talk.wait(1);
+    assert_eq!(read(&mut talk, &tokens[1]), denied);
+    talk.cluster.give_keys(None);
+    let lasting: GetFileSystemSecurityTokenResponse =
+        talk.ask(ServerId::Tablet(0), TOKEN, &request);
+    assert_eq!(lasting.expiration_time, None);
+    talk.wait(1 << 40);
+    assert_eq!(read(&mut talk, &lasting.token), Ok(5));
+    talk.cluster.revoke_keys();
+    assert_eq!(read(&mut talk, &lasting.token), denied);
+    assert_eq!(talk.cluster.denied_reads(), 3);
+    let keys = talk.cluster.issued_keys("ASIA0000000000000002").expect("the last ones");
+    assert!(keys.expired && lasting.token.ends_with(format!("{}\"}}", keys.session).as_bytes()));
+    assert_eq!(talk.cluster.issued_keys("ASIA9"), None);
+    assert!(talk.cluster.object_bytes(&object).is_some_and(|bytes| bytes.len() > 5));
 }
