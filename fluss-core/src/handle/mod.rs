@@ -78,6 +78,8 @@ mod metrics_tests;
 mod nonsense_tests;
 mod offsets;
 #[cfg(test)]
+mod out_of_range_tests;
+#[cfg(test)]
 mod outcome_tests;
 mod packers;
 #[cfg(test)]

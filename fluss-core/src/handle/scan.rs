@@ -94,7 +94,12 @@ pub struct LogScanner {
     schema_call: Option<(i16, CommandFuture)>,
     /// The true range of a bucket whose position lies outside of it.
     range_call: Option<(ScanError, RangeFuture)>,
+    /// Positions that were refused although the range holds them, and how often.
+    refused: BTreeMap<BucketKey, (i64, u32)>,
 }
+
+/// How often a position is asked for that its servers refuse although the range holds it.
+const REFUSALS: u32 = 10;
 
 /// What a builder found out.
 pub(super) struct Opening {
@@ -148,6 +153,7 @@ impl LogScanner {
             waker: ScanWaker::default(),
             schema_call: None,
             range_call: None,
+            refused: BTreeMap::new(),
         };
         if let Some(ends) = &mut scanner.ends {
             ends.retain(|key, end| scanner.positions.get(key).copied().unwrap_or(0).max(0) < *end);
@@ -325,8 +331,8 @@ impl LogScanner {
             (OnOutOfRange::Latest, Some((_, latest))) => latest,
             _ => return Err(self.fail(error)),
         };
-        let Some(range) = error.range.filter(|_| to != from) else {
-            // Servers that call this their range refuse it all the same.
+        let Some(range) = error.range.filter(|_| to != from || self.may_ask_again(bucket, from))
+        else {
             return Err(self.fail(error));
         };
         self.read_from(bucket, to)?;
@@ -335,6 +341,18 @@ impl LogScanner {
         }
         self.policy.listener.tell(&ScanEvent::PositionReset { bucket, from, to, range });
         Ok(())
+    }
+
+    /// Whether a position that is in the range is worth another try. A log that was cut and has
+    /// grown again since then holds it; servers that call it theirs and go on refusing it are not
+    /// asked for ever.
+    fn may_ask_again(&mut self, bucket: BucketKey, position: i64) -> bool {
+        let (at, times) = self.refused.entry(bucket).or_insert((position, 0));
+        if *at != position {
+            (*at, *times) = (position, 0);
+        }
+        *times += 1;
+        *times < REFUSALS
     }
 
     /// What to say when nothing can come any more.

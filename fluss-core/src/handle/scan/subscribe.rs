@@ -44,6 +44,7 @@ impl LogScanner {
         let was_read = self.positions.remove(&bucket).is_some();
         self.forget(bucket);
         self.paused.remove(&bucket);
+        self.refused.remove(&bucket);
         if let Some(ends) = &mut self.ends {
             ends.remove(&bucket);
         }
@@ -107,6 +108,7 @@ impl LogScanner {
         if self.is_at_end(bucket) {
             return Ok(());
         }
+        self.refused.remove(&bucket);
         self.read_from(bucket, offset)?;
         if self.paused.contains(&bucket) {
             self.fluss
