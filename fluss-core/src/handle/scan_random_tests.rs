@@ -7,6 +7,9 @@
 //! $ FLUSS_READER_SEEDS=100000 cargo test --profile heavy -p fluss-core --lib a_random_reader
 //! ```
 
+mod setting;
+mod wanted;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
@@ -14,13 +17,15 @@ use std::task::Poll;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 
+use self::setting::{descriptor, faults, scanner};
+use self::wanted::Wanted;
 use super::signal::lock;
 use super::testkit::Stage;
 use crate::error::Error;
 use crate::ids::{BucketKey, ServerId};
 use crate::rng::Rng;
-use crate::row::{DataType, OwnedDatum, Schema, TableDescriptor};
-use crate::testing::cluster::{ClusterOptions, Fault, FaultKind, Faults, On};
+use crate::row::OwnedDatum;
+use crate::testing::cluster::{ClusterOptions, FaultKind, Release};
 use crate::time::Duration;
 use crate::{AppendWriter, EARLIEST, LogScanner, OnOutOfRange, ScanBatch, ScanEvent, Table};
 
@@ -57,6 +62,7 @@ struct Reader {
     events: Arc<Mutex<Vec<ScanEvent>>>,
     policy: OnOutOfRange,
     columns: Vec<&'static str>,
+    wanted: Wanted,
     /// The offset of the row that must come next.
     next: BTreeMap<BucketKey, i64>,
     lay: BTreeMap<BucketKey, Lay>,
@@ -65,63 +71,24 @@ struct Reader {
     counts: Counts,
 }
 
-fn faults(seed: u64, n: u64) -> Faults {
-    let time = Duration::from_millis(700);
-    let mut faults = Faults::new(seed);
-    for fault in [
-        Fault::LoseAnswer,
-        Fault::CutRequest,
-        Fault::ErrorBefore(12),
-        Fault::ErrorBefore(-1),
-        Fault::ErrorAfter(26),
-        Fault::DelayAnswer(time),
-        Fault::DelayRequest(time),
-        Fault::CutAnswer,
-    ] {
-        faults = faults.one_in(n, On::Fetch, fault);
-    }
-    faults
-        .one_in(n, On::Any, Fault::DelayAnswer(time))
-        .one_in(2 * n, On::Any, Fault::CutAnswer)
-        .one_in(2 * n, On::Fetch, Fault::SwallowAnswer)
-        .one_in(2 * n, On::Any, Fault::DropRequest)
-        .one_in(2 * n, On::Any, Fault::DuplicateAnswer)
-        .one_in(4 * n, On::Any, Fault::GarbageFrame)
-        .one_in(4 * n, On::Any, Fault::GarbageBody)
-        .one_in(4 * n, On::Fetch, Fault::RestartClean)
-        .one_in(4 * n, On::Fetch, Fault::RestartUnclean)
-        .one_in(4 * n, On::Any, Fault::Silence)
-}
-
-fn descriptor(rng: &mut Rng) -> TableDescriptor {
-    let schema = Schema::builder()
-        .column("id", DataType::BIGINT)
-        .column("text", DataType::STRING)
-        .build()
-        .expect("a sound schema");
-    let mut table = TableDescriptor::new(schema);
-    table.bucket_count = Some(1 + rng.below(4) as u32);
-    let format = ["ARROW", "ARROW", "INDEXED", "COMPACTED"][rng.below(4) as usize];
-    table.properties.insert("table.log.format".to_owned(), format.to_owned());
-    if format == "ARROW" {
-        let name = ["NONE", "LZ4_FRAME", "ZSTD"][rng.below(3) as usize];
-        let property = "table.log.arrow.compression.type".to_owned();
-        table.properties.insert(property, name.to_owned());
-    }
-    table
-}
-
 impl Reader {
     fn new(seed: u64) -> Self {
         let mut rng = Rng::new(seed);
-        let options = ClusterOptions { seed, ..ClusterOptions::default() };
+        let wanted = Wanted::random(&mut rng);
+        Self::wanting(wanted, seed, rng)
+    }
+
+    fn wanting(wanted: Wanted, seed: u64, mut rng: Rng) -> Self {
+        // Those of the 1.0 line pass over batches by their statistics.
+        let release = if wanted.is_all() { Release::V0_9 } else { Release::V1_0 };
+        let options = ClusterOptions { seed, release, ..ClusterOptions::default() };
         let mut stage = Stage::configured(options, |c| {
             let mut c = c.ack_timeout(Duration::from_secs(3));
             c = c.request_deadline(Duration::from_secs(4));
             c.seed = seed;
             c
         });
-        let table = descriptor(&mut rng);
+        let table = descriptor(&mut rng, wanted);
         let arrow = table.properties["table.log.format"] == "ARROW";
         let admin = stage.fluss.admin();
         stage.run(admin.create_database("shop", true)).expect("a database");
@@ -139,7 +106,7 @@ impl Reader {
         let buckets = stage.cluster(|c| c.buckets(table.info().id).collect::<Vec<_>>());
         let next: BTreeMap<_, _> = buckets.into_iter().map(|key| (key, EARLIEST)).collect();
         let events = Arc::default();
-        let building = scanner(&table, &next, &columns, policy, &events, &mut rng);
+        let building = scanner(&table, &next, (&columns, wanted), policy, &events, &mut rng);
         let scanner = stage.run(building).expect("a scanner");
         let starts = || Lay { starts: [0].into(), ..Lay::default() };
         let lay = next.keys().map(|key| (*key, starts())).collect();
@@ -160,6 +127,7 @@ impl Reader {
             events,
             policy,
             columns,
+            wanted,
             next,
             lay,
             next_id: 0,
@@ -225,28 +193,55 @@ impl Reader {
             Poll::Ready(Ok(None)) => assert!(std::mem::take(&mut self.woken), "an end"),
             Poll::Ready(Err(error)) => self.stopped(&error),
         }
-    }
-
-    /// Looks at what the servers have now.
-    fn look(&mut self) {
-        let stage = &self.stage;
-        for (key, lay) in &mut self.lay {
-            for row in stage.cluster(|c| c.rows(*key)).expect("rows that decode") {
-                let Some(OwnedDatum::Int64(id)) = row.values.values().first().cloned() else {
-                    panic!("a row without its id")
-                };
-                lay.at.entry(row.offset).or_default().insert(id);
+        if !self.wanted.is_all() {
+            for (key, position) in self.scanner.positions().clone() {
+                self.pass_over(key, position);
             }
         }
     }
 
+    /// A filter left everything out up to here.
+    fn pass_over(&mut self, key: BucketKey, to: i64) {
+        let next = std::mem::replace(self.next.get_mut(&key).expect("it is read"), to);
+        if next == to {
+            return;
+        }
+        assert!(next < to, "{key} went back to {to}");
+        self.look_at(key);
+        let lay = &self.lay[&key];
+        let from = next.max(lay.starts.last().copied().unwrap_or(0));
+        for offset in from..to {
+            let unwanted = |ids: &BTreeSet<i64>| ids.iter().any(|id| !self.wanted.holds(*id));
+            let left_out = lay.at.get(&offset).is_none_or(unwanted);
+            assert!(left_out, "{key}: {:?} at {offset} is wanted", lay.at.get(&offset));
+        }
+        self.counts.add("rows left out", (from..to).count() as u64);
+    }
+
+    /// Looks at what the servers have now, before they may lose a part of it.
+    fn look(&mut self) {
+        let keys: Vec<_> = self.lay.keys().copied().collect();
+        keys.into_iter().for_each(|key| self.look_at(key));
+    }
+
+    fn look_at(&mut self, key: BucketKey) {
+        let lay = self.lay.get_mut(&key).expect("one of them");
+        for row in self.stage.cluster(|c| c.rows(key)).expect("rows that decode") {
+            let Some(OwnedDatum::Int64(id)) = row.values.values().first().cloned() else {
+                panic!("a row without its id")
+            };
+            lay.at.entry(row.offset).or_default().insert(id);
+        }
+    }
+
     fn check(&mut self, batch: &ScanBatch) {
-        self.look();
         let key = batch.bucket();
-        let (next, lay) =
-            (self.next.get_mut(&key).expect("a bucket that is read"), &self.lay[&key]);
-        let base = batch.base_offset();
-        match *next {
+        self.look_at(key);
+        let lay = &self.lay[&key];
+        let base = batch.offset(0).expect("a row");
+        match self.next[&key] {
+            // A filter may leave out its first rows.
+            _ if !self.wanted.is_all() => {}
             EARLIEST => {
                 // The batch that a log begins in is there as a whole.
                 let last = lay.starts.last().is_some_and(|start| base <= *start);
@@ -257,21 +252,36 @@ impl Reader {
         let records = batch.record_batch();
         assert_eq!(records.num_columns(), self.columns.len());
         let ids = records.column_by_name("id").expect("it was asked for");
-        for (offset, id) in (base..).zip(ids.as_primitive::<Int64Type>().values()) {
-            let lay = lay.at.get(&offset).is_some_and(|ids| ids.contains(id));
-            assert!(lay, "{key}: row {id} was never stored at {offset}");
+        let ids = ids.as_primitive::<Int64Type>().values().to_vec();
+        for (row, id) in ids.iter().enumerate() {
+            let offset = batch.offset(row).expect("a row");
+            let is_laid = self.lay[&key].at.get(&offset).is_some_and(|ids| ids.contains(id));
+            assert!(is_laid, "{key}: row {id} was never stored at {offset}");
+            assert!(self.wanted.holds(*id), "{key}: row {id} is not wanted");
+            match self.wanted.is_all() {
+                true => assert_eq!(offset, base + row as i64),
+                false => self.pass_over(key, offset),
+            }
+            self.next.insert(key, offset + 1);
         }
-        *next = base + batch.num_rows() as i64;
-        assert_eq!(self.scanner.positions()[&key], *next);
-        self.counts.add("rows", batch.num_rows() as u64);
+        let position = self.scanner.positions()[&key];
+        if !self.wanted.is_all() {
+            self.pass_over(key, position);
+        }
+        assert_eq!(position, self.next[&key]);
+        self.counts.add("rows", ids.len() as u64);
     }
 
     /// The scanner went on elsewhere by itself.
     fn follow_events(&mut self) {
-        for event in std::mem::take(&mut *lock(&self.events)) {
+        let events = std::mem::take(&mut *lock(&self.events));
+        for event in events {
             let ScanEvent::PositionReset { bucket, from, to, range } = event else {
                 panic!("{event:?}")
             };
+            if !self.wanted.is_all() {
+                self.pass_over(bucket, from);
+            }
             let next = self.next.get_mut(&bucket).expect("a bucket that is read");
             assert_eq!(from, *next, "{bucket} was somewhere else");
             let outside = from < range.0 || from > range.1 || self.lay[&bucket].cut;
@@ -289,6 +299,9 @@ impl Reader {
     /// A bucket stopped: the reader decides where it goes on.
     fn stopped(&mut self, error: &Error) {
         let Error::Scan(error) = error else { panic!("{error}") };
+        if !self.wanted.is_all() {
+            self.pass_over(error.bucket, error.position);
+        }
         let next = self.next[&error.bucket];
         assert_eq!(error.position, next, "{error}");
         let to = match error.range {
@@ -315,6 +328,7 @@ impl Reader {
     }
 
     fn disturb(&mut self) {
+        self.look();
         let server = ServerId::Tablet(self.rng.below(3) as i32);
         let bucket = self.any_bucket();
         let (what, clean) = (self.rng.below(6), self.rng.one_in(2));
@@ -393,8 +407,8 @@ impl Reader {
         let positions = self.scanner.positions().clone();
         assert_eq!(positions, self.next);
         let (table, next) = (&self.table, &self.next);
-        let building =
-            scanner(table, next, &self.columns, self.policy, &self.events, &mut self.rng);
+        let what = (&self.columns[..], self.wanted);
+        let building = scanner(table, next, what, self.policy, &self.events, &mut self.rng);
         self.scanner = self.stage.run(building).expect("a scanner");
         self.woken = false;
         self.counts.add("begun anew", 1);
@@ -474,22 +488,6 @@ impl Reader {
     }
 }
 
-fn scanner(
-    table: &Table,
-    next: &BTreeMap<BucketKey, i64>,
-    columns: &[&'static str],
-    policy: OnOutOfRange,
-    events: &Arc<Mutex<Vec<ScanEvent>>>,
-    rng: &mut Rng,
-) -> super::Pending<LogScanner> {
-    let events = Arc::clone(events);
-    let per_bucket = 256 << rng.below(4);
-    let builder = table.scanner().from_offsets(next.clone()).on_out_of_range(policy);
-    let builder = builder.on_event(move |event| lock(&events).push(event.clone()));
-    let builder = builder.columns(columns.iter().copied()).max_bytes_per_bucket(per_bucket);
-    builder.max_bytes(per_bucket * 2).buffer_limit(4096 << rng.below(4)).build()
-}
-
 fn run(seed: u64) -> Counts {
     let mut reader = Reader::new(seed);
     for _ in 0..STEPS {
@@ -517,6 +515,7 @@ fn a_random_reader_gets_every_row_once_and_in_order() {
     if seeds.end - seeds.start >= SEEDS {
         for what in [
             "rows",
+            "rows left out",
             "given up",
             "resets",
             "stops",
@@ -541,9 +540,12 @@ fn a_random_reader_gets_every_row_once_and_in_order() {
 
 #[test]
 fn a_row_that_is_left_out_or_comes_twice_is_noticed() {
-    for by in [-1, 1] {
+    let all_by_filter = Wanted::Within(0, 1 << 20);
+    for (wanted, by) in
+        [(Wanted::All, -1), (Wanted::All, 1), (all_by_filter, -1), (all_by_filter, 1)]
+    {
         let caught = std::panic::catch_unwind(|| {
-            let mut reader = Reader::new(0);
+            let mut reader = Reader::wanting(wanted, 0, Rng::new(0));
             reader.stage.cluster(|c| c.heal());
             (0..20).for_each(|_| reader.append());
             drop(reader.stage.run(reader.writer.flush()));
@@ -559,6 +561,6 @@ fn a_row_that_is_left_out_or_comes_twice_is_noticed() {
             reader.scanner.seek(key, next + by).expect("a bucket that is read");
             reader.finish()
         });
-        assert!(caught.is_err(), "{by} went unnoticed");
+        assert!(caught.is_err(), "{by} of {wanted:?} went unnoticed");
     }
 }
