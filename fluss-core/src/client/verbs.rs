@@ -269,6 +269,18 @@ impl Client {
         id
     }
 
+    /// Somebody waits for the answer of a lookup that was handed in as one nobody waits for.
+    #[cfg(feature = "handle")]
+    pub(crate) fn urge_lookup(&mut self, id: CommandId, now: Instant) {
+        self.step(now, |client, cx| client.lookups.urge(cx, id));
+    }
+
+    /// Whether [`Client::urge_lookup`] would have an effect.
+    #[cfg(feature = "handle")]
+    pub(crate) fn is_gathering(&self, id: CommandId) -> bool {
+        self.lookups.is_gathering(id)
+    }
+
     /// Looks many keys up; each has an answer and an id of its own, one after the other from the
     /// first one on.
     #[cfg(feature = "handle")]

@@ -480,7 +480,9 @@ impl Inner {
     ) -> Result<Ask<'a>> {
         let (bucket, buckets) = self.bucket_of(place.bucket_key(), partition)?;
         let (key, what, limit) = (&place.key, self.what(kind), self.limit);
-        Ok(Ask { kind, bucket, buckets, key, what, limit })
+        // One that changes something is sent whether anybody waits or not.
+        let lazy = matches!(kind, LookupKind::Lookup | LookupKind::Prefix);
+        Ok(Ask { kind, bucket, buckets, key, what, limit, lazy })
     }
 
     async fn find_partition(&self, name: &Arc<str>) -> Result<Option<Partition>> {

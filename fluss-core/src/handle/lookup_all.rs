@@ -146,7 +146,7 @@ fn run<'a>(inner: &Inner, asks: impl Iterator<Item = Ask<'a>>) -> RunFuture {
 impl Inner {
     fn ask_for<'a>(&'a self, bucket: BucketKey, buckets: Option<i32>, key: &'a [u8]) -> Ask<'a> {
         let kind = LookupKind::Lookup;
-        Ask { kind, bucket, buckets, key, what: self.what(kind), limit: self.limit }
+        Ask { kind, bucket, buckets, key, what: self.what(kind), limit: self.limit, lazy: false }
     }
 }
 

@@ -247,13 +247,17 @@ impl Shared {
         if let Err(error) = self.of_this_process() {
             return Poll::Ready(Err(error));
         }
-        let (polled, is_due) = {
+        let (polled, is_due, gathers) = {
             let mut core = lock(&self.core);
             let polled = core.poll_command(command, waker);
-            (polled, core.client.has_due_lookups())
+            let gathers = polled.is_pending() && core.client.is_gathering(command);
+            (polled, core.client.has_due_lookups(), gathers)
         };
         if is_due {
             self.with(|core, now| core.client.serve_lookups(now));
+        }
+        if gathers {
+            self.with(|core, now| core.client.urge_lookup(command, now));
         }
         polled
     }

@@ -147,7 +147,7 @@ impl Lookups {
             let Some(id) = self.budget.line.pop_first() else { return };
             let Some(key) = self.keys.get(id) else { continue };
             let (lane, length) = (key.lane, key.bytes.len());
-            self.admit(cx, id, lane, length);
+            self.admit(cx, id, lane, length, false);
         }
     }
 

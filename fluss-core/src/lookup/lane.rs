@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::ops::Bound::{Excluded, Unbounded};
 
 use super::request::{Kind, LookupKind};
-use super::{Lookups, MAX_KEYS};
+use super::{GATHERED, Lookups, MAX_KEYS};
 use crate::backoff::Backoff;
 use crate::cx::Cx;
 use crate::error::Error;
@@ -86,6 +86,8 @@ pub(super) struct Lane {
     pub(super) last: Option<Error>,
     /// Requests on their way with keys of this lane.
     pub(super) in_flight: usize,
+    /// Somebody waits for one of its keys, as far as is known.
+    pub(super) awaited: bool,
 }
 
 impl Lane {
@@ -121,6 +123,8 @@ pub(super) struct Server {
     pub(super) cursor: Option<LaneKey>,
     /// A flush is among the wishes.
     pub(super) wished: bool,
+    /// A flush was wished for, and no request was made since then.
+    pub(super) called: bool,
 }
 
 impl Server {
@@ -176,8 +180,44 @@ impl Lookups {
             && entry.in_flight < cx.config.lookup_in_flight
         {
             entry.wished = true;
+            entry.called = true;
             self.wishes.push_back(ReadWish::Flush(server));
         }
+    }
+
+    /// Asks for a flush, unless the keys of this lane may go on gathering.
+    pub(super) fn wish_flush_of(&mut self, cx: &Cx<'_>, key: LaneKey, server: ServerId) {
+        if !self.gathers(key, server, self.waiting) {
+            self.wish_flush(cx, server);
+        }
+    }
+
+    /// Whether the keys of a lane may stay for the answer that forms the next request: nobody waits
+    /// for them yet, and they are few.
+    pub(super) fn gathers(&self, key: LaneKey, server: ServerId, waiting: usize) -> bool {
+        waiting < GATHERED
+            && self.lanes.get(&key).is_some_and(|lane| !lane.awaited)
+            && self.servers.get(&server).is_some_and(|entry| entry.in_flight > 0)
+    }
+
+    /// Somebody waits for this key now: it is not to gather with others any longer.
+    pub(crate) fn urge(&mut self, cx: &Cx<'_>, id: CommandId) {
+        let Some(key) = self.keys.get(id).filter(|key| key.waits).map(|key| key.lane) else {
+            return;
+        };
+        if let Some(lane) = self.lanes.get_mut(&key) {
+            lane.awaited = true;
+            if let State::Ready(server) = lane.state {
+                self.wish_flush(cx, server);
+            }
+        }
+    }
+
+    /// Whether a key only gathers with others, so that [`Lookups::urge`] would have an effect.
+    #[cfg(feature = "handle")]
+    pub(crate) fn is_gathering(&self, id: CommandId) -> bool {
+        let key = self.keys.get(id).filter(|key| key.waits);
+        key.and_then(|key| self.lanes.get(&key.lane)).is_some_and(|lane| !lane.awaited)
     }
 
     /// Forgets a lane without keys.

@@ -46,6 +46,10 @@ use crate::wish::ReadWish;
 
 /// Keys of one request at most.
 const MAX_KEYS: usize = 1024;
+/// Keys that nobody waits for gather up to this many while a request is on its way to their server:
+/// a request costs as much as tens of keys, and each of them would be one of its own where the
+/// caller is slower than the server.
+const GATHERED: usize = 128;
 /// Bytes of keys in one request at most; a single longer key still goes alone.
 const MAX_BYTES: usize = 1 << 20;
 /// Waits of a bucket after failures.
@@ -110,6 +114,8 @@ struct Sent {
 #[derive(Debug, Default)]
 pub(crate) struct Lookups {
     keys: ById<Key>,
+    /// Those that wait in their lanes.
+    waiting: usize,
     lanes: BTreeMap<LaneKey, Lane>,
     servers: BTreeMap<ServerId, Server>,
     requests: BTreeMap<u64, Sent>,
@@ -152,7 +158,7 @@ impl Lookups {
         if self.budget.would_wait(cx.config, length) {
             self.budget.stand_in_line(id);
         } else {
-            self.admit(cx, id, lane, length);
+            self.admit(cx, id, lane, length, ask.lazy);
         }
     }
 
@@ -163,23 +169,25 @@ impl Lookups {
     }
 
     /// A key goes on its way.
-    fn admit(&mut self, cx: &Cx<'_>, id: CommandId, key: LaneKey, length: usize) {
+    fn admit(&mut self, cx: &Cx<'_>, id: CommandId, key: LaneKey, length: usize, lazy: bool) {
         self.budget.take(length);
         let lane = self.lanes.entry(key).or_default();
         lane.wait(id);
+        lane.awaited |= !lazy;
         if let Some(key) = self.keys.value_mut(id) {
             key.waits = true;
+            self.waiting += 1;
         }
         match lane.state {
             State::Idle => self.enter(key, State::Unresolved),
-            State::Ready(server) => self.wish_flush(cx, server),
+            State::Ready(server) => self.wish_flush_of(cx, key, server),
             State::Unresolved | State::Leaderless | State::Paused(_) => {}
         }
     }
 
-    /// Whether this key would wait where others do and bring nothing about by itself: others of
-    /// its bucket are to be sent already; as many requests are on their way to its server as may
-    /// be, and the next answer forms another one; or the budget is used up.
+    /// Whether this key would wait where others do and bring nothing about by itself: a request to
+    /// its server is to be made already; as many are on their way to it as may be, and the next
+    /// answer forms another one; it gathers with others; or the budget is used up.
     pub(crate) fn only_waits(&self, config: &Config, ask: &Ask<'_>) -> bool {
         let length = ask.key.len();
         if self.closed.is_some() || length > budget::longest_key(config) {
@@ -191,11 +199,10 @@ impl Lookups {
         let key = LaneKey::new(ask.kind, ask.buckets, ask.bucket);
         let Some(lane) = self.lanes.get(&key) else { return false };
         let State::Ready(server) = lane.state else { return false };
-        if !lane.waiting.is_empty() {
-            return true;
-        }
-        let in_flight = self.servers.get(&server).map_or(0, |entry| entry.in_flight);
-        in_flight >= config.lookup_in_flight
+        let Some(entry) = self.servers.get(&server) else { return false };
+        entry.called
+            || entry.in_flight >= config.lookup_in_flight
+            || ask.lazy && self.gathers(key, server, self.waiting + 1)
     }
 
     /// Lets go whom there is room for, and finds the leaders that are needed now.
@@ -205,7 +212,7 @@ impl Lookups {
             match leaders.leader(key.bucket) {
                 Some(server) => {
                     self.enter(key, State::Ready(server));
-                    self.wish_flush(cx, server);
+                    self.wish_flush_of(cx, key, server);
                 }
                 None => {
                     self.enter(key, State::Leaderless);
@@ -242,6 +249,7 @@ impl Lookups {
     /// The next request for a server whose socket can take it now.
     pub(crate) fn poll_request(&mut self, cx: &Cx<'_>, server: ServerId) -> Option<Outgoing> {
         let entry = self.servers.get_mut(&server)?;
+        entry.called = false;
         if entry.in_flight >= cx.config.lookup_in_flight {
             return None;
         }
@@ -296,10 +304,12 @@ impl Lookups {
                 }
                 *deadline = key.deadline.max(*deadline);
                 key.waits = false;
+                self.waiting -= 1;
                 ids.push(id);
             }
             lane.waiting.pop_front();
         }
+        lane.awaited &= !lane.waiting.is_empty();
         lane.in_flight += usize::from(!ids.is_empty());
         ids
     }
@@ -400,9 +410,11 @@ impl Lookups {
         for id in ids {
             if let Some(key) = self.keys.value_mut(*id) {
                 key.waits = true;
+                self.waiting += 1;
                 lane.wait(*id);
             }
         }
+        lane.awaited = true;
         match lane.state {
             // The bucket has found another leader meanwhile, or waits already.
             State::Ready(server) if server != sent.server => {}
@@ -422,7 +434,8 @@ impl Lookups {
     /// A server cannot be reached: what waits for it looks for its leader anew after a pause, or
     /// ends if another attempt would end alike.
     pub(crate) fn handle_unreachable(&mut self, cx: &mut Cx<'_>, server: ServerId, error: &Error) {
-        let Some(entry) = self.servers.get(&server) else { return };
+        let Some(entry) = self.servers.get_mut(&server) else { return };
+        entry.called = false;
         let lanes: Vec<LaneKey> = entry.ready.iter().copied().collect();
         for key in lanes {
             if error.is_final() {
@@ -523,6 +536,7 @@ impl Lookups {
         if self.budget.leave(id, key.bytes.len()) || !key.waits {
             return true;
         }
+        self.waiting -= 1;
         if let Some(lane) = self.lanes.get_mut(&key.lane)
             && lane.wait_no_more(id)
             && lane.waiting.is_empty()

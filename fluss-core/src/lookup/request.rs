@@ -71,7 +71,7 @@ impl LookupRequest {
 
     pub(crate) fn ask(&self) -> Ask<'_> {
         let Self { kind, bucket, buckets, limit, .. } = *self;
-        Ask { kind, bucket, buckets, key: &self.key, what: &self.what, limit }
+        Ask { kind, bucket, buckets, key: &self.key, what: &self.what, limit, lazy: false }
     }
 }
 
@@ -84,6 +84,8 @@ pub(crate) struct Ask<'a> {
     pub(crate) key: &'a [u8],
     pub(crate) what: &'a Arc<str>,
     pub(crate) limit: Duration,
+    /// Nobody waits for the answer before [`Lookups::urge`](super::Lookups::urge) says so.
+    pub(crate) lazy: bool,
 }
 
 /// What all keys of one request have in common, apart from the table.
