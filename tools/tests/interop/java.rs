@@ -56,7 +56,18 @@ impl Java {
 
     /// All records of the table.
     pub(crate) fn scan(&mut self) -> Vec<Record> {
-        self.say("scan");
+        self.records("scan")
+    }
+
+    /// These columns of the records that the last scan of all columns brought.
+    pub(crate) fn scan_columns(&mut self, places: &[usize], by_name: bool) -> Vec<Record> {
+        let places: Vec<String> = places.iter().map(usize::to_string).collect();
+        let how = if by_name { "name" } else { "index" };
+        self.records(&format!("scan {how} {}", places.join(",")))
+    }
+
+    fn records(&mut self, command: &str) -> Vec<Record> {
+        self.say(command);
         let mut records = Vec::new();
         loop {
             let line = self.line();

@@ -4,14 +4,21 @@
 //! Every table is random: its columns, its rows, which client writes first. Formats, compression,
 //! keys and partitions go through all combinations; [`plan`] tells which and what is left out.
 //!
+//! Both clients read all columns of each table, then one alone and then some in a random order.
+//! This one reads them as rows and as Arrow, once as the server leaves columns out, where it does,
+//! and once choosing them by itself. Each record has to be equal in bucket, offset, change type and
+//! values to what was written and to what the other client reads.
+//!
 //! | variable | meaning |
 //! |---|---|
 //! | `FLUSS_INTEROP_TABLES` | how many tables, 66 unless told |
 //! | `FLUSS_INTEROP_SEED` | the first seed, 1 unless told |
 
+mod arrow;
 mod compare;
 mod java;
 mod plan;
+mod read;
 mod runtime;
 mod text;
 
@@ -23,12 +30,13 @@ use compare::{Expected, Record};
 use fluss_core::batch::record_batch;
 use fluss_core::ids::PartitionId;
 use fluss_core::rng::Rng;
-use fluss_core::row::{DataType, OwnedDatum, OwnedRow, Schema, TableDescriptor};
+use fluss_core::row::{DataType, OwnedRow, Schema, TableDescriptor};
 use fluss_core::{Error, Fluss, Table, row};
 use fluss_tools::cluster::{ClusterOptions, RealCluster, TableLosses, real_cluster_or_skip};
 use fluss_tools::main_job::nothing_held;
 use java::Java;
 use plan::Plan;
+use read::Columns;
 use runtime::Runtime;
 
 const DATABASE: &str = "interop";
@@ -58,6 +66,8 @@ struct Bench<'a> {
     java: &'a mut Java,
     /// Whether Java goes first.
     java_first: bool,
+    /// Records that some columns were read of, by either client.
+    records_of_some: usize,
 }
 
 /// Makes the table and its partitions, some through Java; answers its name.
@@ -137,8 +147,8 @@ impl Bench<'_> {
         Expected { changes: changes.collect(), id: self.plan.id, keyed }
     }
 
-    /// All records of the table, as this client reads them; once more with sorted maps.
-    fn scan(&self, table: &Table) -> [Vec<Record>; 2] {
+    /// The partitions of the table.
+    fn partitions(&self) -> BTreeMap<PartitionId, String> {
         let mut names: BTreeMap<PartitionId, String> = BTreeMap::new();
         if !self.plan.partitions.is_empty() {
             let path = format!("{DATABASE}.{}", self.name);
@@ -146,41 +156,47 @@ impl Bench<'_> {
             names.extend(list.expect("a list").into_iter().map(|p| (p.id, p.name.to_string())));
             assert_eq!(names.len(), self.plan.partitions.len(), "nobody made others: {names:?}");
         }
-        let building = table.scanner().from_earliest().bounded().build();
-        let mut scanner = self.runtime.pending(building).expect("a scanner");
-        let mut records = [Vec::new(), Vec::new()];
-        while let Some(batch) = self.runtime.next(&mut scanner) {
-            let place = batch.bucket();
-            let partition = place.partition.map_or("-", |id| &names[&id]);
-            for view in batch.rows().expect("rows that decode").iter() {
-                let columns = 0..view.schema().columns().len();
-                let value = |at| OwnedDatum::from(view.value(at).expect("a column"));
-                let row: OwnedRow = columns.map(value).collect();
-                for (sorted, records) in [false, true].into_iter().zip(&mut records) {
-                    records.push(Record {
-                        partition: partition.to_owned(),
-                        bucket: place.bucket,
-                        offset: view.offset(),
-                        change: view.change_type().to_string(),
-                        row: text::row(&row, sorted),
-                    });
-                }
-            }
-        }
-        records
+        names
     }
 
-    /// Both clients read the table; both have to find this.
-    fn check(&mut self, table: &Table, changes: &BTreeMap<i64, Vec<Change>>) -> Vec<Record> {
-        let [ours, sorted] = self.scan(table);
+    /// Both clients read the table; both have to find this. Then they read some of its columns,
+    /// and have to find those of what they found.
+    fn check(
+        &mut self,
+        rng: &mut Rng,
+        table: &Table,
+        changes: &BTreeMap<i64, Vec<Change>>,
+    ) -> Vec<Record> {
+        let names = self.partitions();
+        let ours = read::read(self.runtime, table, &names, None);
         let javas = self.java.scan();
+        let name = self.name.clone();
         let must = |who: &str, found: Result<(), String>| {
-            found.unwrap_or_else(|why| panic!("{who} of {}: {why}", self.name));
+            found.unwrap_or_else(|why| panic!("{who} of {name}: {why}"));
         };
-        must("this client's scan", compare::records(&ours, &self.expected(changes, false)));
+        must("this client's scan", compare::records(&ours.rows, &self.expected(changes, false)));
         must("Java's scan", compare::records(&javas, &self.expected(changes, true)));
-        must("both scans", compare::both(&sorted, &javas));
-        ours
+        must("this client's and Java's scan", compare::equal(&ours.sorted, &javas));
+        must("this client's and Java's scan, as Arrow", compare::equal(&ours.arrow, &javas));
+        for places in self.plan.projections(rng) {
+            let by_name = rng.one_in(2);
+            let whole = read::choose(&javas, &places);
+            let javas = self.java.scan_columns(&places, by_name);
+            let must = |who: &str, found| must(&format!("{who}, columns {places:?}"), found);
+            must("Java's scans", compare::equal(&javas, &whole));
+            for here in [false, true] {
+                let columns = Columns { places: places.clone(), here };
+                let some = read::read(self.runtime, table, &names, Some(&columns));
+                let must = |who: &str, found| must(&format!("{who}, chosen here: {here}"), found);
+                must("this client's and Java's scan", compare::equal(&some.sorted, &javas));
+                must("the same as Arrow", compare::equal(&some.arrow, &javas));
+                let whole = read::choose(&ours.rows, &places);
+                must("this client's scans", compare::equal(&some.rows, &whole));
+                self.records_of_some += some.rows.len();
+            }
+            self.records_of_some += javas.len();
+        }
+        ours.rows
     }
 
     /// Both clients append the same rows. With a bucket key both have to put them into the same
@@ -202,7 +218,7 @@ impl Bench<'_> {
             }
         }
         let twice = |(id, row): (i64, &OwnedRow)| (id, vec![("+A", row.clone()); 2]);
-        let records = self.check(&table, &(0..).zip(&rows).map(twice).collect());
+        let records = self.check(rng, &table, &(0..).zip(&rows).map(twice).collect());
         compare::order(&records, self.plan.id).unwrap_or_else(|why| panic!("{why}"));
     }
 
@@ -260,7 +276,7 @@ impl Bench<'_> {
             rows.into_values().map(|row| (self.plan.key(&row), Some(row))).collect();
         keys.extend(gone.into_iter().map(|key| (key, None)));
         self.look_up(&table, &keys);
-        self.check(&table, &changes);
+        self.check(rng, &table, &changes);
     }
 
     fn look_up(&mut self, table: &Table, keys: &[(OwnedRow, Option<OwnedRow>)]) {
@@ -342,7 +358,7 @@ fn tables_that_both_clients_write_are_equal_for_both() {
         println!("making table {at} of seed {first}: {}", plan.descriptor.to_json());
         names.push(make(&cluster, &clients[2], &mut java, plan, at % 6 == 3));
     }
-    let made = begin.elapsed();
+    let (made, mut some) = (begin.elapsed(), 0);
     for ((at, mut rng, plan), name) in plans.into_iter().zip(names) {
         let client = at as usize % runtimes.len();
         let (fluss, runtime) = (&clients[client], &runtimes[client]);
@@ -350,17 +366,20 @@ fn tables_that_both_clients_write_are_equal_for_both() {
         java.ok(&format!("open {DATABASE} {name}"));
         let java = &mut java;
         let java_first = rng.one_in(2);
-        let mut bench = Bench { plan: &plan, name, fluss, runtime, java, java_first };
+        let mut bench =
+            Bench { plan: &plan, name, fluss, runtime, java, java_first, records_of_some: 0 };
         match plan.descriptor.schema.primary_key() {
             [] => bench.log(&mut rng),
             _ => bench.keyed(&mut rng),
         }
+        some += bench.records_of_some;
     }
     java.end();
     clients.iter().for_each(nothing_held);
     let (all, lost) = (begin.elapsed().as_secs(), LOSSES.lost());
     println!(
-        "{tables} tables of seed {first} in {all} s, {lost} lost; made in {} s",
+        "{tables} tables of seed {first} in {all} s, {lost} lost; made in {} s; of {some} records \
+         only some columns were read",
         made.as_secs()
     );
 }

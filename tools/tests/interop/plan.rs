@@ -16,6 +16,9 @@
 //! | float-names | FLOAT and DOUBLE partitions that JDKs before 19 name otherwise | the JDK |
 //! | one-nan | NaN of other bits than Java's | its elements of ARRAY and MAP get them |
 //!
+//! Reading some columns needs no rule of its own: Java chooses columns of every format, from logs
+//! and changelogs.
+//!
 //! full-binary, last-byte and one-nan are rules of `fluss_core::testing::random`.
 
 use fluss_core::rng::Rng;
@@ -206,6 +209,24 @@ impl Plan {
         }
     }
 
+    /// Columns to be read: one alone, and some in any order, a nested one among them if there is
+    /// one.
+    pub(crate) fn projections(&self, rng: &mut Rng) -> [Vec<usize>; 2] {
+        let columns = self.descriptor.schema.columns();
+        let one = rng.below(columns.len() as u64) as usize;
+        let mut some: Vec<usize> = (0..columns.len()).collect();
+        shuffle(rng, &mut some);
+        let is_nested = |at: &usize| {
+            let kind = &columns[*at].data_type.kind;
+            matches!(kind, TypeKind::Array(_) | TypeKind::Map(..) | TypeKind::Row(_))
+        };
+        let nested = some.iter().position(is_nested).unwrap_or_default();
+        some.swap(0, nested);
+        some.truncate(1 + rng.below(columns.len() as u64) as usize);
+        shuffle(rng, &mut some);
+        [vec![one], some]
+    }
+
     fn partition_of(&self, id: i64) -> &[Value] {
         match self.partitions.len() {
             0 => &[],
@@ -344,6 +365,8 @@ fn shuffle<T>(rng: &mut Rng, items: &mut [T]) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -361,6 +384,14 @@ mod tests {
         assert_eq!(count(|plan| plan.descriptor.schema.primary_key().len() > 1), 24);
         assert_eq!(count(|plan| plan.rules.arrow), 12 + 20);
         assert_eq!(count(|plan| plan.rules.full_char), 5);
+        for plan in &plans {
+            let columns = plan.descriptor.schema.columns().len();
+            let [one, some] = plan.projections(&mut rng);
+            assert_eq!(one.len(), 1);
+            assert!(one.iter().chain(&some).all(|at| *at < columns), "{one:?} {some:?}");
+            let different: BTreeSet<usize> = some.iter().copied().collect();
+            assert!(!some.is_empty() && different.len() == some.len(), "{some:?}");
+        }
         let bucket_key = |plan: &Plan| !plan.descriptor.bucket_key.is_empty();
         assert_eq!(plans.iter().filter(|plan| bucket_key(plan)).count(), 10 + 12);
     }

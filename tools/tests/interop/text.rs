@@ -43,7 +43,8 @@ pub(crate) fn row(row: &OwnedRow, sorted: bool) -> String {
     cells.join(" ")
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// The bytes as hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

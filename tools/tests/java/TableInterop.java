@@ -18,10 +18,12 @@ import java.util.concurrent.TimeUnit;
 
 import org.apache.fluss.client.Connection;
 import org.apache.fluss.client.ConnectionFactory;
+import org.apache.fluss.client.admin.ListOffsetsResult;
 import org.apache.fluss.client.admin.OffsetSpec;
 import org.apache.fluss.client.lookup.LookupResult;
 import org.apache.fluss.client.lookup.Lookuper;
 import org.apache.fluss.client.table.Table;
+import org.apache.fluss.client.table.scanner.Scan;
 import org.apache.fluss.client.table.scanner.ScanRecord;
 import org.apache.fluss.client.table.scanner.log.LogScanner;
 import org.apache.fluss.client.table.scanner.log.ScanRecords;
@@ -62,7 +64,10 @@ import org.apache.fluss.types.RowType;
  * append N, upsert N, delete N and N rows     ok
  * lookup N and N keys                         N lines: a row, or "-"
  * scan                                        lines CHANGE PARTITION BUCKET OFFSET ROW, "end"
+ * scan HOW 3,0,...                            the same of these columns, by "index" or by "name"
  * </pre>
+ *
+ * <p>A scan of some columns ends where the one of all columns before it did.
  *
  * <p>Whatever goes wrong is answered by one line that begins with "error". A row is its columns with
  * blanks between them; {@link Cell} says how a column looks. Records have the entries of maps in
@@ -77,6 +82,10 @@ public final class TableInterop {
     private final PrintStream out = new PrintStream(System.out, false, StandardCharsets.UTF_8);
     private Connection connection;
     private Table table;
+    /** The partitions of the table, with their names; null is that of a table without any. */
+    private final Map<Long, String> partitions = new LinkedHashMap<>();
+    /** The ends of its buckets that have records. */
+    private final Map<TableBucket, Long> ends = new LinkedHashMap<>();
 
     public static void main(String[] arguments) throws Exception {
         TableInterop interop = new TableInterop();
@@ -136,7 +145,21 @@ public final class TableInterop {
                 lookup(words[1]);
                 return;
             case "scan":
-                scan();
+                if (words.length == 1) {
+                    findEnds();
+                    scan(table.newScan(), rowType());
+                } else {
+                    String[] places = words[2].split(",");
+                    int[] columns = Arrays.stream(places).mapToInt(Integer::parseInt).toArray();
+                    RowType some = rowType().project(columns);
+                    Scan scan = table.newScan();
+                    boolean byName = words[1].equals("name");
+                    scan(
+                            byName
+                                    ? scan.project(some.getFieldNames())
+                                    : scan.project(columns),
+                            some);
+                }
                 return;
             default:
                 throw new IllegalArgumentException(words[0]);
@@ -215,53 +238,53 @@ public final class TableInterop {
             if (found.size() > 1) {
                 throw new IllegalStateException(found.size() + " rows have one key");
             }
-            out.println(found.isEmpty() ? "-" : text(found.get(0), false));
+            out.println(found.isEmpty() ? "-" : text(found.get(0), rowType(), false));
         }
     }
 
-    private void scan() throws Exception {
+    /** Learns of the partitions of the table, and where its logs end now. */
+    private void findEnds() throws Exception {
         TableInfo info = table.getTableInfo();
         TablePath path = info.getTablePath();
-        Map<Long, String> names = new LinkedHashMap<>();
+        partitions.clear();
+        ends.clear();
         if (info.isPartitioned()) {
             for (PartitionInfo one : done(connection.getAdmin().listPartitionInfos(path))) {
-                names.put(one.getPartitionId(), one.getPartitionName());
+                partitions.put(one.getPartitionId(), one.getPartitionName());
             }
         } else {
-            names.put(null, "-");
+            partitions.put(null, "-");
         }
         List<Integer> buckets = new ArrayList<>();
         for (int bucket = 0; bucket < info.getNumBuckets(); bucket++) {
             buckets.add(bucket);
         }
-        Map<TableBucket, Long> left = new LinkedHashMap<>();
-        try (LogScanner scanner = table.newScan().createLogScanner()) {
-            for (Long partition : names.keySet()) {
-                OffsetSpec latest = new OffsetSpec.LatestSpec();
-                Map<Integer, Long> ends =
-                        done(
-                                (partition == null
-                                                ? connection.getAdmin()
-                                                        .listOffsets(path, buckets, latest)
-                                                : connection.getAdmin()
-                                                        .listOffsets(
-                                                                path,
-                                                                names.get(partition),
-                                                                buckets,
-                                                                latest))
-                                        .all());
-                for (Map.Entry<Integer, Long> end : ends.entrySet()) {
-                    if (end.getValue() == 0) {
-                        continue;
-                    }
-                    left.put(
-                            new TableBucket(info.getTableId(), partition, end.getKey()),
+        OffsetSpec latest = new OffsetSpec.LatestSpec();
+        for (Map.Entry<Long, String> partition : partitions.entrySet()) {
+            ListOffsetsResult asked =
+                    partition.getKey() == null
+                            ? connection.getAdmin().listOffsets(path, buckets, latest)
+                            : connection
+                                    .getAdmin()
+                                    .listOffsets(path, partition.getValue(), buckets, latest);
+            for (Map.Entry<Integer, Long> end : done(asked.all()).entrySet()) {
+                if (end.getValue() > 0) {
+                    ends.put(
+                            new TableBucket(info.getTableId(), partition.getKey(), end.getKey()),
                             end.getValue());
-                    if (partition == null) {
-                        scanner.subscribe(end.getKey(), 0);
-                    } else {
-                        scanner.subscribe(partition, end.getKey(), 0);
-                    }
+                }
+            }
+        }
+    }
+
+    private void scan(Scan scan, RowType type) throws Exception {
+        Map<TableBucket, Long> left = new LinkedHashMap<>(ends);
+        try (LogScanner scanner = scan.createLogScanner()) {
+            for (TableBucket bucket : ends.keySet()) {
+                if (bucket.getPartitionId() == null) {
+                    scanner.subscribe(bucket.getBucket(), 0);
+                } else {
+                    scanner.subscribe(bucket.getPartitionId(), bucket.getBucket(), 0);
                 }
             }
             long until = System.nanoTime() + PATIENCE.toNanos();
@@ -275,13 +298,13 @@ public final class TableInterop {
                         out.println(
                                 record.getChangeType().shortString()
                                         + " "
-                                        + names.get(bucket.getPartitionId())
+                                        + partitions.get(bucket.getPartitionId())
                                         + " "
                                         + bucket.getBucket()
                                         + " "
                                         + record.logOffset()
                                         + " "
-                                        + text(record.getRow(), true));
+                                        + text(record.getRow(), type, true));
                         if (record.logOffset() + 1 >= left.getOrDefault(bucket, 0L)) {
                             left.remove(bucket);
                         }
@@ -292,9 +315,9 @@ public final class TableInterop {
         out.println("end");
     }
 
-    private String text(InternalRow row, boolean sorted) {
+    private static String text(InternalRow row, RowType type, boolean sorted) {
         StringJoiner cells = new StringJoiner(" ");
-        List<DataType> types = rowType().getChildren();
+        List<DataType> types = type.getChildren();
         for (int i = 0; i < types.size(); i++) {
             Object value = InternalRow.createFieldGetter(types.get(i), i).getFieldOrNull(row);
             cells.add(Cell.text(value, types.get(i), sorted));
