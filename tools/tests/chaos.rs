@@ -3,9 +3,23 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::sync::atomic::AtomicBool;
+use std::sync::{Mutex, PoisonError};
 
-use fluss_tools::chaos::{self, Kind, Options};
+use fluss_tools::chaos::{self, Kind, Options, Report};
 use fluss_tools::cluster::real_cluster_or_skip;
+
+/// Two clusters whose leaders are killed are more than a small machine does in time.
+static CLUSTER: Mutex<()> = Mutex::new(());
+
+/// Plays the rounds; what came of them, and their table.
+fn play(options: &Options) -> (Vec<Report>, String) {
+    let _alone = CLUSTER.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut table = Vec::new();
+    let reports = chaos::run(options, &AtomicBool::new(false), &mut table).unwrap();
+    let table = String::from_utf8(table).unwrap();
+    println!("{table}");
+    (reports, table)
+}
 
 #[test]
 fn no_writer_is_told_a_lie_while_leaders_are_killed() {
@@ -14,10 +28,7 @@ fn no_writer_is_told_a_lie_while_leaders_are_killed() {
     }
     let kinds = vec![Kind::Kill];
     let options = Options { rounds: 3, seed: 1, rows: 12_000, kinds, ..Options::default() };
-    let mut table = Vec::new();
-    let reports = chaos::run(&options, &AtomicBool::new(false), &mut table).unwrap();
-    let table = String::from_utf8(table).unwrap();
-    println!("{table}");
+    let (reports, table) = play(&options);
     assert_eq!(reports.len(), 3, "{table}");
     for report in reports {
         // Longer runs may repeat a round whose servers broke down before its first row.
@@ -25,5 +36,25 @@ fn no_writer_is_told_a_lie_while_leaders_are_killed() {
         assert!(report.rows() >= 10_000 && report.deeds.kills >= 1, "{table}");
         assert!(report.failovers >= 1 && report.deeds.in_flight > Some(0), "{table}");
         assert!(report.harm.cuts > 0 && report.harm.lost_answers > 0, "{table}");
+    }
+}
+
+#[test]
+fn readers_whose_waits_are_dropped_hand_out_each_record_once_while_leaders_are_killed() {
+    let name = "readers_whose_waits_are_dropped_hand_out_each_record_once_while_leaders_are_killed";
+    if !real_cluster_or_skip(name) {
+        return;
+    }
+    let kinds = vec![Kind::Reader];
+    let options = Options { rounds: 1, seed: 1, rows: 50_000, kinds, ..Options::default() };
+    let (reports, table) = play(&options);
+    let [report] = &reports[..] else { panic!("{table}") };
+    assert!(report.passed() && report.repeated.is_none(), "{table}");
+    assert!(report.rows() >= 50_000 && report.deeds.kills >= 1, "{table}");
+    assert!(report.failovers >= 1 && report.harm.cuts > 0, "{table}");
+    let runtimes: Vec<&str> = report.followed.iter().map(|reader| reader.runtime).collect();
+    assert_eq!(runtimes, ["tokio", "smol", "blocking"], "{table}");
+    for reader in &report.followed {
+        assert!(reader.records >= report.ok && reader.dropped_waits >= 100, "{table}");
     }
 }

@@ -18,6 +18,10 @@ while leaders are killed, paused and stopped and connections cut; then reads eve
 compares it with the outcomes the writers were told. Prints a line for each round. Needs Java, and
 Maven the first time.
 
+In a round of the kind reader all rows go into the log table, 12,500 a second, and a reader on each
+runtime follows them through the proxy, whose waits for rows are dropped after 1 to 5 ms each; a
+leader is killed every 12 s. Each row has to be handed out once and in the order of its bucket.
+
 A round is played again, with its seed and on a new cluster, if before its first row the cluster
 could not be started or a server ended that nobody had killed: each round once at most, and 3 of any
 hundred rounds (of fewer in proportion, but one). Beyond that it fails. Repetitions are printed and
@@ -27,7 +31,7 @@ was handed in.
   --rounds N   how many rounds (default 5)
   --seed N     of the first round; each round has the next one (default 0)
   --kind KIND  what the rounds are about, in turn: kill, pause, restart, coordinator, storm,
-               deadline, and expiry, whose rounds take minutes (default all but expiry)
+               deadline; expiry, whose rounds take minutes; reader (default all but the last two)
   --rows N     rows of a round, about (default 24000)
   --dir DIR    a new or empty directory for data and logs of the servers, which is kept
   --throughput instead of rounds: for each runtime, how many rows a second get through when each

@@ -16,6 +16,11 @@
 //! * at least one bucket changed its leader, and each leader that went down had writes in flight:
 //!   requests that it had got and not answered.
 //!
+//! In rounds of the kind [`Kind::Reader`] all threads write into the log table, and a reader on
+//! each runtime follows them through the proxy. Its waits for the next batch are dropped after 1 to
+//! 5 ms, and still it has to hand out each record once and in the order of its bucket, while
+//! leaders are killed and connections cut.
+//!
 //! A lost row counts as the client's fault unless the log of the server that leads its bucket says
 //! that it was truncated.
 //!
@@ -34,9 +39,15 @@
 //! delays, 66,324 splits, 570 ids given up; each leader that went down had at least one write to
 //! answer, and the slowest outcome took 16.6 s. `--kind expiry --rounds 2 --seed 9600`, of the
 //! writers before: both right, all 48,000 rows `Ok`, 48 ids given up.
+//!
+//! `--kind reader --rounds 1 --rows 1000000 --seed 6`, not optimised: 1,000,002 rows, all `Ok`,
+//! each handed out once and in order by each of the three readers, in 92 s with 6 kills, 26 changes
+//! of leaders, 204 cuts and 8 silences; on tokio 13,749 waits were dropped, on smol 18,219, on
+//! blocking threads 18,124.
 
 mod check;
 mod faults;
+mod follow;
 mod plan;
 mod proxy;
 mod read;
@@ -51,7 +62,7 @@ mod write;
 pub use faults::Deeds;
 pub use plan::Kind;
 pub use proxy::{Harm, Proxy, Weather};
-pub use report::{HEAD, Report};
+pub use report::{Following, HEAD, Report};
 pub use throughput::{Throughput, throughput};
 
 use std::io::{self, Write};
@@ -77,7 +88,8 @@ pub struct Options {
     pub rounds: u64,
     /// Seed of the first round; each round has the next one. Default 0.
     pub seed: u64,
-    /// The kinds of rounds, in turn. Default all but [`Kind::Expiry`], whose rounds take minutes.
+    /// The kinds of rounds, in turn. Default all but [`Kind::Expiry`], whose rounds take minutes,
+    /// and [`Kind::Reader`], whose rounds want more rows.
     pub kinds: Vec<Kind>,
     /// Rows of a round, about. Default 24,000.
     pub rows: u64,
@@ -87,7 +99,8 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        let kinds = Kind::ALL.into_iter().filter(|kind| *kind != Kind::Expiry).collect();
+        let left_out = |kind: &Kind| matches!(kind, Kind::Expiry | Kind::Reader);
+        let kinds = Kind::ALL.into_iter().filter(|kind| !left_out(kind)).collect();
         Self { rounds: 5, seed: 0, kinds, rows: 24_000, dir: None }
     }
 }
@@ -128,7 +141,9 @@ pub fn run(
 ) -> Result<Vec<Report>, ChaosError> {
     let runtimes: Vec<Arc<dyn Runtime>> = runtimes::all()?.into_iter().map(Arc::from).collect();
     let kinds = options.kinds.iter().cycle();
-    let plans = kinds.zip(0..options.rounds).map(|(kind, n)| Plan::new(*kind, options.seed + n));
+    let plans = kinds
+        .zip(0..options.rounds)
+        .map(|(kind, n)| Plan::new(*kind, options.seed + n, options.rows));
     let mut plans: Vec<(u64, Plan)> = (1..).zip(plans).collect();
     // Rounds whose servers have the same settings share a cluster.
     plans.sort_by_key(|(_, plan)| plan.kind.server_settings());

@@ -29,11 +29,14 @@ pub enum Kind {
     /// Servers forget writers after 120 s; a leader is killed, and the writers pause for so long
     /// that they have to change their ids, or that servers have forgotten them.
     Expiry,
+    /// All rows go into the log table, and a reader on each runtime follows them whose waits are
+    /// dropped every few milliseconds; a leader is killed every 12 s.
+    Reader,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Kill,
         Self::Pause,
         Self::Restart,
@@ -41,6 +44,7 @@ impl Kind {
         Self::Storm,
         Self::Deadline,
         Self::Expiry,
+        Self::Reader,
     ];
 
     /// Its name on the command line.
@@ -54,6 +58,7 @@ impl Kind {
             Self::Storm => "storm",
             Self::Deadline => "deadline",
             Self::Expiry => "expiry",
+            Self::Reader => "reader",
         }
     }
 
@@ -147,6 +152,10 @@ impl Settings {
     }
 }
 
+/// Rows a second of a round with readers, and the seconds that it takes at least and at most.
+const READER_ROWS: u64 = 12_500;
+const READER_TIMES: (u64, u64) = (8, 240);
+
 const fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
@@ -157,8 +166,8 @@ fn between(rng: &mut Rng, from: u64, to: u64) -> Duration {
 }
 
 impl Plan {
-    /// The round of this kind that the seed gives.
-    pub(super) fn new(kind: Kind, seed: u64) -> Self {
+    /// The round of this kind and of about so many rows that the seed gives.
+    pub(super) fn new(kind: Kind, seed: u64, rows: u64) -> Self {
         let mut rng = Rng::new(seed ^ (kind as u64) << 56);
         let first = between(&mut rng, 1500, 3000);
         let mut acts = Vec::new();
@@ -221,6 +230,7 @@ impl Plan {
                 let second = again + between(&mut rng, 500, 1500);
                 down(&mut acts, &mut rng, second, Act::KillLeader);
             }
+            Kind::Reader => bursts[0].1 = again_and_again(&mut acts, &mut rng, first, rows),
         }
         Self { kind, seed, bursts, acts, weather, settings }
     }
@@ -235,6 +245,22 @@ impl Plan {
 fn down(acts: &mut Vec<(Duration, Act)>, rng: &mut Rng, at: Duration, how: Act) {
     acts.push((at, how));
     acts.push((at + between(rng, 2000, 6000), Act::Revive));
+}
+
+/// A leader is killed every 12 s while so many rows are written; answers how long that takes.
+fn again_and_again(
+    acts: &mut Vec<(Duration, Act)>,
+    rng: &mut Rng,
+    first: Duration,
+    rows: u64,
+) -> Duration {
+    let end = seconds((rows / READER_ROWS).clamp(READER_TIMES.0, READER_TIMES.1));
+    let mut at = first;
+    while at == first || at + seconds(8) < end {
+        down(acts, rng, at, Act::KillLeader);
+        at += seconds(12);
+    }
+    end
 }
 
 /// Bad enough that each fault comes a few times in a round.
@@ -267,7 +293,7 @@ mod tests {
     #[test]
     fn every_kind_takes_a_leader_down_while_rows_are_written_and_brings_all_back() {
         for (kind, seed) in Kind::ALL.into_iter().flat_map(|kind| (0..50).map(move |s| (kind, s))) {
-            let plan = Plan::new(kind, seed);
+            let plan = Plan::new(kind, seed, 20_000 * seed);
             assert!(plan.acts.is_sorted_by_key(|(at, _)| *at), "{plan:?}");
             let count = |acts: &[Act]| plan.acts.iter().filter(|(_, a)| acts.contains(a)).count();
             let down = [Act::KillLeader, Act::StopLeader];
@@ -282,5 +308,14 @@ mod tests {
             assert_eq!(kind.name().parse(), Ok(kind));
         }
         assert!("kil".parse::<Kind>().is_err());
+    }
+
+    #[test]
+    fn a_round_with_readers_is_as_long_as_its_rows_and_kills_as_often() {
+        for (rows, time, kills) in [(1, 8, 1), (50_000, 8, 1), (1_000_000, 80, 6)] {
+            let plan = Plan::new(Kind::Reader, 3, rows);
+            let found = plan.acts.iter().filter(|(_, act)| *act == Act::KillLeader).count();
+            assert_eq!((plan.end(), found), (seconds(time), kills), "{rows} rows");
+        }
     }
 }

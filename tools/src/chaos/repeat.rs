@@ -205,7 +205,7 @@ mod tests {
     use fluss_core::Error;
 
     fn report(error: Option<&ChaosError>) -> Report {
-        let plan = Plan::new(Kind::Kill, 7);
+        let plan = Plan::new(Kind::Kill, 7, 100);
         match error {
             Some(error) => Report::broken_off(5, &plan, 100, error),
             None => Report::new(5, &plan, 100),

@@ -11,6 +11,19 @@ use super::proxy::Harm;
 /// Errors of rows that are quoted.
 const ERRORS: usize = 10;
 
+/// What a reader did that followed the writers of a round.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Following {
+    /// The name of its runtime.
+    pub runtime: &'static str,
+    /// Records that it handed out.
+    pub records: u64,
+    /// Waits for the next batch that were dropped.
+    pub dropped_waits: u64,
+    /// How long it read.
+    pub time: Duration,
+}
+
 /// What came of a round.
 #[derive(Clone, Debug)]
 pub struct Report {
@@ -52,6 +65,8 @@ pub struct Report {
     pub notes: Vec<String>,
     /// What the first rows without an `Ok` met.
     pub errors: Vec<String>,
+    /// The readers that followed the writers.
+    pub followed: Vec<Following>,
     /// Why it was played a second time: what servers did by themselves before its first row.
     pub repeated: Option<String>,
 }
@@ -83,6 +98,7 @@ impl Report {
             problems: Vec::new(),
             notes: Vec::new(),
             errors: Vec::new(),
+            followed: Vec::new(),
             repeated: None,
         }
     }
@@ -147,11 +163,19 @@ impl Report {
         )
     }
 
-    /// Further lines: what was wrong, why, and how to play the round again; empty for a round
-    /// without a fault.
+    /// Further lines: what readers did, what was wrong, why, and how to play the round again; empty
+    /// for a round without readers and without a fault.
     #[must_use]
     pub fn details(&self) -> String {
         let mut text = String::new();
+        for Following { runtime, records, dropped_waits, time } in &self.followed {
+            let _ = write!(
+                text,
+                "\n      the reader on {runtime} handed out {records} records in {:.1} s; \
+                 {dropped_waits} waits were dropped",
+                time.as_secs_f64()
+            );
+        }
         for problem in &self.problems {
             let _ = write!(text, "\n      {problem}");
         }
@@ -203,6 +227,15 @@ pub(super) fn summary(reports: &[Report]) -> String {
         sum(&|r| r.rotations),
         slowest.as_secs_f64(),
     );
+    let (read, dropped) = reports
+        .iter()
+        .flat_map(|report| &report.followed)
+        .fold((0, 0), |(records, dropped), reader| {
+            (records + reader.records, dropped + reader.dropped_waits)
+        });
+    if read > 0 {
+        let _ = write!(text, "; readers handed out {read} records, {dropped} waits dropped");
+    }
     for report in reports {
         if let Report { number, repeated: Some(why), .. } = report {
             let _ = write!(text, "\n      round {number} was repeated before its first row: {why}");

@@ -14,6 +14,7 @@ use fluss_embedded::Config;
 use super::ChaosError;
 use super::check::{self, Findings, Line};
 use super::faults::Faults;
+use super::follow::{self, Follower};
 use super::plan::{Kind, Plan};
 use super::proxy::{Proxy, Weather};
 use super::read;
@@ -64,6 +65,8 @@ impl Names {
 /// The clients of a round, one for each runtime, and the lines their threads will bring.
 struct Writers {
     clients: Vec<Fluss>,
+    /// The readers beside them.
+    followers: Vec<Follower>,
     lines: Receiver<(bool, Line)>,
     threads: usize,
     progress: Arc<Progress>,
@@ -90,7 +93,7 @@ pub(super) fn play(
     thread::sleep(SETTLING);
     let epochs = Faults::epochs(cluster, &names.both())?;
 
-    let writers = start(stage, plan, &names, rows, handed_in)?;
+    let mut writers = start(stage, plan, &names, rows, handed_in)?;
     stage.proxy.set(plan.weather);
     let mut faults = Faults::new(cluster, stage.proxy, names.both(), plan.seed);
     faults.play(plan, writers.start)?;
@@ -117,6 +120,8 @@ pub(super) fn play(
             truncation::look(cluster, &marks, &table, &found.lost, &mut report)?;
             findings.add(found);
         }
+        let followers = std::mem::take(&mut writers.followers);
+        follow::finish(followers, &open(&admin, &names.log)?, &mut report)?;
         judge(&mut report, &findings, plan);
     }
     close(&writers, plan.kind, &mut report);
@@ -204,7 +209,7 @@ fn start(
     let mut rng = Rng::new(plan.seed);
     let bootstrap = stage.proxy.addresses().join(",");
     let mut handles = Vec::new();
-    let mut clients = Vec::new();
+    let (mut clients, mut followers) = (Vec::new(), Vec::new());
     for runtime in stage.runtimes {
         let config =
             plan.settings.client(&bootstrap, rng.next_u64()).map_err(failed("settings"))?;
@@ -213,11 +218,15 @@ fn start(
         let (log, keyed) = (open(&names.log), open(&names.keyed));
         let (log, keyed) =
             (log.map_err(failed("opening a table"))?, keyed.map_err(failed("opening a table"))?);
+        if plan.kind == Kind::Reader {
+            followers.push(Follower::start(runtime, &log, rng.next_u64())?);
+        }
         let log = log.appender().config(plan.settings.writer()).build();
         let keyed = keyed.upserter().config(plan.settings.writer()).build();
         let log = Handle::Log(log.map_err(failed("opening a writer"))?);
         let keyed = Handle::Keyed(keyed.map_err(failed("opening a writer"))?);
-        for handle in [log, keyed] {
+        let keyed = (plan.kind != Kind::Reader).then_some(keyed);
+        for handle in [log].into_iter().chain(keyed) {
             // Clones are lanes of one writer: each thread has an order of its own.
             handles.extend((0..THREADS).map(|_| (Arc::clone(runtime), handle.clone())));
         }
@@ -226,7 +235,7 @@ fn start(
     // A round begins with all its servers.
     stage.cluster.check()?;
     *handed_in = true;
-    let each = (rows / handles.len() as u64).max(1);
+    let each = rows.div_ceil(handles.len() as u64).max(1);
     let progress = Arc::new(Progress::default());
     let (start, threads) = (Instant::now(), handles.len());
     let (sender, lines) = mpsc::channel();
@@ -246,7 +255,7 @@ fn start(
             let _ = sender.send((keyed, line));
         })?;
     }
-    Ok(Writers { clients, lines, threads, progress, start })
+    Ok(Writers { clients, followers, lines, threads, progress, start })
 }
 
 /// Waits for all threads; the lines of the log table and of the primary-key table, in no order.

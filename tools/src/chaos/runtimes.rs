@@ -1,11 +1,12 @@
 //! The three ways to wait, behind one face.
 
 use std::io;
+use std::time::Duration;
 
 use fluss_core::config::Config;
 use fluss_core::{
-    Ack, AppendWriter, Error, Fluss, Interrupted, RunPart, RunTicket, Ticket, UpsertWriter,
-    WriteError,
+    Ack, AppendWriter, Error, Fluss, Interrupted, LogScanner, RunPart, RunTicket, ScanBatch,
+    Ticket, UpsertWriter, WriteError,
 };
 
 use crate::main_job::RowOf;
@@ -40,6 +41,8 @@ pub(super) trait Runtime: Send + Sync {
     fn ticket(&self, ticket: Ticket) -> Result<Ack, WriteError>;
     /// Waits for the outcomes of a run.
     fn run(&self, ticket: RunTicket) -> Vec<RunPart>;
+    /// Waits for the next batch, and drops the wait after this time: then there is none.
+    fn next(&self, scanner: &mut LogScanner, limit: Duration) -> Result<Option<ScanBatch>, Error>;
 }
 
 async fn put(handle: &Handle, op: Op) -> Result<Ticket, Error> {
@@ -83,6 +86,11 @@ impl Runtime for Tokio {
     fn run(&self, ticket: RunTicket) -> Vec<RunPart> {
         self.0.block_on(ticket)
     }
+
+    fn next(&self, scanner: &mut LogScanner, limit: Duration) -> Result<Option<ScanBatch>, Error> {
+        let next = async { tokio::time::timeout(limit, scanner.next_batch()).await };
+        self.0.block_on(next).unwrap_or(Ok(None))
+    }
 }
 
 struct Smol;
@@ -110,6 +118,14 @@ impl Runtime for Smol {
 
     fn run(&self, ticket: RunTicket) -> Vec<RunPart> {
         smol::block_on(ticket)
+    }
+
+    fn next(&self, scanner: &mut LogScanner, limit: Duration) -> Result<Option<ScanBatch>, Error> {
+        let timer = async {
+            smol::Timer::after(limit).await;
+            Ok(None)
+        };
+        smol::block_on(smol::future::or(scanner.next_batch(), timer))
     }
 }
 
@@ -145,6 +161,10 @@ impl Runtime for Blocking {
 
     fn run(&self, ticket: RunTicket) -> Vec<RunPart> {
         ticket.wait()
+    }
+
+    fn next(&self, scanner: &mut LogScanner, limit: Duration) -> Result<Option<ScanBatch>, Error> {
+        scanner.next_batch().wait_timeout(limit)
     }
 }
 
