@@ -123,7 +123,7 @@ pub(super) struct Server {
     pub(super) cursor: Option<LaneKey>,
     /// A flush is among the wishes.
     pub(super) wished: bool,
-    /// A flush was wished for, and no request was made since then.
+    /// A flush was wished for, and what waited then is not on its way yet.
     pub(super) called: bool,
 }
 
@@ -176,12 +176,12 @@ impl Lookups {
     pub(super) fn wish_flush(&mut self, cx: &Cx<'_>, server: ServerId) {
         if let Some(entry) = self.servers.get_mut(&server)
             && !entry.ready.is_empty()
-            && !entry.wished
             && entry.in_flight < cx.config.lookup_in_flight
         {
-            entry.wished = true;
             entry.called = true;
-            self.wishes.push_back(ReadWish::Flush(server));
+            if !std::mem::replace(&mut entry.wished, true) {
+                self.wishes.push_back(ReadWish::Flush(server));
+            }
         }
     }
 

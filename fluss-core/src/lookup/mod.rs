@@ -12,6 +12,8 @@
 mod budget;
 #[cfg(test)]
 mod budget_tests;
+#[cfg(test)]
+mod gather_tests;
 mod key;
 mod lane;
 mod request;
@@ -249,8 +251,7 @@ impl Lookups {
     /// The next request for a server whose socket can take it now.
     pub(crate) fn poll_request(&mut self, cx: &Cx<'_>, server: ServerId) -> Option<Outgoing> {
         let entry = self.servers.get_mut(&server)?;
-        entry.called = false;
-        if entry.in_flight >= cx.config.lookup_in_flight {
+        if !entry.called || entry.in_flight >= cx.config.lookup_in_flight {
             return None;
         }
         let (group, lanes) = entry.next_lanes()?;
@@ -274,6 +275,7 @@ impl Lookups {
         }
         if let Some(entry) = self.servers.get_mut(&server) {
             entry.cursor = Some(if room.is_full() { served } else { group.end() });
+            entry.called = !entry.ready.is_empty();
         }
         let bytes_of = |id: &CommandId| self.keys.get(*id).map_or(&[][..], |k| k.bytes.as_slice());
         let body = request::encode(group.kind, group.routing, group.table, &sent.buckets, bytes_of);

@@ -10,7 +10,7 @@ use fluss_proto::message::{
 };
 use prost::Message;
 
-use super::{Leaders, LookupKind, LookupRequest, Lookups};
+use super::{Ask, Leaders, LookupKind, LookupRequest, Lookups};
 use crate::config::Config;
 use crate::connection::request::{Outgoing, Owner, RequestError};
 use crate::cx::Cx;
@@ -89,13 +89,34 @@ impl Bench {
     }
 
     pub(super) fn ask_as(&mut self, kind: LookupKind, bucket: BucketKey, key: &[u8]) -> CommandId {
+        self.take(kind, bucket, key, false)
+    }
+
+    /// A key that nobody waits for yet.
+    pub(super) fn ask_lazily(&mut self, bucket: BucketKey, key: &[u8]) -> CommandId {
+        self.take(LookupKind::Lookup, bucket, key, true)
+    }
+
+    fn take(&mut self, kind: LookupKind, bucket: BucketKey, key: &[u8], lazy: bool) -> CommandId {
         let path = TablePath::new("shop", "users");
         let mut request = LookupRequest::new(kind, path, bucket, Bytes::copy_from_slice(key));
         request.limit = Duration::from_secs(10);
         let id = CommandId(self.next);
         self.next += 1;
-        self.run(|lookups, cx| lookups.lookup(cx, id, request.ask()));
+        let ask = Ask { lazy, ..request.ask() };
+        match self.lookups.only_waits(&self.config, &ask) {
+            // As the client does, that asks nobody else then.
+            true => {
+                let mut cx = Cx { now: self.now, rng: &mut self.rng, config: &self.config };
+                self.lookups.lookup(&mut cx, id, ask);
+            }
+            false => self.run(|lookups, cx| lookups.lookup(cx, id, ask)),
+        }
         id
+    }
+
+    pub(super) fn urge(&mut self, id: CommandId) {
+        self.run(|lookups, cx| lookups.urge(cx, id));
     }
 
     pub(super) fn ask(&mut self, bucket: BucketKey, key: &[u8]) -> CommandId {
