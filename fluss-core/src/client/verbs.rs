@@ -257,16 +257,24 @@ impl Client {
 
     /// [`Client::lookup`] of a key that the caller keeps.
     pub(crate) fn ask(&mut self, ask: Ask<'_>, now: Instant) -> CommandId {
-        let id = self.commands.next_id();
-        if self.lookups.only_waits(&self.config, &ask) {
-            // No other machine would hear of it.
-            let config = Arc::clone(&self.config);
-            let cx = &mut Cx { now, rng: &mut self.rng, config: &config };
-            self.lookups.lookup(cx, id, ask);
-        } else {
+        self.join(ask, now).unwrap_or_else(|| {
+            let id = self.commands.next_id();
             self.step(now, |client, cx| client.lookups.lookup(cx, id, ask));
+            id
+        })
+    }
+
+    /// [`Client::ask`] where the key only waits with others, so that no other machine would hear of
+    /// it. None: it does more, and nothing was done.
+    pub(crate) fn join(&mut self, ask: Ask<'_>, now: Instant) -> Option<CommandId> {
+        if !self.lookups.only_waits(&self.config, &ask) {
+            return None;
         }
-        id
+        let id = self.commands.next_id();
+        let config = Arc::clone(&self.config);
+        let cx = &mut Cx { now, rng: &mut self.rng, config: &config };
+        self.lookups.lookup(cx, id, ask);
+        Some(id)
     }
 
     /// Somebody waits for the answer of a lookup that was handed in as one nobody waits for.

@@ -24,7 +24,7 @@ fn row_bytes(result: &Result<CommandAnswer>) -> u64 {
 }
 
 /// One run's key, counted from its first, and its answer.
-pub(super) type RunAnswer = (usize, Result<CommandAnswer>);
+pub(crate) type RunAnswer = (usize, Result<CommandAnswer>);
 
 /// The part of the budget of answers that those of one run fill before they are taken.
 const SHARE: u64 = 16;

@@ -445,9 +445,10 @@ impl Inner {
         partition: Option<Partition>,
     ) -> Result<CommandFuture> {
         let ask = self.ask(kind, place, partition)?;
-        Ok(CommandFuture::watch_untold(self.table.fluss().shared(), |core, now| {
-            core.client.ask(ask, now)
-        }))
+        let shared = self.table.fluss().shared();
+        let gathered = CommandFuture::gather(shared, ask);
+        let ask = |core: &mut Core, now| core.client.ask(ask, now);
+        Ok(gathered.unwrap_or_else(|| CommandFuture::watch_untold(shared, ask)))
     }
 
     pub(super) fn what(&self, kind: LookupKind) -> &Arc<str> {

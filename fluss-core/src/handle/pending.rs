@@ -12,6 +12,7 @@ use super::shared::Shared;
 use crate::command::Call;
 use crate::error::Result;
 use crate::ids::CommandId;
+use crate::lookup::Ask;
 use crate::output::CommandAnswer;
 
 /// An answer that is on its way: await it, or [`Pending::wait`] for it.
@@ -98,6 +99,12 @@ impl CommandFuture {
             command
         });
         Self { shared: Arc::clone(shared), command, untold, done: false }
+    }
+
+    /// A lookup that only gathers with others; None: it is one for [`CommandFuture::watch_untold`].
+    pub(super) fn gather(shared: &Arc<Shared>, ask: Ask<'_>) -> Option<Self> {
+        let command = shared.gather(ask)?;
+        Some(Self { shared: Arc::clone(shared), command, untold: false, done: false })
     }
 
     /// Like [`CommandFuture::watch_untold`], but `begin` may refuse.

@@ -3,14 +3,16 @@
 //! Locks are taken in one order: a lane, then the core, then a batch's cell. Nothing is encoded or
 //! compressed under the core's lock, and wakers fire after it is released.
 
+mod asking;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
-use std::task::{Poll, Waker};
+use std::task::Waker;
 
 use fluss_proto::segments::Segments;
 
-use super::answers::{Command, RunAnswer, Runs};
+use super::answers::{Command, Runs};
 use super::cell::BatchCell;
 use super::dead_letter::Delivery;
 use super::signal::{Park, block_on, lock};
@@ -18,7 +20,7 @@ use crate::by_id::ById;
 use crate::client::Client;
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::ids::{BatchId, CommandId, ConnId, LaneId, ScannerKey};
+use crate::ids::{BatchId, ConnId, LaneId, ScannerKey};
 use crate::output::{Action, CommandAnswer, Event, NoteLevel};
 use crate::time::{Duration, Instant};
 use crate::writer::WaiterId;
@@ -215,73 +217,12 @@ impl Shared {
         result
     }
 
-    /// Like [`Shared::with`], but the driver may be left uncalled: true if that is up to the caller
-    /// now. The next call of any handle does it, too, also if it is another of this kind.
-    pub(crate) fn with_uncalled<R>(&self, act: impl FnOnce(&mut Core, Instant) -> R) -> (R, bool) {
-        let mut wake = Wake::default();
-        let (result, is_second) = self.with_later(&mut wake, |core, now| {
-            let result = act(core, now);
-            (result, std::mem::replace(&mut core.uncalled, true))
-        });
-        let uncalled = wake.driver && !is_second;
-        wake.driver &= is_second;
-        self.fire(wake);
-        (result, uncalled)
-    }
-
     /// Has the driver look for something to do.
     pub(crate) fn call_driver(&self) {
         let driver = lock(&self.driver).clone();
         if let Some(waker) = driver {
             waker.wake();
         }
-    }
-
-    /// The answer to a command, or who waits for it from now on. Nothing else comes of it, but that
-    /// a lookup may go for which there was no room while the answer was kept.
-    pub(crate) fn poll_command(
-        &self,
-        command: CommandId,
-        waker: &Waker,
-    ) -> Poll<Result<CommandAnswer>> {
-        if let Err(error) = self.of_this_process() {
-            return Poll::Ready(Err(error));
-        }
-        let (polled, is_due, gathers) = {
-            let mut core = lock(&self.core);
-            let polled = core.poll_command(command, waker);
-            let gathers = polled.is_pending() && core.client.is_gathering(command);
-            (polled, core.client.has_due_lookups(), gathers)
-        };
-        if is_due {
-            self.with(|core, now| core.client.serve_lookups(now));
-        }
-        if gathers {
-            self.with(|core, now| core.client.urge_lookup(command, now));
-        }
-        polled
-    }
-
-    /// Takes what has come of a run of lookups; ready with the last of it. See
-    /// [`Shared::poll_command`].
-    pub(super) fn poll_run(
-        &self,
-        first: u64,
-        waker: &Waker,
-        into: &mut Vec<RunAnswer>,
-    ) -> Poll<Result<()>> {
-        if let Err(error) = self.of_this_process() {
-            return Poll::Ready(Err(error));
-        }
-        let (polled, is_due) = {
-            let mut core = lock(&self.core);
-            let polled = core.poll_run(first, waker, into);
-            (polled, core.client.has_due_lookups())
-        };
-        if is_due {
-            self.with(|core, now| core.client.serve_lookups(now));
-        }
-        polled.map(Ok)
     }
 
     /// Like [`Shared::with`], for callers that hold a lock: whom to wake is gathered, and
@@ -291,18 +232,24 @@ impl Shared {
         wake: &mut Wake,
         act: impl FnOnce(&mut Core, Instant) -> R,
     ) -> R {
+        self.with_core(wake, |core, now, wake| {
+            let result = act(core, now);
+            core.pass_on(wake);
+            result
+        })
+    }
+
+    fn with_core<R>(
+        &self,
+        wake: &mut Wake,
+        act: impl FnOnce(&mut Core, Instant, &mut Wake) -> R,
+    ) -> R {
         let now = self.clock.now();
         if self.is_foreign() {
             // Nobody is woken: there is no driver in this process.
-            let mut core = lock(self.stand_in());
-            let result = act(&mut core, now);
-            core.pass_on(&mut Wake::default());
-            return result;
+            return act(&mut lock(self.stand_in()), now, &mut Wake::default());
         }
-        let mut core = lock(&self.core);
-        let result = act(&mut core, now);
-        core.pass_on(wake);
-        result
+        act(&mut lock(&self.core), now, wake)
     }
 
     #[cold]
