@@ -31,9 +31,10 @@ use crate::time::Duration;
 
 /// Looks rows of a primary-key table up; made by [`Table::lookuper`]. Cheap to clone.
 ///
-/// Lookups of all handles that go to one server share requests: a key alone leaves at once, and
-/// under load keys gather while earlier requests are on their way. Rows come back with the columns
-/// of the table as it was opened, also those written before or after the schema was changed.
+/// Lookups of all handles that go to one server share requests: a key that somebody waits for
+/// leaves at once, and under load keys gather while earlier requests are on their way. Rows come
+/// back with the columns of the table as it was opened, also those written before or after the
+/// schema was changed.
 ///
 /// A client has a budget for its lookups:
 /// [`Config::lookup_limit`](crate::config::Config::lookup_limit) keys on their way, and
@@ -109,9 +110,10 @@ impl Lookuper {
 
     /// The row with this key: the values of the primary key's columns, in key order. None if there
     /// is none, or no partition for it. Many are on their way at once if they are awaited or waited
-    /// for after all were made: each is sent at the latest with the next call of any handle, the
-    /// last one when it is awaited or waited for. Where the budget of lookups is used up, it waits
-    /// in line for its place, also if nobody polls it.
+    /// for after all were made: the first one is sent at the latest with the next call of any
+    /// handle. Those behind it gather while a request is on its way to their server, until its
+    /// answer comes, 128 have gathered, or one of them is awaited or waited for. Where the budget
+    /// of lookups is used up, it waits in line for its place, also if nobody polls it.
     ///
     /// # Errors
     /// [`Error::Row`] for a key that does not fit, [`Error::Misuse`] for one that is larger than a

@@ -3,8 +3,9 @@
 //! A key waits in the lane of its bucket. A lane whose leader is known is ready, and when that
 //! server's socket can take a request, [`Lookups::poll_request`] puts the keys of all its ready
 //! lanes of one table into one. So a key alone leaves at once, and under load keys gather while
-//! earlier requests are on their way. Lookups change nothing, and inserting a missing row twice is
-//! as good as once, so whatever goes wrong on the way is tried again until the key's deadline.
+//! earlier requests are on their way: those that nobody waits for yet behind the first one, others
+//! behind as many as may be. Lookups change nothing, and inserting a missing row twice is as good
+//! as once, so whatever goes wrong on the way is tried again until the key's deadline.
 //!
 //! How many keys are on their way at once is bounded by a budget; beyond it they wait in line, see
 //! [`budget`].

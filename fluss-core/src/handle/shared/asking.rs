@@ -59,7 +59,7 @@ impl Shared {
         waker: &Waker,
     ) -> Poll<Result<CommandAnswer>> {
         let (polled, is_due, gathers) = {
-            // An answer that is there is one in the child of a fork, too, and to ask for the
+            // What was looked up before a fork is known in the child, too, and to ask for the
             // process costs more than to take it.
             let mut core = match self.core.try_lock() {
                 Ok(core) => core,
@@ -72,7 +72,10 @@ impl Shared {
             let gathers = polled.is_pending() && core.client.is_gathering(command);
             (polled, core.client.has_due_lookups(), gathers)
         };
-        if polled.is_pending()
+        let is_value = |answer: &CommandAnswer| {
+            matches!(answer, CommandAnswer::Value(_) | CommandAnswer::Values(_))
+        };
+        if !matches!(&polled, Poll::Ready(Ok(answer)) if is_value(answer))
             && let Err(error) = self.of_this_process()
         {
             return Poll::Ready(Err(error));
