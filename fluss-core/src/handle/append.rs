@@ -380,16 +380,28 @@ impl Format for AppendFormat {
     fn put_many<I: Iterator<Item: Row>>(
         &self,
         run: &mut Run<'_, Self>,
+        _op: Op,
         rows: &mut I,
         most: usize,
         progress: &mut Progress,
     ) -> Many<I::Item> {
-        match run.parts() {
-            Ok((_, mut batches)) if self.takes_any() => {
-                batches.push_many(rows, most, progress, |batch, row| batch.try_push(row))
-            }
-            _ => rows.next().map_or(Many::Ended, Many::Left),
+        let Ok((LogScratch { key, .. }, mut batches)) = run.parts() else {
+            return Many::none(rows);
+        };
+        if self.takes_any() {
+            return batches.push_many(rows, most, progress, |batch, row| batch.try_push(row));
         }
+        // An assigner is asked once for each row, also for one that finds its batch full.
+        let placed = (&self.key, &self.namer, &self.placing.assigner);
+        let (Some(encoder), None, None) = placed else { return Many::none(rows) };
+        Many::put(rows, most, |row| {
+            key.clear();
+            if encoder.encode(row, key).is_err() {
+                return false;
+            }
+            let Ok(Some(bucket)) = self.bucket(key, None, self.buckets) else { return false };
+            batches.push_next(self.info.bucket(bucket), progress, |batch| batch.try_push(row))
+        })
     }
 }
 

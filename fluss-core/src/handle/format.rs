@@ -100,16 +100,14 @@ pub trait Format: Send + Sync + 'static {
     /// to be put by itself.
     fn put_many<I: Iterator<Item: Row>>(
         &self,
-        _run: &mut Run<'_, Self>,
+        run: &mut Run<'_, Self>,
+        op: Op,
         rows: &mut I,
-        _most: usize,
-        _progress: &mut Progress,
+        most: usize,
+        progress: &mut Progress,
     ) -> Many<I::Item>
     where
-        Self: Sized,
-    {
-        rows.next().map_or(Many::Ended, Many::Left)
-    }
+        Self: Sized;
 }
 
 /// What is to be done with a row.

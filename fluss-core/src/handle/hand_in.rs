@@ -281,9 +281,9 @@ where
         }
         let until = self.progress.taken + known as u64;
         while self.progress.taken < until {
-            let Self { rows, progress, .. } = self;
+            let Self { op, rows, progress, .. } = self;
             let most = (until - progress.taken) as usize;
-            match writer.format().put_many(&mut run, rows, most, progress) {
+            match writer.format().put_many(&mut run, *op, rows, most, progress) {
                 Many::Ended => return Ok(false),
                 Many::Taken => {}
                 Many::Left(row) => {
@@ -300,7 +300,7 @@ where
     fn put(&mut self, run: &mut Run<'_, F>, row: I::Item) -> Result<bool> {
         match self.writer.format().put(run, self.op, &row, None) {
             Ok(Pushed::In(at, index)) => {
-                self.progress.ticket.push(self.progress.taken, 1, run.cell(at)?, index)
+                run.note(at, 1, index, &mut self.progress.ticket)?;
             }
             // Whoever routes rows does not give up there.
             Ok(Pushed::Rebucketed) => return Err(Error::Closed("writer")),
@@ -316,7 +316,7 @@ where
             }
             Err(error) => {
                 let error = run.refuse(self.op, &row, error);
-                self.progress.ticket.refuse(self.progress.taken, error);
+                self.progress.ticket.refuse(error);
             }
         }
         self.progress.taken += 1;
@@ -332,10 +332,10 @@ where
             }
             Poll::Ready(Ok(ticket)) => {
                 let (cell, index) = ticket.into_parts();
-                self.progress.ticket.push(self.progress.taken, 1, &cell, index);
+                self.progress.ticket.push_lone(&cell, index);
             }
             Poll::Ready(Err(error)) if ends_runs(&error) => return Poll::Ready(Err(error)),
-            Poll::Ready(Err(error)) => self.progress.ticket.refuse(self.progress.taken, error),
+            Poll::Ready(Err(error)) => self.progress.ticket.refuse(error),
         }
         self.progress.taken += 1;
         Poll::Ready(Ok(()))

@@ -98,7 +98,7 @@ impl<'a> AppendBatch<'a> {
             }
             match put {
                 Ok((Pushed::In(at, last), count)) => {
-                    ticket.push(*taken as u64, count as u32, run.cell(at)?, last);
+                    run.note(at, count as u32, last, ticket)?;
                     *taken += count;
                 }
                 Ok((Pushed::Wait(waiter), _)) => {
@@ -113,7 +113,7 @@ impl<'a> AppendBatch<'a> {
                         Some(row) => run.refuse(Op::Append, &row, error),
                         None => error,
                     };
-                    ticket.refuse(*taken as u64, error);
+                    ticket.refuse(error);
                     *taken += 1;
                 }
             }

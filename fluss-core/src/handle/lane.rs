@@ -20,6 +20,7 @@ pub(super) use super::format::{Format, Op};
 use super::shared::{Core, SealOnDemand, Shared, Wake};
 use super::signal::{lock, lock_in};
 use super::slots::{Home, OpenBatch, Places, Slot, Target};
+use super::ticket::RunTicket;
 use crate::batch::{BodyPool, Push};
 use crate::error::{Error, Result, WriteError};
 use crate::ids::{BatchId, LaneId};
@@ -384,6 +385,25 @@ impl<F: Format> Run<'_, F> {
             // Not made in advance: it would have to be dropped with every row.
             _ => Err(Error::Closed("writer")),
         }
+    }
+
+    /// Tells a run's ticket of the rows that were pushed last at this place: so many, the last one
+    /// with this index.
+    #[inline]
+    pub(crate) fn note(
+        &mut self,
+        at: usize,
+        count: u32,
+        last: u32,
+        ticket: &mut RunTicket,
+    ) -> Result<()> {
+        let slots = self.guarded.as_deref_mut().map(|guarded| &mut guarded.slots.places.slots);
+        match slots.and_then(|slots| slots.get_mut(at)) {
+            Some(Slot { open: Some(OpenBatch { cell, .. }), hint, .. })
+            | Some(Slot { sealed: Some(cell), hint, .. }) => ticket.push(hint, count, cell, last),
+            _ => return Err(Error::Closed("writer")),
+        }
+        Ok(())
     }
 
     /// Gives back a row that was refused, when the lock is released. The answer is the error with

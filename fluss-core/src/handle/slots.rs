@@ -56,11 +56,13 @@ pub(super) struct Slot<B> {
     pub(super) open: Option<OpenBatch<B>>,
     /// The cell of the batch sealed last: the batch may be sealed by the row that asks for it.
     pub(super) sealed: Option<Arc<BatchCell>>,
+    /// What the run that put rows here last calls their batch.
+    pub(super) hint: u32,
 }
 
 impl<B> Slot<B> {
     fn new(home: Home) -> Self {
-        Self { home, open: None, sealed: None }
+        Self { home, open: None, sealed: None, hint: 0 }
     }
 }
 

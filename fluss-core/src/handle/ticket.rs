@@ -1,13 +1,16 @@
 //! What a caller holds for rows it handed in.
 
+mod run;
+
 use std::future::Future;
-use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+pub use run::{RunPart, RunTicket};
+
 use super::cell::{BatchCell, Place, Settled};
-use crate::error::{Attempt, Error, WriteError};
+use crate::error::{Attempt, WriteError};
 use crate::ids::PartitionId;
 use crate::output::BatchOutcome;
 use crate::time::Duration;
@@ -47,6 +50,12 @@ impl Ack {
     #[must_use]
     pub fn attempts(&self) -> &[Attempt] {
         self.attempts.as_deref().unwrap_or_default()
+    }
+
+    /// That of the row so many rows behind this one in its batch.
+    #[inline]
+    fn behind(self, rows: u32) -> Self {
+        Self { offset: self.offset.map(|offset| offset + i64::from(rows)), ..self }
     }
 }
 
@@ -134,134 +143,5 @@ fn ack(outcome: &BatchOutcome, index: u32) -> Result<Ack, WriteError> {
             attempts: w.attempts.clone(),
         }),
         BatchOutcome::Failed(error) => Err(error.clone()),
-    }
-}
-
-/// Consecutive rows of a run that share an outcome.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct RunPart {
-    /// Their positions in the run.
-    pub rows: Range<u64>,
-    /// Where they are: the [`Ack`] of the first; the following rows have the following offsets.
-    pub outcome: Result<Ack, WriteError>,
-}
-
-#[derive(Debug)]
-enum Part {
-    Batch { rows: Range<u64>, cell: Arc<BatchCell>, index: u32 },
-    Refused { row: u64, error: Error },
-}
-
-/// The claim to the outcomes of a run of rows.
-#[derive(Debug, Default)]
-#[must_use = "the rows are on their way; without the ticket their outcome is only known to flush"]
-pub struct RunTicket {
-    parts: Vec<Part>,
-    next: usize,
-    /// The waker's place in the batch of the part that is waited for.
-    place: Place,
-    done: Vec<RunPart>,
-}
-
-impl RunTicket {
-    /// Notes where the next rows went: `count` of them from `row` on, the last one at index `last`
-    /// of its batch, those before it in front of it.
-    pub(crate) fn push(&mut self, row: u64, count: u32, cell: &Arc<BatchCell>, last: u32) {
-        let index = last + 1 - count;
-        let end = row + u64::from(count);
-        if let Some(Part::Batch { rows, cell: same, index: first }) = self.parts.last_mut()
-            && Arc::ptr_eq(same, cell)
-            && rows.end == row
-            && u64::from(*first) + (rows.end - rows.start) == u64::from(index)
-        {
-            rows.end = end;
-            return;
-        }
-        let cell = Arc::clone(cell);
-        self.parts.push(Part::Batch { rows: row..end, cell, index });
-    }
-
-    pub(crate) fn refuse(&mut self, row: u64, error: Error) {
-        self.parts.push(Part::Refused { row, error });
-    }
-
-    /// Blocks until all outcomes are known.
-    #[must_use]
-    pub fn wait(mut self) -> Vec<RunPart> {
-        let shared = self.parts.iter().find_map(|p| match p {
-            Part::Batch { cell, .. } => Some(Arc::clone(cell.shared())),
-            Part::Refused { .. } => None,
-        });
-        let untold = match shared.map(|shared| shared.block_on(&mut self)) {
-            Some(Ok(parts)) => return parts,
-            Some(Err(error)) => error,
-            // Not one row was taken, so there is nothing to wait for.
-            None => Error::Closed("client"),
-        };
-        let rest = self.parts[self.next..].iter().map(|part| part.untold(&untold));
-        self.done.into_iter().chain(rest).collect()
-    }
-}
-
-impl Part {
-    /// The part if no outcome can be learnt any more.
-    fn untold(&self, why: &Error) -> RunPart {
-        match self {
-            Self::Refused { row, error } => refused(*row, error),
-            Self::Batch { rows, .. } => {
-                let outcome = Err(WriteError::OutcomeUnknown(why.clone().into()));
-                RunPart { rows: rows.clone(), outcome }
-            }
-        }
-    }
-}
-
-/// Where the rows of a part are whose batch was dealt out to others.
-fn follow(rows: Range<u64>, cell: &BatchCell, index: u32) -> Vec<Part> {
-    let mut moved = RunTicket::default();
-    for (row, index) in rows.zip(index..) {
-        match cell.peek(index) {
-            Some(Settled::Moved(to, at)) => moved.push(row, 1, &to, at),
-            _ => moved.refuse(row, Error::Closed("writer")),
-        }
-    }
-    moved.parts
-}
-
-fn refused(row: u64, error: &Error) -> RunPart {
-    let outcome = Err(WriteError::NotWritten(error.clone().into()));
-    RunPart { rows: row..row + 1, outcome }
-}
-
-impl Future for RunTicket {
-    /// All rows of the run in order, in as few parts as their outcomes allow.
-    type Output = Vec<RunPart>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        while let Some(part) = this.parts.get(this.next) {
-            let part = match part {
-                Part::Batch { rows, cell, index } => {
-                    match cell.poll(&mut this.place, *index, cx.waker()) {
-                        Poll::Pending => return Poll::Pending,
-                        Poll::Ready(Settled::Done(outcome)) => {
-                            RunPart { rows: rows.clone(), outcome: ack(&outcome, *index) }
-                        }
-                        Poll::Ready(Settled::Moved(..)) => {
-                            let moved = follow(rows.clone(), cell, *index);
-                            this.parts.splice(this.next..=this.next, moved);
-                            this.place = Place::default();
-                            continue;
-                        }
-                    }
-                }
-                Part::Refused { row, error } => refused(*row, error),
-            };
-            this.done.push(part);
-            this.next += 1;
-            this.place = Place::default();
-        }
-        Poll::Ready(std::mem::take(&mut this.done))
     }
 }

@@ -1,6 +1,8 @@
 //! Upserting and deleting rows of primary-key tables.
 
+mod keys;
 mod merge_mode;
+use keys::{KeyReader, Namers};
 pub use merge_mode::MergeMode;
 
 use std::sync::Arc;
@@ -10,7 +12,7 @@ use fluss_proto::record::{Check, KvBatch, KvRecord, SealedBatch, Stamp};
 use super::assign::{Assigner, BucketAssigner, Placing};
 use super::dead_letter::Letters;
 use super::hand_in::{HandIn, HandInAll};
-use super::lane::{Format, Op, Pushed, Run};
+use super::lane::{Format, Many, Op, Progress, Pushed, Run};
 use super::pending::Pending;
 use super::reroute::{Dealer, Rerouted, whole};
 use super::slots::Target;
@@ -23,7 +25,7 @@ use crate::batch::{
 use crate::config::WriterConfig;
 use crate::error::{Error, Result};
 use crate::row::key::{KeyEncoder, KeyFormat, KeyRules};
-use crate::row::partition::{PartitionNamer, values_of};
+use crate::row::partition::values_of;
 use crate::row::{
     Column, Columns, OwnedDatum, OwnedRow, Row, RowDecodeError, RowError, RowLayout, Schema,
     compacted,
@@ -148,47 +150,6 @@ pub struct RowFormat {
     /// What an assigner sees, from a row and from a key; None: the bucket key.
     seen: Option<(KeyEncoder, KeyEncoder)>,
     buckets: u32,
-}
-
-/// What names the partitions of rows, in partitioned tables.
-#[derive(Debug)]
-struct Namers {
-    of_row: PartitionNamer,
-    /// From the values of the primary key alone.
-    of_key: PartitionNamer,
-}
-
-impl Namers {
-    fn new(info: &TableInfo, targets: Option<&[usize]>) -> Result<Option<Self>> {
-        let (schema, key) = (info.schema(), &info.descriptor.partition_key);
-        if key.is_empty() {
-            return Ok(None);
-        }
-        let of_row = match targets {
-            None => PartitionNamer::new(schema, key)?,
-            Some(targets) => PartitionNamer::for_values(schema, key, targets)?,
-        };
-        let of_key = PartitionNamer::for_values(schema, key, schema.primary_key())?;
-        Ok(Some(Self { of_row: of_row.for_new(), of_key }))
-    }
-}
-
-/// Reads compacted keys, for the bytes of some of their columns.
-#[derive(Debug)]
-struct KeyReader {
-    layout: RowLayout,
-    encoder: KeyEncoder,
-}
-
-impl KeyReader {
-    fn read(&self, key: &[u8], out: &mut Vec<u8>) -> Result<()> {
-        // A key is a row without null bits, of which a key has none.
-        let mut row = vec![0; self.layout.arity().div_ceil(8)];
-        row.extend_from_slice(key);
-        let row = compacted::decode(&self.layout, &row);
-        let row = row.map_err(|error| Error::misuse(format!("a key cannot be read: {error}")))?;
-        Ok(self.encoder.encode(&row, out)?)
-    }
 }
 
 /// Buffers for a row's encoding and the name of its partition.
@@ -479,6 +440,31 @@ impl Format for RowFormat {
             self.placing.bucket(key, Some(&**partition), buckets.unsigned_abs()).map(Some)
         };
         batches.push_to_partition(partition, bucket, hint, granted, push)
+    }
+
+    fn put_many<I: Iterator<Item: Row>>(
+        &self,
+        run: &mut Run<'_, Self>,
+        op: Op,
+        rows: &mut I,
+        most: usize,
+        progress: &mut Progress,
+    ) -> Many<I::Item> {
+        let Ok((RowScratch { kv, .. }, mut batches)) = run.parts() else {
+            return Many::none(rows);
+        };
+        // An assigner is asked once for each row, also for one that finds its batch full.
+        if op == Op::Delete || self.partitions.is_some() || self.placing.assigner.is_some() {
+            return Many::none(rows);
+        }
+        Many::put(rows, most, |row| {
+            let Some(short) = self.encoder.encode_short(row, kv) else { return false };
+            let Ok(bucket) = self.placing.bucket(short.key, None, self.buckets) else {
+                return false;
+            };
+            let push = |batch: &mut KvBatchBuilder| batch.try_push_record(short.record);
+            batches.push_next(self.info.bucket(bucket), progress, push)
+        })
     }
 }
 

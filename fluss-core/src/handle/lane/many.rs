@@ -1,14 +1,16 @@
-//! Rows of a run that go into one open batch, one right behind the other.
+//! Rows of a run that go into open batches, one right behind the other.
 //!
-//! Most rows of a run go where the one before went and need nothing but their encoding. What has to
-//! be known of them all, their number above all, is noted once when the batch is left.
+//! Where no key places them, most rows of a run go where the one before went and need nothing but
+//! their encoding. What has to be known of them all, their number above all, is noted once when the
+//! batch is left. Where a key does, neighbours go to different batches, which are open mostly.
 
 use std::ops::ControlFlow;
 
 use super::{Batches, Format, Pushed};
 use crate::batch::Push;
-use crate::handle::slots::{OpenBatch, Slot};
+use crate::handle::slots::{OpenBatch, Slot, Target};
 use crate::handle::ticket::RunTicket;
+use crate::ids::BucketKey;
 use crate::row::RowError;
 
 /// A run of rows: how many were handed in so far, and the claim to their outcomes.
@@ -29,9 +31,39 @@ pub enum Many<R> {
     Left(R),
 }
 
+impl<R> Many<R> {
+    /// Puts rows, at most so many, until there is one that `put` does not take.
+    #[inline]
+    pub(crate) fn put(
+        rows: &mut impl Iterator<Item = R>,
+        most: usize,
+        mut put: impl FnMut(&R) -> bool,
+    ) -> Self {
+        let mut left = most;
+        let stopped = rows.take(most).try_for_each(|row| {
+            if !put(&row) {
+                return ControlFlow::Break(row);
+            }
+            left -= 1;
+            ControlFlow::Continue(())
+        });
+        match stopped {
+            ControlFlow::Continue(()) if left > 0 => Self::Ended,
+            ControlFlow::Continue(()) => Self::Taken,
+            ControlFlow::Break(row) => Self::Left(row),
+        }
+    }
+
+    /// Puts none of them.
+    pub(crate) fn none(rows: &mut impl Iterator<Item = R>) -> Self {
+        rows.next().map_or(Self::Ended, Self::Left)
+    }
+}
+
 /// Notes rows when it is dropped: also those in front of one whose code panics.
 struct Noted<'a, F: Format> {
     open: &'a mut OpenBatch<F::Builder>,
+    hint: &'a mut u32,
     handed_in: &'a mut u64,
     progress: &'a mut Progress,
     count: u32,
@@ -39,18 +71,46 @@ struct Noted<'a, F: Format> {
 
 impl<F: Format> Drop for Noted<'_, F> {
     fn drop(&mut self) {
-        let Self { open, handed_in, progress, count } = self;
+        let Self { open, hint, handed_in, progress, count } = self;
         let rows = F::rows(&open.builder);
         if *count > 0 && rows > 0 {
             **handed_in += u64::from(*count);
             open.cell.set_rows(rows, **handed_in - 1);
-            progress.ticket.push(progress.taken, *count, &open.cell, rows - 1);
+            progress.ticket.push(hint, *count, &open.cell, rows - 1);
             progress.taken += u64::from(*count);
         }
     }
 }
 
 impl<F: Format> Batches<'_, F> {
+    /// Puts the next row of a run into the batch of its bucket, in a table without partitions, if
+    /// one is open and takes it. A row for which this is false goes the general way.
+    #[inline]
+    pub(crate) fn push_next(
+        &mut self,
+        bucket: BucketKey,
+        progress: &mut Progress,
+        push: impl FnOnce(&mut F::Builder) -> Result<Push, RowError>,
+    ) -> bool {
+        let Self { lane, slots } = self;
+        let at = slots.places.place(Target::Bucket(bucket), false);
+        let Some(Slot { open: Some(open), hint, .. }) = slots.places.slots.get_mut(at) else {
+            return false;
+        };
+        if open.cell.is_done() {
+            return false;
+        }
+        let Ok(Push::Pushed(index)) = push(&mut open.builder) else { return false };
+        open.cell.set_rows(index + 1, slots.handed_in);
+        slots.handed_in += 1;
+        progress.ticket.push(hint, 1, &open.cell, index);
+        progress.taken += 1;
+        if F::memory(&open.builder) > open.reserved && !lane.grow(open, &mut slots.wake) {
+            lane.seal_at(slots, at);
+        }
+        true
+    }
+
     /// Puts a row into the batch that takes rows for any bucket, if one is open and takes it. A row
     /// for which this is None goes the general way, which has an answer to everything.
     #[inline]
@@ -83,15 +143,15 @@ impl<F: Format> Batches<'_, F> {
         progress: &mut Progress,
         push: impl Fn(&mut F::Builder, &R) -> Result<Push, RowError>,
     ) -> Many<R> {
-        let one = |rows: &mut dyn Iterator<Item = R>| rows.next().map_or(Many::Ended, Many::Left);
         let Self { slots, .. } = self;
-        let Some(at) = slots.places.open_for_any() else { return one(rows) };
-        let Slot { open: Some(open), .. } = &mut slots.places.slots[at] else { return one(rows) };
+        let Some(at) = slots.places.open_for_any() else { return Many::none(rows) };
+        let slot = &mut slots.places.slots[at];
+        let Slot { open: Some(open), hint, .. } = slot else { return Many::none(rows) };
         if open.cell.is_done() {
-            return one(rows);
+            return Many::none(rows);
         }
         let handed_in = &mut slots.handed_in;
-        let mut noted = Noted::<F> { open, handed_in, progress, count: 0 };
+        let mut noted = Noted::<F> { open, hint, handed_in, progress, count: 0 };
         let stopped = rows.take(most).try_for_each(|row| {
             let builder = &mut noted.open.builder;
             if !matches!(push(builder, &row), Ok(Push::Pushed(_))) {
