@@ -14,10 +14,12 @@ pub const LOG: &str = "fluss.log";
 pub const KEYED: &str = "fluss.keyed";
 /// Like [`LOG`], with ZSTD as servers have it by default.
 pub const ZSTD: &str = "fluss.zstd";
+/// Like [`LOG`], with its rows placed by their id.
+pub const PLACED: &str = "fluss.placed";
 /// The partitioned log table of [`cluster`]: a BIGINT; by STRING, INT and DOUBLE.
 pub const DAYS: &str = "fluss.days";
 
-/// A cluster of one tablet server that acknowledges writes and keeps nothing, with two log
+/// A cluster of one tablet server that acknowledges writes and keeps nothing, with three log
 /// tables and a primary-key table of [`schema`](crate::schema) with this many buckets, one of the
 /// log tables with ZSTD and the others uncompressed, and a partitioned log table.
 ///
@@ -40,10 +42,16 @@ pub fn stored(buckets: u32) -> FakeCluster {
 fn filled(ack_only: bool, buckets: u32) -> FakeCluster {
     let options = ClusterOptions { tablet_servers: 1, ack_only, ..Default::default() };
     let mut cluster = FakeCluster::new(options);
-    for (path, primary_key, codec) in
-        [(LOG, false, "NONE"), (KEYED, true, "NONE"), (ZSTD, false, "ZSTD")]
-    {
+    for (path, primary_key, codec) in [
+        (LOG, false, "NONE"),
+        (KEYED, true, "NONE"),
+        (ZSTD, false, "ZSTD"),
+        (PLACED, false, "NONE"),
+    ] {
         let mut descriptor = TableDescriptor::new(crate::schema(primary_key));
+        if path == PLACED {
+            descriptor.bucket_key = vec![0];
+        }
         descriptor.bucket_count = Some(buckets);
         let codec = ("table.log.arrow.compression.type".to_owned(), codec.to_owned());
         descriptor.properties.extend([codec]);

@@ -34,7 +34,11 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let fake = fake::loopback(1);
+        Self::with(1)
+    }
+
+    fn with(buckets: u32) -> Self {
+        let fake = fake::loopback(buckets);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -199,6 +203,33 @@ fn a_row_of_a_run_costs_no_allocation() {
     let of_many = measure(|| append_all(BEFORE, BEFORE + MEASURED)).count_total;
     assert_eq!(of_many, of_one, "a call costs {of_one} allocations, however many rows it has");
     assert!(of_one <= 4, "{of_one} allocations for a call");
+    writer.flush().wait().expect("all rows acknowledged");
+}
+
+/// Counts what calls with one row and with many allocate, whose rows go to four buckets in turn.
+fn check_placed(put_all: impl Fn(u64, u64)) {
+    const ALL_BEFORE: u64 = 4 * (BEFORE + 4000);
+    put_all(0, ALL_BEFORE);
+    let of_one = measure(|| put_all(ALL_BEFORE, ALL_BEFORE + 1)).count_total;
+    let of_many = measure(|| put_all(ALL_BEFORE, ALL_BEFORE + MEASURED)).count_total;
+    // The ticket has a number for each row, in memory that doubles: from 4 to 16,384 of them.
+    assert!(of_many <= of_one + 13, "{of_many} allocations for many rows, {of_one} for one");
+    assert!(of_one <= 4, "{of_one} allocations for a call");
+}
+
+#[test]
+fn a_row_of_a_run_that_its_key_places_costs_no_allocation() {
+    let world = World::with(4);
+    let table = world.fluss.table(fake::PLACED).wait().expect("the table with a bucket key");
+    let writer = table.appender().linger(LINGER).build().expect("a writer");
+    check_placed(|from, to| {
+        drop(writer.append_all((from..to).map(tuple)).wait().expect("memory for the rows"));
+    });
+    writer.flush().wait().expect("all rows acknowledged");
+    let writer = world.upserter();
+    check_placed(|from, to| {
+        drop(writer.upsert_all((from..to).map(tuple)).wait().expect("memory for the rows"));
+    });
     writer.flush().wait().expect("all rows acknowledged");
 }
 

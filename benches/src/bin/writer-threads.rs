@@ -102,6 +102,8 @@ fn writers(fluss: &Fluss) -> Vec<(&'static str, Writer)> {
         ("append_all", Writer::AppendAll(appender(fake::LOG))),
         ("append, ZSTD", Writer::Append(appender(fake::ZSTD))),
         ("append_all, ZSTD", Writer::AppendAll(appender(fake::ZSTD))),
+        ("append, key", Writer::Append(appender(fake::PLACED))),
+        ("append_all, key", Writer::AppendAll(appender(fake::PLACED))),
         ("upsert", Writer::Upsert(keyed.upserter().build().expect("a writer"))),
         ("upsert_all", Writer::UpsertAll(keyed.upserter().build().expect("a writer"))),
     ]
