@@ -144,5 +144,5 @@ pub use snapshot::{
     SnapshotChangesBuilder, SnapshotEvent, SnapshotPosition, SnapshotReader, SnapshotRows,
 };
 pub use table::Table;
-pub use ticket::{Ack, RunPart, RunTicket, Ticket};
+pub use ticket::{Ack, RunFailures, RunPart, RunTicket, Ticket};
 pub use upsert::{MergeMode, UpsertAll, UpsertBuilder, UpsertWriter};

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-pub use run::{RunPart, RunTicket};
+pub use run::{RunFailures, RunPart, RunTicket};
 
 use super::cell::{BatchCell, Place, Settled};
 use crate::error::{Attempt, WriteError};

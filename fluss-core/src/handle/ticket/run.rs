@@ -5,7 +5,7 @@
 //! source's rows it is, follows from their order.
 
 use std::collections::HashMap;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -155,16 +155,37 @@ impl RunTicket {
     /// Blocks until all outcomes are known.
     #[must_use]
     pub fn wait(mut self) -> Vec<RunPart> {
-        let Some(batch) = self.batches.first() else { return self.tell() };
+        self.block();
+        self.tell(true)
+    }
+
+    /// Waits for all outcomes, like the ticket itself, and tells only the rows that are not known
+    /// to be written: mostly none. Where a key places the rows, nearly each of them is a part of
+    /// its own, and those that are written need not be made.
+    ///
+    /// ```no_run
+    /// # async fn f(writer: fluss_core::UpsertWriter, rows: Vec<(i64, &str)>)
+    /// # -> fluss_core::Result<()> {
+    /// let run = writer.upsert_all(rows).await?;
+    /// for part in run.failures().await {
+    ///     println!("{:?}: {:?}", part.rows, part.outcome);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn failures(self) -> RunFailures {
+        RunFailures(self)
+    }
+
+    /// Blocks until it is known what became of all batches, or will never be.
+    fn block(&mut self) {
+        let Some(batch) = self.batches.first() else { return };
         let shared = Arc::clone(batch.cell.shared());
-        let error = match shared.block_on(&mut self) {
-            Ok(parts) => return parts,
-            Err(error) => error,
-        };
-        let outcome = Err(WriteError::OutcomeUnknown(error.into()));
-        let untold = || End::Known { outcome: outcome.clone(), told: 0 };
-        self.ends.resize_with(self.batches.len(), untold);
-        self.tell()
+        if let Err(error) = shared.block_on(poll_fn(|cx| self.poll_ends(cx))) {
+            let outcome = Err(WriteError::OutcomeUnknown(error.into()));
+            let untold = || End::Known { outcome: outcome.clone(), told: 0 };
+            self.ends.resize_with(self.batches.len(), untold);
+        }
     }
 
     /// Waits until it is known what became of all batches.
@@ -234,11 +255,22 @@ impl RunTicket {
         }
     }
 
-    /// All rows with their outcomes, which are known.
-    fn tell(&mut self) -> Vec<RunPart> {
+    /// Whether all rows are known to be written.
+    fn is_written(&self) -> bool {
+        let failed = |end: &End| matches!(end, End::Known { outcome: Err(_), .. });
+        self.refused.is_empty() && !self.ends.iter().any(failed)
+    }
+
+    /// The rows with their outcomes, which are known: all of them, or those that are not written.
+    fn tell(&mut self, all: bool) -> Vec<RunPart> {
         let words = std::mem::take(&mut self.order).into_words();
-        let pieces = words.iter().filter(|word| **word < MORE).count();
-        let mut parts: Vec<RunPart> = Vec::with_capacity(pieces);
+        if !all && self.is_written() {
+            return Vec::new();
+        }
+        let mut parts: Vec<RunPart> = Vec::new();
+        if all {
+            parts.reserve_exact(words.iter().filter(|word| **word < MORE).count());
+        }
         let (mut row, mut source, mut before) = (0, NONE, NONE);
         for word in words {
             let mut left = match word.checked_sub(MORE) {
@@ -253,9 +285,12 @@ impl RunTicket {
                 let rows = row..row + u64::from(count);
                 (row, left) = (rows.end, left - count);
                 let outcome = self.outcome(number, count);
-                match parts.last_mut().filter(|_| number == before) {
-                    Some(part) => part.rows.end = row,
-                    None => parts.push(RunPart { rows, outcome }),
+                match parts.last_mut() {
+                    Some(part) if number == before && part.rows.end == rows.start => {
+                        part.rows.end = row;
+                    }
+                    _ if all || outcome.is_err() => parts.push(RunPart { rows, outcome }),
+                    _ => {}
                 }
                 before = number;
             }
@@ -277,7 +312,32 @@ impl Future for RunTicket {
     type Output = Vec<RunPart>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.poll_ends(cx).map(|()| self.tell())
+        self.poll_ends(cx).map(|()| self.tell(true))
+    }
+}
+
+/// The claim to what failed of a run; see [`RunTicket::failures`].
+#[derive(Debug)]
+#[must_use = "nothing is told until this is awaited or waited for"]
+pub struct RunFailures(RunTicket);
+
+impl RunFailures {
+    /// Blocks until all outcomes are known.
+    #[must_use]
+    pub fn wait(self) -> Vec<RunPart> {
+        let Self(mut run) = self;
+        run.block();
+        run.tell(false)
+    }
+}
+
+impl Future for RunFailures {
+    /// The rows in order that are not known to be written.
+    type Output = Vec<RunPart>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self(run) = &mut *self;
+        run.poll_ends(cx).map(|()| run.tell(false))
     }
 }
 

@@ -197,26 +197,50 @@ fn a_run_ends_as_its_rows_would_end_one_by_one_whatever_places_them() {
 #[test]
 fn the_rows_of_a_batch_that_is_refused_fail_and_no_others() {
     for shape in Shape::ALL {
+        let run = || {
+            let mut stage = Stage::new();
+            let writer = Writer::new(&shape.table(&mut stage), shape, 2 << 20);
+            stage.cluster(|c| c.inject(On::Write, 1, Fault::ErrorBefore(AUTHORIZATION)));
+            let mut rows = good(600);
+            rows[100] = row("none", "text", 0);
+            let run = writer.all(&mut stage, &rows).expect("an open client");
+            writer.flush(&mut stage);
+            (stage, run)
+        };
+        let (mut stage, all) = run();
+        let batches = all.batches.len();
+        assert!(batches <= 6, "{batches} batches");
+        let parts = stage.run(all);
+        assert!(parts.len() > 100, "{} parts: neighbours are in one batch", parts.len());
+        let mut failed: Vec<_> =
+            parts.iter().filter(|part| part.outcome.is_err()).cloned().collect();
+        assert_eq!(outcomes(parts).len(), 600);
+        // The same once more, of which only what failed is told.
+        let (mut stage, twin) = run();
+        assert_eq!(stage.run(twin.failures()), failed, "{shape:?}");
+        let (_stage, blocked) = run();
+        assert_eq!(blocked.failures().wait(), failed, "{shape:?}");
+        // The row that does not fit has another reason.
+        failed.retain(|part| part.rows != (100..101));
+        let count = failed.iter().map(|part| part.rows.end - part.rows.start).sum::<u64>();
+        assert!((1..599).contains(&count), "{count} rows were refused of {shape:?}");
+        for part in failed {
+            let error = part.outcome.expect_err("only those are left");
+            assert_eq!(error.code(), Some(ErrorCode(AUTHORIZATION)), "{shape:?}");
+        }
+    }
+}
+
+#[test]
+fn a_run_that_is_written_has_no_failures() {
+    for shape in Shape::ALL {
         let mut stage = Stage::new();
         let writer = Writer::new(&shape.table(&mut stage), shape, 2 << 20);
-        stage.cluster(|c| c.inject(On::Write, 1, Fault::ErrorBefore(AUTHORIZATION)));
-        let run = writer.all(&mut stage, &good(600)).expect("an open client");
-        let batches = run.batches.len();
-        writer.flush(&mut stage);
-        let parts = stage.run(run);
-        assert!(parts.len() > 100, "{} parts: neighbours are in one batch", parts.len());
-        assert!(batches <= 6, "{batches} batches");
-        let all = outcomes(parts);
-        let refused = |outcome: &&Result<Ack, WriteError>| match outcome {
-            Ok(_) => false,
-            Err(error) => {
-                assert_eq!(error.code(), Some(ErrorCode(AUTHORIZATION)), "{shape:?}");
-                true
-            }
-        };
-        let count = all.iter().filter(refused).count();
-        assert!((1..600).contains(&count), "{count} rows were refused of {shape:?}");
-        assert_eq!(all.len(), 600);
+        let run = writer.all(&mut stage, &good(50)).expect("an open client");
+        let mut failures = run.failures();
+        assert!(stage.poll(&mut failures).is_pending(), "nothing was sent so far");
+        stage.pass(Duration::from_secs(1));
+        assert_eq!(stage.poll(&mut failures), Poll::Ready(Vec::new()), "{shape:?}");
     }
 }
 
