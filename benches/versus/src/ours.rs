@@ -118,7 +118,7 @@ fn acknowledged(kept: Vec<Ticket>) -> Result<(), Failure> {
 }
 
 fn all_acknowledged(run: RunTicket) -> Result<(), Failure> {
-    for part in run.wait() {
+    for part in run.failures().wait() {
         part.outcome?;
     }
     Ok(())
