@@ -153,6 +153,21 @@ impl LogBatchBuilder {
         }
     }
 
+    /// Takes rows until there are so many of them, or no more; one that does not go in comes back.
+    #[inline]
+    pub(crate) fn push_many<R: Row>(
+        &mut self,
+        rows: &mut impl Iterator<Item = R>,
+        most: usize,
+    ) -> Option<R> {
+        match &mut self.0 {
+            Kind::Arrow(builder) => builder.push_many(rows, most),
+            Kind::Rows(batch) => {
+                rows.take(most).find(|row| !matches!(batch.try_push(row), Ok(Push::Pushed(_))))
+            }
+        }
+    }
+
     /// Takes rows of a record batch from `from` on; see [`ArrowBatchBuilder::extend`]. None where
     /// rows stay rows.
     pub fn extend(&mut self, rows: &ArrowRows, from: usize) -> usize {

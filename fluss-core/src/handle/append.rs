@@ -389,7 +389,7 @@ impl Format for AppendFormat {
             return Many::none(rows);
         };
         if self.takes_any() {
-            return batches.push_many(rows, most, progress, |batch, row| batch.try_push(row));
+            return batches.push_many(rows, most, progress, LogBatchBuilder::push_many);
         }
         // An assigner is asked once for each row, also for one that finds its batch full.
         let placed = (&self.key, &self.namer, &self.placing.assigner);

@@ -1,5 +1,6 @@
 //! An open batch of an ARROW log: takes rows, then becomes a body.
 
+mod many;
 mod seal;
 
 use std::ops::Range;
@@ -168,6 +169,8 @@ pub struct ArrowBatchBuilder {
     size: usize,
     /// A row is being written. Still set when a row begins if the last one panicked half-way.
     half_written: bool,
+    /// A bit for each column that got values which are not as usual in this batch.
+    slow: u32,
     /// From the first batch on, unless it was handed on.
     packer: Option<Packer>,
     shrunk: Shrunk,
@@ -214,6 +217,7 @@ impl ArrowBatchBuilder {
             variable: 0,
             size: layout.size(0, 0),
             half_written: false,
+            slow: 0,
             packer: None,
             shrunk: Shrunk::default(),
             metadata,
@@ -514,6 +518,7 @@ impl ArrowBatchBuilder {
         self.variable = 0;
         self.size = self.layout.size(0, 0);
         self.half_written = false;
+        self.slow = 0;
     }
 }
 

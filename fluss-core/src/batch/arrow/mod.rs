@@ -13,6 +13,7 @@ pub(super) mod nested;
 mod parts;
 mod shrink;
 mod statistics;
+mod stretch;
 mod writer;
 
 pub(super) use builder::{APPEND_ONLY, check_limits};

@@ -66,18 +66,20 @@ struct Noted<'a, F: Format> {
     hint: &'a mut u32,
     handed_in: &'a mut u64,
     progress: &'a mut Progress,
-    count: u32,
+    /// Rows that were in the batch before.
+    before: u32,
 }
 
 impl<F: Format> Drop for Noted<'_, F> {
     fn drop(&mut self) {
-        let Self { open, hint, handed_in, progress, count } = self;
+        let Self { open, hint, handed_in, progress, before } = self;
         let rows = F::rows(&open.builder);
-        if *count > 0 && rows > 0 {
-            **handed_in += u64::from(*count);
+        let count = rows.saturating_sub(*before);
+        if count > 0 {
+            **handed_in += u64::from(count);
             open.cell.set_rows(rows, **handed_in - 1);
-            progress.ticket.push(hint, *count, &open.cell, rows - 1);
-            progress.taken += u64::from(*count);
+            progress.ticket.push(hint, count, &open.cell, rows - 1);
+            progress.taken += u64::from(count);
         }
     }
 }
@@ -136,12 +138,12 @@ impl<F: Format> Batches<'_, F> {
     /// Puts rows into the batch that takes rows for any bucket, if one is open, at most so many. A
     /// row for which there is no such batch, that does not fit into it or is wrong comes back.
     #[inline]
-    pub(crate) fn push_many<R>(
+    pub(crate) fn push_many<R, I: Iterator<Item = R>>(
         &mut self,
-        rows: &mut impl Iterator<Item = R>,
+        rows: &mut I,
         most: usize,
         progress: &mut Progress,
-        push: impl Fn(&mut F::Builder, &R) -> Result<Push, RowError>,
+        push: impl FnOnce(&mut F::Builder, &mut I, usize) -> Option<R>,
     ) -> Many<R> {
         let Self { slots, .. } = self;
         let Some(at) = slots.places.open_for_any() else { return Many::none(rows) };
@@ -151,21 +153,15 @@ impl<F: Format> Batches<'_, F> {
             return Many::none(rows);
         }
         let handed_in = &mut slots.handed_in;
-        let mut noted = Noted::<F> { open, hint, handed_in, progress, count: 0 };
-        let stopped = rows.take(most).try_for_each(|row| {
-            let builder = &mut noted.open.builder;
-            if !matches!(push(builder, &row), Ok(Push::Pushed(_))) {
-                return ControlFlow::Break(row);
-            }
-            noted.count += 1;
-            ControlFlow::Continue(())
-        });
-        let count = noted.count as usize;
+        let before = F::rows(&open.builder);
+        let noted = Noted::<F> { open, hint, handed_in, progress, before };
+        let left = push(&mut noted.open.builder, rows, most);
+        let count = F::rows(&noted.open.builder) - before;
         drop(noted);
-        match stopped {
-            ControlFlow::Continue(()) if count < most => Many::Ended,
-            ControlFlow::Continue(()) => Many::Taken,
-            ControlFlow::Break(row) => Many::Left(row),
+        match left {
+            Some(row) => Many::Left(row),
+            None if (count as usize) < most => Many::Ended,
+            None => Many::Taken,
         }
     }
 }
