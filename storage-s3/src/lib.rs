@@ -36,7 +36,9 @@
 //!
 //! # Limits
 //!
-//! TLS trusts Mozilla's list of authorities, as it was when `webpki-roots` was built. Proxies of
+//! TLS trusts Mozilla's list of authorities, as it was when `webpki-roots` was built, or
+//! [those that are set](S3Storage::authorities). A server that it does not trust is tried ten times
+//! and then stops its bucket, like one that denies access. Proxies of
 //! the environment are not used, redirects not followed. Objects of other schemes than `s3` and
 //! `s3a` are read as files. Reads block, within [`ObjectPart::limit`]; a name is resolved on a
 //! thread that ends with that.
@@ -49,10 +51,10 @@ mod place;
 mod sign;
 mod token;
 
-use std::fmt;
 use std::fs::File;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+use std::{fmt, io};
 
 use bytes::Bytes;
 use fluss_core::config::{
@@ -60,6 +62,7 @@ use fluss_core::config::{
 };
 use ureq::Agent;
 use ureq::config::AutoHeaderValue;
+use ureq::tls::{PemItem, RootCerts, TlsConfig};
 
 use place::Place;
 use sign::{Keys, NO_BODY, Scope, authorization, moment};
@@ -79,7 +82,8 @@ pub struct S3Storage {
     region: Option<Arc<str>>,
     path_style: Option<bool>,
     keys: Option<Keys>,
-    agent: Agent,
+    /// None: what was set has no authorities.
+    agent: Option<Agent>,
     files: Store,
 }
 
@@ -103,23 +107,12 @@ impl S3Storage {
     /// With keys and settings of the servers. Connects when there is something to read.
     #[must_use]
     pub fn new() -> Self {
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .proxy(None)
-            .accept_encoding(AutoHeaderValue::None)
-            .max_response_header_size(MAX_HEADERS)
-            .max_idle_connections(KEPT)
-            .max_idle_connections_per_host(KEPT)
-            .user_agent(concat!("fluss-storage-s3/", env!("CARGO_PKG_VERSION")))
-            .build();
         Self {
             endpoint: None,
             region: None,
             path_style: None,
             keys: None,
-            agent: config.into(),
+            agent: Some(agent(RootCerts::WebPki)),
             files: Store::of_files(|path| File::open(path)),
         }
     }
@@ -154,6 +147,27 @@ impl S3Storage {
         self
     }
 
+    /// Trusts these authorities instead of Mozilla's list: certificates as PEM text, one behind the
+    /// other. What is no certificate in it is passed over; without any, objects in S3 are not read.
+    ///
+    /// ```no_run
+    /// # fn example() -> std::io::Result<()> {
+    /// let own = std::fs::read("/etc/ssl/own-authority.pem")?;
+    /// let storage = fluss_storage_s3::S3Storage::new().authorities(&own);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn authorities(mut self, pem: &[u8]) -> Self {
+        let certificates = ureq::tls::parse_pem(pem).filter_map(|item| match item {
+            Ok(PemItem::Certificate(certificate)) => Some(certificate),
+            _ => None,
+        });
+        let certificates: Vec<_> = certificates.collect();
+        self.agent = (!certificates.is_empty()).then(|| agent(certificates.into()));
+        self
+    }
+
     /// Where a part is, and what signs for it.
     fn request(&self, part: &ObjectPart, rest: &str) -> Result<Request, String> {
         let token = part.token.as_deref();
@@ -180,11 +194,15 @@ impl S3Storage {
         Ok(Request { place, region, keys })
     }
 
-    fn get(&self, part: &ObjectPart, request: &Request) -> Result<Bytes, StorageError> {
+    fn get(
+        &self,
+        part: &ObjectPart,
+        agent: &Agent,
+        request: &Request,
+    ) -> Result<Bytes, StorageError> {
         // A little less than the client waits, so that what came in time is not lost.
         let limit = part.limit / 8 * 7;
-        let mut get =
-            self.agent.get(request.place.url()).config().timeout_global(Some(limit)).build();
+        let mut get = agent.get(request.place.url()).config().timeout_global(Some(limit)).build();
         for (name, value) in request.headers(part) {
             get = get.header(name, value);
         }
@@ -201,8 +219,25 @@ impl Storage for S3Storage {
         let Some(("s3" | "s3a", rest)) = named else { return self.files.read(part) };
         let unsupported = |what| StorageError::new(part, StorageErrorKind::Unsupported, what);
         let request = self.request(part, rest).map_err(unsupported)?;
-        self.get(part, &request)
+        let none = || unsupported("the authorities that were set are no certificates".to_owned());
+        self.get(part, self.agent.as_ref().ok_or_else(none)?, &request)
     }
+}
+
+fn agent(trusted: RootCerts) -> Agent {
+    Agent::config_builder()
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .proxy(None)
+        .accept_encoding(AutoHeaderValue::None)
+        .max_response_header_size(MAX_HEADERS)
+        .max_idle_connections(KEPT)
+        .max_idle_connections_per_host(KEPT)
+        .user_agent(concat!("fluss-storage-s3/", env!("CARGO_PKG_VERSION")))
+        .tls_config(TlsConfig::builder().root_certs(trusted).build())
+        .build()
+        .into()
 }
 
 /// What the servers say of where the bucket stands.
@@ -245,6 +280,11 @@ impl Request {
 fn failed(part: &ObjectPart, error: &ureq::Error) -> StorageError {
     let kind = match error {
         ureq::Error::BadUri(_) | ureq::Error::Http(_) => StorageErrorKind::Unsupported,
+        // What TLS refuses comes as data that is not valid: no answer was there to be so.
+        ureq::Error::Io(error) if error.kind() == io::ErrorKind::InvalidData => {
+            StorageErrorKind::Denied
+        }
+        ureq::Error::Tls(_) | ureq::Error::Rustls(_) => StorageErrorKind::Denied,
         _ => StorageErrorKind::Unavailable,
     };
     let text: String = error.to_string().chars().take(300).collect();

@@ -4,3 +4,4 @@ mod loopback;
 mod objects;
 mod scans;
 mod signature;
+mod tls;
