@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::row::hash::BucketFunction;
+use crate::row::hash::{BucketFunction, KeyHash};
 use crate::row::{RowError, RowErrorKind};
 
 /// Chooses the buckets of a writer's rows in place of the table's own rule; given to
@@ -113,6 +113,22 @@ impl Placing {
         match self.assigner {
             None => Ok(()),
             Some(_) => Err(Error::misuse("what an assigner placed has no order to be kept")),
+        }
+    }
+
+    /// The bucket of a row of a table without partitions whose key, with this hash, is its bucket
+    /// key.
+    #[inline]
+    pub(super) fn bucket_by(
+        &self,
+        hash: KeyHash,
+        key: &[u8],
+        buckets: u32,
+    ) -> std::result::Result<i32, RowError> {
+        match &self.assigner {
+            // A key without a bucket has been refused before.
+            None => Ok(self.function.bucket_by(hash, key, buckets).unwrap_or(0) as i32),
+            Some(_) => self.bucket(key, None, buckets),
         }
     }
 

@@ -400,7 +400,7 @@ impl Format for RowFormat {
         {
             // Most rows.
             self.options.check_record(short.record.len())?;
-            let bucket = self.placing.bucket(short.key, None, self.buckets)?;
+            let bucket = self.placing.bucket_by(short.hash, short.key, self.buckets)?;
             let target = Target::Bucket(self.info.bucket(bucket));
             let push = |batch: &mut KvBatchBuilder| batch.try_push_record(short.record);
             return batches.push(target, short.record.len(), granted, push);
@@ -459,7 +459,7 @@ impl Format for RowFormat {
         }
         Many::put(rows, most, |row| {
             let Some(short) = self.encoder.encode_short(row, kv) else { return false };
-            let Ok(bucket) = self.placing.bucket(short.key, None, self.buckets) else {
+            let Ok(bucket) = self.placing.bucket_by(short.hash, short.key, self.buckets) else {
                 return false;
             };
             let push = |batch: &mut KvBatchBuilder| batch.try_push_record(short.record);

@@ -48,6 +48,28 @@ fn spread(hash: i32) -> u32 {
     if spread == i32::MIN { 0 } else { spread.unsigned_abs() }
 }
 
+/// What Fluss' own function makes of a key, of which only the number of buckets is missing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct KeyHash(u32);
+
+/// The hash of a key for [`BucketFunction::bucket_by`].
+#[inline]
+pub(crate) fn of_key(key: &[u8]) -> KeyHash {
+    KeyHash(spread(fluss_hash(key)))
+}
+
+impl KeyHash {
+    #[inline]
+    fn bucket(self, buckets: u32) -> Option<u32> {
+        // A division takes as long as half the hash.
+        if buckets.is_power_of_two() {
+            Some(self.0 & (buckets - 1))
+        } else {
+            self.0.checked_rem(buckets)
+        }
+    }
+}
+
 /// The bucket of a key among `buckets` of them, as tables without a data lake and those with
 /// `lance` place it. None for an empty key or no buckets, neither of which occurs in a sound table.
 ///
@@ -62,9 +84,7 @@ pub fn bucket_of(key: &[u8], buckets: u32) -> Option<u32> {
     if key.is_empty() {
         return None;
     }
-    let hash = spread(fluss_hash(key));
-    // A division takes as long as half the hash.
-    if buckets.is_power_of_two() { Some(hash & (buckets - 1)) } else { hash.checked_rem(buckets) }
+    of_key(key).bucket(buckets)
 }
 
 /// How the bytes of a bucket key choose a bucket. Which one a table has, its property
@@ -109,6 +129,15 @@ impl BucketFunction {
                 (hash & 0x7fff_ffff).checked_rem(buckets)
             }
             Self::Paimon | Self::Iceberg => None,
+        }
+    }
+
+    /// The same where the key's hash is known, which most tables need nothing else for.
+    #[inline]
+    pub(crate) fn bucket_by(self, hash: KeyHash, key: &[u8], buckets: u32) -> Option<u32> {
+        match self {
+            Self::Fluss if !key.is_empty() => hash.bucket(buckets),
+            other => other.bucket_of(key, buckets),
         }
     }
 }

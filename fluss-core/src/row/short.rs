@@ -7,6 +7,7 @@
 
 use super::datum::Datum;
 use super::error::RowError;
+use super::hash::{self, KeyHash};
 use super::slot::{Slot, SlotKind, Stored, minimal_be};
 use super::{Columns, Row, RowLayout, RowSink};
 
@@ -18,6 +19,8 @@ const HEAD: usize = 80;
 const LONGEST: usize = 10;
 /// Numbers below this have at most eight bytes.
 const EIGHT_BYTES: u64 = 1 << 56;
+/// Numbers below this have at most four bytes.
+const FOUR_BYTES: u64 = 1 << 28;
 
 /// Where rows are written.
 #[derive(Clone, Debug, Default)]
@@ -32,6 +35,8 @@ pub(crate) struct ShortRecord<'a> {
     /// The record of a KV batch that holds the row and its key.
     pub(crate) record: &'a [u8],
     pub(crate) key: &'a [u8],
+    /// What places the row where its bucket key is its key.
+    pub(crate) hash: KeyHash,
 }
 
 impl ShortRow {
@@ -59,10 +64,10 @@ impl ShortRow {
             bytes[HEAD..at].fill(0);
         }
         let slots = &*layout.slots;
-        let cursor = Cursor { at, column: 0, key: (at, at) };
+        let cursor = Cursor { at, column: 0, key: (at, at), hash: KeyHash::default() };
         let mut writer = Writer { layout, slots, bytes: &mut *bytes, cursor, run };
         let written = row.write(&mut writer);
-        let Cursor { at: end, column, key } = writer.cursor;
+        let Cursor { at: end, column, key, hash } = writer.cursor;
         if written.is_err() || column != slots.len() {
             return None;
         }
@@ -76,7 +81,7 @@ impl ShortRow {
         bytes[start + 4] = length as u8;
         put_key(bytes, key.0, length);
         let (record, key) = (bytes.get(start..end)?, bytes.get(key.0..key.1)?);
-        Some(ShortRecord { record, key })
+        Some(ShortRecord { record, key, hash })
     }
 }
 
@@ -120,6 +125,7 @@ struct Cursor {
     column: usize,
     /// Where the key's columns begin and end.
     key: (usize, usize),
+    hash: KeyHash,
 }
 
 /// Nothing gets a reference to it but what becomes part of its caller: all of it would have to lie
@@ -143,20 +149,36 @@ fn raw(bytes: &mut [u8; ROOM], at: usize, value: &[u8]) -> Result<usize, Other> 
 /// Seven bits a byte, lowest first. The answer is where it ends.
 #[inline(always)]
 fn varint(bytes: &mut [u8; ROOM], at: usize, value: u64) -> Result<usize, Other> {
+    if value >= FOUR_BYTES {
+        return longer_varint(bytes, at, value);
+    }
+    let room = bytes.get_mut(at..at + 4).ok_or(Other)?;
+    let room = room.first_chunk_mut::<4>().ok_or(Other)?;
+    // Each group of seven bits moves to its byte, half of them at a time.
+    let value = value as u32;
+    let value = (value & 0x3fff) | (value & 0x0fff_c000) << 2;
+    let value = (value & 0x007f_007f) | (value & 0x3f80_3f80) << 1;
+    // All bytes but the last say that there are more.
+    let last = (value | 1).ilog2() / 8;
+    let more = 0x0080_8080 & ((1 << (8 * last)) - 1);
+    *room = (value | more).to_le_bytes();
+    Ok(at + last as usize + 1)
+}
+
+#[inline(never)]
+fn longer_varint(bytes: &mut [u8; ROOM], at: usize, value: u64) -> Result<usize, Other> {
     if value >= EIGHT_BYTES {
         return long_varint(bytes, at, value);
     }
     let room = bytes.get_mut(at..at + LONGEST).ok_or(Other)?;
     let room = room.first_chunk_mut::<8>().ok_or(Other)?;
-    // Each group of seven bits moves to its byte, half of them at a time.
     let value = (value & 0x0fff_ffff) | (value & 0x00ff_ffff_f000_0000) << 4;
     let value = (value & 0x0000_3fff_0000_3fff) | (value & 0x0fff_c000_0fff_c000) << 2;
     let value = (value & 0x007f_007f_007f_007f) | (value & 0x3f80_3f80_3f80_3f80) << 1;
-    let count = (64 - (value | 1).leading_zeros()).div_ceil(8);
-    // All bytes but the last say that there are more.
-    let more = 0x0080_8080_8080_8080 & !(u64::MAX << (8 * (count - 1)));
+    let last = (value | 1).ilog2() / 8;
+    let more = 0x0080_8080_8080_8080 & ((1 << (8 * last)) - 1);
     *room = (value | more).to_le_bytes();
-    Ok(at + count as usize)
+    Ok(at + last as usize + 1)
 }
 
 #[inline(never)]
@@ -220,6 +242,13 @@ fn any(
     }
 }
 
+/// The hash of the key. It takes each of its steps from the one before, which is as long as half
+/// of a row takes: begun when the key is there, it is done by the time the other columns are.
+#[inline(never)]
+fn hash_of(bytes: &[u8; ROOM], (from, to): (usize, usize)) -> KeyHash {
+    hash::of_key(bytes.get(from..to).unwrap_or_default())
+}
+
 impl Writer<'_, '_> {
     /// The slot of the next value.
     #[inline(always)]
@@ -238,6 +267,7 @@ impl Writer<'_, '_> {
         self.cursor.column += 1;
         if self.cursor.column == self.run.1 {
             self.cursor.key.1 = self.cursor.at;
+            self.cursor.hash = hash_of(self.bytes, self.cursor.key);
         }
         Ok(())
     }

@@ -81,6 +81,7 @@ fn short_rows_have_the_bytes_that_the_general_way_makes_and_others_go_that_way()
         match (short.write(&layout, keys, &row), expected) {
             (Some(short), Some((bytes, key))) => {
                 assert_eq!(short.key, key, "seed {seed}");
+                assert_eq!(short.hash, hash::of_key(&key), "seed {seed}");
                 let mut whole = Vec::new();
                 fluss_proto::record::push_kv_record(&mut whole, &key, Some(&bytes)).expect("a row");
                 assert_eq!(short.record, whole, "seed {seed}");
