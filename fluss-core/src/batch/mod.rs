@@ -17,6 +17,7 @@ mod schema;
 pub(crate) use arrow::Packer;
 pub use arrow::{ArrowBatchBuilder, ArrowBatchOptions, ArrowCompression};
 pub use collect::record_batch;
+pub(crate) use decode::Unpacker;
 pub use decode::{
     ArrowDecoder, DecodeError, DecodeLimits, FromColumn, LogDecoder, LogRows, RowView,
 };

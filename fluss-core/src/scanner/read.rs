@@ -12,7 +12,9 @@ use fluss_proto::record::{ChangeType, ChangeTypes, LogBatch};
 use super::metadata_columns::{MetadataColumn, with_metadata};
 use super::padding::without_padding;
 use super::types::{FetchedBatch, ScanError};
-use crate::batch::{DecodeError, LogDecoder, LogFormat, LogRows, RowView, arrow_schema_of};
+use crate::batch::{
+    DecodeError, LogDecoder, LogFormat, LogRows, RowView, Unpacker, arrow_schema_of,
+};
 use crate::error::{Error, Result};
 use crate::filter::Bound;
 use crate::ids::BucketKey;
@@ -220,6 +222,8 @@ pub(crate) struct BatchReader {
     projection: Option<Arc<[i32]>>,
     /// The same for batches of these columns only.
     projected: BTreeMap<i16, Mapping>,
+    /// One for all batches, whatever their schema: they are read one after the other.
+    unpacker: Unpacker,
 }
 
 impl BatchReader {
@@ -252,6 +256,7 @@ impl BatchReader {
             mappings,
             projection: None,
             projected: BTreeMap::new(),
+            unpacker: Unpacker::default(),
         })
     }
 
@@ -369,7 +374,7 @@ impl BatchReader {
     /// # Errors
     /// [`Error::Decode`] for a damaged batch, [`Error::Misuse`] for a schema that is not known.
     pub(crate) fn read(
-        &self,
+        &mut self,
         fetched: &FetchedBatch,
         end: Option<i64>,
     ) -> Result<Option<ScanBatch>> {
@@ -394,7 +399,7 @@ impl BatchReader {
             true => DecodeError::message(format!("schema {id} lacks a column of it")).into(),
             false => Error::misuse(format!("schema {id} of the table is not known")),
         })?;
-        let (columns, change_types) = mapping.decoder.decode(batch)?;
+        let (columns, change_types) = mapping.decoder.decode_with(batch, &mut self.unpacker)?;
         let mut columns = self.columns(mapping, columns, id, count)?;
         if self.padded {
             columns = without_padding(&self.decoded, columns)
@@ -517,7 +522,7 @@ mod tests {
 
     #[test]
     fn rows_before_the_start_and_from_the_end_on_are_cut_off() {
-        let reader =
+        let mut reader =
             BatchReader::new(LogFormat::Arrow, &old_schema(), 1, &[0, 1]).expect("columns");
         let batch = reader.read(&stored(10, 5, 12), Some(14)).expect("good").expect("rows");
         assert_eq!((batch.base_offset(), batch.num_rows(), ints(&batch, 0)), (12, 2, vec![12, 13]));
@@ -532,7 +537,7 @@ mod tests {
 
     #[test]
     fn a_flipped_bit_anywhere_is_an_error() {
-        let reader =
+        let mut reader =
             BatchReader::new(LogFormat::Arrow, &old_schema(), 1, &[0, 1]).expect("columns");
         let mut fetched = stored(0, 5, 0);
         let mut bytes = fetched.batch.bytes().to_vec();

@@ -24,7 +24,7 @@ pub(super) fn counts(field: &Field) -> Counts {
 
 /// The array of a column.
 pub(super) fn array(
-    message: &mut Message,
+    message: &mut Message<'_>,
     field: &Field,
     rows: usize,
 ) -> Result<ArrayRef, DecodeError> {
@@ -33,7 +33,7 @@ pub(super) fn array(
 
 /// The data of a field; `length` is what its parent demands. Recursion is as deep as the schema.
 fn data(
-    message: &mut Message,
+    message: &mut Message<'_>,
     field: &Field,
     path: &str,
     length: Option<usize>,
@@ -84,7 +84,7 @@ fn data(
 /// The data of texts. Checked here and by the array itself, which is quicker about it than the
 /// checks of any [`ArrayData`].
 fn text(
-    message: &mut Message,
+    message: &mut Message<'_>,
     path: &str,
     node: Node,
     nulls: Option<NullBuffer>,
@@ -115,7 +115,7 @@ fn fixed_size(data_type: &DataType, length: usize) -> Option<u64> {
 
 /// The validity of a node: None where nothing is null.
 fn validity(
-    message: &mut Message,
+    message: &mut Message<'_>,
     path: &str,
     node: Node,
 ) -> Result<Option<NullBuffer>, DecodeError> {
@@ -146,7 +146,7 @@ fn validity(
 }
 
 /// The offsets of a node with values of varying length.
-fn offsets(message: &mut Message, path: &str, node: Node) -> Result<Buffer, DecodeError> {
+fn offsets(message: &mut Message<'_>, path: &str, node: Node) -> Result<Buffer, DecodeError> {
     let offsets = message.next_buffer(path)?;
     if node.length == 0 && offsets.len() < size_of::<i32>() {
         // Java writes no offsets at all where there are no values.

@@ -35,26 +35,34 @@ impl Budget {
     }
 }
 
+/// What undoes compression, for the next batch too: to make it costs as much as to read a small
+/// batch. It is made with the first buffer that needs it and takes about 100 kB.
+#[derive(Default)]
+pub(crate) struct Unpacker(Option<Decompressor<'static>>);
+
+impl std::fmt::Debug for Unpacker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Unpacker").field(&self.0.is_some()).finish()
+    }
+}
+
 /// Undoes the compression of a message's buffers.
-pub(super) enum Inflater {
+pub(super) enum Inflater<'a> {
     /// There is none.
     None,
     Lz4,
-    Zstd(Box<Decompressor<'static>>),
+    Zstd(&'a mut Unpacker),
 }
 
-impl Inflater {
-    pub(super) fn new(codec: Option<CompressionType>) -> Result<Self, DecodeError> {
+impl<'a> Inflater<'a> {
+    pub(super) fn new(
+        codec: CompressionType,
+        unpacker: &'a mut Unpacker,
+    ) -> Result<Self, DecodeError> {
         match codec {
-            None => Ok(Self::None),
-            Some(CompressionType::LZ4_FRAME) => Ok(Self::Lz4),
-            Some(CompressionType::ZSTD) => match Decompressor::new() {
-                Ok(decompressor) => Ok(Self::Zstd(Box::new(decompressor))),
-                Err(error) => Err(DecodeError::message(format!("no zstd decoder: {error}"))),
-            },
-            Some(other) => {
-                Err(DecodeError::message(format!("the compression {} is unknown", other.0)))
-            }
+            CompressionType::LZ4_FRAME => Ok(Self::Lz4),
+            CompressionType::ZSTD => Ok(Self::Zstd(unpacker)),
+            other => Err(DecodeError::message(format!("the compression {} is unknown", other.0))),
         }
     }
 
@@ -87,7 +95,7 @@ impl Inflater {
         let inflated = match self {
             Self::None => return Ok(data),
             Self::Lz4 => unpack_lz4(&data, size),
-            Self::Zstd(decompressor) => unpack_zstd(decompressor, &data, size),
+            Self::Zstd(unpacker) => unpack_zstd(unpacker, &data, size),
         };
         inflated.map(Buffer::from_vec).map_err(damaged)
     }
@@ -101,20 +109,22 @@ fn unpack_lz4(data: &[u8], size: usize) -> Result<Vec<u8>, String> {
     exactly(out, size)
 }
 
-fn unpack_zstd(
-    decompressor: &mut Decompressor<'static>,
-    data: &[u8],
-    size: usize,
-) -> Result<Vec<u8>, String> {
+fn unpack_zstd(unpacker: &mut Unpacker, data: &[u8], size: usize) -> Result<Vec<u8>, String> {
     // A frame usually tells its content's size: a contradiction is found before any allocation.
     if let Ok(Some(content)) = get_frame_content_size(data)
         && content > size as u64
     {
         return Err(format!("a buffer claims {size} bytes, its frame holds {content}"));
     }
+    // One that fails is not put back: whatever it is left in is no matter of the next batch.
+    let mut decompressor = match unpacker.0.take() {
+        Some(decompressor) => decompressor,
+        None => Decompressor::new().map_err(|error| format!("no zstd decoder: {error}"))?,
+    };
     let mut out = Vec::with_capacity(size);
     let unpacked = decompressor.decompress_to_buffer(data, &mut out);
     unpacked.map_err(|error| format!("zstd: {error}"))?;
+    unpacker.0 = Some(decompressor);
     exactly(out, size)
 }
 
@@ -125,3 +135,7 @@ fn exactly(out: Vec<u8>, size: usize) -> Result<Vec<u8>, String> {
         Err(format!("a buffer claims {size} bytes and inflates to another size"))
     }
 }
+
+#[cfg(test)]
+#[path = "inflate_tests.rs"]
+mod tests;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use flatbuffers::VerifierOptions;
 
 use super::inflate::{Budget, Inflater};
-use super::{DecodeError, DecodeLimits};
+use super::{DecodeError, DecodeLimits, Unpacker};
 
 /// One column or nested field: how many values it has, and how many of them are null.
 #[derive(Clone, Copy, Debug)]
@@ -16,10 +16,10 @@ pub(super) struct Node {
 }
 
 /// The parts of a message, taken in the order of the schema.
-pub(super) struct Message {
+pub(super) struct Message<'a> {
     nodes: std::vec::IntoIter<Node>,
     buffers: std::vec::IntoIter<Buffer>,
-    inflater: Inflater,
+    inflater: Inflater<'a>,
     pub(super) budget: Budget,
 }
 
@@ -30,13 +30,14 @@ pub(super) struct Counts {
     pub(super) buffers: usize,
 }
 
-impl Message {
+impl<'a> Message<'a> {
     /// Checks the message and cuts its body into buffers, without copying.
     pub(super) fn parse(
         bytes: &Bytes,
         rows: usize,
         expected: Counts,
         limits: &DecodeLimits,
+        unpacker: &'a mut Unpacker,
     ) -> Result<Self, DecodeError> {
         let (metadata, rest) = split(bytes)?;
         let options = VerifierOptions {
@@ -69,7 +70,7 @@ impl Message {
         Ok(Self {
             nodes: nodes(&batch, expected.nodes)?.into_iter(),
             buffers: buffers(&batch, rest.slice(..body_length), expected.buffers)?.into_iter(),
-            inflater: inflater(&batch)?,
+            inflater: inflater(&batch, unpacker)?,
             budget: Budget::new(limits.max_batch_bytes),
         })
     }
@@ -162,11 +163,14 @@ fn buffers(
     buffers.iter().enumerate().map(cut).collect()
 }
 
-fn inflater(batch: &RecordBatch<'_>) -> Result<Inflater, DecodeError> {
+fn inflater<'a>(
+    batch: &RecordBatch<'_>,
+    unpacker: &'a mut Unpacker,
+) -> Result<Inflater<'a>, DecodeError> {
     // The table says whether there is compression; its codec has a default and may be left out.
-    let Some(compression) = batch.compression() else { return Inflater::new(None) };
+    let Some(compression) = batch.compression() else { return Ok(Inflater::None) };
     if compression.method() != BodyCompressionMethod::BUFFER {
         return Err(DecodeError::message("it is compressed in an unknown way"));
     }
-    Inflater::new(Some(compression.codec()))
+    Inflater::new(compression.codec(), unpacker)
 }

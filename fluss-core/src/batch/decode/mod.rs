@@ -22,6 +22,7 @@ use fluss_proto::record::LogBatch;
 
 pub use error::DecodeError;
 pub use get::FromColumn;
+pub(crate) use inflate::Unpacker;
 pub use records::LogDecoder;
 pub use rows::{LogRows, RowView, ValueError};
 pub(crate) use values::ValueReader;
@@ -129,10 +130,19 @@ impl ArrowDecoder {
     /// # Errors
     /// The batch is damaged or needs more memory than allowed.
     pub fn decode(&self, batch: &LogBatch) -> Result<RecordBatch, DecodeError> {
+        self.decode_with(batch, &mut Unpacker::default())
+    }
+
+    /// Like [`decode`](Self::decode), with what the batch before was unpacked with.
+    fn decode_with(
+        &self,
+        batch: &LogBatch,
+        unpacker: &mut Unpacker,
+    ) -> Result<RecordBatch, DecodeError> {
         if batch.record_count() == 0 {
             return Ok(RecordBatch::new_empty(Arc::clone(&self.arrow)));
         }
-        self.decode_message(&batch.body()?, batch.record_count() as usize)
+        self.decode_message(&batch.body()?, batch.record_count() as usize, unpacker)
     }
 
     /// The rows of a batch, with their offsets and change types.
@@ -145,8 +155,13 @@ impl ArrowDecoder {
         LogRows::new(&self.schema, &columns, batch, batch.change_types()?)
     }
 
-    fn decode_message(&self, bytes: &Bytes, rows: usize) -> Result<RecordBatch, DecodeError> {
-        let mut message = Message::parse(bytes, rows, self.counts, &self.limits)?;
+    fn decode_message(
+        &self,
+        bytes: &Bytes,
+        rows: usize,
+        unpacker: &mut Unpacker,
+    ) -> Result<RecordBatch, DecodeError> {
+        let mut message = Message::parse(bytes, rows, self.counts, &self.limits, unpacker)?;
         let mut arrays = vec![None; self.schema.columns().len()];
         for stored in &self.stored {
             match stored.place {

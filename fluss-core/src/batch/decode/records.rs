@@ -6,7 +6,7 @@ use arrow_array::{RecordBatch, RecordBatchOptions};
 use arrow_schema::SchemaRef;
 use fluss_proto::record::{ChangeTypes, LogBatch};
 
-use super::{ArrowDecoder, DecodeError, DecodeLimits, LogRows};
+use super::{ArrowDecoder, DecodeError, DecodeLimits, LogRows, Unpacker};
 use crate::batch::arrow::column::{Column as Growing, Refusal};
 use crate::batch::arrow::nested::Room;
 use crate::batch::{LogFormat, arrow_schema_of};
@@ -63,8 +63,19 @@ impl LogDecoder {
     /// # Errors
     /// The batch is damaged or needs more memory than allowed.
     pub fn decode(&self, batch: &LogBatch) -> Result<(RecordBatch, ChangeTypes), DecodeError> {
+        self.decode_with(batch, &mut Unpacker::default())
+    }
+
+    /// Like [`decode`](Self::decode), with what the batch before was unpacked with.
+    pub(crate) fn decode_with(
+        &self,
+        batch: &LogBatch,
+        unpacker: &mut Unpacker,
+    ) -> Result<(RecordBatch, ChangeTypes), DecodeError> {
         match &self.0 {
-            Kind::Arrow(decoder) => Ok((decoder.decode(batch)?, batch.change_types()?)),
+            Kind::Arrow(decoder) => {
+                Ok((decoder.decode_with(batch, unpacker)?, batch.change_types()?))
+            }
             Kind::Rows(decoder) => decoder.decode(batch),
         }
     }
