@@ -1,14 +1,11 @@
 //! Buffers of a compressed body, back to their size, within a budget.
 
-use std::io::Read as _;
-
 use arrow_buffer::Buffer;
 use arrow_ipc::CompressionType;
-use lz4_flex::frame::FrameDecoder;
 use zstd::bulk::Decompressor;
 use zstd::zstd_safe::get_frame_content_size;
 
-use super::DecodeError;
+use super::{DecodeError, lz4};
 
 /// The prefix of a buffer that was not worth compressing.
 const STORED_RAW: i64 = -1;
@@ -94,19 +91,11 @@ impl<'a> Inflater<'a> {
         budget.charge(claimed.unsigned_abs())?;
         let inflated = match self {
             Self::None => return Ok(data),
-            Self::Lz4 => unpack_lz4(&data, size),
+            Self::Lz4 => lz4::unpack(&data, size),
             Self::Zstd(unpacker) => unpack_zstd(unpacker, &data, size),
         };
         inflated.map(Buffer::from_vec).map_err(damaged)
     }
-}
-
-fn unpack_lz4(data: &[u8], size: usize) -> Result<Vec<u8>, String> {
-    let mut out = Vec::with_capacity(size);
-    // One byte more than claimed is enough to see that the claim was wrong.
-    let mut frame = FrameDecoder::new(data).take(size as u64 + 1);
-    frame.read_to_end(&mut out).map_err(|error| format!("lz4: {error}"))?;
-    exactly(out, size)
 }
 
 fn unpack_zstd(unpacker: &mut Unpacker, data: &[u8], size: usize) -> Result<Vec<u8>, String> {
@@ -128,7 +117,7 @@ fn unpack_zstd(unpacker: &mut Unpacker, data: &[u8], size: usize) -> Result<Vec<
     exactly(out, size)
 }
 
-fn exactly(out: Vec<u8>, size: usize) -> Result<Vec<u8>, String> {
+pub(super) fn exactly(out: Vec<u8>, size: usize) -> Result<Vec<u8>, String> {
     if out.len() == size {
         Ok(out)
     } else {

@@ -7,6 +7,7 @@ mod array;
 mod error;
 mod get;
 mod inflate;
+mod lz4;
 mod message;
 mod nested;
 mod records;
