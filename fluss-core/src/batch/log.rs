@@ -308,6 +308,14 @@ impl LogBatchBuilder {
             Kind::Rows(batch) => batch.seal(schema_id, buffer(size)),
         }
     }
+
+    /// See [`ArrowBatchBuilder::seal_to_read`].
+    pub(crate) fn seal_to_read(&mut self) -> Result<SealedBatch, BatchError> {
+        match &mut self.0 {
+            Kind::Arrow(builder) => builder.seal_to_read(),
+            Kind::Rows(batch) => batch.seal(0, Vec::new()),
+        }
+    }
 }
 
 impl RowBatch {

@@ -293,6 +293,10 @@ impl Format for AppendFormat {
         Ok(sealed?)
     }
 
+    fn seal_to_read(builder: &mut Self::Builder) -> Result<SealedBatch> {
+        Ok(builder.seal_to_read()?)
+    }
+
     fn reroute(&self, sealed: &SealedBatch, partition: &str, buckets: i32) -> Result<Rerouted> {
         self.placing.check_reroute()?;
         let unread = |error: &dyn std::fmt::Display| Error::misuse(error.to_string());

@@ -96,11 +96,32 @@ impl Letters {
         let callback = Arc::clone(self.0.as_ref()?);
         let (format, sealed) = (Arc::clone(format), sealed.clone());
         Some(Kept(Box::new(move |error| {
-            let rows = format.rows_of(&sealed, partition.as_deref()).unwrap_or_else(|cause| {
-                log::error!(target: "fluss", "rows that failed cannot be read back: {cause}");
-                (0..sealed.record_count()).map(|_| (false, OwnedRow::default())).collect()
-            });
+            let rows = format
+                .rows_of(&sealed, partition.as_deref())
+                .unwrap_or_else(|cause| unread(sealed.record_count(), &cause));
             for (delete, row) in rows {
+                callback(DeadLetter { row, delete, error: error.clone() });
+            }
+        })))
+    }
+
+    /// Keeps the rows of a batch that will not be sent, as they are in its builder; None if nobody
+    /// wants them.
+    #[cold]
+    pub(super) fn keep_open<F: Format>(
+        &self,
+        format: &Arc<F>,
+        builder: &mut F::Builder,
+        partition: Option<Arc<str>>,
+    ) -> Option<Kept> {
+        let callback = Arc::clone(self.0.as_ref()?);
+        let count = F::rows(builder);
+        let cause = match F::seal_to_read(builder) {
+            Ok(sealed) => return self.keep(format, &sealed, partition),
+            Err(cause) => cause,
+        };
+        Some(Kept(Box::new(move |error| {
+            for (delete, row) in unread(count, &cause) {
                 callback(DeadLetter { row, delete, error: error.clone() });
             }
         })))
@@ -124,6 +145,12 @@ impl Letters {
         let letter = DeadLetter { row, delete: op == Op::Delete, error };
         Some(Delivery(Box::new(move || callback(letter))))
     }
+}
+
+/// So many rows without their values, which is told.
+fn unread(count: u32, cause: &Error) -> Vec<(bool, OwnedRow)> {
+    log::error!(target: "fluss", "rows that failed cannot be read back: {cause}");
+    (0..count).map(|_| (false, OwnedRow::default())).collect()
 }
 
 /// Collects what a row writes, fitting or not.

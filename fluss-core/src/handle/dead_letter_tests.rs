@@ -8,7 +8,7 @@ use crate::error::{Error, WriteError};
 use crate::row::{DataType, Datum, OwnedDatum, OwnedRow, Schema, TableDescriptor, Timestamp};
 use crate::testing::cluster::{Fault, On};
 use crate::time::Duration;
-use crate::{Table, named_row, row};
+use crate::{Table, TableInfo, named_row, row};
 
 const AUTHORIZATION: i32 = 48;
 
@@ -249,4 +249,88 @@ fn a_callback_that_holds_the_last_writer_of_another_table_goes_without_a_deadloc
     drop(writer);
     stage.run(ticket).expect("written");
     assert_eq!(stage.fluss.memory_used(), 0);
+}
+
+/// The table, as if its schema had been changed so often that no batch can name it.
+fn unsealable(stage: &Stage, table: &Table, properties: &[(&str, &str)]) -> Table {
+    let mut info = TableInfo { schema_id: 40_000, ..table.info().clone() };
+    let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+    info.descriptor.properties.extend(properties.iter().map(owned));
+    Table::new(stage.fluss.clone(), info)
+}
+
+#[test]
+fn rows_of_a_batch_that_cannot_be_sealed_come_back_in_every_log_format() {
+    let compressed = |codec| ("table.log.arrow.compression.type", codec);
+    for setting in [
+        compressed("NONE"),
+        compressed("LZ4_FRAME"),
+        compressed("ZSTD"),
+        ("table.statistics.columns", "*"),
+        ("table.log.format", "INDEXED"),
+        ("table.log.format", "COMPACTED"),
+    ] {
+        let mut stage = Stage::new();
+        let schema = Schema::builder()
+            .column("id", DataType::BIGINT)
+            .column("text", DataType::STRING)
+            .column("list", DataType::array(DataType::INT))
+            .build()
+            .expect("a schema");
+        let table = make(&mut stage, schema, &[], &[]);
+        let table = unsealable(&stage, &table, &[setting]);
+        let (callback, told) = letters();
+        let writer = table.appender().dead_letter(callback).build().expect("a writer");
+        for id in 1..4_i64 {
+            let lost = "lost ".repeat(50);
+            drop(writer.try_append(&row![id, &lost[..], &vec![1, 2]]).expect("room"));
+            let flush = writer.flush();
+            let failed = stage.run(flush).expect_err("it cannot be sealed");
+            let list = OwnedDatum::Array(vec![OwnedDatum::Int32(1), OwnedDatum::Int32(2)]);
+            let row = values([OwnedDatum::Int64(id), text(&lost), list]);
+            let error = failed.first[0].error.clone();
+            assert!(matches!(error, WriteError::NotWritten(_)), "{error}");
+            let expected = [DeadLetter { row, delete: false, error }];
+            assert_eq!(told.take().as_slice(), expected, "{setting:?}");
+        }
+        assert_eq!(stage.fluss.memory_used(), 0);
+    }
+}
+
+#[test]
+fn upserts_and_deletes_of_a_batch_that_cannot_be_sealed_come_back() {
+    let mut stage = Stage::new();
+    let schema = Schema::builder()
+        .column("text", DataType::STRING)
+        .column("day", DataType::STRING)
+        .column("id", DataType::BIGINT)
+        .primary_key(["day", "id"])
+        .build()
+        .expect("a schema");
+    let table = make(&mut stage, schema, &[], &[1]);
+    let table = unsealable(&stage, &table, &[]);
+    let (callback, told) = letters();
+    let writer = table.upserter().dead_letter(callback).build().expect("a writer");
+    drop(writer.try_upsert(&row!["lost", "mon", 1_i64]).expect("room"));
+    drop(writer.try_delete(&row!["mon", 2_i64]).expect("room"));
+    let flush = writer.flush();
+    stage.run(flush).expect_err("it cannot be sealed");
+    let found: Vec<_> = told.take().map(|letter| (letter.delete, letter.row)).collect();
+    let upsert = values([text("lost"), text("mon"), OwnedDatum::Int64(1)]);
+    let delete = values([text("mon"), OwnedDatum::Int64(2)]);
+    assert_eq!(found, [(false, upsert), (true, delete)]);
+}
+
+#[test]
+fn rows_of_a_batch_that_ended_open_and_could_not_be_sealed_come_back_too() {
+    let mut stage = Stage::new();
+    let table = events(&mut stage, 1);
+    let table = unsealable(&stage, &table, &[]);
+    let (callback, told) = letters();
+    let writer = table.appender().dead_letter(callback).build().expect("a writer");
+    drop(writer.try_append(&(2_i64, "open")).expect("room"));
+    stage.fluss.shared().abort(stage.now(), "the end");
+    drop(writer);
+    let found: Vec<_> = told.take().map(|letter| letter.row).collect();
+    assert_eq!(found, [values([OwnedDatum::Int64(2), text("open")])]);
 }

@@ -61,6 +61,10 @@ pub trait Format: Send + Sync + 'static {
     /// Turns the rows into a batch, in a buffer of these, and empties the builder.
     fn seal(&self, builder: &mut Self::Builder, bodies: &mut BodyPool) -> Result<SealedBatch>;
 
+    /// Turns the rows into a batch for [`rows_of`](Self::rows_of) alone, whatever keeps them from
+    /// being sent, and empties the builder.
+    fn seal_to_read(builder: &mut Self::Builder) -> Result<SealedBatch>;
+
     /// Whether rows that may go to any bucket go to the next one each, and not batch by batch.
     fn spreads_rows(&self) -> bool {
         false

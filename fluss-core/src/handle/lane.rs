@@ -237,11 +237,6 @@ impl<F: Format> Lane<F> {
                 self.shared.with_later(&mut slots.wake, |core, now| {
                     core.client.submit_batch(open.id, sealed, now);
                 });
-                // It may have ended while it was sealed, or while its last row was put.
-                if open.cell.is_done() {
-                    open.cell.count_late_rows();
-                    slots.wake.deliveries.extend(open.cell.kept_too_late());
-                }
             }
             Err(error) => {
                 // Nothing of it was handed to anybody: the rows are not written.
@@ -250,9 +245,15 @@ impl<F: Format> Lane<F> {
                     core.forget_batch(open.id);
                     core.client.abandon_batch(open.id, now);
                 });
+                open.cell.keep(self.letters.keep_open(&self.format, &mut open.builder, partition));
                 open.cell.complete(outcome, &mut slots.wake);
                 F::clear(&mut open.builder);
             }
+        }
+        // It may have ended while it was sealed, or while its last row was put.
+        if open.cell.is_done() {
+            open.cell.count_late_rows();
+            slots.wake.deliveries.extend(open.cell.kept_too_late());
         }
         slots.spare = Some(open.builder);
     }
@@ -265,12 +266,8 @@ impl<F: Format> Lane<F> {
         open: &mut OpenBatch<F::Builder>,
         partition: Option<Arc<str>>,
     ) {
-        if self.letters.is_wanted()
-            && let Ok(sealed) = self.format.seal(&mut open.builder, &mut slots.bodies)
-        {
-            open.cell.keep(self.letters.keep(&self.format, &sealed, partition));
-            slots.wake.deliveries.extend(open.cell.kept_too_late());
-        }
+        open.cell.keep(self.letters.keep_open(&self.format, &mut open.builder, partition));
+        slots.wake.deliveries.extend(open.cell.kept_too_late());
     }
 
     /// Forgets the partitions that nothing is open for.

@@ -326,6 +326,10 @@ impl Format for RowFormat {
         Ok(builder.seal(self.info.wire_schema_id()?, bodies.take(Self::size(builder)))?)
     }
 
+    fn seal_to_read(builder: &mut Self::Builder) -> Result<SealedBatch> {
+        Ok(builder.seal(0, Vec::new())?)
+    }
+
     fn clear(builder: &mut Self::Builder) {
         builder.clear();
     }

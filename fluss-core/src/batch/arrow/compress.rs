@@ -66,6 +66,8 @@ const STORED_RAW: i64 = -1;
 /// The compressor of a builder.
 pub(super) enum Compressor {
     None,
+    /// Leaves buffers as they are, and says so of each.
+    Stored,
     Lz4(Box<FrameEncoder<Vec<u8>>>),
     Zstd(Box<ZstdCompressor<'static>>),
 }
@@ -94,6 +96,11 @@ impl Packer {
         }
         Ok(Self { compressor, out })
     }
+
+    /// One that cannot fail, for batches that are to be read and not to be sent.
+    pub(super) fn storing() -> Self {
+        Self { compressor: Compressor::Stored, out: Vec::new() }
+    }
 }
 
 /// From this size on, buffers are all the same to Zstandard.
@@ -103,6 +110,7 @@ impl std::fmt::Debug for Compressor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::None => "None",
+            Self::Stored => "Stored",
             Self::Lz4(_) => "Lz4",
             Self::Zstd(_) => "Zstd",
         })
@@ -138,11 +146,11 @@ impl Compressor {
         out.extend_from_slice(&(buffer.len() as i64).to_le_bytes());
         let data = out.len();
         match self {
-            Self::None => {}
+            Self::None | Self::Stored => {}
             Self::Lz4(encoder) => lz4(encoder, buffer, out)?,
             Self::Zstd(compressor) => zstd(compressor, buffer, out)?,
         }
-        if out.len() - data >= buffer.len() {
+        if matches!(self, Self::Stored) || out.len() - data >= buffer.len() {
             out.truncate(start);
             out.extend_from_slice(&STORED_RAW.to_le_bytes());
             out.extend_from_slice(buffer);

@@ -88,6 +88,19 @@ impl ArrowBatchBuilder {
         Ok(sealed)
     }
 
+    /// Turns the rows into a batch of which nothing is compressed, whatever its options say: for
+    /// rows that are read back here, as they could not be sent.
+    ///
+    /// # Errors
+    /// As for `seal`.
+    pub(crate) fn seal_to_read(&mut self) -> Result<SealedBatch, BatchError> {
+        let packer = self.packs().then(Packer::storing);
+        let packer = std::mem::replace(&mut self.packer, packer);
+        let sealed = self.seal_with(0, Vec::with_capacity);
+        self.packer = packer;
+        sealed
+    }
+
     /// The size of the batch without what stays where it lies.
     pub(super) fn written_bytes(&self) -> usize {
         self.size - self.held.lent_bytes(Allowance::of(self.size))
