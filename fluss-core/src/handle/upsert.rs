@@ -458,8 +458,17 @@ impl Format for RowFormat {
             return Many::none(rows);
         };
         // An assigner is asked once for each row, also for one that finds its batch full.
-        if op == Op::Delete || self.partitions.is_some() || self.placing.assigner.is_some() {
+        if self.partitions.is_some() || self.placing.assigner.is_some() {
             return Many::none(rows);
+        }
+        if op == Op::Delete {
+            return Many::put(rows, most, |key| {
+                let encoded = self.encoder.encode_delete(key, kv);
+                let place = |()| self.placing.bucket(kv.bucket_key(), None, self.buckets);
+                let Ok(bucket) = encoded.and_then(place) else { return false };
+                let push = |batch: &mut KvBatchBuilder| batch.try_push_delete(kv.key());
+                batches.push_next(self.info.bucket(bucket), progress, push)
+            });
         }
         Many::put(rows, most, |row| {
             let Some(short) = self.encoder.encode_short(row, kv) else { return false };
