@@ -105,11 +105,6 @@ impl<V> ById<V> {
     pub(crate) fn first(&self) -> Option<CommandId> {
         self.entries.front().map(|(id, _)| *id)
     }
-
-    #[cfg(feature = "handle")]
-    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
-        self.entries.iter_mut().filter_map(|(_, value)| value.as_mut())
-    }
 }
 
 #[cfg(test)]

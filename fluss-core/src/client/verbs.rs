@@ -349,6 +349,18 @@ impl Client {
         self.lookups.take_answer(bytes);
     }
 
+    /// Whether lookups stand in line.
+    #[cfg(feature = "handle")]
+    pub(crate) fn has_lookups_in_line(&self) -> bool {
+        self.lookups.has_line()
+    }
+
+    /// Whether this one would, too.
+    #[cfg(feature = "handle")]
+    pub(crate) fn would_stand_in_line(&self, ask: &Ask<'_>) -> bool {
+        self.lookups.would_wait(&self.config, ask)
+    }
+
     /// Whether there is room for the first lookup in line.
     pub(crate) fn has_due_lookups(&self) -> bool {
         self.lookups.is_due(&self.config)

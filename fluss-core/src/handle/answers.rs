@@ -7,16 +7,31 @@ use std::ops::Range;
 use std::task::{Poll, Waker};
 
 use super::shared::{Core, Wake, replace_waker};
+use super::signal::lock;
+use crate::Metrics;
 use crate::error::{Error, Result};
-use crate::ids::CommandId;
+use crate::ids::{ByOwnId, CommandId};
 use crate::output::CommandAnswer;
 use crate::time::Instant;
 
-/// A command's answer, or who waits for it.
-#[derive(Debug)]
-pub(super) enum Command {
-    Waiting(Option<Waker>),
-    Done(Result<CommandAnswer>),
+/// Answers to commands, under a lock of their own: whoever takes one that has come does not wait
+/// for the driver, which has the core's lock while it works on the next ones.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    answers: ByOwnId<CommandId, Result<CommandAnswer>>,
+    /// Bytes of what was taken, of which the core has not heard.
+    taken: u64,
+    /// Lookups stand in line, perhaps for those bytes.
+    in_line: bool,
+}
+
+impl Kept {
+    /// Takes an answer, if it has come. True: the core is to hear of it at once.
+    pub(super) fn take(&mut self, command: CommandId) -> Option<(Result<CommandAnswer>, bool)> {
+        let answer = self.answers.remove(&command)?;
+        self.taken += row_bytes(&answer);
+        Some((answer, self.in_line))
+    }
 }
 
 fn row_bytes(result: &Result<CommandAnswer>) -> u64 {
@@ -98,39 +113,22 @@ impl Core {
     }
 
     pub(crate) fn watch_command(&mut self, command: CommandId) {
-        self.commands.insert(command, Command::Waiting(None));
+        self.commands.insert(command, None);
     }
 
-    pub(super) fn poll_command(
-        &mut self,
-        command: CommandId,
-        waker: &Waker,
-    ) -> Poll<Result<CommandAnswer>> {
-        match self.commands.value_mut(command) {
-            Some(Command::Waiting(slot)) => {
-                replace_waker(slot, waker);
-                Poll::Pending
-            }
-            Some(Command::Done(_)) => match self.commands.remove(command) {
-                Some(Command::Done(result)) => {
-                    self.client.take_answer(row_bytes(&result));
-                    Poll::Ready(result)
-                }
-                _ => Poll::Pending,
-            },
-            None => Poll::Ready(Err(Error::misuse("this future was polled after its end"))),
-        }
+    /// Registers who waits for a command. False: nobody has to, it has ended.
+    pub(super) fn await_command(&mut self, command: CommandId, waker: &Waker) -> bool {
+        let slot = self.commands.value_mut(command);
+        slot.map(|slot| replace_waker(slot, waker)).is_some()
     }
 
     /// Nobody waits for this command any more.
     pub(crate) fn drop_command(&mut self, command: CommandId, now: Instant) {
-        match self.commands.remove(command) {
-            Some(Command::Waiting(_)) => self.client.cancel(command, now),
-            Some(Command::Done(result)) => {
-                self.client.take_answer(row_bytes(&result));
-                self.client.serve_lookups(now);
-            }
-            None => {}
+        if self.commands.remove(command).is_some() {
+            self.client.cancel(command, now);
+        } else {
+            drop(lock(&self.kept).take(command));
+            self.serve_lookups(now);
         }
     }
 
@@ -140,23 +138,51 @@ impl Core {
         result: Result<CommandAnswer>,
         wake: &mut Wake,
     ) {
-        if let Some(slot) = self.commands.value_mut(id) {
-            let Command::Waiting(waker) = slot else { return };
+        if let Some(waker) = self.commands.remove(id) {
             self.client.keep_answer(row_bytes(&result));
-            wake.wakers.extend(waker.take());
-            *slot = Command::Done(result);
+            wake.wakers.extend(waker);
+            self.finished.push((id, result));
         } else if !self.runs.is_empty() {
             self.finish_in_run(id, result, wake);
         }
     }
 
+    /// Hands over what has ended, all at once, and hears what was taken. While lookups stand in
+    /// line, whoever takes an answer from then on tells it.
+    pub(super) fn hand_over(&mut self) {
+        let in_line = self.client.has_lookups_in_line();
+        if self.finished.is_empty() && !in_line && !self.told_of_line {
+            return;
+        }
+        let mut kept = lock(&self.kept);
+        kept.answers.extend(self.finished.drain(..));
+        kept.in_line = in_line;
+        self.told_of_line = in_line;
+        self.client.take_answer(std::mem::take(&mut kept.taken));
+    }
+
+    /// Hears what was taken.
+    pub(crate) fn count_taken(&mut self) {
+        let taken = std::mem::take(&mut lock(&self.kept).taken);
+        self.client.take_answer(taken);
+    }
+
+    /// What the client counts, of answers those that were not taken.
+    pub(crate) fn metrics(&mut self) -> Metrics {
+        self.count_taken();
+        self.client.metrics()
+    }
+
+    /// Sends lookups in line on their way, if there is room without the answers that were taken.
+    pub(super) fn serve_lookups(&mut self, now: Instant) {
+        self.count_taken();
+        self.client.serve_lookups(now);
+    }
+
     /// The client is closed: no answer comes any more.
     pub(super) fn end_commands(&mut self, wake: &mut Wake) {
-        for slot in self.commands.values_mut() {
-            if let Command::Waiting(waker) = slot {
-                wake.wakers.extend(waker.take());
-                *slot = Command::Done(Err(Error::Closed("client")));
-            }
+        while let Some(id) = self.commands.first() {
+            self.finish_command(id, Err(Error::Closed("client")), wake);
         }
         for run in self.runs.values_mut() {
             // What has no answer is found to have none.

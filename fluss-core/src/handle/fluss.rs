@@ -179,7 +179,7 @@ impl Fluss {
     /// ```
     #[must_use]
     pub fn metrics(&self) -> crate::Metrics {
-        self.shared().with(|core, _| core.client.metrics())
+        self.shared().with(|core, _| core.metrics())
     }
 
     /// What the client counted so far; also part of [`Fluss::metrics`].

@@ -427,7 +427,10 @@ impl Inner {
             Some(_) => match self.known_partition(&place) {
                 None => {
                     let (what, length) = (self.what(kind), place.key.len());
-                    let room = shared.with(|core, _| core.client.room_for_lookup(what, length));
+                    let room = shared.with(|core, _| {
+                        core.count_taken();
+                        core.client.room_for_lookup(what, length)
+                    });
                     room.map_err(|error| shared.explain(error))?;
                     return Ok(State::Slow(slow(self, kind, place, false)));
                 }
@@ -435,7 +438,10 @@ impl Inner {
             },
         };
         let ask = self.ask(kind, &place, partition)?;
-        let begin = |core: &mut Core, now| core.client.try_ask(ask, now);
+        let begin = |core: &mut Core, now| {
+            core.count_taken();
+            core.client.try_ask(ask, now)
+        };
         let future = CommandFuture::try_watch_untold(shared, begin)?;
         Ok(State::Sent(future, partition.map(|_| (kind, place))))
     }

@@ -1,7 +1,8 @@
 //! The client behind one lock, and who is waiting for what.
 //!
-//! Locks are taken in one order: a lane, then the core, then a batch's cell. Nothing is encoded or
-//! compressed under the core's lock, and wakers fire after it is released.
+//! Locks are taken in one order: a lane, then the core, then a batch's cell or the answers that are
+//! kept. Nothing is encoded or compressed under the core's lock, and wakers fire after it is
+//! released.
 
 mod asking;
 
@@ -12,7 +13,7 @@ use std::task::Waker;
 
 use fluss_proto::segments::Segments;
 
-use super::answers::{Command, Runs};
+use super::answers::{Kept, Runs};
 use super::cell::BatchCell;
 use super::dead_letter::Delivery;
 use super::signal::{Park, block_on, lock};
@@ -20,7 +21,7 @@ use crate::by_id::ById;
 use crate::client::Client;
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::ids::{BatchId, ConnId, LaneId, ScannerKey};
+use crate::ids::{BatchId, CommandId, ConnId, LaneId, ScannerKey};
 use crate::output::{Action, CommandAnswer, Event, NoteLevel};
 use crate::time::{Duration, Instant};
 use crate::writer::WaiterId;
@@ -68,7 +69,13 @@ pub(crate) struct Core {
     pub(crate) client: Client,
     cells: HashMap<BatchId, Arc<BatchCell>>,
     holders: HashMap<LaneId, Weak<dyn SealOnDemand>>,
-    pub(super) commands: ById<Command>,
+    /// Commands without an answer, and who waits for it.
+    pub(super) commands: ById<Option<Waker>>,
+    /// Answers that are to be handed over.
+    pub(super) finished: Vec<(CommandId, Result<CommandAnswer>)>,
+    pub(super) kept: Arc<Mutex<Kept>>,
+    /// Whoever takes an answer knows that lookups stand in line.
+    pub(super) told_of_line: bool,
     pub(super) runs: Runs,
     memory: HashMap<WaiterId, Option<Waker>>,
     scanners: HashMap<ScannerKey, Waker>,
@@ -87,6 +94,8 @@ pub(crate) struct Core {
 /// One client with everything its handles share.
 pub(crate) struct Shared {
     core: Mutex<Core>,
+    /// The core's.
+    kept: Arc<Mutex<Kept>>,
     /// The process that made it.
     process: u32,
     /// What stands in for the core in the child of a fork: a client that is closed.
@@ -145,11 +154,14 @@ impl Wake {
 impl Shared {
     pub(crate) fn new(client: Client, clock: Box<dyn Clock>, park: Box<dyn Park>) -> Self {
         let max_frame_bytes = client.config().max_frame_bytes;
+        let config = client.config().clone();
+        let core = Core::new(client);
         Self {
             stand_in: OnceLock::new(),
             process: clock.process(),
-            config: client.config().clone(),
-            core: Mutex::new(Core::new(client)),
+            config,
+            kept: Arc::clone(&core.kept),
+            core: Mutex::new(core),
             clock,
             park,
             driver: Mutex::new(None),
@@ -234,7 +246,7 @@ impl Shared {
     ) -> R {
         self.with_core(wake, |core, now, wake| {
             let result = act(core, now);
-            core.pass_on(wake);
+            core.pass_on(now, wake);
             result
         })
     }
@@ -268,12 +280,12 @@ impl Shared {
     // ----- the driver's side -----
 
     /// An input from the driver, which looks for outputs by itself afterwards.
-    pub(crate) fn input(&self, _now: Instant, act: impl FnOnce(&mut Client)) {
+    pub(crate) fn input(&self, now: Instant, act: impl FnOnce(&mut Client)) {
         let mut wake = Wake::default();
         {
             let mut core = lock(&self.core);
             act(&mut core.client);
-            core.pass_on(&mut wake);
+            core.pass_on(now, &mut wake);
         }
         wake.tell();
     }
@@ -287,7 +299,7 @@ impl Shared {
         let segments = {
             let mut core = lock(&self.core);
             let segments = core.client.poll_transmit(conn, now);
-            core.pass_on(&mut wake);
+            core.pass_on(now, &mut wake);
             segments
         };
         wake.tell();
@@ -412,7 +424,7 @@ impl Shared {
                 let text = format!("{why}: {batches} batches with {rows} rows had no outcome yet");
                 wake.notes.push((NoteLevel::Warn, text.into()));
             }
-            core.pass_on(&mut wake);
+            core.pass_on(now, &mut wake);
         }
         self.fire(wake);
     }
@@ -425,6 +437,9 @@ impl Core {
             cells: HashMap::new(),
             holders: HashMap::new(),
             commands: ById::default(),
+            finished: Vec::new(),
+            kept: Arc::default(),
+            told_of_line: false,
             runs: Runs::new(),
             memory: HashMap::new(),
             scanners: HashMap::new(),
@@ -489,9 +504,16 @@ impl Core {
     }
 
     /// Turns events into outcomes, and notes whether the driver has something to do.
-    fn pass_on(&mut self, wake: &mut Wake) {
-        while let Some(event) = self.client.poll_event() {
-            self.on_event(event, wake);
+    fn pass_on(&mut self, now: Instant, wake: &mut Wake) {
+        loop {
+            while let Some(event) = self.client.poll_event() {
+                self.on_event(event, wake);
+            }
+            self.hand_over();
+            if !self.client.has_due_lookups() {
+                break;
+            }
+            self.client.serve_lookups(now);
         }
         wake.driver |= self.client.has_output() || !self.to_seal.is_empty();
         if let Some((at, _)) = self.client.poll_timeout() {

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use super::Lookups;
+use super::{Ask, Lookups};
 use crate::config::Config;
 use crate::cx::Cx;
 use crate::error::{Error, Result};
@@ -132,6 +132,18 @@ impl Lookups {
         self.check(config, what, length)?;
         let room = self.budget.line.is_empty() && self.budget.has_room(config, length);
         if room { Ok(()) } else { Err(self.budget.taken().full(config, length)) }
+    }
+
+    /// Whether anybody stands in line.
+    #[cfg(feature = "handle")]
+    pub(crate) fn has_line(&self) -> bool {
+        !self.budget.line.is_empty()
+    }
+
+    /// Whether this key would have to stand in line.
+    #[cfg(feature = "handle")]
+    pub(crate) fn would_wait(&self, config: &Config, ask: &Ask<'_>) -> bool {
+        self.budget.would_wait(config, ask.key.len())
     }
 
     /// Whether the first in line can go.

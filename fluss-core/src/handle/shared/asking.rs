@@ -3,9 +3,9 @@
 use std::task::{Poll, Waker};
 
 use super::{Core, Shared, Wake};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::handle::answers::RunAnswer;
-use crate::handle::signal::lock;
+use crate::handle::signal::{lock, lock_in};
 use crate::ids::CommandId;
 use crate::lookup::Ask;
 use crate::output::CommandAnswer;
@@ -18,7 +18,7 @@ impl Shared {
         let mut wake = Wake::default();
         let (result, is_second) = self.with_core(&mut wake, |core, now, wake| {
             let result = act(core, now);
-            core.pass_on(wake);
+            core.pass_on(now, wake);
             let is_second = core.uncalled;
             core.uncalled |= wake.driver;
             (result, is_second)
@@ -34,19 +34,19 @@ impl Shared {
     /// much as all the rest: there is no lock to wait for, and whoever waits for it finds out.
     pub(crate) fn gather(&self, ask: Ask<'_>) -> Option<CommandId> {
         let now = self.clock.now();
-        let mut wake = Wake::default();
-        let command = {
+        let (command, is_early) = {
             let mut core = self.core.try_lock().ok()?;
-            if core.uncalled {
+            // Who stands in line may have to be served, which takes a lock more.
+            if core.uncalled || core.client.would_stand_in_line(&ask) {
                 return None;
             }
+            let until = now + ask.limit;
             let command = core.client.join(ask, now)?;
             core.watch_command(command);
-            core.pass_on(&mut wake);
-            command
+            (command, core.armed.is_none_or(|armed| until < armed))
         };
-        if !wake.is_empty() && !self.is_foreign() {
-            self.fire(wake);
+        if is_early && !self.is_foreign() {
+            self.call_driver();
         }
         Some(command)
     }
@@ -58,35 +58,60 @@ impl Shared {
         command: CommandId,
         waker: &Waker,
     ) -> Poll<Result<CommandAnswer>> {
-        let (polled, is_due, gathers) = {
-            // What was looked up before a fork is known in the child, too, and to ask for the
-            // process costs more than to take it.
-            let mut core = match self.core.try_lock() {
-                Ok(core) => core,
-                Err(_) => match self.of_this_process() {
-                    Ok(()) => lock(&self.core),
-                    Err(error) => return Poll::Ready(Err(error)),
-                },
-            };
-            let polled = core.poll_command(command, waker);
-            let gathers = polled.is_pending() && core.client.is_gathering(command);
-            (polled, core.client.has_due_lookups(), gathers)
+        // What was looked up before a fork is known in the child, too, and to ask for the process
+        // costs more than to take it.
+        let taken = match self.take_kept(command) {
+            Ok(None) => match self.await_command(command, waker) {
+                Ok(true) => return self.of_this_process().map_or_else(failed, |()| Poll::Pending),
+                // It has ended since.
+                Ok(false) => self.take_kept(command),
+                Err(error) => Err(error),
+            },
+            taken => taken,
+        };
+        let (answer, serve) = match taken {
+            Ok(Some(taken)) => taken,
+            Ok(None) => (Err(Error::misuse("this future was polled after its end")), false),
+            Err(error) => return failed(error),
         };
         let is_value = |answer: &CommandAnswer| {
             matches!(answer, CommandAnswer::Value(_) | CommandAnswer::Values(_))
         };
-        if !matches!(&polled, Poll::Ready(Ok(answer)) if is_value(answer))
+        if !answer.as_ref().is_ok_and(is_value)
             && let Err(error) = self.of_this_process()
         {
-            return Poll::Ready(Err(error));
+            return failed(error);
         }
-        if is_due {
-            self.with(|core, now| core.client.serve_lookups(now));
+        if serve {
+            self.with(Core::serve_lookups);
         }
-        if gathers {
+        Poll::Ready(answer)
+    }
+
+    /// An answer that has come, and whether the core is to hear that it was taken.
+    fn take_kept(&self, command: CommandId) -> Result<Option<(Result<CommandAnswer>, bool)>> {
+        match lock_in(&self.kept, || self.is_foreign()) {
+            Some(mut kept) => Ok(kept.take(command)),
+            None => Err(self.of_this_process().err().unwrap_or(Error::Closed("client"))),
+        }
+    }
+
+    /// Registers who waits for a command. False: it has ended.
+    fn await_command(&self, command: CommandId, waker: &Waker) -> Result<bool> {
+        let (awaited, gathers) = {
+            let mut core = match self.core.try_lock() {
+                Ok(core) => core,
+                Err(_) => {
+                    self.of_this_process()?;
+                    lock(&self.core)
+                }
+            };
+            (core.await_command(command, waker), core.client.is_gathering(command))
+        };
+        if gathers && awaited {
             self.with(|core, now| core.client.urge_lookup(command, now));
         }
-        polled
+        Ok(awaited)
     }
 
     /// Takes what has come of a run of lookups; ready with the last of it. See
@@ -110,4 +135,8 @@ impl Shared {
         }
         polled.map(Ok)
     }
+}
+
+fn failed<T>(error: Error) -> Poll<Result<T>> {
+    Poll::Ready(Err(error))
 }

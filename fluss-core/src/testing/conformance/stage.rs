@@ -155,7 +155,7 @@ impl<H: Harness> Stage<H> {
     /// Looks at what is left of this client at the end, and lets the case drop it.
     pub(super) fn watch_what_is_left(&self, fluss: &Fluss) {
         let shared = Arc::clone(fluss.shared());
-        let look = move || shared.with(|core, _| core.client.metrics());
+        let look = move || shared.with(|core, _| core.metrics());
         self.left.borrow_mut().push(Box::new(look));
     }
 
