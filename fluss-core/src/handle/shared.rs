@@ -64,6 +64,17 @@ pub(crate) trait SealOnDemand: Send + Sync {
     fn reroute(&self, batch: BatchId, buckets: i32);
 }
 
+/// What the driver has heard of what was left for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Call {
+    /// It has come since.
+    Heard,
+    /// Nobody has called it.
+    Unsaid,
+    /// It was called, and has not come yet.
+    Made,
+}
+
 /// What the lock guards.
 pub(crate) struct Core {
     pub(crate) client: Client,
@@ -86,8 +97,7 @@ pub(crate) struct Core {
     ask_again: Option<Instant>,
     /// What the driver's timer is set to.
     armed: Option<Instant>,
-    /// A handle left something for the driver without calling it, and it has not come since.
-    uncalled: bool,
+    call: Call,
     aborted: Option<&'static str>,
 }
 
@@ -129,10 +139,12 @@ pub(crate) struct Wake {
 impl Wake {
     /// Whether there is nobody to wake.
     pub(super) fn is_empty(&self) -> bool {
-        self.wakers.is_empty()
-            && !self.driver
-            && self.notes.is_empty()
-            && self.deliveries.is_empty()
+        !self.driver && self.wakes_nobody_else()
+    }
+
+    /// Whether no code of the application runs before the driver is woken.
+    fn wakes_nobody_else(&self) -> bool {
+        self.wakers.is_empty() && self.notes.is_empty() && self.deliveries.is_empty()
     }
 
     /// Writes the log and wakes those who wait, all but the driver.
@@ -322,7 +334,7 @@ impl Shared {
         let now = self.clock.now();
         let due: Vec<(LaneId, Arc<dyn SealOnDemand>, Vec<BatchId>)> = {
             let mut core = lock(&self.core);
-            core.uncalled = false;
+            core.call = Call::Heard;
             let mut due = std::mem::take(&mut core.to_seal);
             if core.ask_again.is_some_and(|at| at <= now) {
                 core.ask_again = None;
@@ -448,7 +460,7 @@ impl Core {
             busy: Vec::new(),
             ask_again: None,
             armed: None,
-            uncalled: false,
+            call: Call::Heard,
             aborted: None,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::task::{Poll, Waker};
 
-use super::{Core, Shared, Wake};
+use super::{Call, Core, Shared, Wake};
 use crate::error::{Error, Result};
 use crate::handle::answers::RunAnswer;
 use crate::handle::signal::{lock, lock_in};
@@ -13,18 +13,15 @@ use crate::time::Instant;
 
 impl Shared {
     /// Like [`Shared::with`], but the driver may be left uncalled: true if that is up to the caller
-    /// now. The next call of any handle does it, too, also if it is another of this kind.
+    /// now. The next call of any handle does it, too, also if it is another of this kind; those
+    /// behind that one leave it to come.
     pub(crate) fn with_uncalled<R>(&self, act: impl FnOnce(&mut Core, Instant) -> R) -> (R, bool) {
         let mut wake = Wake::default();
-        let (result, is_second) = self.with_core(&mut wake, |core, now, wake| {
+        let (result, uncalled) = self.with_core(&mut wake, |core, now, wake| {
             let result = act(core, now);
             core.pass_on(now, wake);
-            let is_second = core.uncalled;
-            core.uncalled |= wake.driver;
-            (result, is_second)
+            (result, core.leave_uncalled(wake))
         });
-        let uncalled = wake.driver && !is_second;
-        wake.driver &= is_second;
         self.fire(wake);
         (result, uncalled)
     }
@@ -37,13 +34,17 @@ impl Shared {
         let (command, is_early) = {
             let mut core = self.core.try_lock().ok()?;
             // Who stands in line may have to be served, which takes a lock more.
-            if core.uncalled || core.client.would_stand_in_line(&ask) {
+            if core.call == Call::Unsaid || core.client.would_stand_in_line(&ask) {
                 return None;
             }
             let until = now + ask.limit;
             let command = core.client.join(ask, now)?;
             core.watch_command(command);
-            (command, core.armed.is_none_or(|armed| until < armed))
+            let is_early = core.call == Call::Heard && core.armed.is_none_or(|armed| until < armed);
+            if is_early {
+                core.call = Call::Made;
+            }
+            (command, is_early)
         };
         if is_early && !self.is_foreign() {
             self.call_driver();
@@ -137,6 +138,98 @@ impl Shared {
     }
 }
 
+impl Core {
+    /// Decides whether the driver is called now. True: it is left to whoever asks.
+    fn leave_uncalled(&mut self, wake: &mut Wake) -> bool {
+        if !wake.driver {
+            return false;
+        }
+        match self.call {
+            Call::Heard => {
+                self.call = Call::Unsaid;
+                wake.driver = false;
+                return true;
+            }
+            // A waker that panics would keep this call from being made.
+            Call::Unsaid if wake.wakes_nobody_else() => self.call = Call::Made,
+            Call::Unsaid => {}
+            Call::Made => wake.driver = false,
+        }
+        false
+    }
+}
+
 fn failed<T>(error: Error) -> Poll<Result<T>> {
     Poll::Ready(Err(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    use super::*;
+    use crate::handle::lookup::{Lookup, Lookuper};
+    use crate::handle::testkit::{Stage, users};
+    use crate::ids::TablePath;
+    use crate::row::OwnedRow;
+
+    /// A lookup in an empty table whose answer has come.
+    fn answered() -> (Stage, Lookup<Option<OwnedRow>>) {
+        let mut stage = Stage::new();
+        let lookuper: Lookuper = users(&mut stage).lookuper().expect("a primary-key table");
+        let mut lookup = lookuper.lookup(&(1_i64,));
+        assert!(stage.poll(&mut lookup).is_pending());
+        stage.settle();
+        (stage, lookup)
+    }
+
+    #[test]
+    fn an_answer_is_taken_while_the_driver_has_the_core() {
+        let (stage, mut lookup) = answered();
+        let shared = Arc::clone(stage.fluss.shared());
+        let core = shared.core.try_lock().expect("nobody has it");
+        assert_eq!(stage.poll(&mut lookup), Poll::Ready(Ok(None)));
+        drop(core);
+    }
+
+    #[test]
+    fn a_child_whose_parent_took_an_answer_when_it_was_made_gets_an_error() {
+        let (stage, mut lookup) = answered();
+        let shared = Arc::clone(stage.fluss.shared());
+        let kept = shared.kept.try_lock().expect("nobody has it");
+        stage.fork(true);
+        let error = Error::Forked { owner: 1 };
+        assert_eq!(stage.poll(&mut lookup), Poll::Ready(Err(error)));
+        drop(kept);
+    }
+
+    #[derive(Default)]
+    struct Calls(AtomicUsize);
+
+    impl Wake for Calls {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn the_driver_is_called_for_the_second_call_and_then_left_to_come() {
+        let stage = Stage::new();
+        let (shared, calls) = (stage.fluss.shared(), Arc::new(Calls::default()));
+        shared.register_driver(&Waker::from(Arc::clone(&calls)));
+        let path = TablePath::new("shop", "events");
+        for round in 1..=3 {
+            let ask = || shared.with_uncalled(|core, now| core.client.describe_table(&path, now));
+            let heard = || calls.0.load(Ordering::Relaxed);
+            assert!(ask().1, "it is up to the caller");
+            assert_eq!(heard(), round - 1);
+            for _ in 0..3 {
+                assert!(!ask().1);
+                assert_eq!(heard(), round);
+            }
+            shared.seal_what_is_due();
+        }
+    }
 }
