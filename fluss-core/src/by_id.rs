@@ -92,6 +92,25 @@ impl<V> ById<V> {
     pub(crate) fn remove(&mut self, id: CommandId) -> Option<V> {
         let at = self.find(id).ok()?;
         let value = self.entries.get_mut(at)?.1.take()?;
+        self.removed();
+        Some(value)
+    }
+
+    /// Drops a value where it is, after a look at it.
+    pub(crate) fn remove_with<R>(
+        &mut self,
+        id: CommandId,
+        look: impl FnOnce(&V) -> R,
+    ) -> Option<R> {
+        let at = self.find(id).ok()?;
+        let slot = &mut self.entries.get_mut(at)?.1;
+        let seen = slot.as_ref().map(look)?;
+        *slot = None;
+        self.removed();
+        Some(seen)
+    }
+
+    fn removed(&mut self) {
         self.len -= 1;
         while self.entries.front().is_some_and(|(_, value)| value.is_none()) {
             self.entries.pop_front();
@@ -99,7 +118,6 @@ impl<V> ById<V> {
         if self.entries.len() > 2 * self.len + SLACK {
             self.entries.retain(|(_, value)| value.is_some());
         }
-        Some(value)
     }
 
     pub(crate) fn first(&self) -> Option<CommandId> {
@@ -135,6 +153,9 @@ mod tests {
                 if rng.below(16) < 9 {
                     map.insert(id, step);
                     model.insert(id, step);
+                } else if rng.below(2) == 0 {
+                    let seen = map.remove_with(id, |value| *value);
+                    assert_eq!(seen, model.remove(&id), "seed {seed} step {step}");
                 } else {
                     assert_eq!(map.remove(id), model.remove(&id), "seed {seed} step {step}");
                 }

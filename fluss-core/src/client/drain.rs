@@ -290,11 +290,11 @@ impl Client {
         while self.scanners.poll_call(cx, |call| commands.start(cx, call)) {
             busy = true;
         }
-        while let Some(event) = self.scanners.poll_event().or_else(|| self.lookups.poll_event()) {
+        while let Some(event) = self.scanners.poll_event() {
             busy = true;
             self.events.push_back(event);
         }
-        busy
+        busy | self.lookups.move_events(&mut self.events)
     }
 
     fn drain_commands(&mut self, cx: &mut Cx<'_>) -> bool {

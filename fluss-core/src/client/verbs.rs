@@ -267,14 +267,8 @@ impl Client {
     /// [`Client::ask`] where the key only waits with others, so that no other machine would hear of
     /// it. None: it does more, and nothing was done.
     pub(crate) fn join(&mut self, ask: Ask<'_>, now: Instant) -> Option<CommandId> {
-        if !self.lookups.only_waits(&self.config, &ask) {
-            return None;
-        }
-        let id = self.commands.next_id();
-        let config = Arc::clone(&self.config);
-        let cx = &mut Cx { now, rng: &mut self.rng, config: &config };
-        self.lookups.lookup(cx, id, ask);
-        Some(id)
+        let Self { lookups, commands, rng, config, .. } = self;
+        lookups.join(&Cx { now, rng, config }, ask, || commands.next_id())
     }
 
     /// Somebody waits for the answer of a lookup that was handed in as one nobody waits for.

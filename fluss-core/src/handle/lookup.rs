@@ -112,7 +112,7 @@ impl Lookuper {
     /// is none, or no partition for it. Many are on their way at once if they are awaited or waited
     /// for after all were made: the first one is sent at the latest with the next call of any
     /// handle. Those behind it gather while a request is on its way to their server, until its
-    /// answer comes, 128 have gathered, or one of them is awaited or waited for. Where the budget
+    /// answer comes, 256 have gathered, or one of them is awaited or waited for. Where the budget
     /// of lookups is used up, it waits in line for its place, also if nobody polls it.
     ///
     /// # Errors

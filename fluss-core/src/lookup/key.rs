@@ -31,9 +31,19 @@ impl Deadlines {
 
     /// A key has ended and is not among `keys` any more.
     pub(super) fn remove(&mut self, at: Instant, id: CommandId, keys: &ById<Key>) {
+        self.remove_early(at, id);
+        self.tidy(keys);
+    }
+
+    /// The part of [`Deadlines::remove`] that each key needs for itself; [`Deadlines::tidy`] is for
+    /// many of them.
+    pub(super) fn remove_early(&mut self, at: Instant, id: CommandId) {
         if !self.early.is_empty() {
             self.early.remove(&(at, id));
         }
+    }
+
+    pub(super) fn tidy(&mut self, keys: &ById<Key>) {
         while self.in_order.front().is_some_and(|(_, id)| !keys.contains(*id)) {
             self.in_order.pop_front();
         }

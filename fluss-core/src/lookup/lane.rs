@@ -137,6 +137,21 @@ impl Server {
         let lanes = rest.chain(self.ready.range(group.start()..first));
         Some((group, lanes.take(MAX_KEYS).copied().collect()))
     }
+
+    /// Calls for a flush if keys wait and another request may be made. True: wish for it.
+    pub(super) fn call(&mut self, cx: &Cx<'_>) -> bool {
+        if self.ready.is_empty() || self.in_flight >= cx.config.lookup_in_flight {
+            return false;
+        }
+        self.called = true;
+        !std::mem::replace(&mut self.wished, true)
+    }
+}
+
+/// Whether the keys of a lane may stay for the answer that forms the next request: nobody waits for
+/// them yet, and they are few.
+pub(super) fn gather(lane: &Lane, server: &Server, waiting: usize) -> bool {
+    waiting < GATHERED && !lane.awaited && server.in_flight > 0
 }
 
 impl Lookups {
@@ -174,30 +189,18 @@ impl Lookups {
 
     /// Asks for a flush if the server has keys waiting and may get another request.
     pub(super) fn wish_flush(&mut self, cx: &Cx<'_>, server: ServerId) {
-        if let Some(entry) = self.servers.get_mut(&server)
-            && !entry.ready.is_empty()
-            && entry.in_flight < cx.config.lookup_in_flight
-        {
-            entry.called = true;
-            if !std::mem::replace(&mut entry.wished, true) {
-                self.wishes.push_back(ReadWish::Flush(server));
-            }
+        if self.servers.get_mut(&server).is_some_and(|entry| entry.call(cx)) {
+            self.wishes.push_back(ReadWish::Flush(server));
         }
     }
 
     /// Asks for a flush, unless the keys of this lane may go on gathering.
     pub(super) fn wish_flush_of(&mut self, cx: &Cx<'_>, key: LaneKey, server: ServerId) {
-        if !self.gathers(key, server, self.waiting) {
+        let (lane, entry) = (self.lanes.get(&key), self.servers.get(&server));
+        let both = lane.zip(entry);
+        if !both.is_some_and(|(lane, entry)| gather(lane, entry, self.waiting)) {
             self.wish_flush(cx, server);
         }
-    }
-
-    /// Whether the keys of a lane may stay for the answer that forms the next request: nobody waits
-    /// for them yet, and they are few.
-    pub(super) fn gathers(&self, key: LaneKey, server: ServerId, waiting: usize) -> bool {
-        waiting < GATHERED
-            && self.lanes.get(&key).is_some_and(|lane| !lane.awaited)
-            && self.servers.get(&server).is_some_and(|entry| entry.in_flight > 0)
     }
 
     /// Somebody waits for this key now: it is not to gather with others any longer.

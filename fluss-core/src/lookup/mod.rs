@@ -10,6 +10,7 @@
 //! How many keys are on their way at once is bounded by a budget; beyond it they wait in line, see
 //! [`budget`].
 
+mod answers;
 mod budget;
 #[cfg(test)]
 mod budget_tests;
@@ -28,8 +29,6 @@ mod tests_random;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use self::budget::Budget;
 use self::key::{Deadlines, KeyBytes};
 use self::lane::{Group, Lane, LaneKey, Server, State};
@@ -37,11 +36,10 @@ pub(crate) use self::request::Ask;
 pub use self::request::{LookupKind, LookupRequest};
 use crate::backoff::BackoffConfig;
 use crate::by_id::ById;
-use crate::config::Config;
-use crate::connection::request::{Outgoing, Owner, RequestError};
+use crate::connection::request::{Outgoing, Owner};
 use crate::cx::Cx;
 use crate::error::Error;
-use crate::ids::{BucketKey, CommandId, Labels, ServerId, TableId, label_of};
+use crate::ids::{BucketKey, CommandId, Labels, ServerId, TableId};
 use crate::metadata::Cluster;
 use crate::output::{CommandAnswer, Event, TimerReason};
 use crate::time::{Duration, Instant};
@@ -52,7 +50,7 @@ const MAX_KEYS: usize = 1024;
 /// Keys that nobody waits for gather up to this many while a request is on its way to their server:
 /// a request costs as much as tens of keys, and each of them would be one of its own where the
 /// caller is slower than the server.
-const GATHERED: usize = 128;
+const GATHERED: usize = 256;
 /// Bytes of keys in one request at most; a single longer key still goes alone.
 const MAX_BYTES: usize = 1 << 20;
 /// Waits of a bucket after failures.
@@ -151,18 +149,63 @@ impl Lookups {
             return;
         }
         let lane = LaneKey::new(ask.kind, ask.buckets, ask.bucket);
-        let deadline = cx.now + ask.limit;
-        self.deadlines.insert(deadline, id);
-        let text = self.texts.entry(lane.text()).or_insert_with(|| Arc::clone(ask.what));
-        let usual = Arc::ptr_eq(text, ask.what) || *text == *ask.what;
-        let what = (!usual).then(|| Arc::clone(ask.what));
-        let (bytes, length, limit) = (ask.key.into(), ask.key.len(), ask.limit);
-        self.keys.insert(id, Key { lane, bytes, what, limit, deadline, waits: false });
+        self.insert(cx, id, lane, ask, false);
+        let length = ask.key.len();
         if self.budget.would_wait(cx.config, length) {
             self.budget.stand_in_line(id);
         } else {
             self.admit(cx, id, lane, length, ask.lazy);
         }
+    }
+
+    fn insert(&mut self, cx: &Cx<'_>, id: CommandId, lane: LaneKey, ask: Ask<'_>, waits: bool) {
+        let deadline = cx.now + ask.limit;
+        self.deadlines.insert(deadline, id);
+        let text = self.texts.entry(lane.text()).or_insert_with(|| Arc::clone(ask.what));
+        let usual = Arc::ptr_eq(text, ask.what) || *text == *ask.what;
+        let what = (!usual).then(|| Arc::clone(ask.what));
+        let (bytes, limit) = (ask.key.into(), ask.limit);
+        self.keys.insert(id, Key { lane, bytes, what, limit, deadline, waits });
+    }
+
+    /// [`Lookups::lookup`] of a key that would wait where others do and bring nothing about by
+    /// itself: a request to its server is to be made already; as many are on their way to it as may
+    /// be, and the next answer forms another one; it gathers with others; or the budget is used up.
+    /// None: it is no such key, and nothing was done.
+    pub(crate) fn join(
+        &mut self,
+        cx: &Cx<'_>,
+        ask: Ask<'_>,
+        next_id: impl FnOnce() -> CommandId,
+    ) -> Option<CommandId> {
+        let length = ask.key.len();
+        if self.closed.is_some() || length > budget::longest_key(cx.config) {
+            return None;
+        }
+        let key = LaneKey::new(ask.kind, ask.buckets, ask.bucket);
+        if self.budget.would_wait(cx.config, length) {
+            let id = next_id();
+            self.insert(cx, id, key, ask, false);
+            self.budget.stand_in_line(id);
+            return Some(id);
+        }
+        let lane = self.lanes.get_mut(&key)?;
+        let State::Ready(server) = lane.state else { return None };
+        let entry = self.servers.get_mut(&server)?;
+        let gathers = ask.lazy && lane::gather(lane, entry, self.waiting + 1);
+        if !gathers && !entry.called && entry.in_flight < cx.config.lookup_in_flight {
+            return None;
+        }
+        let id = next_id();
+        self.budget.take(length);
+        lane.wait(id);
+        lane.awaited |= !ask.lazy;
+        self.waiting += 1;
+        if !gathers && entry.call(cx) {
+            self.wishes.push_back(ReadWish::Flush(server));
+        }
+        self.insert(cx, id, key, ask, true);
+        Some(id)
     }
 
     /// What is asked with this key.
@@ -186,26 +229,6 @@ impl Lookups {
             State::Ready(server) => self.wish_flush_of(cx, key, server),
             State::Unresolved | State::Leaderless | State::Paused(_) => {}
         }
-    }
-
-    /// Whether this key would wait where others do and bring nothing about by itself: a request to
-    /// its server is to be made already; as many are on their way to it as may be, and the next
-    /// answer forms another one; it gathers with others; or the budget is used up.
-    pub(crate) fn only_waits(&self, config: &Config, ask: &Ask<'_>) -> bool {
-        let length = ask.key.len();
-        if self.closed.is_some() || length > budget::longest_key(config) {
-            return false;
-        }
-        if self.budget.would_wait(config, length) {
-            return true;
-        }
-        let key = LaneKey::new(ask.kind, ask.buckets, ask.bucket);
-        let Some(lane) = self.lanes.get(&key) else { return false };
-        let State::Ready(server) = lane.state else { return false };
-        let Some(entry) = self.servers.get(&server) else { return false };
-        entry.called
-            || entry.in_flight >= config.lookup_in_flight
-            || ask.lazy && self.gathers(key, server, self.waiting + 1)
     }
 
     /// Lets go whom there is room for, and finds the leaders that are needed now.
@@ -259,11 +282,13 @@ impl Lookups {
         entry.in_flight += 1;
         let mut room = Room { keys: MAX_KEYS, bytes: MAX_BYTES };
         let mut sent = Sent { server, group, buckets: Vec::new() };
+        let mut keys = request::Keys::default();
         let mut deadline = cx.now;
         let mut served = group.end();
         for key in lanes {
-            let ids = self.take_keys(key, &mut room, &mut deadline);
+            let ids = self.take_keys(key, &mut room, &mut keys, &mut deadline);
             if !ids.is_empty() {
+                keys.end_bucket(key.bucket);
                 served = key;
                 sent.buckets.push((key.bucket, ids));
             }
@@ -278,8 +303,7 @@ impl Lookups {
             entry.cursor = Some(if room.is_full() { served } else { group.end() });
             entry.called = !entry.ready.is_empty();
         }
-        let bytes_of = |id: &CommandId| self.keys.get(*id).map_or(&[][..], |k| k.bytes.as_slice());
-        let body = request::encode(group.kind, group.routing, group.table, &sent.buckets, bytes_of);
+        let body = request::encode(group.kind, group.routing, group.table, &keys);
         let token = self.next_token;
         self.next_token += 1;
         self.requests.insert(token, sent);
@@ -296,6 +320,7 @@ impl Lookups {
         &mut self,
         key: LaneKey,
         room: &mut Room,
+        keys: &mut request::Keys,
         deadline: &mut Instant,
     ) -> Vec<CommandId> {
         let Some(lane) = self.lanes.get_mut(&key) else { return Vec::new() };
@@ -305,6 +330,7 @@ impl Lookups {
                 if !room.take(key.bytes.len()) {
                     break;
                 }
+                keys.push(key.bytes.as_slice());
                 *deadline = key.deadline.max(*deadline);
                 key.waits = false;
                 self.waiting -= 1;
@@ -315,115 +341,6 @@ impl Lookups {
         lane.awaited &= !lane.waiting.is_empty();
         lane.in_flight += usize::from(!ids.is_empty());
         ids
-    }
-
-    /// The answer to a request, or why there is none.
-    pub(crate) fn handle_reply(
-        &mut self,
-        cx: &mut Cx<'_>,
-        token: u64,
-        result: Result<Bytes, RequestError>,
-    ) {
-        let Some(sent) = self.requests.remove(&token) else { return };
-        if let Some(entry) = self.servers.get_mut(&sent.server) {
-            entry.in_flight = entry.in_flight.saturating_sub(1);
-        }
-        match result {
-            Ok(body) => self.on_answer(cx, &sent, body),
-            Err(error) => {
-                for (bucket, ids) in &sent.buckets {
-                    self.on_failure(cx, &sent, *bucket, ids, &error);
-                }
-            }
-        }
-        for (bucket, _) in &sent.buckets {
-            let key = sent.group.lane(*bucket);
-            if let Some(lane) = self.lanes.get_mut(&key) {
-                lane.in_flight = lane.in_flight.saturating_sub(1);
-                self.prune(key);
-            }
-        }
-        self.wish_flush(cx, sent.server);
-        self.prune_server(sent.server);
-    }
-
-    fn on_answer(&mut self, cx: &mut Cx<'_>, sent: &Sent, body: Bytes) {
-        let Sent { server, group, buckets } = sent;
-        let label = label_of(&self.labels, *server);
-        let peer = |what: String| Error::Peer { server: label.clone(), what: what.into() };
-        let mut answers = match request::decode(group.kind, group.table, body) {
-            Ok(answers) => answers,
-            Err(what) => {
-                let error = peer(what);
-                for id in buckets.iter().flat_map(|(_, ids)| ids) {
-                    self.done(*id, Err(error.clone()));
-                }
-                return;
-            }
-        };
-        for (bucket, ids) in buckets {
-            let wrong = match answers.remove(bucket) {
-                Some(Ok(values)) if values.len() == ids.len() => {
-                    if let Some(lane) = self.lanes.get_mut(&group.lane(*bucket)) {
-                        lane.succeeded();
-                    }
-                    for (id, value) in ids.iter().zip(values) {
-                        self.done(*id, Ok(value));
-                    }
-                    continue;
-                }
-                Some(Err((code, message))) => {
-                    let error = RequestError::Rejected { code, message };
-                    self.on_failure(cx, sent, *bucket, ids, &error);
-                    continue;
-                }
-                Some(Ok(values)) => format!("{} values for {} keys", values.len(), ids.len()),
-                None => format!("no answer for {} keys", ids.len()),
-            };
-            let error = peer(format!("{} of {bucket}: {wrong}", group.kind.api()));
-            for id in ids {
-                self.done(*id, Err(error.clone()));
-            }
-        }
-    }
-
-    /// A request failed for the keys of one bucket: they wait for another attempt, or end.
-    fn on_failure(
-        &mut self,
-        cx: &mut Cx<'_>,
-        sent: &Sent,
-        bucket: BucketKey,
-        ids: &[CommandId],
-        error: &RequestError,
-    ) {
-        if !is_worth_repeating(error) {
-            for id in ids {
-                if let Some(key) = self.keys.get(*id) {
-                    let error = error_for(&self.text_of(key), error);
-                    self.done(*id, Err(error));
-                }
-            }
-            return;
-        }
-        let key = sent.group.lane(bucket);
-        let Some(any) = ids.iter().find_map(|id| self.keys.get(*id)) else { return };
-        let why = error_for(&self.text_of(any), error);
-        let Some(lane) = self.lanes.get_mut(&key) else { return };
-        lane.last = Some(why);
-        for id in ids {
-            if let Some(key) = self.keys.value_mut(*id) {
-                key.waits = true;
-                self.waiting += 1;
-                lane.wait(*id);
-            }
-        }
-        lane.awaited = true;
-        match lane.state {
-            // The bucket has found another leader meanwhile, or waits already.
-            State::Ready(server) if server != sent.server => {}
-            State::Paused(_) | State::Leaderless | State::Unresolved => {}
-            State::Idle | State::Ready(_) => self.pause(cx, key),
-        }
     }
 
     /// Sends nothing for a bucket for a while, and asks who leads it.
@@ -516,8 +433,20 @@ impl Lookups {
         self.closed = Some(error.clone());
     }
 
+    #[cfg(test)]
     pub(crate) fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
+    }
+
+    /// Moves all events behind those; false if there are none.
+    pub(crate) fn move_events(&mut self, into: &mut VecDeque<Event>) -> bool {
+        let any = !self.events.is_empty();
+        if into.is_empty() {
+            std::mem::swap(into, &mut self.events);
+        } else {
+            into.append(&mut self.events);
+        }
+        any
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<(Instant, TimerReason)> {
@@ -534,18 +463,29 @@ impl Lookups {
     }
 
     fn remove(&mut self, id: CommandId) -> bool {
-        let Some(key) = self.keys.remove(id) else { return false };
-        self.deadlines.remove(key.deadline, id, &self.keys);
-        if self.budget.leave(id, key.bytes.len()) || !key.waits {
+        let taken = self.take(id);
+        if taken {
+            self.deadlines.tidy(&self.keys);
+        }
+        taken
+    }
+
+    /// [`Lookups::remove`], but for [`Deadlines::tidy`].
+    fn take(&mut self, id: CommandId) -> bool {
+        let seen = |key: &Key| (key.deadline, key.bytes.len(), key.waits.then_some(key.lane));
+        let Some((deadline, length, lane)) = self.keys.remove_with(id, seen) else { return false };
+        self.deadlines.remove_early(deadline, id);
+        if self.budget.leave(id, length) {
             return true;
         }
+        let Some(key) = lane else { return true };
         self.waiting -= 1;
-        if let Some(lane) = self.lanes.get_mut(&key.lane)
+        if let Some(lane) = self.lanes.get_mut(&key)
             && lane.wait_no_more(id)
             && lane.waiting.is_empty()
         {
-            self.enter(key.lane, State::Idle);
-            self.prune(key.lane);
+            self.enter(key, State::Idle);
+            self.prune(key);
         }
         true
     }
@@ -575,25 +515,5 @@ impl Room {
         self.keys -= 1;
         self.bytes = self.bytes.saturating_sub(len);
         true
-    }
-}
-
-fn is_worth_repeating(error: &RequestError) -> bool {
-    match error {
-        RequestError::Rejected { code, .. } => code.is_retriable(),
-        RequestError::NotSent(error) => !error.is_final(),
-        RequestError::Lost(_) => true,
-        RequestError::Unsupported(_) => false,
-    }
-}
-
-fn error_for(what: &Arc<str>, error: &RequestError) -> Error {
-    match error {
-        RequestError::Rejected { code, message } => {
-            Error::Rejected { what: Arc::clone(what), code: *code, message: Arc::clone(message) }
-        }
-        RequestError::NotSent(error)
-        | RequestError::Lost(error)
-        | RequestError::Unsupported(error) => error.clone(),
     }
 }

@@ -104,13 +104,10 @@ impl Bench {
         let id = CommandId(self.next);
         self.next += 1;
         let ask = Ask { lazy, ..request.ask() };
-        match self.lookups.only_waits(&self.config, &ask) {
-            // As the client does, that asks nobody else then.
-            true => {
-                let mut cx = Cx { now: self.now, rng: &mut self.rng, config: &self.config };
-                self.lookups.lookup(&mut cx, id, ask);
-            }
-            false => self.run(|lookups, cx| lookups.lookup(cx, id, ask)),
+        // As the client does, that asks nobody else then.
+        let cx = Cx { now: self.now, rng: &mut self.rng, config: &self.config };
+        if self.lookups.join(&cx, ask, || id).is_none() {
+            self.run(|lookups, cx| lookups.lookup(cx, id, ask));
         }
         id
     }
