@@ -229,7 +229,7 @@ impl<'a> CompactedReader<'a> {
         };
         self.column += 1;
         // The bit counts for nothing in a column that cannot be null.
-        if slot.nullable && self.nulls[column / 8] & (1 << (column % 8)) != 0 {
+        if slot.nullable && self.is_null(column) {
             return Ok(Some(Datum::Null));
         }
         let corrupt = |reason| RowDecodeError { column, reason };
@@ -242,9 +242,22 @@ impl<'a> CompactedReader<'a> {
         read_value(slot, &mut self.rest, &mut self.decimal).map(Some).map_err(corrupt)
     }
 
+    fn is_null(&self, column: usize) -> bool {
+        self.nulls[column / 8] & (1 << (column % 8)) != 0
+    }
+
     /// The next column's value, owned.
     fn next_owned(&mut self) -> Result<Option<OwnedDatum>, RowDecodeError> {
-        let nested = self.layout.inner(self.column).is_some();
+        let column = self.column;
+        // Most columns are of these types; what is read first as a datum is moved once more.
+        if let Some(&slot) = self.layout.slots.get(column)
+            && !(slot.nullable && self.is_null(column))
+            && let Some(read) = read_owned(slot, &mut self.rest)
+        {
+            self.column += 1;
+            return read.map(Some).map_err(|reason| RowDecodeError { column, reason });
+        }
+        let nested = self.layout.inner(column).is_some();
         let read = self.next_datum()?;
         if nested && read.is_some_and(|datum| !datum.is_null()) {
             return Ok(Some(std::mem::replace(&mut self.nested, OwnedDatum::Null)));
@@ -264,6 +277,21 @@ pub fn decode(layout: &RowLayout, bytes: &[u8]) -> Result<OwnedRow, RowDecodeErr
         values.push(value);
     }
     Ok(OwnedRow::new(values))
+}
+
+/// [`read_value`] for the most frequent types; None for others.
+#[inline]
+fn read_owned(slot: Slot, rest: &mut &[u8]) -> Option<Result<OwnedDatum, DecodeReason>> {
+    Some(match slot.kind {
+        SlotKind::I32 => read_i32(rest).map(OwnedDatum::Int32),
+        SlotKind::I64 => read_i64(rest).map(OwnedDatum::Int64),
+        SlotKind::F64 => bytes_of(rest).map(|bytes| OwnedDatum::Float64(f64::from_le_bytes(bytes))),
+        SlotKind::Str => read_bytes(rest).and_then(|bytes| {
+            let text = std::str::from_utf8(bytes).map_err(|_| DecodeReason::Utf8)?;
+            Ok(OwnedDatum::Str(text.to_owned()))
+        }),
+        _ => return None,
+    })
 }
 
 /// Takes one value off the front of `rest`; a decimal is left in `decimal` and borrowed from there.
