@@ -13,7 +13,7 @@ usage: fluss-versus [--rows N] [--rounds N] [--bootstrap HOST:PORT] [--only VARI
 
 Without --bootstrap both sides write to an acknowledging server of this program, or read from one
 that keeps its rows in memory, and CPU time per row counts (for lookups, wall time); with it, to
-and from that cluster, and wall time counts.
+and from that cluster, and wall time counts. Lookups go round among 4,096 keys at most.
 VARIANT: append, append-all, batches, upsert, upsert-all, scan-arrow, scan-rows, lookups,
          lookup-all.
 LEVEL, how many times more fluss-rs has to cost, without compression:
@@ -207,9 +207,10 @@ impl Place {
         options: &Options,
     ) -> Result<(Vec<Cost>, Vec<Cost>), Failure> {
         let rows = options.rows;
-        let ours = self.fill(case, (with, Side::Blocking), rows)?;
+        let stored = case.variant.stored(rows);
+        let ours = self.fill(case, (with, Side::Blocking), stored)?;
         let theirs = match case.variant {
-            _ if case.variant.looks_up() => self.fill(case, (with, Side::Theirs), rows)?,
+            _ if case.variant.looks_up() => self.fill(case, (with, Side::Theirs), stored)?,
             _ => ours.clone(),
         };
         let costs = in_turns(options.rounds, |side| {

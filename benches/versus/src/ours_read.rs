@@ -69,7 +69,7 @@ fn look_up(table: &Table, rows: u64) -> Result<Found, Failure> {
         {
             add(&mut found, oldest.wait()?)?;
         }
-        waiting.push_back(lookuper.lookup(&row![id.cast_signed()]));
+        waiting.push_back(lookuper.lookup(&row![plan::key(id)]));
     }
     for lookup in waiting {
         add(&mut found, lookup.wait()?)?;
@@ -81,7 +81,7 @@ fn look_up(table: &Table, rows: u64) -> Result<Found, Failure> {
 fn look_up_all(table: &Table, rows: u64) -> Result<Found, Failure> {
     let lookuper = table.lookuper()?;
     let (mut found, mut waiting) = (Found::default(), VecDeque::new());
-    let keys: Vec<_> = (0..rows).map(|id| row![id.cast_signed()]).collect();
+    let keys: Vec<_> = (0..rows).map(|id| row![plan::key(id)]).collect();
     for keys in keys.chunks(plan::KEYS_OF_A_CALL) {
         if waiting.len() == plan::LOOKUPS_IN_FLIGHT / plan::KEYS_OF_A_CALL
             && let Some(oldest) = waiting.pop_front()

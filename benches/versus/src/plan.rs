@@ -25,6 +25,9 @@ pub const FETCH_BYTES: usize = 16 << 20;
 pub const FETCH_BYTES_PER_BUCKET: usize = 1 << 20;
 /// Lookups on their way at once, on one handle, where one can have so many.
 pub const LOOKUPS_IN_FLIGHT: usize = 1024;
+/// Lookups go round among so many keys: among many more a server takes as long to find a row in its
+/// memory as a client takes for all else, and it is the clients that are compared.
+pub const LOOKUP_KEYS: u64 = 1 << 12;
 /// Keys of a call with many of them; so many calls are on their way that all keys are as many as
 /// those above.
 pub const KEYS_OF_A_CALL: usize = 128;
@@ -89,7 +92,7 @@ words! {
         ScanArrow = "scan-arrow",
         /// A log table row by row, of which each value is looked at.
         ScanRows = "scan-rows",
-        /// All rows of a primary-key table by their keys, one by one.
+        /// Rows of a primary-key table by their keys, one by one and round and round.
         Lookups = "lookups",
         /// The same with many keys in one call; fluss-rs has no such call and looks up one by one.
         LookupAll = "lookup-all",
@@ -104,6 +107,11 @@ impl Variant {
             Self::Lookups | Self::LookupAll => Some(Self::Upsert),
             _ => None,
         }
+    }
+
+    /// The rows of the table of a run that reads so many.
+    pub fn stored(self, rows: u64) -> u64 {
+        if self.looks_up() { rows.min(LOOKUP_KEYS) } else { rows }
     }
 
     /// Whether its table has a primary key.
@@ -186,4 +194,9 @@ pub struct Cost {
     pub wall: u64,
     /// User and system time of the server meanwhile, in nanoseconds, where it is one of ours.
     pub server: u64,
+}
+
+/// The key of a lookup, by its number.
+pub fn key(lookup: u64) -> i64 {
+    (lookup % LOOKUP_KEYS).cast_signed()
 }

@@ -71,7 +71,7 @@ async fn look_up(table: &FlussTable<'_>, rows: u64) -> Result<Found, Failure> {
             let mut found = Found::default();
             let mut key = GenericRow::new(1);
             for id in (caller..rows).step_by(CALLERS as usize) {
-                key.set_field(0, id.cast_signed());
+                key.set_field(0, plan::key(id));
                 let result = lookuper.lookup(&key).await?;
                 let row = result.get_single_row()?.ok_or(format!("{id} is not there"))?;
                 found.add(
