@@ -48,6 +48,7 @@ macro_rules! conformance {
             lookup: lookups_beyond_the_budget_wait_and_a_try_gives_the_key_back
             lookup: blocked_threads_wait_for_a_place_in_the_budget
             lookup: blocked_threads_look_rows_up
+            lookup: threads_that_look_up_and_give_up_in_turns_get_their_rows
             memory: a_run_larger_than_the_budget_waits_for_memory
             memory: tasks_on_one_executor_share_a_small_budget_without_deadlock
             memory: blocked_threads_wait_for_memory

@@ -1,14 +1,16 @@
 //! Lookups: the row or none, in few requests, whatever happens to connections and leaders.
 
+use std::collections::VecDeque;
 use std::pin::pin;
 use std::task::Poll;
 
 use super::Harness;
 use super::stage::{Stage, keyed_table, poll_once};
 use crate::error::Error;
-use crate::handle::{Lookuper, Table};
+use crate::handle::{Lookup, Lookuper, Table};
+use crate::rng::Rng;
 use crate::row;
-use crate::row::OwnedDatum;
+use crate::row::{OwnedDatum, OwnedRow};
 use crate::testing::cluster::{Fault, FaultKind, On};
 use crate::time::Duration;
 
@@ -27,10 +29,15 @@ fn text(id: i64) -> String {
     format!("user {id}")
 }
 
+/// This is the row with this id.
+fn is_row(id: i64, found: Result<Option<OwnedRow>, Error>) {
+    let row = found.expect("an answer").expect("a row");
+    assert_eq!(row.values(), [OwnedDatum::Int64(id), OwnedDatum::Str(text(id))]);
+}
+
 /// The row with this id is there, and is the right one.
 async fn found(lookuper: &Lookuper, id: i64) {
-    let row = lookuper.lookup(&row![id]).await.expect("an answer").expect("a row");
-    assert_eq!(row.values(), [OwnedDatum::Int64(id), OwnedDatum::Str(text(id))]);
+    is_row(id, lookuper.lookup(&row![id]).await);
 }
 
 /// A key without a row has none; that is no error.
@@ -236,6 +243,55 @@ pub fn blocked_threads_look_rows_up<H: Harness>() {
         });
         for thread in threads {
             assert_eq!(thread.await, 50);
+        }
+    });
+}
+
+const CROWD_KEYS: u64 = 300;
+
+/// Looks rows up, waits for most and gives the others up, in random turns.
+fn look_up_in_turns(lookuper: &Lookuper, seed: u64) {
+    let mut rng = Rng::new(seed);
+    let mut on_their_way: VecDeque<(i64, Lookup<Option<OwnedRow>>)> = VecDeque::new();
+    for _ in 0..3_000 {
+        let id = rng.below(CROWD_KEYS).cast_signed();
+        match rng.below(15) {
+            0..=9 => on_their_way.push_back((id, lookuper.lookup(&row![id]))),
+            10 | 11 => {
+                let there_is_room = lookuper.try_lookup(&row![id]).ok();
+                on_their_way.extend(there_is_room.map(|lookup| (id, lookup)));
+            }
+            12 => {
+                let any = rng.below(on_their_way.len() as u64 + 1) as usize;
+                drop(on_their_way.remove(any));
+            }
+            _ => {
+                let stay = rng.below(100) as usize;
+                let go = on_their_way.len().saturating_sub(stay);
+                on_their_way.drain(..go).for_each(|(id, lookup)| is_row(id, lookup.wait()));
+            }
+        }
+    }
+    on_their_way.into_iter().for_each(|(id, lookup)| is_row(id, lookup.wait()));
+}
+
+/// Threads share a client, with lookups on their way that they wait for or give up, in random
+/// turns, with room for all of them and for few: each gets the row of its key.
+pub fn threads_that_look_up_and_give_up_in_turns_get_their_rows<H: Harness>() {
+    Stage::<H>::run(async |stage| {
+        fill(&keyed_table(stage).await, CROWD_KEYS.cast_signed()).await;
+        for room in [10_000, 30] {
+            let fluss = stage.client_with(stage.config().lookup_limit(room));
+            let table = fluss.table(super::stage::TABLE).await.expect("the table exists");
+            let lookuper = table.lookuper().expect("a table with keys");
+            let threads = [1, 2, 3].map(|seed| {
+                let lookuper = lookuper.clone();
+                stage.aside(move || look_up_in_turns(&lookuper, seed))
+            });
+            for thread in threads {
+                thread.await;
+            }
+            assert_eq!((fluss.metrics().lookups, fluss.metrics().lookup_waiters), (0, 0));
         }
     });
 }
