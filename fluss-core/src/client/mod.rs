@@ -87,6 +87,8 @@ impl Client {
         let mut client = Self::with(config);
         client.abort(Instant::ZERO);
         client.events.clear();
+        // Answers that the parent had when it was forked are in the child's copy, too.
+        client.commands.number_apart();
         client
     }
 

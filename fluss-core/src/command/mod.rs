@@ -155,13 +155,19 @@ impl Commands {
         Self::default()
     }
 
-    /// A number for something that reports its end as an event.
     /// The id that the next command gets.
     #[cfg(feature = "handle")]
     pub(crate) fn upcoming_id(&self) -> CommandId {
         CommandId(self.next)
     }
 
+    /// Numbers what follows apart from all that another client ever will.
+    #[cfg(feature = "handle")]
+    pub(crate) fn number_apart(&mut self) {
+        self.next = 1 << 63;
+    }
+
+    /// A number for something that reports its end as an event.
     pub(crate) fn next_id(&mut self) -> CommandId {
         let id = CommandId(self.next);
         self.next += 1;

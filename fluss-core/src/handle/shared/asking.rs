@@ -205,6 +205,21 @@ mod tests {
         drop(kept);
     }
 
+    #[test]
+    fn what_a_child_asks_is_not_answered_with_what_its_parent_asked() {
+        let mut stage = Stage::new();
+        let lookuper = users(&mut stage).lookuper().expect("a primary-key table");
+        let mut of_parent: Vec<_> = (0..20_i64).map(|id| lookuper.lookup(&(id,))).collect();
+        assert!(of_parent.iter_mut().all(|lookup| stage.poll(lookup).is_pending()));
+        stage.settle();
+        stage.fork(true);
+        for id in 0..40_i64 {
+            let mut of_child = lookuper.lookup(&(id,));
+            let error = Error::Forked { owner: 1 };
+            assert_eq!(stage.poll(&mut of_child), Poll::Ready(Err(error)), "lookup {id}");
+        }
+    }
+
     #[derive(Default)]
     struct Calls(AtomicUsize);
 
