@@ -119,17 +119,22 @@ fn rows_that_do_not_fit_come_back_with_their_own_error_and_hide_no_other() {
     }
 }
 
+/// A table whose key is not its first column.
+fn keyed_in_the_middle() -> Schema {
+    Schema::builder()
+        .column("text", DataType::STRING)
+        .column("day", DataType::STRING)
+        .column("id", DataType::BIGINT)
+        .primary_key(["day", "id"])
+        .build()
+        .expect("a schema")
+}
+
 #[test]
 fn upserts_and_deletes_come_back_as_they_were_handed_in() {
     for format in ["COMPACTED", "INDEXED"] {
         let mut stage = Stage::new();
-        let schema = Schema::builder()
-            .column("text", DataType::STRING)
-            .column("day", DataType::STRING)
-            .column("id", DataType::BIGINT)
-            .primary_key(["day", "id"])
-            .build()
-            .expect("a schema");
+        let schema = keyed_in_the_middle();
         let table = make(&mut stage, schema, &[("table.kv.format", format)], &[1]);
         let (callback, told) = letters();
         let whole = table.upserter().dead_letter(callback).build().expect("a writer");
@@ -300,13 +305,7 @@ fn rows_of_a_batch_that_cannot_be_sealed_come_back_in_every_log_format() {
 #[test]
 fn upserts_and_deletes_of_a_batch_that_cannot_be_sealed_come_back() {
     let mut stage = Stage::new();
-    let schema = Schema::builder()
-        .column("text", DataType::STRING)
-        .column("day", DataType::STRING)
-        .column("id", DataType::BIGINT)
-        .primary_key(["day", "id"])
-        .build()
-        .expect("a schema");
+    let schema = keyed_in_the_middle();
     let table = make(&mut stage, schema, &[], &[1]);
     let table = unsealable(&stage, &table, &[]);
     let (callback, told) = letters();
