@@ -102,6 +102,7 @@ fn parent(runtime: &str) {
     let lookuper = users.lookuper().expect("a lookuper");
     let (next, stop) = (AtomicI64::new(0), AtomicBool::new(false));
     thread::scope(|scope| {
+        let writers = Stop(&stop);
         for _ in 0..2 {
             scope.spawn(|| write(&writer.clone(), &lookuper, &next, &stop));
         }
@@ -125,7 +126,7 @@ fn parent(runtime: &str) {
             }
             waiting.wait().expect("the parent goes on");
         }
-        stop.store(true, Ordering::Relaxed);
+        drop(writers);
     });
     writer.flush().wait().expect("all rows are written");
     assert_eq!(fluss.close(Duration::from_secs(30)).wait(), Ok(0));
@@ -138,6 +139,15 @@ fn parent(runtime: &str) {
     let handed_in = next.load(Ordering::Relaxed);
     assert!(times.into_iter().eq((0..handed_in).map(|id| (id, 1))), "of {handed_in} rows");
     println!("{runtime}: {FORKS} forks among {handed_in} rows");
+}
+
+/// Ends the threads that write, also where a verdict on a child does: the scope waits for them.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Keeps the driver busy, as a fork may come in the midst of anything.
