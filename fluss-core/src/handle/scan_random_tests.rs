@@ -453,7 +453,9 @@ impl Reader {
     fn is_at_the_end(&self) -> bool {
         self.next.iter().all(|(key, next)| {
             let truth = self.stage.cluster(|c| c.truth(*key)).expect("it is there");
-            *next == truth.log_end || (*next == EARLIEST && truth.log_end == 0)
+            // Where all rows expired, nothing comes that would tell where the log begins.
+            let empty = truth.log_end == *self.lay[key].starts.last().expect("its first");
+            *next == truth.log_end || (*next == EARLIEST && empty)
         })
     }
 

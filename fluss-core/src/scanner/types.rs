@@ -215,7 +215,9 @@ pub struct BucketProgress {
 }
 
 impl BucketProgress {
-    /// Offsets that can be read and were not taken, where the high watermark is known.
+    /// Offsets that can be read and were not taken, where the high watermark is known. While the
+    /// position is [`EARLIEST`] nobody told where the log begins: it is counted from 0, and may be
+    /// too large where older rows have expired.
     #[must_use]
     pub fn lag(&self) -> Option<u64> {
         let position = self.position.max(0);
