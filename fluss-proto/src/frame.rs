@@ -186,7 +186,8 @@ impl FrameMemory {
         let fits = |(frame, capacity): &(Bytes, usize)| {
             (length..=length.saturating_mul(2)).contains(capacity) && frame.is_unique()
         };
-        let at = self.frames.iter().position(fits)?;
+        // The last one is likeliest to be in a cache still.
+        let at = self.frames.iter().rposition(fits)?;
         let (frame, capacity) = self.frames.remove(at)?;
         self.bytes -= capacity;
         let mut memory = Vec::from(frame);
