@@ -294,8 +294,10 @@ impl Client {
         let first = self.commands.upcoming_id().0;
         self.step(now, |client, cx| {
             for ask in asks {
-                let id = client.commands.next_id();
-                client.lookups.lookup(cx, id, ask);
+                if client.lookups.join(cx, ask, || client.commands.next_id()).is_none() {
+                    let id = client.commands.next_id();
+                    client.lookups.lookup(cx, id, ask);
+                }
             }
         });
         first..self.commands.upcoming_id().0

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::ops::Bound::{Excluded, Unbounded};
+use std::sync::Arc;
 
 use super::request::{Kind, LookupKind};
 use super::{GATHERED, Lookups, MAX_KEYS};
@@ -49,11 +50,6 @@ impl LaneKey {
         Self { kind: kind.into(), routing, bucket }
     }
 
-    /// What has a text of its own for errors.
-    pub(super) fn text(&self) -> (TableId, bool) {
-        (self.bucket.table, self.kind == Kind::Prefix)
-    }
-
     const fn group(self) -> Group {
         Group { kind: self.kind, routing: self.routing, table: self.bucket.table }
     }
@@ -88,9 +84,21 @@ pub(super) struct Lane {
     pub(super) in_flight: usize,
     /// Somebody waits for one of its keys, as far as is known.
     pub(super) awaited: bool,
+    /// What is asked with its keys, for error texts.
+    pub(super) what: Option<Arc<str>>,
 }
 
 impl Lane {
+    /// What a key of this lane has to keep as its text: nothing, if the lane has the same.
+    ///
+    /// To count the handles of one text with each key would have two threads take turns at its
+    /// memory.
+    pub(super) fn text_of(&mut self, what: &Arc<str>) -> Option<Arc<str>> {
+        let text = self.what.get_or_insert_with(|| Arc::clone(what));
+        let usual = Arc::ptr_eq(text, what) || *text == *what;
+        (!usual).then(|| Arc::clone(what))
+    }
+
     /// A key waits to be sent. Ids ascend, so that one that comes back takes its old place.
     pub(super) fn wait(&mut self, id: CommandId) {
         if self.waiting.back().is_none_or(|last| *last < id) {

@@ -39,18 +39,19 @@ use crate::by_id::ById;
 use crate::connection::request::{Outgoing, Owner};
 use crate::cx::Cx;
 use crate::error::Error;
-use crate::ids::{BucketKey, CommandId, Labels, ServerId, TableId};
+use crate::ids::{BucketKey, CommandId, Labels, ServerId};
 use crate::metadata::Cluster;
 use crate::output::{CommandAnswer, Event, TimerReason};
 use crate::time::{Duration, Instant};
 use crate::wish::ReadWish;
 
-/// Keys of one request at most.
-const MAX_KEYS: usize = 1024;
+/// Keys of one request at most: where more wait, a server works on some while the client reads the
+/// answers to others. With all of them in one, the two would only take turns.
+const MAX_KEYS: usize = 256;
 /// Keys that nobody waits for gather up to this many while a request is on its way to their server:
 /// a request costs as much as tens of keys, and each of them would be one of its own where the
 /// caller is slower than the server.
-const GATHERED: usize = 256;
+const GATHERED: usize = MAX_KEYS;
 /// Bytes of keys in one request at most; a single longer key still goes alone.
 const MAX_BYTES: usize = 1 << 20;
 /// Waits of a bucket after failures.
@@ -94,12 +95,19 @@ impl<L: Leaders + ?Sized> Leaders for Arc<L> {
 struct Key {
     lane: LaneKey,
     bytes: KeyBytes,
-    /// What is asked, unless it is what is always asked of its table.
+    /// What is asked, for error texts, unless it is what is always asked of its lane.
     what: Option<Arc<str>>,
     limit: Duration,
     deadline: Instant,
     /// It is among those that wait in its lane.
     waits: bool,
+}
+
+impl Key {
+    fn new(cx: &Cx<'_>, lane: LaneKey, ask: Ask<'_>, what: Option<Arc<str>>) -> Self {
+        let (bytes, limit, deadline) = (ask.key.into(), ask.limit, cx.now + ask.limit);
+        Self { lane, bytes, what, limit, deadline, waits: false }
+    }
 }
 
 /// A request on its way.
@@ -121,9 +129,6 @@ pub(crate) struct Lookups {
     servers: BTreeMap<ServerId, Server>,
     requests: BTreeMap<u64, Sent>,
     labels: Arc<Labels>,
-    /// What is asked of a table, for error texts, by whether it is prefixes. Counting the handles
-    /// of one text with each key would have two threads take turns at its memory.
-    texts: BTreeMap<(TableId, bool), Arc<str>>,
     next_token: u64,
     /// Lanes in state `Unresolved`.
     unresolved: BTreeSet<LaneKey>,
@@ -148,24 +153,25 @@ impl Lookups {
             self.events.push_back(Event::CommandDone { command: id, result: Err(error) });
             return;
         }
-        let lane = LaneKey::new(ask.kind, ask.buckets, ask.bucket);
-        self.insert(cx, id, lane, ask, false);
+        let key = LaneKey::new(ask.kind, ask.buckets, ask.bucket);
         let length = ask.key.len();
         if self.budget.would_wait(cx.config, length) {
-            self.budget.stand_in_line(id);
-        } else {
-            self.admit(cx, id, lane, length, ask.lazy);
+            return self.stand_in_line(cx, id, key, ask);
         }
+        let what = self.lanes.entry(key).or_default().text_of(ask.what);
+        self.insert(id, Key::new(cx, key, ask, what));
+        self.admit(cx, id, key, length, ask.lazy);
     }
 
-    fn insert(&mut self, cx: &Cx<'_>, id: CommandId, lane: LaneKey, ask: Ask<'_>, waits: bool) {
-        let deadline = cx.now + ask.limit;
-        self.deadlines.insert(deadline, id);
-        let text = self.texts.entry(lane.text()).or_insert_with(|| Arc::clone(ask.what));
-        let usual = Arc::ptr_eq(text, ask.what) || *text == *ask.what;
-        let what = (!usual).then(|| Arc::clone(ask.what));
-        let (bytes, limit) = (ask.key.into(), ask.limit);
-        self.keys.insert(id, Key { lane, bytes, what, limit, deadline, waits });
+    fn insert(&mut self, id: CommandId, key: Key) {
+        self.deadlines.insert(key.deadline, id);
+        self.keys.insert(id, key);
+    }
+
+    fn stand_in_line(&mut self, cx: &Cx<'_>, id: CommandId, lane: LaneKey, ask: Ask<'_>) {
+        // There may be no lane that knows the text.
+        self.insert(id, Key::new(cx, lane, ask, Some(Arc::clone(ask.what))));
+        self.budget.stand_in_line(id);
     }
 
     /// [`Lookups::lookup`] of a key that would wait where others do and bring nothing about by
@@ -185,8 +191,7 @@ impl Lookups {
         let key = LaneKey::new(ask.kind, ask.buckets, ask.bucket);
         if self.budget.would_wait(cx.config, length) {
             let id = next_id();
-            self.insert(cx, id, key, ask, false);
-            self.budget.stand_in_line(id);
+            self.stand_in_line(cx, id, key, ask);
             return Some(id);
         }
         let lane = self.lanes.get_mut(&key)?;
@@ -204,14 +209,15 @@ impl Lookups {
         if !gathers && entry.call(cx) {
             self.wishes.push_back(ReadWish::Flush(server));
         }
-        self.insert(cx, id, key, ask, true);
+        let what = lane.text_of(ask.what);
+        self.insert(id, Key { waits: true, ..Key::new(cx, key, ask, what) });
         Some(id)
     }
 
     /// What is asked with this key.
     fn text_of(&self, key: &Key) -> Arc<str> {
-        let text = key.what.as_ref().or_else(|| self.texts.get(&key.lane.text()));
-        text.cloned().unwrap_or_default()
+        let of_lane = || self.lanes.get(&key.lane)?.what.as_ref();
+        key.what.as_ref().or_else(of_lane).cloned().unwrap_or_default()
     }
 
     /// A key goes on its way.
