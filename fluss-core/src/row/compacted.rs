@@ -248,16 +248,7 @@ impl<'a> CompactedReader<'a> {
 
     /// The next column's value, owned.
     fn next_owned(&mut self) -> Result<Option<OwnedDatum>, RowDecodeError> {
-        let column = self.column;
-        // Most columns are of these types; what is read first as a datum is moved once more.
-        if let Some(&slot) = self.layout.slots.get(column)
-            && !(slot.nullable && self.is_null(column))
-            && let Some(read) = read_owned(slot, &mut self.rest)
-        {
-            self.column += 1;
-            return read.map(Some).map_err(|reason| RowDecodeError { column, reason });
-        }
-        let nested = self.layout.inner(column).is_some();
+        let nested = self.layout.inner(self.column).is_some();
         let read = self.next_datum()?;
         if nested && read.is_some_and(|datum| !datum.is_null()) {
             return Ok(Some(std::mem::replace(&mut self.nested, OwnedDatum::Null)));
@@ -273,25 +264,36 @@ impl<'a> CompactedReader<'a> {
 pub fn decode(layout: &RowLayout, bytes: &[u8]) -> Result<OwnedRow, RowDecodeError> {
     let mut reader = CompactedReader::new(layout, bytes)?;
     let mut values = Vec::with_capacity(layout.arity());
-    while let Some(value) = reader.next_owned()? {
-        values.push(value);
+    // Most columns are of the types that are read here; what is read as a datum first is moved
+    // several times more.
+    for (column, slot) in layout.slots.iter().enumerate() {
+        if slot.nullable && reader.is_null(column) {
+            values.push(OwnedDatum::Null);
+            continue;
+        }
+        let corrupt = |reason| RowDecodeError { column, reason };
+        let rest = &mut reader.rest;
+        values.push(match slot.kind {
+            SlotKind::I32 => OwnedDatum::Int32(read_i32(rest).map_err(corrupt)?),
+            SlotKind::I64 => OwnedDatum::Int64(read_i64(rest).map_err(corrupt)?),
+            SlotKind::F64 => {
+                OwnedDatum::Float64(f64::from_le_bytes(bytes_of(rest).map_err(corrupt)?))
+            }
+            SlotKind::Str => {
+                let text = std::str::from_utf8(read_bytes(rest).map_err(corrupt)?);
+                OwnedDatum::Str(text.map_err(|_| corrupt(DecodeReason::Utf8))?.to_owned())
+            }
+            _ => {
+                reader.column = column;
+                reader.next_owned()?.unwrap_or(OwnedDatum::Null)
+            }
+        });
+    }
+    if !reader.rest.is_empty() {
+        let column = layout.arity();
+        return Err(RowDecodeError { column, reason: DecodeReason::Trailing });
     }
     Ok(OwnedRow::new(values))
-}
-
-/// [`read_value`] for the most frequent types; None for others.
-#[inline]
-fn read_owned(slot: Slot, rest: &mut &[u8]) -> Option<Result<OwnedDatum, DecodeReason>> {
-    Some(match slot.kind {
-        SlotKind::I32 => read_i32(rest).map(OwnedDatum::Int32),
-        SlotKind::I64 => read_i64(rest).map(OwnedDatum::Int64),
-        SlotKind::F64 => bytes_of(rest).map(|bytes| OwnedDatum::Float64(f64::from_le_bytes(bytes))),
-        SlotKind::Str => read_bytes(rest).and_then(|bytes| {
-            let text = std::str::from_utf8(bytes).map_err(|_| DecodeReason::Utf8)?;
-            Ok(OwnedDatum::Str(text.to_owned()))
-        }),
-        _ => return None,
-    })
 }
 
 /// Takes one value off the front of `rest`; a decimal is left in `decimal` and borrowed from there.
@@ -344,26 +346,45 @@ pub(super) fn read_bytes<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], DecodeReas
     take(rest, length)
 }
 
-fn read_i32(rest: &mut &[u8]) -> Result<i32, DecodeReason> {
-    let mut value = 0_u32;
-    for shift in (0..35).step_by(7) {
-        let byte = take(rest, 1)?[0];
-        // Bits beyond the 32nd are dropped, as every reader of the format does.
-        value |= u32::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Ok(value.cast_signed());
+/// A number of one or two bytes, as most are; None for others.
+#[inline]
+fn read_short(rest: &mut &[u8]) -> Option<u16> {
+    let (value, behind) = match *rest {
+        [first @ ..0x80, behind @ ..] => (u16::from(*first), behind),
+        [first, second @ ..0x80, behind @ ..] => {
+            (u16::from(*first & 0x7f) | u16::from(*second) << 7, behind)
         }
-    }
-    Err(DecodeReason::Varint)
+        _ => return None,
+    };
+    *rest = behind;
+    Some(value)
 }
 
+#[inline]
+fn read_i32(rest: &mut &[u8]) -> Result<i32, DecodeReason> {
+    // Bits beyond the 32nd are dropped, as every reader of the format does.
+    match read_short(rest) {
+        Some(value) => Ok(i32::from(value)),
+        None => Ok((read_long(rest, 5)? as u32).cast_signed()),
+    }
+}
+
+#[inline]
 fn read_i64(rest: &mut &[u8]) -> Result<i64, DecodeReason> {
+    match read_short(rest) {
+        Some(value) => Ok(i64::from(value)),
+        None => Ok(read_long(rest, 10)?.cast_signed()),
+    }
+}
+
+/// A number of so many bytes at most.
+fn read_long(rest: &mut &[u8], most: u32) -> Result<u64, DecodeReason> {
     let mut value = 0_u64;
-    for shift in (0..70).step_by(7) {
+    for at in 0..most {
         let byte = take(rest, 1)?[0];
-        value |= u64::from(byte & 0x7f) << shift;
+        value |= u64::from(byte & 0x7f) << (7 * at);
         if byte & 0x80 == 0 {
-            return Ok(value.cast_signed());
+            return Ok(value);
         }
     }
     Err(DecodeReason::Varint)
