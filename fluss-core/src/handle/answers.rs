@@ -23,14 +23,38 @@ pub(super) struct Kept {
     taken: u64,
     /// Lookups stand in line, perhaps for those bytes.
     in_line: bool,
+    /// Answers that were taken since one came.
+    streak: usize,
+}
+
+/// Who takes so many answers before another one comes gives way once: the driver may share the
+/// thread, and servers with nothing to do wait for what it has to send.
+const STREAK: usize = 256;
+
+/// What becomes of who looks for an answer that has come.
+pub(super) enum Taken {
+    /// The answer. True: the core is to hear of it at once.
+    Answer(Result<CommandAnswer>, bool),
+    /// Others have their turn before it is taken.
+    GivesWay,
 }
 
 impl Kept {
-    /// Takes an answer, if it has come. True: the core is to hear of it at once.
-    pub(super) fn take(&mut self, command: CommandId) -> Option<(Result<CommandAnswer>, bool)> {
+    /// Takes an answer, if it has come.
+    pub(super) fn take(&mut self, command: CommandId) -> Option<Taken> {
+        if self.streak >= STREAK && self.answers.contains_key(&command) {
+            self.streak = 0;
+            return Some(Taken::GivesWay);
+        }
         let answer = self.answers.remove(&command)?;
+        self.streak += 1;
         self.taken += row_bytes(&answer);
-        Some((answer, self.in_line))
+        Some(Taken::Answer(answer, self.in_line))
+    }
+
+    fn forget(&mut self, command: CommandId) {
+        let answer = self.answers.remove(&command);
+        self.taken += answer.as_ref().map_or(0, row_bytes);
     }
 }
 
@@ -72,22 +96,28 @@ impl Core {
         }
     }
 
-    /// Takes what has come of a run. Ready: that was the last of it.
+    /// Takes what has come of a run. Ready: that was the last of it. True: it gives way to others
+    /// before that, and is polled again at once.
     pub(super) fn poll_run(
         &mut self,
         first: u64,
         waker: &Waker,
         into: &mut Vec<RunAnswer>,
-    ) -> Poll<()> {
-        let Some(run) = self.runs.get_mut(&first) else { return Poll::Ready(()) };
+    ) -> (Poll<()>, bool) {
+        let Some(run) = self.runs.get_mut(&first) else { return (Poll::Ready(()), false) };
+        if run.left == 0 && self.run_streak >= STREAK {
+            self.run_streak = 0;
+            return (Poll::Pending, true);
+        }
         std::mem::swap(&mut run.ready, into);
+        self.run_streak += into.len();
         self.client.take_answer(std::mem::take(&mut run.bytes));
         if run.left == 0 {
             self.runs.remove(&first);
-            return Poll::Ready(());
+            return (Poll::Ready(()), false);
         }
         replace_waker(&mut run.waker, waker);
-        Poll::Pending
+        (Poll::Pending, false)
     }
 
     /// Nobody waits for this run any more.
@@ -104,6 +134,7 @@ impl Core {
         let bytes = row_bytes(&result);
         let Some((at, run)) = run_of(&mut self.runs, id) else { return };
         self.client.keep_answer(bytes);
+        self.run_streak = 0;
         run.ready.push((at, result));
         run.bytes += bytes;
         run.left = run.left.saturating_sub(1);
@@ -127,7 +158,7 @@ impl Core {
         if self.commands.remove(command).is_some() {
             self.client.cancel(command, now);
         } else {
-            drop(lock(&self.kept).take(command));
+            lock(&self.kept).forget(command);
             self.serve_lookups(now);
         }
     }
@@ -155,6 +186,9 @@ impl Core {
             return;
         }
         let mut kept = lock(&self.kept);
+        if !self.finished.is_empty() {
+            kept.streak = 0;
+        }
         kept.answers.extend(self.finished.drain(..));
         kept.in_line = in_line;
         self.told_of_line = in_line;

@@ -300,8 +300,11 @@ impl<T: Found> Lookup<T> {
         // Of many lookups on their way most have come when they are waited for.
         if matches!(&self.state, State::Sent(future, _) if future.is_told()) {
             let mut context = Context::from_waker(Waker::noop());
-            if let Poll::Ready(result) = Pin::new(&mut self).poll(&mut context) {
-                return result;
+            // Once more if it gave way to a driver, which is on another thread.
+            for _ in 0..2 {
+                if let Poll::Ready(result) = Pin::new(&mut self).poll(&mut context) {
+                    return result;
+                }
             }
         }
         let shared = Arc::clone(self.inner.table.fluss().shared());

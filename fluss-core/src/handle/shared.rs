@@ -88,6 +88,8 @@ pub(crate) struct Core {
     /// Whoever takes an answer knows that lookups stand in line.
     pub(super) told_of_line: bool,
     pub(super) runs: Runs,
+    /// Answers of runs that were taken since one came.
+    pub(super) run_streak: usize,
     memory: HashMap<WaiterId, Option<Waker>>,
     scanners: HashMap<ScannerKey, Waker>,
     to_seal: Vec<(BatchId, LaneId)>,
@@ -453,6 +455,7 @@ impl Core {
             kept: Arc::default(),
             told_of_line: false,
             runs: Runs::new(),
+            run_streak: 0,
             memory: HashMap::new(),
             scanners: HashMap::new(),
             to_seal: Vec::new(),

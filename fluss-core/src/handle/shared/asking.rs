@@ -4,7 +4,7 @@ use std::task::{Poll, Waker};
 
 use super::{Call, Core, Shared, Wake};
 use crate::error::{Error, Result};
-use crate::handle::answers::RunAnswer;
+use crate::handle::answers::{RunAnswer, Taken};
 use crate::handle::signal::{lock, lock_in};
 use crate::ids::CommandId;
 use crate::lookup::Ask;
@@ -71,7 +71,11 @@ impl Shared {
             taken => taken,
         };
         let (answer, serve) = match taken {
-            Ok(Some(taken)) => taken,
+            Ok(Some(Taken::Answer(answer, serve))) => (answer, serve),
+            Ok(Some(Taken::GivesWay)) => {
+                waker.wake_by_ref();
+                return Poll::Pending;
+            }
             Ok(None) => (Err(Error::misuse("this future was polled after its end")), false),
             Err(error) => return failed(error),
         };
@@ -89,8 +93,8 @@ impl Shared {
         Poll::Ready(answer)
     }
 
-    /// An answer that has come, and whether the core is to hear that it was taken.
-    fn take_kept(&self, command: CommandId) -> Result<Option<(Result<CommandAnswer>, bool)>> {
+    /// An answer that has come.
+    fn take_kept(&self, command: CommandId) -> Result<Option<Taken>> {
         match lock_in(&self.kept, || self.is_foreign()) {
             Some(mut kept) => Ok(kept.take(command)),
             None => Err(self.of_this_process().err().unwrap_or(Error::Closed("client"))),
@@ -126,11 +130,14 @@ impl Shared {
         if let Err(error) = self.of_this_process() {
             return Poll::Ready(Err(error));
         }
-        let (polled, is_due) = {
+        let (polled, gives_way, is_due) = {
             let mut core = lock(&self.core);
-            let polled = core.poll_run(first, waker, into);
-            (polled, core.client.has_due_lookups())
+            let (polled, gives_way) = core.poll_run(first, waker, into);
+            (polled, gives_way, core.client.has_due_lookups())
         };
+        if gives_way {
+            waker.wake_by_ref();
+        }
         if is_due {
             self.with(|core, now| core.client.serve_lookups(now));
         }
@@ -165,6 +172,7 @@ fn failed<T>(error: Error) -> Poll<Result<T>> {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::Pin;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::Wake;
@@ -217,6 +225,43 @@ mod tests {
             let mut of_child = lookuper.lookup(&(id,));
             let error = Error::Forked { owner: 1 };
             assert_eq!(stage.poll(&mut of_child), Poll::Ready(Err(error)), "lookup {id}");
+        }
+    }
+
+    #[test]
+    fn who_takes_answer_after_answer_gives_way_now_and_then_and_misses_none() {
+        let mut stage = Stage::new();
+        let lookuper = users(&mut stage).lookuper().expect("a primary-key table");
+        let mut lookups: Vec<_> = (0..600_i64).map(|id| lookuper.lookup(&(id,))).collect();
+        let mut runs: Vec<_> = (0..6)
+            .map(|run| {
+                let keys: Vec<_> = (0..100_i64).map(|id| (100 * run + id,)).collect();
+                lookuper.lookup_all(&keys)
+            })
+            .collect();
+        assert!(stage.poll(lookups.last_mut().expect("many")).is_pending());
+        assert!(runs.iter_mut().all(|run| stage.poll(run).is_pending()));
+        stage.settle();
+        let calls = Arc::new(Calls::default());
+        let waker = Waker::from(Arc::clone(&calls));
+        let mut context = std::task::Context::from_waker(&waker);
+        let mut pauses = Vec::new();
+        for (at, lookup) in lookups.iter_mut().enumerate() {
+            if Pin::new(&mut *lookup).poll(&mut context).is_pending() {
+                pauses.push(at);
+                assert_eq!(calls.0.load(Ordering::Relaxed), pauses.len(), "it is polled again");
+                assert_eq!(Pin::new(lookup).poll(&mut context), Poll::Ready(Ok(None)));
+            }
+        }
+        assert_eq!(pauses, [256, 512]);
+        for (at, run) in runs.iter_mut().enumerate() {
+            let polled = Pin::new(&mut *run).poll(&mut context);
+            assert_eq!(polled.is_pending(), at == 3, "run {at}");
+            if polled.is_pending() {
+                assert_eq!(calls.0.load(Ordering::Relaxed), 3, "it is polled again");
+                let rows = Pin::new(run).poll(&mut context);
+                assert_eq!(rows, Poll::Ready(Ok(vec![None; 100])));
+            }
         }
     }
 
