@@ -3,6 +3,7 @@
 pub mod fake;
 pub mod handles;
 pub mod local;
+pub mod lookups;
 pub mod scale;
 pub mod sim;
 

@@ -7,12 +7,12 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use fluss_core::row::{OwnedDatum, OwnedRow};
 use fluss_tokio::config::Config;
-use fluss_tokio::{LogScanner, Lookup, Pending, Table, row};
+use fluss_tokio::{Fluss, LogScanner, Lookup, Pending, Table, row};
 
 use crate::Failure;
 use crate::client::Stopwatch;
 use crate::ours::start;
-use crate::plan::{self, Cost, Plan, Variant};
+use crate::plan::{self, Cost, Plan, Side, Variant};
 use crate::rows::Found;
 
 fn scanner(table: &Table) -> Result<LogScanner, Failure> {
@@ -59,7 +59,7 @@ fn add(found: &mut Found, row: Option<OwnedRow>) -> Result<(), Failure> {
     Ok(())
 }
 
-fn look_up(table: &Table, rows: u64) -> Result<Found, Failure> {
+async fn look_up(table: &Table, rows: u64) -> Result<Found, Failure> {
     let lookuper = table.lookuper()?;
     let mut found = Found::default();
     let mut waiting: VecDeque<Lookup<_>> = VecDeque::with_capacity(plan::LOOKUPS_IN_FLIGHT);
@@ -67,18 +67,18 @@ fn look_up(table: &Table, rows: u64) -> Result<Found, Failure> {
         if waiting.len() == plan::LOOKUPS_IN_FLIGHT
             && let Some(oldest) = waiting.pop_front()
         {
-            add(&mut found, oldest.wait()?)?;
+            add(&mut found, oldest.await?)?;
         }
         waiting.push_back(lookuper.lookup(&row![plan::key(id)]));
     }
     for lookup in waiting {
-        add(&mut found, lookup.wait()?)?;
+        add(&mut found, lookup.await?)?;
     }
     Ok(found)
 }
 
 /// The same with many keys in one call, and as many keys on their way.
-fn look_up_all(table: &Table, rows: u64) -> Result<Found, Failure> {
+async fn look_up_all(table: &Table, rows: u64) -> Result<Found, Failure> {
     let lookuper = table.lookuper()?;
     let (mut found, mut waiting) = (Found::default(), VecDeque::new());
     let keys: Vec<_> = (0..rows).map(|id| row![plan::key(id)]).collect();
@@ -87,31 +87,63 @@ fn look_up_all(table: &Table, rows: u64) -> Result<Found, Failure> {
             && let Some(oldest) = waiting.pop_front()
         {
             let oldest: Pending<Vec<Option<OwnedRow>>> = oldest;
-            oldest.wait()?.into_iter().try_for_each(|row| add(&mut found, row))?;
+            oldest.await?.into_iter().try_for_each(|row| add(&mut found, row))?;
         }
         waiting.push_back(lookuper.lookup_all(keys));
     }
     for rows in waiting {
-        rows.wait()?.into_iter().try_for_each(|row| add(&mut found, row))?;
+        rows.await?.into_iter().try_for_each(|row| add(&mut found, row))?;
     }
     Ok(found)
+}
+
+async fn time_lookups(fluss: Fluss, plan: &Plan) -> Result<Cost, Failure> {
+    let table = fluss.table(&plan.table).await?;
+    look_up(&table, plan.warm_up()).await?;
+    let watch = Stopwatch::start();
+    let found = match plan.variant {
+        Variant::LookupAll => look_up_all(&table, plan.rows).await?,
+        _ => look_up(&table, plan.rows).await?,
+    };
+    let cost = watch.stop();
+    found.check(plan.variant, plan.rows)?;
+    fluss.close(Duration::from_secs(10)).await?;
+    Ok(cost)
+}
+
+/// Lookups of one task that shares its thread with the driver, where it can.
+fn run_lookups(plan: &Plan, config: Config) -> Result<Cost, Failure> {
+    match plan.side {
+        Side::Smol => {
+            smol::block_on(async { time_lookups(fluss_smol::start(config).await?, plan).await })
+        }
+        Side::Blocking => {
+            let (fluss, mut driver) = fluss_embedded::connect_with(config)?;
+            driver.block_on(time_lookups(fluss, plan))?
+        }
+        Side::Ours | Side::Theirs => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let run = async { time_lookups(fluss_tokio::start(config).await?, plan).await };
+            runtime.block_on(run)
+        }
+    }
 }
 
 /// Runs the plan.
 pub fn run(plan: &Plan) -> Result<Cost, Failure> {
     let config = Config::new(&plan.bootstrap)?.seed(fluss_tokio::random_seed());
+    if plan.variant.looks_up() {
+        return run_lookups(plan, config);
+    }
     let (fluss, _runtime) = start(plan.side, config)?;
     let table = fluss.table(&plan.table).wait()?;
-    if plan.variant.looks_up() {
-        look_up(&table, plan::WARM_UP)?;
-    }
-    let watch = Stopwatch::start();
-    let found = match plan.variant {
-        Variant::ScanArrow => scan_arrow(&table)?,
-        Variant::ScanRows => scan_rows(&table)?,
-        Variant::LookupAll => look_up_all(&table, plan.rows)?,
-        _ => look_up(&table, plan.rows)?,
+    let read = || match plan.variant {
+        Variant::ScanArrow => scan_arrow(&table),
+        _ => scan_rows(&table),
     };
+    read()?;
+    let watch = Stopwatch::start();
+    let found = read()?;
     let cost = watch.stop();
     found.check(plan.variant, plan.rows)?;
     fluss.close(Duration::from_secs(10)).wait()?;

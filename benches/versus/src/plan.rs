@@ -185,6 +185,15 @@ pub struct Plan {
     pub table: String,
 }
 
+impl Plan {
+    /// How much is read before the measurement. A scan is made once as a whole, so that what is
+    /// measured is a row of a reader that runs, and not the memory that it touches for the first
+    /// time.
+    pub fn warm_up(&self) -> u64 {
+        if self.variant.looks_up() { WARM_UP } else { self.rows }
+    }
+}
+
 /// What a client run found.
 #[derive(Clone, Copy, Debug)]
 pub struct Cost {
