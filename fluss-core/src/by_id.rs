@@ -75,6 +75,7 @@ impl<V> ById<V> {
     }
 
     /// Puts a value in; one with this id that was there before is replaced.
+    #[inline]
     pub(crate) fn insert(&mut self, id: CommandId, value: V) {
         if self.entries.len() > 2 * self.len + SLACK {
             self.entries.retain(|(_, value)| value.is_some());

@@ -257,7 +257,7 @@ impl Client {
 
     /// [`Client::lookup`] of a key that the caller keeps.
     pub(crate) fn ask(&mut self, ask: Ask<'_>, now: Instant) -> CommandId {
-        self.join(ask, now).unwrap_or_else(|| {
+        self.join(&ask, now).unwrap_or_else(|| {
             let id = self.commands.next_id();
             self.step(now, |client, cx| client.lookups.lookup(cx, id, ask));
             id
@@ -266,7 +266,7 @@ impl Client {
 
     /// [`Client::ask`] where the key only waits with others, so that no other machine would hear of
     /// it. None: it does more, and nothing was done.
-    pub(crate) fn join(&mut self, ask: Ask<'_>, now: Instant) -> Option<CommandId> {
+    pub(crate) fn join(&mut self, ask: &Ask<'_>, now: Instant) -> Option<CommandId> {
         let Self { lookups, commands, rng, config, .. } = self;
         lookups.join(&Cx { now, rng, config }, ask, || commands.next_id())
     }
@@ -294,7 +294,7 @@ impl Client {
         let first = self.commands.upcoming_id().0;
         self.step(now, |client, cx| {
             for ask in asks {
-                if client.lookups.join(cx, ask, || client.commands.next_id()).is_none() {
+                if client.lookups.join(cx, &ask, || client.commands.next_id()).is_none() {
                     let id = client.commands.next_id();
                     client.lookups.lookup(cx, id, ask);
                 }

@@ -15,7 +15,7 @@ use super::lookup_all::LookupAll;
 use super::lookup_found::Found;
 use super::lookup_insert;
 use super::lookup_plan::{Keys, Place, ValueDecoder, schema_id_of};
-use super::pending::{CommandFuture, Pending};
+use super::pending::{CommandFuture, Pending, Waiting};
 use super::shared::Core;
 use super::signal::lock;
 use super::table::{Table, TableInfo};
@@ -222,7 +222,9 @@ impl Lookuper {
     }
 }
 
-/// Rows on their way: await it, or [`Lookup::wait`] for it. Dropping it forgets the answer.
+/// Rows on their way: await it, or [`Lookup::wait`] for it. Dropping it forgets the answer. A task
+/// that takes hundreds of answers one after the other lets others of its thread run in between: now
+/// and then an answer that has come is handed over at the next poll, for which the task is woken.
 #[must_use = "the answer is lost unless it is awaited or waited for"]
 pub struct Lookup<T> {
     inner: Arc<Inner>,
@@ -232,7 +234,7 @@ pub struct Lookup<T> {
 enum State<T> {
     Failed(Error),
     /// On its way; with the key, if it must be possible to look for its partition again.
-    Sent(CommandFuture, Option<(LookupKind, Place)>),
+    Sent(Waiting, Option<Box<(LookupKind, Place)>>),
     /// Something has to be asked for before or after the lookup itself.
     Slow(Pin<Box<dyn Future<Output = Result<T>> + Send>>),
     Over,
@@ -298,7 +300,7 @@ impl<T: Found> Lookup<T> {
     /// As the call that made it.
     pub fn wait(mut self) -> Result<T> {
         // Of many lookups on their way most have come when they are waited for.
-        if matches!(&self.state, State::Sent(future, _) if future.is_told()) {
+        if matches!(&self.state, State::Sent(waiting, _) if waiting.is_told()) {
             let mut context = Context::from_waker(Waker::noop());
             // Once more if it gave way to a driver, which is on another thread.
             for _ in 0..2 {
@@ -319,7 +321,9 @@ impl<T: Found> Future for Lookup<T> {
         let this = self.get_mut();
         loop {
             let result = match &mut this.state {
-                State::Sent(future, _) => ready!(Pin::new(future).poll(cx)),
+                State::Sent(waiting, _) => {
+                    ready!(waiting.poll(this.inner.table.fluss().shared(), cx.waker()))
+                }
                 State::Slow(future) => {
                     let result = ready!(future.as_mut().poll(cx));
                     this.state = State::Over;
@@ -331,7 +335,8 @@ impl<T: Found> Future for Lookup<T> {
             match std::mem::replace(&mut this.state, State::Over) {
                 State::Failed(error) => return Poll::Ready(Err(error)),
                 State::Sent(_, place) => match (result, place) {
-                    (Err(error), Some((kind, place))) if Inner::looks_again(&error) => {
+                    (Err(error), Some(asked)) if Inner::looks_again(&error) => {
+                        let (kind, place) = *asked;
                         this.state = State::Slow(slow(inner, kind, place, true));
                     }
                     (Err(error), _) => return Poll::Ready(Err(error)),
@@ -345,6 +350,14 @@ impl<T: Found> Future for Lookup<T> {
                     return Poll::Ready(Err(Error::misuse(text)));
                 }
             }
+        }
+    }
+}
+
+impl<T> Drop for Lookup<T> {
+    fn drop(&mut self) {
+        if let State::Sent(waiting, _) = &self.state {
+            waiting.give_up(self.inner.table.fluss().shared());
         }
     }
 }
@@ -370,7 +383,7 @@ fn slow<T: Found>(
             return T::from_rows(Vec::new());
         };
         let sent = match inner.send(kind, &place, Some(partition)) {
-            Ok(future) => future.await,
+            Ok(waiting) => CommandFuture::new(inner.table.fluss().shared(), waiting).await,
             Err(error) => Err(error),
         };
         match sent {
@@ -411,13 +424,13 @@ impl Inner {
     fn begin<T: Found>(self: &Arc<Self>, kind: LookupKind, place: Place) -> State<T> {
         if place.partition.is_none() {
             return match self.send(kind, &place, None) {
-                Ok(future) => State::Sent(future, None),
+                Ok(waiting) => State::Sent(waiting, None),
                 Err(error) => State::Failed(error),
             };
         }
         match self.known_partition(&place).map(|partition| self.send(kind, &place, Some(partition)))
         {
-            Some(Ok(future)) => State::Sent(future, Some((kind, place))),
+            Some(Ok(waiting)) => State::Sent(waiting, Some(Box::new((kind, place)))),
             Some(Err(error)) => State::Failed(error),
             None => State::Slow(slow(self, kind, place, false)),
         }
@@ -445,8 +458,8 @@ impl Inner {
             core.count_taken();
             core.client.try_ask(ask, now)
         };
-        let future = CommandFuture::try_watch_untold(shared, begin)?;
-        Ok(State::Sent(future, partition.map(|_| (kind, place))))
+        let waiting = Waiting::try_begin(shared, begin)?;
+        Ok(State::Sent(waiting, partition.map(|_| Box::new((kind, place)))))
     }
 
     fn send(
@@ -454,12 +467,12 @@ impl Inner {
         kind: LookupKind,
         place: &Place,
         partition: Option<Partition>,
-    ) -> Result<CommandFuture> {
+    ) -> Result<Waiting> {
         let ask = self.ask(kind, place, partition)?;
         let shared = self.table.fluss().shared();
-        let gathered = CommandFuture::gather(shared, ask);
+        let gathered = Waiting::gather(shared, &ask);
         let ask = |core: &mut Core, now| core.client.ask(ask, now);
-        Ok(gathered.unwrap_or_else(|| CommandFuture::watch_untold(shared, ask)))
+        Ok(gathered.unwrap_or_else(|| Waiting::begin(shared, ask)))
     }
 
     pub(super) fn what(&self, kind: LookupKind) -> &Arc<str> {

@@ -4,16 +4,17 @@ use std::future::Future;
 use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use super::answers::RunAnswer;
 use super::fluss::Fluss;
-use super::shared::Shared;
+use super::shared::{Core, Shared};
 use crate::command::Call;
 use crate::error::Result;
 use crate::ids::CommandId;
 use crate::lookup::Ask;
 use crate::output::CommandAnswer;
+use crate::time::Instant;
 
 /// An answer that is on its way: await it, or [`Pending::wait`] for it.
 ///
@@ -57,13 +58,91 @@ impl<T> Future for Pending<T> {
     }
 }
 
-/// A command of the core, as a future. Dropping it cancels the wait.
-pub(crate) struct CommandFuture {
-    shared: Arc<Shared>,
+/// A command of the core that somebody waits for. It does not know its client: who has it, does,
+/// and must [`give_up`](Self::give_up) one that is dropped.
+///
+/// A handle of the client of its own would cost each lookup two atomic operations.
+#[derive(Debug)]
+pub(super) struct Waiting {
     command: CommandId,
     /// The driver has not been told of it.
     untold: bool,
     done: bool,
+}
+
+impl Waiting {
+    /// Waits for the end of something that reports to this id; `begin` starts it. The driver hears
+    /// of it when somebody polls or waits: one who blocks then drives it all by himself. Any other
+    /// call of a handle tells it earlier.
+    pub(super) fn begin(
+        shared: &Shared,
+        begin: impl FnOnce(&mut Core, Instant) -> CommandId,
+    ) -> Self {
+        let (command, untold) = shared.with_uncalled(|core, now| {
+            let command = begin(core, now);
+            core.watch_command(command);
+            command
+        });
+        Self { command, untold, done: false }
+    }
+
+    /// Like [`Waiting::begin`], but `begin` may refuse.
+    pub(super) fn try_begin(
+        shared: &Shared,
+        begin: impl FnOnce(&mut Core, Instant) -> Result<CommandId>,
+    ) -> Result<Self> {
+        let (command, untold) = shared.with_uncalled(|core, now| {
+            let command = begin(core, now)?;
+            core.watch_command(command);
+            Ok(command)
+        });
+        match command {
+            Ok(command) => Ok(Self { command, untold, done: false }),
+            Err(error) => {
+                if untold {
+                    shared.call_driver();
+                }
+                Err(shared.explain(error))
+            }
+        }
+    }
+
+    /// A lookup that only gathers with others; None: it is one for [`Waiting::begin`].
+    pub(super) fn gather(shared: &Shared, ask: &Ask<'_>) -> Option<Self> {
+        let command = shared.gather(ask)?;
+        Some(Self { command, untold: false, done: false })
+    }
+
+    /// Whether the driver has heard of it.
+    pub(super) fn is_told(&self) -> bool {
+        !self.untold
+    }
+
+    fn tell(&mut self, shared: &Shared) {
+        if std::mem::take(&mut self.untold) {
+            shared.call_driver();
+        }
+    }
+
+    pub(super) fn poll(&mut self, shared: &Shared, waker: &Waker) -> Poll<Result<CommandAnswer>> {
+        let polled = shared.poll_command(self.command, waker);
+        self.tell(shared);
+        self.done |= polled.is_ready();
+        polled
+    }
+
+    /// Nobody waits for it any more.
+    pub(super) fn give_up(&self, shared: &Shared) {
+        if !self.done {
+            shared.with(|core, now| core.drop_command(self.command, now));
+        }
+    }
+}
+
+/// A command of the core, as a future. Dropping it cancels the wait.
+pub(crate) struct CommandFuture {
+    shared: Arc<Shared>,
+    waiting: Waiting,
 }
 
 impl CommandFuture {
@@ -74,70 +153,21 @@ impl CommandFuture {
             core.watch_command(command);
             command
         });
-        Self { shared: Arc::clone(shared), command, untold: false, done: false }
+        Self::new(shared, Waiting { command, untold: false, done: false })
     }
 
     /// Waits for the end of something that reports to this id; `begin` starts it.
     pub(crate) fn watch(
         shared: &Arc<Shared>,
-        begin: impl FnOnce(&mut super::shared::Core, crate::Instant) -> CommandId,
+        begin: impl FnOnce(&mut Core, Instant) -> CommandId,
     ) -> Self {
-        let mut future = Self::watch_untold(shared, begin);
-        future.tell();
-        future
+        let mut waiting = Waiting::begin(shared, begin);
+        waiting.tell(shared);
+        Self::new(shared, waiting)
     }
 
-    /// Like [`CommandFuture::watch`], but the driver hears of it when somebody polls or waits: one
-    /// who blocks then drives it all by himself. Any other call of a handle tells it earlier.
-    pub(crate) fn watch_untold(
-        shared: &Arc<Shared>,
-        begin: impl FnOnce(&mut super::shared::Core, crate::Instant) -> CommandId,
-    ) -> Self {
-        let (command, untold) = shared.with_uncalled(|core, now| {
-            let command = begin(core, now);
-            core.watch_command(command);
-            command
-        });
-        Self { shared: Arc::clone(shared), command, untold, done: false }
-    }
-
-    /// A lookup that only gathers with others; None: it is one for [`CommandFuture::watch_untold`].
-    pub(super) fn gather(shared: &Arc<Shared>, ask: Ask<'_>) -> Option<Self> {
-        let command = shared.gather(ask)?;
-        Some(Self { shared: Arc::clone(shared), command, untold: false, done: false })
-    }
-
-    /// Like [`CommandFuture::watch_untold`], but `begin` may refuse.
-    pub(crate) fn try_watch_untold(
-        shared: &Arc<Shared>,
-        begin: impl FnOnce(&mut super::shared::Core, crate::Instant) -> Result<CommandId>,
-    ) -> Result<Self> {
-        let (command, untold) = shared.with_uncalled(|core, now| {
-            let command = begin(core, now)?;
-            core.watch_command(command);
-            Ok(command)
-        });
-        let shared = Arc::clone(shared);
-        match command {
-            Ok(command) => Ok(Self { shared, command, untold, done: false }),
-            Err(error) => {
-                if untold {
-                    shared.call_driver();
-                }
-                Err(shared.explain(error))
-            }
-        }
-    }
-
-    /// Whether the driver has heard of it.
-    pub(super) fn is_told(&self) -> bool {
-        !self.untold
-    }
-
-    fn tell(&mut self) {
-        if std::mem::take(&mut self.untold) {
-            self.shared.call_driver();
-        }
+    pub(super) fn new(shared: &Arc<Shared>, waiting: Waiting) -> Self {
+        Self { shared: Arc::clone(shared), waiting }
     }
 }
 
@@ -145,18 +175,14 @@ impl Future for CommandFuture {
     type Output = Result<CommandAnswer>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let polled = self.shared.poll_command(self.command, cx.waker());
-        self.tell();
-        self.done |= polled.is_ready();
-        polled
+        let this = &mut *self;
+        this.waiting.poll(&this.shared, cx.waker())
     }
 }
 
 impl Drop for CommandFuture {
     fn drop(&mut self) {
-        if !self.done {
-            self.shared.with(|core, now| core.drop_command(self.command, now));
-        }
+        self.waiting.give_up(&self.shared);
     }
 }
 
@@ -164,7 +190,7 @@ impl Drop for CommandFuture {
 pub(super) struct RunFuture {
     shared: Arc<Shared>,
     ids: Range<u64>,
-    /// See [`CommandFuture`].
+    /// See [`Waiting`].
     untold: bool,
     done: bool,
 }
@@ -173,7 +199,7 @@ impl RunFuture {
     /// `begin` hands them in.
     pub(super) fn start(
         shared: &Arc<Shared>,
-        begin: impl FnOnce(&mut super::shared::Core, crate::Instant) -> Range<u64>,
+        begin: impl FnOnce(&mut Core, Instant) -> Range<u64>,
     ) -> Self {
         let (ids, untold) = shared.with_uncalled(|core, now| {
             let ids = begin(core, now);

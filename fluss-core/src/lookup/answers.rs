@@ -93,15 +93,16 @@ impl Lookups {
         if !is_worth_repeating(error) {
             for id in ids {
                 if let Some(key) = self.keys.get(*id) {
-                    let error = error_for(&self.text_of(key), error);
+                    let error = error_for(&self.text_of(*id, key), error);
                     self.done(*id, Err(error));
                 }
             }
             return;
         }
         let key = sent.group.lane(bucket);
-        let Some(any) = ids.iter().find_map(|id| self.keys.get(*id)) else { return };
-        let why = error_for(&self.text_of(any), error);
+        let any = |id: &CommandId| Some((*id, self.keys.get(*id)?));
+        let Some((id, any)) = ids.iter().find_map(any) else { return };
+        let why = error_for(&self.text_of(id, any), error);
         let Some(lane) = self.lanes.get_mut(&key) else { return };
         lane.last = Some(why);
         for id in ids {

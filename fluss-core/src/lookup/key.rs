@@ -2,8 +2,6 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use bytes::Bytes;
-
 use super::Key;
 use crate::by_id::ById;
 use crate::ids::CommandId;
@@ -65,7 +63,7 @@ const SHORT: usize = 30;
 #[derive(Clone, Debug)]
 pub(super) enum KeyBytes {
     Short(u8, [u8; SHORT]),
-    Long(Bytes),
+    Long(Box<[u8]>),
 }
 
 impl KeyBytes {
@@ -89,7 +87,7 @@ impl From<&[u8]> for KeyBytes {
                 bytes[..key.len()].copy_from_slice(key);
                 Self::Short(len, bytes)
             }
-            _ => Self::Long(Bytes::copy_from_slice(key)),
+            _ => Self::Long(key.into()),
         }
     }
 }

@@ -95,8 +95,6 @@ impl<L: Leaders + ?Sized> Leaders for Arc<L> {
 struct Key {
     lane: LaneKey,
     bytes: KeyBytes,
-    /// What is asked, for error texts, unless it is what is always asked of its lane.
-    what: Option<Arc<str>>,
     limit: Duration,
     deadline: Instant,
     /// It is among those that wait in its lane.
@@ -104,9 +102,10 @@ struct Key {
 }
 
 impl Key {
-    fn new(cx: &Cx<'_>, lane: LaneKey, ask: Ask<'_>, what: Option<Arc<str>>) -> Self {
+    #[inline]
+    fn new(cx: &Cx<'_>, lane: LaneKey, ask: &Ask<'_>, waits: bool) -> Self {
         let (bytes, limit, deadline) = (ask.key.into(), ask.limit, cx.now + ask.limit);
-        Self { lane, bytes, what, limit, deadline, waits: false }
+        Self { lane, bytes, limit, deadline, waits }
     }
 }
 
@@ -123,6 +122,9 @@ struct Sent {
 #[derive(Debug, Default)]
 pub(crate) struct Lookups {
     keys: ById<Key>,
+    /// What is asked with keys, for error texts, unless it is what is always asked of their lane.
+    /// Beside the keys, which stay small that way.
+    texts: BTreeMap<CommandId, Arc<str>>,
     /// Those that wait in their lanes.
     waiting: usize,
     lanes: BTreeMap<LaneKey, Lane>,
@@ -156,21 +158,24 @@ impl Lookups {
         let key = LaneKey::new(ask.kind, ask.buckets, ask.bucket);
         let length = ask.key.len();
         if self.budget.would_wait(cx.config, length) {
-            return self.stand_in_line(cx, id, key, ask);
+            return self.stand_in_line(cx, id, key, &ask);
         }
         let what = self.lanes.entry(key).or_default().text_of(ask.what);
-        self.insert(id, Key::new(cx, key, ask, what));
+        self.texts.extend(what.map(|what| (id, what)));
+        self.insert(id, Key::new(cx, key, &ask, false));
         self.admit(cx, id, key, length, ask.lazy);
     }
 
+    #[inline]
     fn insert(&mut self, id: CommandId, key: Key) {
         self.deadlines.insert(key.deadline, id);
         self.keys.insert(id, key);
     }
 
-    fn stand_in_line(&mut self, cx: &Cx<'_>, id: CommandId, lane: LaneKey, ask: Ask<'_>) {
+    fn stand_in_line(&mut self, cx: &Cx<'_>, id: CommandId, lane: LaneKey, ask: &Ask<'_>) {
         // There may be no lane that knows the text.
-        self.insert(id, Key::new(cx, lane, ask, Some(Arc::clone(ask.what))));
+        self.texts.insert(id, Arc::clone(ask.what));
+        self.insert(id, Key::new(cx, lane, ask, false));
         self.budget.stand_in_line(id);
     }
 
@@ -181,7 +186,7 @@ impl Lookups {
     pub(crate) fn join(
         &mut self,
         cx: &Cx<'_>,
-        ask: Ask<'_>,
+        ask: &Ask<'_>,
         next_id: impl FnOnce() -> CommandId,
     ) -> Option<CommandId> {
         let length = ask.key.len();
@@ -209,15 +214,17 @@ impl Lookups {
         if !gathers && entry.call(cx) {
             self.wishes.push_back(ReadWish::Flush(server));
         }
-        let what = lane.text_of(ask.what);
-        self.insert(id, Key { waits: true, ..Key::new(cx, key, ask, what) });
+        if let Some(what) = lane.text_of(ask.what) {
+            self.texts.insert(id, what);
+        }
+        self.insert(id, Key::new(cx, key, ask, true));
         Some(id)
     }
 
     /// What is asked with this key.
-    fn text_of(&self, key: &Key) -> Arc<str> {
+    fn text_of(&self, id: CommandId, key: &Key) -> Arc<str> {
         let of_lane = || self.lanes.get(&key.lane)?.what.as_ref();
-        key.what.as_ref().or_else(of_lane).cloned().unwrap_or_default()
+        self.texts.get(&id).or_else(of_lane).cloned().unwrap_or_default()
     }
 
     /// A key goes on its way.
@@ -411,7 +418,7 @@ impl Lookups {
                 false => self.lanes.get(&key.lane).and_then(|lane| lane.last.clone()),
             };
             let error = Error::Unavailable {
-                what: self.text_of(key),
+                what: self.text_of(id, key),
                 after: key.limit,
                 last: last.map(Box::new),
             };
@@ -481,6 +488,9 @@ impl Lookups {
         let seen = |key: &Key| (key.deadline, key.bytes.len(), key.waits.then_some(key.lane));
         let Some((deadline, length, lane)) = self.keys.remove_with(id, seen) else { return false };
         self.deadlines.remove_early(deadline, id);
+        if !self.texts.is_empty() {
+            self.texts.remove(&id);
+        }
         if self.budget.leave(id, length) {
             return true;
         }

@@ -106,7 +106,7 @@ impl Bench {
         let ask = Ask { lazy, ..request.ask() };
         // As the client does, that asks nobody else then.
         let cx = Cx { now: self.now, rng: &mut self.rng, config: &self.config };
-        if self.lookups.join(&cx, ask, || id).is_none() {
+        if self.lookups.join(&cx, &ask, || id).is_none() {
             self.run(|lookups, cx| lookups.lookup(cx, id, ask));
         }
         id

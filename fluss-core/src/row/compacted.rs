@@ -245,16 +245,6 @@ impl<'a> CompactedReader<'a> {
     fn is_null(&self, column: usize) -> bool {
         self.nulls[column / 8] & (1 << (column % 8)) != 0
     }
-
-    /// The next column's value, owned.
-    fn next_owned(&mut self) -> Result<Option<OwnedDatum>, RowDecodeError> {
-        let nested = self.layout.inner(self.column).is_some();
-        let read = self.next_datum()?;
-        if nested && read.is_some_and(|datum| !datum.is_null()) {
-            return Ok(Some(std::mem::replace(&mut self.nested, OwnedDatum::Null)));
-        }
-        Ok(read.map(OwnedDatum::from))
-    }
 }
 
 /// Reads a whole row into values of its own.
@@ -262,38 +252,54 @@ impl<'a> CompactedReader<'a> {
 /// # Errors
 /// As [`CompactedReader::next_datum`].
 pub fn decode(layout: &RowLayout, bytes: &[u8]) -> Result<OwnedRow, RowDecodeError> {
-    let mut reader = CompactedReader::new(layout, bytes)?;
+    let Some((nulls, mut rest)) = bytes.split_at_checked(layout.null_bytes()) else {
+        return Err(RowDecodeError { column: 0, reason: DecodeReason::Truncated });
+    };
     let mut values = Vec::with_capacity(layout.arity());
-    // Most columns are of the types that are read here; what is read as a datum first is moved
-    // several times more.
+    // Most columns are of the types that stand here: what is read as a datum first is moved several
+    // times more.
     for (column, slot) in layout.slots.iter().enumerate() {
-        if slot.nullable && reader.is_null(column) {
+        if slot.nullable && nulls[column / 8] & (1 << (column % 8)) != 0 {
             values.push(OwnedDatum::Null);
             continue;
         }
         let corrupt = |reason| RowDecodeError { column, reason };
-        let rest = &mut reader.rest;
         values.push(match slot.kind {
-            SlotKind::I32 => OwnedDatum::Int32(read_i32(rest).map_err(corrupt)?),
-            SlotKind::I64 => OwnedDatum::Int64(read_i64(rest).map_err(corrupt)?),
+            SlotKind::I32 => OwnedDatum::Int32(read_i32(&mut rest).map_err(corrupt)?),
+            SlotKind::I64 => OwnedDatum::Int64(read_i64(&mut rest).map_err(corrupt)?),
             SlotKind::F64 => {
-                OwnedDatum::Float64(f64::from_le_bytes(bytes_of(rest).map_err(corrupt)?))
+                OwnedDatum::Float64(f64::from_le_bytes(bytes_of(&mut rest).map_err(corrupt)?))
             }
             SlotKind::Str => {
-                let text = std::str::from_utf8(read_bytes(rest).map_err(corrupt)?);
+                let text = std::str::from_utf8(read_bytes(&mut rest).map_err(corrupt)?);
                 OwnedDatum::Str(text.map_err(|_| corrupt(DecodeReason::Utf8))?.to_owned())
             }
             _ => {
-                reader.column = column;
-                reader.next_owned()?.unwrap_or(OwnedDatum::Null)
+                let (value, behind) = read_other(layout, (column, *slot), rest).map_err(corrupt)?;
+                rest = behind;
+                value
             }
         });
     }
-    if !reader.rest.is_empty() {
+    if !rest.is_empty() {
         let column = layout.arity();
         return Err(RowDecodeError { column, reason: DecodeReason::Trailing });
     }
     Ok(OwnedRow::new(values))
+}
+
+/// What is left is handed back, not changed in place: whoever calls it has it in registers.
+#[inline(never)]
+fn read_other<'a>(
+    layout: &RowLayout,
+    (column, slot): (usize, Slot),
+    mut rest: &'a [u8],
+) -> Result<(OwnedDatum, &'a [u8]), DecodeReason> {
+    let value = match layout.inner(column) {
+        Some(inner) => inner_read::read(inner, read_bytes(&mut rest)?, Within::Compacted)?,
+        None => read_value(slot, &mut rest, &mut Decimal::new(0, 0))?.into(),
+    };
+    Ok((value, rest))
 }
 
 /// Takes one value off the front of `rest`; a decimal is left in `decimal` and borrowed from there.
@@ -341,53 +347,50 @@ fn read_timestamp(rest: &mut &[u8], nanos: bool) -> Result<Timestamp, DecodeReas
     }
 }
 
+#[inline]
 pub(super) fn read_bytes<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], DecodeReason> {
     let length = usize::try_from(read_i32(rest)?).map_err(|_| DecodeReason::Length)?;
     take(rest, length)
 }
 
-/// A number of one or two bytes, as most are; None for others.
+/// A number of so many bytes at most; most have one or two.
 #[inline]
-fn read_short(rest: &mut &[u8]) -> Option<u16> {
-    let (value, behind) = match *rest {
-        [first @ ..0x80, behind @ ..] => (u16::from(*first), behind),
+fn read_number(rest: &[u8], most: u32) -> Result<(u64, &[u8]), DecodeReason> {
+    match rest {
+        [first @ ..0x80, behind @ ..] => Ok((u64::from(*first), behind)),
         [first, second @ ..0x80, behind @ ..] => {
-            (u16::from(*first & 0x7f) | u16::from(*second) << 7, behind)
+            Ok((u64::from(*first & 0x7f) | u64::from(*second) << 7, behind))
         }
-        _ => return None,
-    };
-    *rest = behind;
-    Some(value)
+        _ => read_long(rest, most),
+    }
+}
+
+#[inline(never)]
+fn read_long(mut rest: &[u8], most: u32) -> Result<(u64, &[u8]), DecodeReason> {
+    let mut value = 0_u64;
+    for at in 0..most {
+        let byte = take(&mut rest, 1)?[0];
+        value |= u64::from(byte & 0x7f) << (7 * at);
+        if byte & 0x80 == 0 {
+            return Ok((value, rest));
+        }
+    }
+    Err(DecodeReason::Varint)
 }
 
 #[inline]
 fn read_i32(rest: &mut &[u8]) -> Result<i32, DecodeReason> {
+    let (value, behind) = read_number(rest, 5)?;
+    *rest = behind;
     // Bits beyond the 32nd are dropped, as every reader of the format does.
-    match read_short(rest) {
-        Some(value) => Ok(i32::from(value)),
-        None => Ok((read_long(rest, 5)? as u32).cast_signed()),
-    }
+    Ok((value as u32).cast_signed())
 }
 
 #[inline]
 fn read_i64(rest: &mut &[u8]) -> Result<i64, DecodeReason> {
-    match read_short(rest) {
-        Some(value) => Ok(i64::from(value)),
-        None => Ok(read_long(rest, 10)?.cast_signed()),
-    }
-}
-
-/// A number of so many bytes at most.
-fn read_long(rest: &mut &[u8], most: u32) -> Result<u64, DecodeReason> {
-    let mut value = 0_u64;
-    for at in 0..most {
-        let byte = take(rest, 1)?[0];
-        value |= u64::from(byte & 0x7f) << (7 * at);
-        if byte & 0x80 == 0 {
-            return Ok(value);
-        }
-    }
-    Err(DecodeReason::Varint)
+    let (value, behind) = read_number(rest, 10)?;
+    *rest = behind;
+    Ok(value.cast_signed())
 }
 
 #[cfg(test)]

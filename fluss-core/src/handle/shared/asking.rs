@@ -29,12 +29,12 @@ impl Shared {
     /// Takes a lookup that gathers with others and brings nothing about; None: it is one for
     /// [`Shared::with_uncalled`]. Whether this is the child of a fork nobody asks, as that costs as
     /// much as all the rest: there is no lock to wait for, and whoever waits for it finds out.
-    pub(crate) fn gather(&self, ask: Ask<'_>) -> Option<CommandId> {
+    pub(crate) fn gather(&self, ask: &Ask<'_>) -> Option<CommandId> {
         let now = self.clock.now();
         let (command, is_early) = {
             let mut core = self.core.try_lock().ok()?;
             // Who stands in line may have to be served, which takes a lock more.
-            if core.call == Call::Unsaid || core.client.would_stand_in_line(&ask) {
+            if core.call == Call::Unsaid || core.client.would_stand_in_line(ask) {
                 return None;
             }
             let until = now + ask.limit;
