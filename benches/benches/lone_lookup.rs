@@ -6,11 +6,18 @@
 //! ```
 //!
 //! It ends with 1 where a lookup takes more than 1.5 times as long with the blocking runtime, or
-//! 2.5 times on tokio and smol. The server runs in this process, on a thread of its own.
+//! 2.5 times on tokio and smol. The server runs in this process, with threads of its own for each
+//! connection.
+//!
+//! What counts is measured on one processor, for which it starts itself under `taskset` where there
+//! is one. With several, the scheduler decides which of the two connections has its server next to
+//! the caller, and keeps to it for thousands of lookups: to wake a thread on another processor that
+//! sleeps takes as long as three round trips on a virtual machine, so that one program was seen to
+//! give 0.5 and 3.8 times in turns. Those figures are printed behind, without a bound.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use fluss_benches::{fake, schema, tuple};
@@ -131,7 +138,33 @@ fn report(runtime: &str, limit: f64, (ours, raw): (u64, u64)) -> bool {
     ratio <= limit
 }
 
+/// What counts, from this program once more on one processor; None where that cannot be had.
+fn on_one_processor() -> Option<bool> {
+    let program = std::env::current_exe().ok()?;
+    let status = Command::new("taskset").args(["-c", "0"]).arg(program).arg(PINNED).status();
+    Some(status.ok()?.success())
+}
+
+/// The argument of a program that was started on one processor.
+const PINNED: &str = "pinned";
+
 fn main() -> ExitCode {
+    if std::env::args().any(|argument| argument == PINNED) {
+        println!("on one processor:");
+        return if measure() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
+    let pinned = on_one_processor();
+    println!("on all processors, as the scheduler places the threads:");
+    let met = measure();
+    match pinned {
+        Some(true) => ExitCode::SUCCESS,
+        None if met => ExitCode::SUCCESS,
+        Some(false) | None => ExitCode::FAILURE,
+    }
+}
+
+/// Whether all runtimes keep to their bounds.
+fn measure() -> bool {
     let fake = fake::keeping(1);
     let config = || Config::new(&fake.bootstrap()).expect("an address");
     let mut met = true;
@@ -164,6 +197,5 @@ fn main() -> ExitCode {
         let lookuper = table.lookuper().expect("it has a key");
         smol::spawn(in_turns(lookuper, Raw::new(&fake))).await
     });
-    met &= report("smol", 2.5, times);
-    if met { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    met & report("smol", 2.5, times)
 }

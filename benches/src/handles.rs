@@ -15,14 +15,14 @@ use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant as Wall};
 
 use fluss_core::ids::Address;
 use fluss_core::{AppendWriter, Clock, Driver, Fluss, FrameReader, Instant, Net, Sleep, Socket};
 
-use crate::local::{self, Line, Local, Pipe};
+use crate::local::{self, Called, Line, Local, Pipe};
 use crate::{fake, tuple};
 
 /// Longer than it takes to fill any batch: only size seals.
@@ -43,15 +43,6 @@ pub struct Handles {
     called: Arc<Called>,
     writer: AppendWriter,
     row: u64,
-}
-
-#[derive(Default)]
-struct Called(AtomicBool);
-
-impl Wake for Called {
-    fn wake(self: Arc<Self>) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 impl Handles {

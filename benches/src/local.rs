@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
@@ -21,6 +22,7 @@ use fluss_core::{ApiKey, Clock, Driver, Fluss, FrameReader, Instant, Net, Sleep,
 use fluss_proto::message::{
     PbProduceLogRespForBucket, PbPutKvRespForBucket, ProduceLogResponse, PutKvResponse,
 };
+use fluss_proto::request::{self, encode_request};
 use prost::Message;
 
 use crate::fake;
@@ -74,6 +76,28 @@ fn drive(mut driver: Driver<Local>) {
             None => thread::park(),
         }
     }
+}
+
+/// Whether the driver was called since somebody looked: for one that shares the caller's thread.
+#[derive(Default)]
+pub(crate) struct Called(pub(crate) AtomicBool);
+
+impl Wake for Called {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Has the servers take a request before there is a client: what is to be read is stored with it.
+///
+/// # Panics
+/// If no tablet server is up, or the request is too large.
+pub fn store<R: request::Request>(cluster: &mut FakeCluster, request: &R) {
+    let frame = encode_request(0, 0, request).expect("not too large");
+    let conn = cluster.open(ServerId::Tablet(0)).expect("it is up");
+    cluster.handle_bytes(conn, &frame, Instant::ZERO);
+    while cluster.poll_output(conn).is_some() {}
+    cluster.close(conn);
 }
 
 struct Unpark(Thread);

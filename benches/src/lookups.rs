@@ -5,19 +5,18 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, Waker};
 
 use fluss_core::batch::{KvBatchBuilder, KvBatchOptions, KvFormat, KvRowEncoder, KvScratch};
-use fluss_core::ids::{ServerId, TablePath};
+use fluss_core::ids::TablePath;
 use fluss_core::row::OwnedRow;
 use fluss_core::testing::cluster::FakeCluster;
 use fluss_core::{Driver, Fluss, Lookup, Lookuper, Pending, Sleep};
 use fluss_proto::message::{PbPutKvReqForBucket, PutKvRequest};
 use fluss_proto::record::Stamp;
-use fluss_proto::request::encode_request;
 
-use crate::local::{self, Local};
+use crate::local::{self, Called, Local};
 use crate::{fake, schema, tuple};
 
 const BUCKETS: u32 = 4;
@@ -34,15 +33,6 @@ pub struct Lookups {
     called: Arc<Called>,
     lookuper: Lookuper,
     next: u64,
-}
-
-#[derive(Default)]
-struct Called(AtomicBool);
-
-impl Wake for Called {
-    fn wake(self: Arc<Self>) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 impl Default for Lookups {
@@ -158,11 +148,7 @@ fn fill(cluster: &mut FakeCluster) {
         buckets_req: (0..BUCKETS.cast_signed()).map(bucket).collect(),
         ..Default::default()
     };
-    let frame = encode_request(0, 0, &request).expect("not too large");
-    let conn = cluster.open(ServerId::Tablet(0)).expect("it is up");
-    cluster.handle_bytes(conn, &frame, fluss_core::Instant::ZERO);
-    while cluster.poll_output(conn).is_some() {}
-    cluster.close(conn);
+    local::store(cluster, &request);
 }
 
 #[cfg(test)]

@@ -15,12 +15,11 @@ use std::time::{Duration, Instant};
 
 use fluss_benches::{fake, local, schema, tuple};
 use fluss_core::batch::{ArrowBatchOptions, ArrowCompression, LogBatchBuilder, LogFormat};
-use fluss_core::ids::{BucketKey, ServerId, TablePath};
+use fluss_core::ids::{BucketKey, TablePath};
 use fluss_core::testing::cluster::FakeCluster;
 use fluss_core::{Fluss, LogScanner};
 use fluss_proto::message::{PbProduceLogReqForBucket, ProduceLogRequest};
 use fluss_proto::record::Stamp;
-use fluss_proto::request::encode_request;
 
 /// What two threads must bring.
 const BOUND: f64 = 1.8;
@@ -36,7 +35,6 @@ fn fill(cluster: &mut FakeCluster, path: &str, compression: ArrowCompression, ro
     let options = ArrowBatchOptions { compression, max_bytes: 8 << 20, ..Default::default() };
     let builder = LogBatchBuilder::new(LogFormat::Arrow, schema(false), options);
     let mut builder = builder.expect("sound options");
-    let conn = cluster.open(ServerId::Tablet(0)).expect("it is up");
     let mut written = 0;
     while written < rows / u64::from(BUCKETS) {
         for row in written..written + BATCH_ROWS {
@@ -56,11 +54,8 @@ fn fill(cluster: &mut FakeCluster, path: &str, compression: ArrowCompression, ro
             timeout_ms: 10_000,
             buckets_req: (0..BUCKETS as i32).map(bucket).collect(),
         };
-        let frame = encode_request(0, 0, &request).expect("not too large");
-        cluster.handle_bytes(conn, &frame, fluss_core::Instant::ZERO);
-        while cluster.poll_output(conn).is_some() {}
+        local::store(cluster, &request);
     }
-    cluster.close(conn);
 }
 
 /// A scanner of these buckets that has all of their batches in memory.
