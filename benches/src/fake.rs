@@ -16,12 +16,14 @@ pub const KEYED: &str = "fluss.keyed";
 pub const ZSTD: &str = "fluss.zstd";
 /// Like [`LOG`], with its rows placed by their id.
 pub const PLACED: &str = "fluss.placed";
+/// A log table of [`times_schema`](crate::times_schema).
+pub const TIMES: &str = "fluss.times";
 /// The partitioned log table of [`cluster`]: a BIGINT; by STRING, INT and DOUBLE.
 pub const DAYS: &str = "fluss.days";
 
 /// A cluster of one tablet server that acknowledges writes and keeps nothing, with three log
 /// tables and a primary-key table of [`schema`](crate::schema) with this many buckets, one of the
-/// log tables with ZSTD and the others uncompressed, and a partitioned log table.
+/// log tables with ZSTD and the others uncompressed, a log table of times, and a partitioned one.
 ///
 /// # Panics
 /// If the fake cluster refuses one of them.
@@ -42,13 +44,14 @@ pub fn stored(buckets: u32) -> FakeCluster {
 fn filled(ack_only: bool, buckets: u32) -> FakeCluster {
     let options = ClusterOptions { tablet_servers: 1, ack_only, ..Default::default() };
     let mut cluster = FakeCluster::new(options);
-    for (path, primary_key, codec) in [
-        (LOG, false, "NONE"),
-        (KEYED, true, "NONE"),
-        (ZSTD, false, "ZSTD"),
-        (PLACED, false, "NONE"),
+    for (path, schema, codec) in [
+        (LOG, crate::schema(false), "NONE"),
+        (KEYED, crate::schema(true), "NONE"),
+        (ZSTD, crate::schema(false), "ZSTD"),
+        (PLACED, crate::schema(false), "NONE"),
+        (TIMES, crate::times_schema(), "NONE"),
     ] {
-        let mut descriptor = TableDescriptor::new(crate::schema(primary_key));
+        let mut descriptor = TableDescriptor::new(schema);
         if path == PLACED {
             descriptor.bucket_key = vec![0];
         }

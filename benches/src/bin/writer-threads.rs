@@ -14,7 +14,7 @@ use std::fs;
 use std::thread;
 use std::time::Instant;
 
-use fluss_benches::{fake, local, tuple};
+use fluss_benches::{fake, local, times, tuple};
 use fluss_core::time::Duration;
 use fluss_core::{AppendWriter, Fluss, UpsertWriter};
 
@@ -26,6 +26,7 @@ const BOUND: f64 = 1.7;
 enum Writer {
     Append(AppendWriter),
     AppendAll(AppendWriter),
+    AppendTimes(AppendWriter),
     Upsert(UpsertWriter),
     UpsertAll(UpsertWriter),
 }
@@ -41,6 +42,10 @@ impl Writer {
             }
             Self::AppendAll(writer) => {
                 drop(writer.append_all(rows.map(tuple)).wait().expect("memory for the rows"));
+                writer.flush().wait().expect("all rows acknowledged");
+            }
+            Self::AppendTimes(writer) => {
+                drop(writer.append_all(rows.map(times)).wait().expect("memory for the rows"));
                 writer.flush().wait().expect("all rows acknowledged");
             }
             Self::Upsert(writer) => {
@@ -104,6 +109,7 @@ fn writers(fluss: &Fluss) -> Vec<(&'static str, Writer)> {
         ("append_all, ZSTD", Writer::AppendAll(appender(fake::ZSTD))),
         ("append, key", Writer::Append(appender(fake::PLACED))),
         ("append_all, key", Writer::AppendAll(appender(fake::PLACED))),
+        ("append_all, times", Writer::AppendTimes(appender(fake::TIMES))),
         ("upsert", Writer::Upsert(keyed.upserter().build().expect("a writer"))),
         ("upsert_all", Writer::UpsertAll(keyed.upserter().build().expect("a writer"))),
     ]

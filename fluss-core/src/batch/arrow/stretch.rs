@@ -5,6 +5,7 @@
 //! as usual ends the stretch: its row goes in by itself, which has an answer to everything.
 
 use super::column::{Column, Values, Variable};
+use super::convert::{self, Grain};
 use super::nested::Room;
 use crate::row::{Columns, Datum, RowError, RowSink, Schema, is_longer};
 
@@ -24,6 +25,14 @@ pub(super) enum Stretch<'a> {
     Int64(&'a mut [i64; ROWS]),
     Float64(&'a mut [f64; ROWS]),
     Text(Texts<'a>),
+    Int8(&'a mut [i8; ROWS]),
+    Int16(&'a mut [i16; ROWS]),
+    Float32(&'a mut [f32; ROWS]),
+    Date(&'a mut [i32; ROWS]),
+    Time32(&'a mut [i32; ROWS], Grain),
+    Time64(&'a mut [i64; ROWS], Grain),
+    Timestamp(&'a mut [i64; ROWS], Grain),
+    TimestampLtz(&'a mut [i64; ROWS], Grain),
     /// Takes its values one by one.
     Other(&'a mut Column),
 }
@@ -41,27 +50,30 @@ pub(super) struct Texts<'a> {
 impl<'a> Stretch<'a> {
     /// Makes room for the next rows. A column that is known to be slow takes them one by one.
     pub(super) fn new(column: &'a mut Column, slow: bool) -> Self {
-        let typed = !slow
-            && column.validity.nulls() == 0
-            && match &mut column.values {
-                Values::Int32(values) => extend(values),
-                Values::Int64(values) => extend(values),
-                Values::Float64(values) => extend(values),
-                Values::Text(values) | Values::Bytes(values) => extend(&mut values.offsets),
-                _ => false,
-            };
-        if !typed {
+        if slow || column.validity.nulls() > 0 || !is_stretched(&column.values) {
             return Self::Other(column);
         }
         let bytes = matches!(column.values, Values::Bytes(_));
         let stretch = match &mut column.values {
-            Values::Int32(values) => values.last_chunk_mut().map(Self::Int32),
-            Values::Int64(values) => values.last_chunk_mut().map(Self::Int64),
-            Values::Float64(values) => values.last_chunk_mut().map(Self::Float64),
+            Values::Int8(values) => places(values).map(Self::Int8),
+            Values::Int16(values) => places(values).map(Self::Int16),
+            Values::Int32(values) => places(values).map(Self::Int32),
+            Values::Int64(values) => places(values).map(Self::Int64),
+            Values::Float32(values) => places(values).map(Self::Float32),
+            Values::Float64(values) => places(values).map(Self::Float64),
+            Values::Date(values) => places(values).map(Self::Date),
+            Values::Time32(values, grain) => places(values).map(|to| Self::Time32(to, *grain)),
+            Values::Time64(values, grain) => places(values).map(|to| Self::Time64(to, *grain)),
+            Values::Timestamp(values, grain) => {
+                places(values).map(|to| Self::Timestamp(to, *grain))
+            }
+            Values::TimestampLtz(values, grain) => {
+                places(values).map(|to| Self::TimestampLtz(to, *grain))
+            }
             Values::Text(values) | Values::Bytes(values) => {
                 let Variable { offsets, data, characters } = values;
-                let ends = offsets.last_chunk_mut();
-                ends.map(|ends| Self::Text(Texts { ends, data, characters: *characters, bytes }))
+                places(offsets)
+                    .map(|ends| Self::Text(Texts { ends, data, characters: *characters, bytes }))
             }
             _ => None,
         };
@@ -69,9 +81,23 @@ impl<'a> Stretch<'a> {
     }
 }
 
-fn extend<T: Copy + Default>(values: &mut Vec<T>) -> bool {
+/// Whether the values of a column of this type are stored as they come, or nearly so.
+fn is_stretched(values: &Values) -> bool {
+    !matches!(
+        values,
+        Values::Bool(_)
+            | Values::Decimal { .. }
+            | Values::Fixed { .. }
+            | Values::List { .. }
+            | Values::Map { .. }
+            | Values::Struct(_)
+    )
+}
+
+/// The places of the next values.
+fn places<T: Copy + Default>(values: &mut Vec<T>) -> Option<&mut [T; ROWS]> {
     values.extend_from_slice(&[T::default(); ROWS]);
-    true
+    values.last_chunk_mut()
 }
 
 /// The row has to go in by itself.
@@ -169,6 +195,31 @@ impl<'s, 'a, 'r> StretchWriter<'s, 'a, 'r> {
         Ok(())
     }
 
+    /// Takes a value of one of the types that come less often.
+    #[inline]
+    fn put_other(&mut self, datum: Datum<'_>) -> Result<(), Alone> {
+        let at = self.at % ROWS;
+        // What a column has no unit for goes in alone, which has the words for it.
+        match (self.column()?, datum) {
+            (Stretch::Int8(values), Datum::Int8(value)) => values[at] = value,
+            (Stretch::Int16(values), Datum::Int16(value)) => values[at] = value,
+            (Stretch::Float32(values), Datum::Float32(value)) => values[at] = value,
+            (Stretch::Date(values), Datum::Date(value)) => values[at] = value,
+            (Stretch::Time32(values, grain), Datum::Time(value)) => {
+                values[at] = convert::time32(value, *grain).or_else(|_| self.aside.fail())?;
+            }
+            (Stretch::Time64(values, grain), Datum::Time(value)) => {
+                values[at] = convert::time64(value, *grain).or_else(|_| self.aside.fail())?;
+            }
+            (Stretch::Timestamp(values, grain), Datum::Timestamp(value))
+            | (Stretch::TimestampLtz(values, grain), Datum::TimestampLtz(value)) => {
+                values[at] = convert::timestamp(value, *grain).or_else(|_| self.aside.fail())?;
+            }
+            (other, datum) => return self.any(other, datum),
+        }
+        Ok(())
+    }
+
     #[inline(always)]
     fn text(&mut self, to: &mut Texts<'a>, value: &[u8]) -> Result<(), Alone> {
         // Neither is more than memory holds, so that this does not overflow.
@@ -215,10 +266,7 @@ impl RowSink for StretchWriter<'_, '_, '_> {
             Datum::Float64(value) => self.put_f64(value),
             Datum::Str(value) => self.put_str(value),
             Datum::Bytes(value) => self.put_bytes(value),
-            other => {
-                let column = self.column()?;
-                self.any(column, other)
-            }
+            other => self.put_other(other),
         }
     }
 

@@ -26,9 +26,13 @@ impl Drawn {
         let kinds = [
             DataType::BOOLEAN,
             DataType::TINYINT,
+            DataType::SMALLINT,
+            DataType::FLOAT,
             DataType::DATE,
             DataType::decimal(10, 2),
-            DataType::timestamp(3),
+            DataType::time([0, 3, 6, 9][rng.below(4) as usize]),
+            DataType::timestamp(rng.below(10) as u8),
+            DataType::timestamp_ltz(rng.below(10) as u8),
             DataType::char(5),
             DataType::array(DataType::STRING),
         ];
@@ -65,8 +69,15 @@ impl Drawn {
             TypeKind::Decimal { .. } => {
                 OwnedDatum::Decimal(Decimal::new(rng.below(1 << 30) as i128, 2))
             }
-            TypeKind::Timestamp(_) => {
-                OwnedDatum::Timestamp(Timestamp::from_millis(rng.below(1 << 40) as i64))
+            TypeKind::SmallInt if !narrow => OwnedDatum::Int16(rng.next_u64() as i16),
+            TypeKind::Float => OwnedDatum::Float32(rng.next_u64() as f32),
+            TypeKind::Time(precision) => {
+                let grain = if narrow || *precision > 0 { 1 } else { 1_000 };
+                OwnedDatum::Time(rng.below(86_400_000) as i32 / grain * grain)
+            }
+            TypeKind::Timestamp(precision) => OwnedDatum::Timestamp(time(rng, *precision, narrow)),
+            TypeKind::TimestampLtz(precision) => {
+                OwnedDatum::TimestampLtz(time(rng, *precision, narrow))
             }
             TypeKind::Array(_) => OwnedDatum::Array(vec![OwnedDatum::Str(text); length % 4]),
             TypeKind::Char(_) => OwnedDatum::Str("äöüäö"[..2 * (length % 6)].to_owned()),
@@ -80,6 +91,16 @@ impl Drawn {
             _ => OwnedDatum::Int8(rng.below(128) as i8),
         }
     }
+}
+
+/// A time with as many digits of a second as its column takes, or with too many of them.
+fn time(rng: &mut Rng, precision: u8, too_fine: bool) -> Timestamp {
+    let nanos = rng.below(1_000_000_000) as u32;
+    let grain = if too_fine { 1 } else { 10_u32.pow(u32::from(9 - precision)) };
+    let nanos = nanos / grain * grain;
+    let seconds = rng.below(1 << 32).cast_signed() - (1 << 31);
+    let millis = seconds * 1_000 + i64::from(nanos / 1_000_000);
+    Timestamp { millis, nanos: nanos % 1_000_000 }
 }
 
 fn schema(types: impl Iterator<Item = DataType>) -> Schema {
