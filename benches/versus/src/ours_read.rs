@@ -115,7 +115,13 @@ async fn time_lookups(fluss: Fluss, plan: &Plan) -> Result<Cost, Failure> {
 fn run_lookups(plan: &Plan, config: Config) -> Result<Cost, Failure> {
     match plan.side {
         Side::Smol => {
-            smol::block_on(async { time_lookups(fluss_smol::start(config).await?, plan).await })
+            let (fluss, driver) = fluss_smol::connect_with(config)?;
+            let executor = smol::LocalExecutor::new();
+            executor.spawn(driver).detach();
+            smol::block_on(executor.run(async {
+                fluss.ready().await?;
+                time_lookups(fluss, plan).await
+            }))
         }
         Side::Blocking => {
             let (fluss, mut driver) = fluss_embedded::connect_with(config)?;

@@ -231,8 +231,9 @@ pub struct Lookup<T> {
     state: State<T>,
 }
 
+/// Small, as many are kept by those who have many on their way.
 enum State<T> {
-    Failed(Error),
+    Failed(Box<Error>),
     /// On its way; with the key, if it must be possible to look for its partition again.
     Sent(Waiting, Option<Box<(LookupKind, Place)>>),
     /// Something has to be asked for before or after the lookup itself.
@@ -276,7 +277,7 @@ impl<T: Found> Lookup<T> {
         row: &R,
     ) -> Self {
         let state = match keys.and_then(|keys| keys.place(row).map_err(Error::Row)) {
-            Err(error) => State::Failed(error),
+            Err(error) => State::Failed(Box::new(error)),
             Ok(place) => inner.begin(kind, place),
         };
         Self { inner: Arc::clone(inner), state }
@@ -333,7 +334,7 @@ impl<T: Found> Future for Lookup<T> {
             };
             let inner = &this.inner;
             match std::mem::replace(&mut this.state, State::Over) {
-                State::Failed(error) => return Poll::Ready(Err(error)),
+                State::Failed(error) => return Poll::Ready(Err(*error)),
                 State::Sent(_, place) => match (result, place) {
                     (Err(error), Some(asked)) if Inner::looks_again(&error) => {
                         let (kind, place) = *asked;
@@ -425,13 +426,13 @@ impl Inner {
         if place.partition.is_none() {
             return match self.send(kind, &place, None) {
                 Ok(waiting) => State::Sent(waiting, None),
-                Err(error) => State::Failed(error),
+                Err(error) => State::Failed(Box::new(error)),
             };
         }
         match self.known_partition(&place).map(|partition| self.send(kind, &place, Some(partition)))
         {
             Some(Ok(waiting)) => State::Sent(waiting, Some(Box::new((kind, place)))),
-            Some(Err(error)) => State::Failed(error),
+            Some(Err(error)) => State::Failed(Box::new(error)),
             None => State::Slow(slow(self, kind, place, false)),
         }
     }
