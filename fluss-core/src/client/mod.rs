@@ -210,7 +210,17 @@ impl Client {
 
     /// The next event.
     pub fn poll_event(&mut self) -> Option<Event> {
+        if self.lookups.has_found() {
+            self.lookups.end_found(&mut self.events);
+        }
         self.events.pop_front()
+    }
+
+    /// Moves what lookups found behind this, which is cheaper than an event for each. Taken before
+    /// [`Client::poll_event`], it is told nowhere else.
+    #[cfg(feature = "handle")]
+    pub(crate) fn take_found(&mut self, into: &mut Vec<(CommandId, CommandAnswer)>) {
+        self.lookups.take_found(into);
     }
 
     // ----- getters -----
@@ -230,7 +240,10 @@ impl Client {
     /// Whether [`Client::poll_action`] or [`Client::poll_event`] has something.
     #[must_use]
     pub fn has_output(&self) -> bool {
-        !self.events.is_empty() || self.connections.has_action() || self.scanners.has_read()
+        !self.events.is_empty()
+            || self.lookups.has_found()
+            || self.connections.has_action()
+            || self.scanners.has_read()
     }
 
     /// Bytes of the memory budget in use.

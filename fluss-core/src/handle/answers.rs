@@ -18,7 +18,9 @@ use crate::time::Instant;
 /// for the driver, which has the core's lock while it works on the next ones.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
-    answers: ByOwnId<CommandId, Result<CommandAnswer>>,
+    answers: ByOwnId<CommandId, CommandAnswer>,
+    /// Of commands that ended without one; apart, as an error is larger.
+    errors: ByOwnId<CommandId, Error>,
     /// Bytes of what was taken, of which the core has not heard.
     taken: u64,
     /// Lookups stand in line, perhaps for those bytes.
@@ -42,19 +44,27 @@ pub(super) enum Taken {
 impl Kept {
     /// Takes an answer, if it has come.
     pub(super) fn take(&mut self, command: CommandId) -> Option<Taken> {
-        if self.streak >= STREAK && self.answers.contains_key(&command) {
+        if self.streak >= STREAK && self.has(command) {
             self.streak = 0;
             return Some(Taken::GivesWay);
         }
-        let answer = self.answers.remove(&command)?;
+        let answer = match self.answers.remove(&command) {
+            Some(answer) => Ok(answer),
+            None => Err(self.errors.remove(&command)?),
+        };
         self.streak += 1;
         self.taken += row_bytes(&answer);
         Some(Taken::Answer(answer, self.in_line))
     }
 
+    fn has(&self, command: CommandId) -> bool {
+        self.answers.contains_key(&command) || self.errors.contains_key(&command)
+    }
+
     fn forget(&mut self, command: CommandId) {
         let answer = self.answers.remove(&command);
-        self.taken += answer.as_ref().map_or(0, row_bytes);
+        self.taken += answer.as_ref().map_or(0, CommandAnswer::row_bytes);
+        self.errors.remove(&command);
     }
 }
 
@@ -172,24 +182,54 @@ impl Core {
         if let Some(waker) = self.commands.remove(id) {
             self.client.keep_answer(row_bytes(&result));
             wake.wakers.extend(waker);
-            self.finished.push((id, result));
+            match result {
+                Ok(answer) => self.finished.push((id, answer)),
+                Err(error) => self.failed.push((id, error)),
+            }
         } else if !self.runs.is_empty() {
             self.finish_in_run(id, result, wake);
         }
+    }
+
+    /// [`Core::finish_command`] of lookups that found something, which stays where it is: it is
+    /// moved as a whole, and by [`Core::hand_over`].
+    pub(super) fn finish_found(&mut self, wake: &mut Wake) {
+        let mut found = std::mem::take(&mut self.finished);
+        let mut known = found.len();
+        self.client.take_found(&mut found);
+        found.retain_mut(|(id, answer)| {
+            if known > 0 {
+                known -= 1;
+                return true;
+            }
+            if let Some(waker) = self.commands.remove(*id) {
+                self.client.keep_answer(answer.row_bytes());
+                wake.wakers.extend(waker);
+                return true;
+            }
+            if !self.runs.is_empty() {
+                let answer = std::mem::replace(answer, CommandAnswer::Done);
+                self.finish_in_run(*id, Ok(answer), wake);
+            }
+            false
+        });
+        self.finished = found;
     }
 
     /// Hands over what has ended, all at once, and hears what was taken. While lookups stand in
     /// line, whoever takes an answer from then on tells it.
     pub(super) fn hand_over(&mut self) {
         let in_line = self.client.has_lookups_in_line();
-        if self.finished.is_empty() && !in_line && !self.told_of_line {
+        let any = !self.finished.is_empty() || !self.failed.is_empty();
+        if !any && !in_line && !self.told_of_line {
             return;
         }
         let mut kept = lock(&self.kept);
-        if !self.finished.is_empty() {
+        if any {
             kept.streak = 0;
         }
         kept.answers.extend(self.finished.drain(..));
+        kept.errors.extend(self.failed.drain(..));
         kept.in_line = in_line;
         self.told_of_line = in_line;
         self.client.take_answer(std::mem::take(&mut kept.taken));

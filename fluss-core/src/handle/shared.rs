@@ -82,8 +82,9 @@ pub(crate) struct Core {
     holders: HashMap<LaneId, Weak<dyn SealOnDemand>>,
     /// Commands without an answer, and who waits for it.
     pub(super) commands: ById<Option<Waker>>,
-    /// Answers that are to be handed over.
-    pub(super) finished: Vec<(CommandId, Result<CommandAnswer>)>,
+    /// Answers that are to be handed over, and errors instead of some.
+    pub(super) finished: Vec<(CommandId, CommandAnswer)>,
+    pub(super) failed: Vec<(CommandId, Error)>,
     pub(super) kept: Arc<Mutex<Kept>>,
     /// Whoever takes an answer knows that lookups stand in line.
     pub(super) told_of_line: bool,
@@ -452,6 +453,7 @@ impl Core {
             holders: HashMap::new(),
             commands: ById::default(),
             finished: Vec::new(),
+            failed: Vec::new(),
             kept: Arc::default(),
             told_of_line: false,
             runs: Runs::new(),
@@ -521,6 +523,7 @@ impl Core {
     /// Turns events into outcomes, and notes whether the driver has something to do.
     fn pass_on(&mut self, now: Instant, wake: &mut Wake) {
         loop {
+            self.finish_found(wake);
             while let Some(event) = self.client.poll_event() {
                 self.on_event(event, wake);
             }

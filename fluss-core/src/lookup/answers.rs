@@ -10,7 +10,7 @@ use crate::connection::request::RequestError;
 use crate::cx::Cx;
 use crate::error::Error;
 use crate::ids::{BucketKey, CommandId, label_of};
-use crate::output::{CommandAnswer, Event};
+use crate::output::CommandAnswer;
 
 impl Lookups {
     /// The answer to a request, or why there is none.
@@ -125,7 +125,7 @@ impl Lookups {
     fn done_all(&mut self, ids: &[CommandId], values: Vec<CommandAnswer>) {
         for (id, value) in ids.iter().zip(values) {
             if self.take(*id) {
-                self.events.push_back(Event::CommandDone { command: *id, result: Ok(value) });
+                self.found.push((*id, value));
             }
         }
         self.deadlines.tidy(&self.keys);

@@ -139,6 +139,8 @@ pub(crate) struct Lookups {
     deadlines: Deadlines,
     budget: Budget,
     wishes: VecDeque<ReadWish>,
+    /// What was found, apart from the events: most of what happens here.
+    found: Vec<(CommandId, CommandAnswer)>,
     events: VecDeque<Event>,
     closed: Option<Error>,
 }
@@ -436,6 +438,10 @@ impl Lookups {
 
     /// Ends all keys, and those that come later.
     pub(crate) fn abort(&mut self, error: &Error) {
+        // With the events from here on, as nothing may come behind the client's last one.
+        let mut events = std::mem::take(&mut self.events);
+        self.end_found(&mut events);
+        self.events = events;
         while let Some(id) = self.keys.first() {
             self.done(id, Err(error.clone()));
         }
@@ -446,12 +452,26 @@ impl Lookups {
         self.closed = Some(error.clone());
     }
 
-    #[cfg(test)]
-    pub(crate) fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+    /// Moves what was found behind this; nothing is told of it elsewhere.
+    pub(crate) fn take_found(&mut self, into: &mut Vec<(CommandId, CommandAnswer)>) {
+        if into.is_empty() {
+            std::mem::swap(into, &mut self.found);
+        } else {
+            into.append(&mut self.found);
+        }
     }
 
-    /// Moves all events behind those; false if there are none.
+    /// Moves an event for each that was found behind those.
+    pub(crate) fn end_found(&mut self, into: &mut VecDeque<Event>) {
+        let event = |(command, answer)| Event::CommandDone { command, result: Ok(answer) };
+        into.extend(self.found.drain(..).map(event));
+    }
+
+    pub(crate) fn has_found(&self) -> bool {
+        !self.found.is_empty()
+    }
+
+    /// Moves all events behind those, but for what was found; false if there are none.
     pub(crate) fn move_events(&mut self, into: &mut VecDeque<Event>) -> bool {
         let any = !self.events.is_empty();
         if into.is_empty() {

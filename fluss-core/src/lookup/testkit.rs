@@ -1,6 +1,6 @@
 //! Hand-fed lookups: a cluster as a table of leaders, requests read as a server reads them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use fluss_proto::ApiKey;
@@ -162,12 +162,14 @@ impl Bench {
     }
 
     pub(super) fn done(&mut self) -> Vec<(CommandId, Result<CommandAnswer, Error>)> {
-        let events = std::iter::from_fn(|| self.lookups.poll_event());
+        let mut events = VecDeque::new();
+        self.lookups.end_found(&mut events);
+        self.lookups.move_events(&mut events);
         let end = |event| match event {
             Event::CommandDone { command, result } => (command, result),
             other => panic!("lookups never report {other:?}"),
         };
-        events.map(end).collect()
+        events.into_iter().map(end).collect()
     }
 }
 

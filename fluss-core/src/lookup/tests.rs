@@ -233,7 +233,8 @@ fn other_codes_end_the_keys_of_their_bucket_only() {
         code: ErrorCode(48),
         message: "not yours".into(),
     };
-    assert_eq!(bench.done(), [(a, Err(error)), (b, Ok(value(b"b")))]);
+    // What was found is told first.
+    assert_eq!(bench.done(), [(b, Ok(value(b"b"))), (a, Err(error))]);
 }
 
 #[test]
@@ -399,4 +400,18 @@ fn after_an_abort_every_key_ends_at_once() {
     let ends = [flying, waiting, late].map(|id| (id, Err(error.clone())));
     assert_eq!(bench.done(), ends);
     assert_eq!(bench.lookups.poll_timeout(), None);
+}
+
+#[test]
+fn what_was_found_before_the_end_is_told_before_it() {
+    let mut bench = Bench::new();
+    bench.leaders = [(bucket(5, 0), ONE)].into();
+    let found = bench.ask(bucket(5, 0), b"a");
+    let asked = bench.request(ONE).expect("a request");
+    let late = bench.ask(bucket(5, 0), b"b");
+    bench.echo(&asked);
+    bench.lookups.abort(&Error::Closed("client"));
+    assert!(!bench.lookups.has_found(), "it stands among the events");
+    let ends = [(found, Ok(value(b"a"))), (late, Err(Error::Closed("client")))];
+    assert_eq!(bench.done(), ends);
 }
