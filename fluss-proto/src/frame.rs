@@ -71,23 +71,15 @@ pub enum FrameError {
 struct Space {
     data: Vec<u8>,
     filled: usize,
-    /// How far the slice reached that was handed out last; [`APPENDED`] if it was the vector. What
-    /// lies behind may be of an earlier frame.
-    offered: usize,
+    appending: bool,
 }
-
-/// What a reader is told that cannot count.
-const TOO_MUCH: &str = "the reader claims to have read more than there was room for";
-
-/// The vector itself was handed out.
-const APPENDED: usize = usize::MAX;
 
 impl Space {
     /// Takes over what was appended since the last call.
     fn settle(&mut self) {
-        if self.offered == APPENDED {
+        if self.appending {
             self.filled = self.data.len();
-            self.offered = self.filled;
+            self.appending = false;
         }
     }
 
@@ -96,13 +88,7 @@ impl Space {
         if self.data.len() < end {
             self.data.resize(end, 0);
         }
-        self.offered = end;
         &mut self.data[self.filled..end]
-    }
-
-    /// The same, but no further than memory is initialised, or can be without leaving the cache.
-    fn ahead(&mut self, end: usize) -> &mut [u8] {
-        self.zeroed(end.min(self.data.len().max(self.filled + ZEROED_AHEAD)))
     }
 
     /// The vector, cut to the arrived bytes, to append to up to `end`.
@@ -110,7 +96,7 @@ impl Space {
         let room = end - self.filled;
         self.data.truncate(self.filled);
         self.data.reserve_exact(room);
-        self.offered = APPENDED;
+        self.appending = true;
         (&mut self.data).limit(room)
     }
 }
@@ -149,16 +135,11 @@ struct Large {
 }
 
 impl Large {
-    /// What an earlier frame left in `memory` stays until it is overwritten: that much of it need
-    /// not be filled with zeroes.
     fn new(length: usize, arrived: &[u8], memory: Option<Vec<u8>>) -> Self {
         let mut data = memory.unwrap_or_default();
-        data.truncate(length);
-        let (filled, left) = (arrived.len(), data.len());
-        data.reserve_exact(length.min(EAGER).max(filled).saturating_sub(left));
-        data.resize(left.max(filled), 0);
-        data[..filled].copy_from_slice(arrived);
-        Self { space: Space { data, filled, offered: filled }, length }
+        data.reserve_exact(length.min(EAGER));
+        data.extend_from_slice(arrived);
+        Self { space: Space { filled: data.len(), data, appending: false }, length }
     }
 
     /// Makes room for more bytes if some are missing and returns how far the memory reaches.
@@ -179,7 +160,7 @@ impl Large {
 /// them, so that nothing is kept where no data streams.
 #[derive(Debug, Default)]
 pub struct FrameMemory {
-    /// Each with its capacity; the oldest first.
+    /// The first byte of each, which keeps all of it, and its capacity; the oldest first.
     frames: VecDeque<(Bytes, usize)>,
     bytes: usize,
     /// Small frames since the last large one.
@@ -193,15 +174,14 @@ impl FrameMemory {
             return;
         }
         self.bytes += capacity;
-        self.frames.push_back((frame.clone(), capacity));
+        self.frames.push_back((frame.slice(..1), capacity));
         while self.bytes > REMEMBERED {
             let Some((_, capacity)) = self.frames.pop_front() else { break };
             self.bytes -= capacity;
         }
     }
 
-    /// Memory for a frame of this length, with an earlier one still in it, if there is some that is
-    /// not far larger.
+    /// Empty memory for a frame of this length, if there is some that is not far larger.
     fn take(&mut self, length: usize) -> Option<Vec<u8>> {
         let fits = |(frame, capacity): &(Bytes, usize)| {
             (length..=length.saturating_mul(2)).contains(capacity) && frame.is_unique()
@@ -210,7 +190,8 @@ impl FrameMemory {
         let at = self.frames.iter().rposition(fits)?;
         let (frame, capacity) = self.frames.remove(at)?;
         self.bytes -= capacity;
-        let memory = Vec::from(frame);
+        let mut memory = Vec::from(frame);
+        memory.clear();
         // Should it have come in another way than it went, it is not what was promised.
         (memory.capacity() >= length).then_some(memory)
     }
@@ -290,8 +271,8 @@ impl FrameReader {
         self.settle();
         match &mut self.large {
             Some(large) => {
-                let end = large.reserve();
-                large.space.ahead(end)
+                let end = large.reserve().min(large.space.filled + ZEROED_AHEAD);
+                large.space.zeroed(end)
             }
             None => {
                 let end = self.chunk.make_room();
@@ -306,10 +287,9 @@ impl FrameReader {
     ///
     /// If `n` exceeds the size of that buffer.
     pub fn advance(&mut self, n: usize) {
-        self.settle();
         let space = self.space();
         assert!(
-            n <= space.offered.saturating_sub(space.filled),
+            n <= space.data.len() - space.filled,
             "advance({n}) goes beyond the buffer; pass what was read into FrameReader::buffer()"
         );
         space.filled += n;
@@ -349,21 +329,15 @@ impl FrameReader {
         };
         let before = large.space.filled;
         let end = large.reserve().min(before + READ_BUDGET);
-        // Not `read_to_end`: it fills memory with zeroes before each call of a `Read` that is not
-        // one of the standard library's, here almost none is left to fill.
-        while large.space.filled < end {
-            let room = large.space.ahead(end);
-            let length = room.len();
-            match reader.read(room) {
-                Ok(0) => break,
-                Ok(n) if n <= length => large.space.filled += n,
-                Ok(_) => return Err(io::Error::new(io::ErrorKind::InvalidData, TOO_MUCH)),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if large.space.filled > before && is_pause(&error) => break,
-                Err(error) => return Err(error),
-            }
+        let room = (end - before) as u64;
+        // Appending to a vector is how a `Read` writes to memory that was not initialised.
+        let outcome = reader.take(room).read_to_end(large.space.appendable(end).into_inner());
+        large.space.settle();
+        let arrived = large.space.filled - before;
+        match outcome {
+            Err(error) if arrived == 0 || !is_pause(&error) => Err(error),
+            _ => Ok(arrived),
         }
-        Ok(large.space.filled - before)
     }
 
     /// The frames of `reader`, for a thread that does nothing but wait for them. The last item is

@@ -302,62 +302,6 @@ fn a_large_frame_is_read_into_the_memory_of_one_that_was_dropped() {
 }
 
 #[test]
-fn nothing_of_an_earlier_frame_shows_in_one_that_is_read_over_it() {
-    let memory = &mut FrameMemory::default();
-    for (length, piece) in [(300_000, 300_000), (299_000, 1), (170_000, 70_000), (160_000, 9)] {
-        let wanted: Vec<u8> = (0..length).map(|at| (at % 251) as u8 ^ piece as u8).collect();
-        let wire = wire(std::slice::from_ref(&wanted));
-        let mut reader = FrameReader::new(DEFAULT_MAX_FRAME_BYTES);
-        let mut frame = None;
-        for piece in wire.chunks(piece) {
-            let mut rest = piece;
-            while !rest.is_empty() {
-                let buffer = reader.buffer();
-                let n = rest.len().min(buffer.len());
-                buffer[..n].copy_from_slice(&rest[..n]);
-                reader.advance(n);
-                rest = &rest[n..];
-                frame = frame.or(reader.next_frame_in(memory).unwrap());
-            }
-        }
-        assert_eq!(frame.as_deref(), Some(&wanted[..]), "{length}");
-        assert_eq!(memory.frames.len(), 1, "each is read into the memory of the one before");
-    }
-}
-
-/// A reader that says more than it did.
-struct Boaster;
-
-impl Read for Boaster {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        Ok(buffer.len() + 1)
-    }
-}
-
-#[test]
-fn a_reader_that_claims_more_than_it_read_ends_in_an_error() {
-    let memory = &mut FrameMemory::default();
-    drop(large_frame(memory, 1 << 20));
-    let mut reader = FrameReader::new(DEFAULT_MAX_FRAME_BYTES);
-    reader.read_from(&mut &(1_i32 << 20).to_be_bytes()[..]).unwrap();
-    assert_eq!(reader.next_frame_in(memory).unwrap(), None);
-    let error = reader.read_from(&mut Boaster).unwrap_err();
-    assert_eq!(error.kind(), io::ErrorKind::InvalidData);
-    assert_eq!(reader.next_frame_in(memory).unwrap(), None);
-}
-
-#[test]
-#[should_panic(expected = "goes beyond the buffer")]
-fn advancing_in_a_large_frame_before_its_buffer_was_asked_for_is_refused() {
-    let memory = &mut FrameMemory::default();
-    drop(large_frame(memory, 1 << 20));
-    let mut reader = FrameReader::new(DEFAULT_MAX_FRAME_BYTES);
-    reader.read_from(&mut &(1_i32 << 20).to_be_bytes()[..]).unwrap();
-    assert_eq!(reader.next_frame_in(memory).unwrap(), None);
-    reader.advance(1);
-}
-
-#[test]
 fn what_is_remembered_of_large_frames_is_bounded_and_given_back() {
     let memory = &mut FrameMemory::default();
     for length in [6 << 20, 4 << 20, 18 << 20, 2 << 20, 9 << 20, 10 << 20] {
