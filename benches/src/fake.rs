@@ -81,15 +81,6 @@ pub fn loopback(buckets: u32) -> Loopback {
     Loopback::start(cluster(buckets), LoopbackOptions::default()).expect("loopback ports")
 }
 
-/// Likewise behind loopback ports, of a cluster that keeps what is written.
-///
-/// # Panics
-/// If no port can be opened.
-#[must_use]
-pub fn keeping(buckets: u32) -> Loopback {
-    Loopback::start(filled(false, buckets), LoopbackOptions::default()).expect("loopback ports")
-}
-
 fn create(cluster: &mut FakeCluster, path: &str, descriptor: &TableDescriptor) {
     let path = TablePath::parse(path).expect("a path");
     let (database, table) = (path.database.to_string(), path.table.to_string());

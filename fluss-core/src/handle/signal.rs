@@ -30,37 +30,48 @@ pub(crate) fn lock_in<'a, T: ?Sized>(
 /// A flag that can be waited for; waking sets it.
 #[derive(Debug, Default)]
 pub struct Signal {
-    fired: Mutex<bool>,
+    fired: Mutex<Fired>,
     changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Fired {
+    set: bool,
+    /// Threads that sleep until it is set. To call one takes a system call, also where none is:
+    /// who drives the client himself sets it without.
+    asleep: u32,
 }
 
 impl Signal {
     /// Whether it was set since the last [`Signal::take`].
     #[must_use]
     pub fn is_set(&self) -> bool {
-        *lock(&self.fired)
+        lock(&self.fired).set
     }
 
     /// Resets it and tells whether it was set.
     pub fn take(&self) -> bool {
-        std::mem::take(&mut *lock(&self.fired))
+        std::mem::take(&mut lock(&self.fired).set)
     }
 
     /// Blocks until it is set, at most this long, and resets it. False if the time passed.
     pub fn wait(&self, limit: Option<Duration>) -> bool {
-        let guard = lock(&self.fired);
+        let mut guard = lock(&self.fired);
+        guard.asleep += 1;
         let mut guard = match limit {
-            None => {
-                self.changed.wait_while(guard, |set| !*set).unwrap_or_else(PoisonError::into_inner)
-            }
+            None => self
+                .changed
+                .wait_while(guard, |fired| !fired.set)
+                .unwrap_or_else(PoisonError::into_inner),
             Some(limit) => {
                 self.changed
-                    .wait_timeout_while(guard, limit, |set| !*set)
+                    .wait_timeout_while(guard, limit, |fired| !fired.set)
                     .unwrap_or_else(PoisonError::into_inner)
                     .0
             }
         };
-        std::mem::take(&mut *guard)
+        guard.asleep -= 1;
+        std::mem::take(&mut guard.set)
     }
 }
 
@@ -70,8 +81,14 @@ impl Wake for Signal {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        *lock(&self.fired) = true;
-        self.changed.notify_one();
+        let is_awaited = {
+            let mut fired = lock(&self.fired);
+            fired.set = true;
+            fired.asleep > 0
+        };
+        if is_awaited {
+            self.changed.notify_one();
+        }
     }
 }
 

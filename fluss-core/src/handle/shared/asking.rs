@@ -63,7 +63,7 @@ impl Shared {
         // costs more than to take it.
         let taken = match self.take_kept(command) {
             Ok(None) => match self.await_command(command, waker) {
-                Ok(true) => return self.of_this_process().map_or_else(failed, |()| Poll::Pending),
+                Ok(true) => return Poll::Pending,
                 // It has ended since.
                 Ok(false) => self.take_kept(command),
                 Err(error) => Err(error),
@@ -101,7 +101,8 @@ impl Shared {
         }
     }
 
-    /// Registers who waits for a command. False: it has ended.
+    /// Registers who waits for a command. False: it has ended. An error where nobody will ever
+    /// answer it, which is the child of a fork.
     fn await_command(&self, command: CommandId, waker: &Waker) -> Result<bool> {
         let (awaited, gathers) = {
             let mut core = match self.core.try_lock() {
@@ -113,10 +114,26 @@ impl Shared {
             };
             (core.await_command(command, waker), core.client.is_gathering(command))
         };
-        if gathers && awaited {
-            self.with(|core, now| core.client.urge_lookup(command, now));
+        if awaited {
+            self.of_this_process()?;
+        }
+        if awaited && gathers {
+            self.with_own(|core, now| core.client.urge_lookup(command, now));
         }
         Ok(awaited)
+    }
+
+    /// Like [`Shared::with`], for callers that know that this is no child of a fork.
+    fn with_own<R>(&self, act: impl FnOnce(&mut Core, Instant) -> R) -> R {
+        let (mut wake, now) = (Wake::default(), self.clock.now());
+        let result = {
+            let mut core = lock(&self.core);
+            let result = act(&mut core, now);
+            core.pass_on(now, &mut wake);
+            result
+        };
+        self.fire(wake);
+        result
     }
 
     /// Takes what has come of a run of lookups; ready with the last of it. See
