@@ -5,7 +5,7 @@
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 
-use fluss_tools::chaos::{self, Kind, Options, Report};
+use fluss_tools::chaos::{self, Following, Kind, Options, Report};
 use fluss_tools::cluster::real_cluster_or_skip;
 
 /// Two clusters whose leaders are killed are more than a small machine does in time.
@@ -42,19 +42,34 @@ fn no_writer_is_told_a_lie_while_leaders_are_killed() {
 #[test]
 fn readers_whose_waits_are_dropped_hand_out_each_record_once_while_leaders_are_killed() {
     let name = "readers_whose_waits_are_dropped_hand_out_each_record_once_while_leaders_are_killed";
-    if !real_cluster_or_skip(name) {
-        return;
+    if real_cluster_or_skip(name) {
+        let readers = follow(Kind::Reader, 50_000);
+        assert!(readers.iter().all(|reader| reader.remote_bytes == 0), "{readers:?}");
     }
-    let kinds = vec![Kind::Reader];
-    let options = Options { rounds: 1, seed: 1, rows: 50_000, kinds, ..Options::default() };
-    let (reports, table) = play(&options);
-    let [report] = &reports[..] else { panic!("{table}") };
+}
+
+#[test]
+fn readers_come_from_remote_storage_to_the_live_log_while_leaders_are_killed() {
+    let name = "readers_come_from_remote_storage_to_the_live_log_while_leaders_are_killed";
+    if real_cluster_or_skip(name) {
+        let readers = follow(Kind::Tiered, 50_000);
+        assert!(readers.iter().all(|reader| reader.remote_bytes > 0), "{readers:?}");
+    }
+}
+
+/// Plays a round with readers, which has to be right.
+fn follow(kind: Kind, rows: u64) -> Vec<Following> {
+    let kinds = vec![kind];
+    let options = Options { rounds: 1, seed: 1, rows, kinds, ..Options::default() };
+    let (mut reports, table) = play(&options);
+    let report = reports.remove(0);
     assert!(report.passed() && report.repeated.is_none(), "{table}");
-    assert!(report.rows() >= 50_000 && report.deeds.kills >= 1, "{table}");
+    assert!(report.rows() >= rows && report.deeds.kills >= 1, "{table}");
     assert!(report.failovers >= 1 && report.harm.cuts > 0, "{table}");
     let runtimes: Vec<&str> = report.followed.iter().map(|reader| reader.runtime).collect();
     assert_eq!(runtimes, ["tokio", "smol", "blocking"], "{table}");
     for reader in &report.followed {
         assert!(reader.records >= report.ok && reader.dropped_waits >= 100, "{table}");
     }
+    report.followed
 }

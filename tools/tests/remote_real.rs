@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use fluss_embedded::config::{Config, ObjectPart, Storage, StorageError, StorageErrorKind, Store};
-use fluss_embedded::ids::BucketKey;
+use fluss_embedded::ids::{BucketKey, PartitionId};
 use fluss_embedded::rng::Rng;
 use fluss_embedded::row::{Column, DataType, Datum, Schema, TableDescriptor};
 use fluss_embedded::{
@@ -19,13 +19,47 @@ use fluss_tools::cluster::{ClusterOptions, RealCluster, TableLosses, real_cluste
 use fluss_tools::main_job::nothing_held;
 
 const BUCKETS: u32 = 2;
+/// Rows of a table or, of a partitioned one, of each partition.
 const ROWS: i64 = 4_000;
+const DAYS: [&str; 3] = ["2026-11-21", "2026-11-22", "2026-11-23"];
 const SEED: u64 = 20_261_122;
 /// How long servers may take to move segments away.
 const PATIENCE: Duration = Duration::from_secs(120);
 static LOSSES: TableLosses = TableLosses::new();
 
 type Start<'a> = &'a dyn Fn(Config) -> Result<Fluss>;
+
+/// What kind of table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Log,
+    /// With a primary key, whose changelog is read.
+    Keyed,
+    /// A log table with a partition for each of [`DAYS`].
+    Days,
+}
+
+impl Kind {
+    fn of(path: &str) -> Self {
+        match path {
+            path if path.contains("keyed") => Self::Keyed,
+            path if path.contains("days") => Self::Days,
+            _ => Self::Log,
+        }
+    }
+
+    fn partitions(self) -> usize {
+        if self == Self::Days { DAYS.len() } else { 1 }
+    }
+
+    fn rows(self) -> i64 {
+        ROWS * self.partitions() as i64
+    }
+}
+
+fn day(id: i64) -> &'static str {
+    DAYS[id as usize % DAYS.len()]
+}
 
 /// How a runtime waits.
 trait Waits {
@@ -112,17 +146,27 @@ fn options() -> ClusterOptions {
         .set("kv.snapshot.interval", "2s")
 }
 
-/// `id BIGINT, text STRING, n INT`.
-fn make(cluster: &RealCluster, fluss: &Fluss, name: &str, format: &str, keyed: bool) -> Table {
+/// `id BIGINT, text STRING, n INT`, and the day where that is the partition.
+fn make(cluster: &RealCluster, fluss: &Fluss, name: &str, format: &str) -> Table {
+    let kind = Kind::of(name);
     let schema = Schema::builder()
         .column("id", DataType::BIGINT.not_null())
         .column("text", DataType::STRING)
         .column("n", DataType::INT);
-    let schema = if keyed { schema.primary_key(["id"]) } else { schema };
+    let schema = match kind {
+        Kind::Log => schema,
+        Kind::Keyed => schema.primary_key(["id"]),
+        Kind::Days => schema.column("day", DataType::STRING.not_null()),
+    };
     let mut table = TableDescriptor::new(schema.build().expect("a schema"));
     table.bucket_count = Some(BUCKETS);
     table.properties.insert("table.log.format".to_owned(), format.to_owned());
-    let made = LOSSES.open(cluster, fluss, &format!("fluss.{name}"), &table, None);
+    let mut probe = None;
+    if kind == Kind::Days {
+        table.partition_key = vec![3];
+        probe = Some(("day", DAYS[0]));
+    }
+    let made = LOSSES.open(cluster, fluss, &format!("fluss.{name}"), &table, probe);
     made.expect("a table with leaders")
 }
 
@@ -132,25 +176,29 @@ fn text(id: i64) -> String {
 }
 
 /// Rows with all ids, each once.
-fn fill(table: &Table, keyed: bool) {
+fn fill(table: &Table, kind: Kind) {
     let n = |id: i64| (id % 7 != 0).then_some(i32::try_from(id % 1_000).expect("small"));
-    if keyed {
+    let ids = 0..kind.rows();
+    if kind == Kind::Keyed {
         let writer = table.upserter().batch_bytes(8 << 10).build().expect("a writer");
-        for id in 0..ROWS {
+        for id in ids {
             drop(writer.upsert(&(id, text(id), n(id))).wait().expect("taken"));
         }
-        writer.flush().wait().expect("written");
-    } else {
-        let writer = table.appender().batch_bytes(8 << 10).build().expect("a writer");
-        for id in 0..ROWS {
-            drop(writer.append(&(id, text(id), n(id))).wait().expect("taken"));
-        }
-        writer.flush().wait().expect("written");
+        return writer.flush().wait().expect("written");
     }
+    let writer = table.appender().batch_bytes(8 << 10).build().expect("a writer");
+    for id in ids {
+        let taken = match kind {
+            Kind::Days => writer.append(&(id, text(id), n(id), day(id))).wait(),
+            _ => writer.append(&(id, text(id), n(id))).wait(),
+        };
+        drop(taken.expect("taken"));
+    }
+    writer.flush().wait().expect("written");
 }
 
 /// All rows from the earliest offset to what is the end now: each id once, offsets without gaps.
-fn check(waits: &impl Waits, builder: ScanBuilder, columns: [usize; 2], keyed: bool) {
+fn check(waits: &impl Waits, builder: ScanBuilder, columns: [usize; 2], kind: Kind) {
     let mut scanner = waits.build(builder.bounded().build());
     let mut next: BTreeMap<BucketKey, i64> = BTreeMap::new();
     let mut ids: BTreeMap<i64, BucketKey> = BTreeMap::new();
@@ -160,6 +208,7 @@ fn check(waits: &impl Waits, builder: ScanBuilder, columns: [usize; 2], keyed: b
         let next = next.entry(bucket).or_default();
         assert_eq!(batch.base_offset(), *next, "{bucket}");
         for row in batch.rows().expect("readable").iter() {
+            let keyed = kind == Kind::Keyed;
             let change = if keyed { ChangeType::Insert } else { ChangeType::Append };
             assert_eq!((row.offset(), row.change_type()), (*next, change), "{bucket}");
             let Ok(Datum::Int64(id)) = row.value(id_at) else { panic!("no id") };
@@ -168,43 +217,52 @@ fn check(waits: &impl Waits, builder: ScanBuilder, columns: [usize; 2], keyed: b
             *next += 1;
         }
     }
-    assert_eq!(ids.len() as i64, ROWS, "all rows");
-    assert!(ids.keys().copied().eq(0..ROWS));
-    assert_eq!(next.len(), BUCKETS as usize);
+    assert_eq!(ids.len() as i64, kind.rows(), "all rows");
+    assert!(ids.keys().copied().eq(0..kind.rows()));
+    assert_eq!(next.len(), BUCKETS as usize * kind.partitions());
+    if kind == Kind::Days {
+        let mut days: BTreeMap<Option<PartitionId>, &str> = BTreeMap::new();
+        for (id, bucket) in ids {
+            let found = *days.entry(bucket.partition).or_insert(day(id));
+            assert_eq!(found, day(id), "{bucket}: row {id}");
+        }
+        assert_eq!(days.len(), DAYS.len());
+    }
 }
 
-/// Reads until both buckets have segments in remote storage, to which the reader is sent.
-fn await_remote(cluster: &RealCluster, table: &Table, keyed: bool) {
+/// Reads until all buckets have segments in remote storage, to which the reader is sent.
+fn await_remote(cluster: &RealCluster, table: &Table, kind: Kind) {
     let (store, bytes) = counted(false);
     let fluss = fluss_embedded::start(config(cluster).store(store)).expect("a client");
     let table = fluss.table(&table.info().path.to_string()).wait().expect("a table");
     let until = Instant::now() + PATIENCE;
-    for bucket in 0..BUCKETS {
-        let bucket = table.info().bucket(i32::try_from(bucket).expect("small"));
+    let buckets = table.buckets().wait().expect("its buckets");
+    assert_eq!(buckets.len(), BUCKETS as usize * kind.partitions());
+    for bucket in buckets {
         while bytes.swap(0, Ordering::Relaxed) == 0 {
             assert!(Instant::now() < until, "no segment of {bucket} was moved");
             let mut scanner = table.scanner().buckets([bucket]).build().wait().expect("a scanner");
             scanner.next_batch().wait().expect("rows");
         }
     }
-    check(&Blocking, table.scanner(), [0, 1], keyed);
+    check(&Blocking, table.scanner(), [0, 1], kind);
 }
 
 fn on_runtime(cluster: &RealCluster, path: &str, start: Start<'_>, waits: &impl Waits) {
-    let keyed = path.contains("keyed");
+    let kind = Kind::of(path);
     // With what the adapter brings.
     let fluss = start(config(cluster)).expect("a client");
     let table = waits_for_table(&fluss, path);
-    check(waits, table.scanner(), [0, 1], keyed);
+    check(waits, table.scanner(), [0, 1], kind);
     // Some columns only, which the servers cannot pick out of segments, and one that is newer.
-    check(waits, table.scanner().columns(["text", "extra", "id"]), [2, 0], keyed);
-    check(waits, table.scanner().columns(["id", "text"]), [0, 1], keyed);
+    check(waits, table.scanner().columns(["text", "extra", "id"]), [2, 0], kind);
+    check(waits, table.scanner().columns(["id", "text"]), [0, 1], kind);
     // By a store that fails now and then, in parts that cut batches, within a small budget.
     let (store, bytes) = counted(true);
     let fluss = start(config(cluster).store(store)).expect("a client");
     let table = waits_for_table(&fluss, path);
     let small = table.scanner().max_bytes_per_bucket(5_000).buffer_limit(64 << 10);
-    check(waits, small, [0, 1], keyed);
+    check(waits, small, [0, 1], kind);
     let remote = bytes.load(Ordering::Relaxed);
     assert!(remote > 100 << 10, "{path}: only {remote} bytes from remote storage");
 }
@@ -223,21 +281,22 @@ fn a_scan_crosses_from_remote_storage_to_the_live_log_of_a_real_cluster_on_every
     let cluster = RealCluster::start(options()).expect("a cluster");
     let fluss = fluss_embedded::start(config(&cluster)).expect("a client");
     let tables = [
-        ("remote_arrow", "ARROW", false),
-        ("remote_indexed", "INDEXED", false),
-        ("remote_compacted", "COMPACTED", false),
-        ("remote_keyed", "ARROW", true),
+        ("remote_arrow", "ARROW"),
+        ("remote_indexed", "INDEXED"),
+        ("remote_compacted", "COMPACTED"),
+        ("remote_keyed", "ARROW"),
+        ("remote_days", "ARROW"),
     ];
-    let tables = tables.map(|(name, format, keyed)| {
-        let table = make(&cluster, &fluss, name, format, keyed);
-        fill(&table, keyed);
-        (table, keyed)
+    let tables = tables.map(|(name, format)| {
+        let table = make(&cluster, &fluss, name, format);
+        fill(&table, Kind::of(name));
+        table
     });
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let tokio: Start<'_> = &|config| runtime.block_on(fluss_tokio::start(config));
     let smol: Start<'_> = &|config| smol::block_on(fluss_smol::start(config));
-    for (table, keyed) in tables {
-        await_remote(&cluster, &table, keyed);
+    for table in tables {
+        await_remote(&cluster, &table, Kind::of(&table.info().path.table));
         let path = table.info().path.to_string();
         let extra = Column::new("extra", DataType::INT);
         fluss.admin().add_columns(&path, &[extra]).wait().expect("a column more");

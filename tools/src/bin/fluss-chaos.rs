@@ -20,7 +20,10 @@ Maven the first time.
 
 In a round of the kind reader all rows go into the log table, 12,500 a second, and a reader on each
 runtime follows them through the proxy, whose waits for rows are dropped after 1 to 5 ms each; a
-leader is killed every 12 s. Each row has to be handed out once and in the order of its bucket.
+leader is killed every 12 s. Each row has to be handed out once and in the order of its bucket. In
+a round of the kind tiered servers move segments to remote storage as soon as 64 KiB are written,
+and the readers begin when they are sent there, so that the first of the rows come from there; two
+leaders are killed, as servers do not survive more of it.
 
 A round is played again, with its seed and on a new cluster, if before its first row the cluster
 could not be started or a server ended that nobody had killed: each round once at most, and 3 of any
@@ -31,7 +34,8 @@ was handed in.
   --rounds N   how many rounds (default 5)
   --seed N     of the first round; each round has the next one (default 0)
   --kind KIND  what the rounds are about, in turn: kill, pause, restart, coordinator, storm,
-               deadline; expiry, whose rounds take minutes; reader (default all but the last two)
+               deadline; expiry, whose rounds take minutes; reader and tiered (default all but the
+               last three)
   --rows N     rows of a round, about (default 24000)
   --dir DIR    a new or empty directory for data and logs of the servers, which is kept
   --throughput instead of rounds: for each runtime, how many rows a second get through when each

@@ -5,10 +5,12 @@
 //! batch lasts longer than 1 to 5 ms: then its future is dropped, on blocking threads it ends by
 //! itself. Each record has to be handed out right behind the one before it in its bucket, from
 //! offset 0 on; and what was handed out in the end has to be what an undisturbed scan finds when
-//! all is over, which is held against the outcomes of the writers.
+//! all is over, which is held against the outcomes of the writers. In a round whose servers move
+//! segments to remote storage, part of it has to come from there.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -28,7 +30,10 @@ const SHORTEST: u64 = 1_000;
 const LONGEST: u64 = 5_000;
 /// Waits at the end, in which nothing more may come.
 const WAITS_AT_THE_END: u32 = 20;
-/// How long a reader may take to the end once that is known.
+/// How long a reader that waits for segments to be moved looks for rows each time.
+const LOOK: Duration = Duration::from_millis(100);
+/// How long a reader may take to the end once that is known, and how long it waits for segments to
+/// be moved before it begins.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The ends of the log, for each bucket that is read.
@@ -37,6 +42,8 @@ type Ends = BTreeMap<BucketKey, i64>;
 /// A reader at work.
 pub(super) struct Follower {
     runtime: &'static str,
+    /// Bytes that its client read from remote storage, if it has to.
+    remote: Option<Arc<AtomicU64>>,
     /// It goes on until it is told an end and has reached that, or until this is dropped.
     ends: Sender<Ends>,
     done: Receiver<Followed>,
@@ -53,23 +60,27 @@ struct Followed {
 }
 
 impl Follower {
-    /// Begins to read the table from its beginning.
+    /// Begins to read the table from its beginning; with a count of bytes from remote storage, as
+    /// soon as there are some to be had.
     pub(super) fn start(
         runtime: &Arc<dyn Runtime>,
         table: &Table,
         seed: u64,
+        remote: Option<Arc<AtomicU64>>,
     ) -> Result<Self, ChaosError> {
-        let failed = |error| ChaosError::Client { what: "opening a scanner", error };
-        let scanner = table.scanner().from_earliest().build().wait().map_err(failed)?;
         let (ends, until) = mpsc::channel();
         let (sender, done) = mpsc::channel();
-        let (name, runtime) = (runtime.name(), Arc::clone(runtime));
-        let reader = Reader { runtime, scanner, next: BTreeMap::new(), records: Vec::new() };
+        let (name, runtime, table) = (runtime.name(), Arc::clone(runtime), table.clone());
+        let bytes = remote.clone();
         thread::Builder::new().name(format!("{name}-reader")).spawn(move || {
+            let followed = match Reader::open(runtime, &table, bytes.as_deref()) {
+                Ok(reader) => reader.run(&until, Rng::new(seed)),
+                Err(error) => Followed::failed(format!("opening a scanner: {error}")),
+            };
             // Nobody listens any more after a failure.
-            let _ = sender.send(reader.run(&until, Rng::new(seed)));
+            let _ = sender.send(followed);
         })?;
-        Ok(Self { runtime: name, ends, done })
+        Ok(Self { runtime: name, remote, ends, done })
     }
 }
 
@@ -82,6 +93,23 @@ struct Reader {
 }
 
 impl Reader {
+    /// Where reads from remote storage are counted, it waits for the first.
+    fn open(
+        runtime: Arc<dyn Runtime>,
+        table: &Table,
+        remote: Option<&AtomicU64>,
+    ) -> Result<Self, Error> {
+        let open = || table.scanner().from_earliest().build().wait();
+        let (start, mut scanner) = (Instant::now(), open()?);
+        if let Some(bytes) = remote {
+            while bytes.swap(0, Ordering::Relaxed) == 0 && start.elapsed() < PATIENCE {
+                runtime.next(&mut scanner, LOOK)?;
+                scanner = open()?;
+            }
+        }
+        Ok(Self { runtime, scanner, next: BTreeMap::new(), records: Vec::new() })
+    }
+
     fn run(mut self, until: &Receiver<Ends>, mut rng: Rng) -> Followed {
         let start = Instant::now();
         let (mut ends, mut dropped, mut waits_left) = (None, 0, WAITS_AT_THE_END);
@@ -154,16 +182,23 @@ pub(super) fn finish(
         let _ = follower.ends.send(ends.clone());
     }
     let limit = Instant::now() + PATIENCE;
-    let followed: Vec<(&'static str, Option<Followed>)> =
-        followers.into_iter().map(|follower| (follower.runtime, follower.end(limit))).collect();
+    let followed: Vec<_> = followers
+        .into_iter()
+        .map(|follower| (follower.runtime, follower.remote.clone(), follower.end(limit)))
+        .collect();
     let undisturbed = in_order(read::records(table).map_err(failed)?);
-    for (runtime, followed) in followed {
+    for (runtime, remote, followed) in followed {
         let Some(followed) = followed else {
             report.problem(format!("the reader on {runtime} is stuck in a wait"));
             continue;
         };
+        let remote = remote.map(|bytes| bytes.load(Ordering::Relaxed));
+        if remote == Some(0) {
+            report.problem(format!("the reader on {runtime} got nothing from remote storage"));
+        }
         report.followed.push(Following {
             runtime,
+            remote_bytes: remote.unwrap_or_default(),
             records: followed.records.len() as u64,
             dropped_waits: followed.dropped,
             time: followed.time,
@@ -193,6 +228,11 @@ impl Follower {
 }
 
 impl Followed {
+    /// Of a reader that did not come to read.
+    fn failed(wrong: String) -> Self {
+        Self { records: Vec::new(), dropped: 0, time: Duration::ZERO, wrong: Some(wrong) }
+    }
+
     fn judge(self, undisturbed: &[Record]) -> Result<(), String> {
         if let Some(wrong) = self.wrong {
             return Err(format!("{wrong}, after {} records", self.records.len()));

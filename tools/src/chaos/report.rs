@@ -20,6 +20,8 @@ pub struct Following {
     pub records: u64,
     /// Waits for the next batch that were dropped.
     pub dropped_waits: u64,
+    /// Bytes that it had from remote storage, in rounds whose servers move segments there.
+    pub remote_bytes: u64,
     /// How long it read.
     pub time: Duration,
 }
@@ -168,13 +170,16 @@ impl Report {
     #[must_use]
     pub fn details(&self) -> String {
         let mut text = String::new();
-        for Following { runtime, records, dropped_waits, time } in &self.followed {
+        for Following { runtime, records, dropped_waits, remote_bytes, time } in &self.followed {
             let _ = write!(
                 text,
                 "\n      the reader on {runtime} handed out {records} records in {:.1} s; \
                  {dropped_waits} waits were dropped",
                 time.as_secs_f64()
             );
+            if *remote_bytes > 0 {
+                let _ = write!(text, "; {remote_bytes} bytes came from remote storage");
+            }
         }
         for problem in &self.problems {
             let _ = write!(text, "\n      {problem}");

@@ -18,6 +18,7 @@ use super::follow::{self, Follower};
 use super::plan::{Kind, Plan};
 use super::proxy::{Proxy, Weather};
 use super::read;
+use super::remote::counted_files;
 use super::report::Report;
 use super::runtimes::{Handle, Runtime};
 use super::truncation;
@@ -213,19 +214,22 @@ fn start(
     for runtime in stage.runtimes {
         let config =
             plan.settings.client(&bootstrap, rng.next_u64()).map_err(failed("settings"))?;
+        let (store, remote) = counted_files();
+        let config = config.store(store);
         let fluss = runtime.start(config).map_err(failed("connecting"))?;
         let open = |name: &str| fluss.table(&format!("fluss.{name}")).wait();
         let (log, keyed) = (open(&names.log), open(&names.keyed));
         let (log, keyed) =
             (log.map_err(failed("opening a table"))?, keyed.map_err(failed("opening a table"))?);
-        if plan.kind == Kind::Reader {
-            followers.push(Follower::start(runtime, &log, rng.next_u64())?);
+        if plan.kind.has_readers() {
+            let remote = (plan.kind == Kind::Tiered).then_some(remote);
+            followers.push(Follower::start(runtime, &log, rng.next_u64(), remote)?);
         }
         let log = log.appender().config(plan.settings.writer()).build();
         let keyed = keyed.upserter().config(plan.settings.writer()).build();
         let log = Handle::Log(log.map_err(failed("opening a writer"))?);
         let keyed = Handle::Keyed(keyed.map_err(failed("opening a writer"))?);
-        let keyed = (plan.kind != Kind::Reader).then_some(keyed);
+        let keyed = (!plan.kind.has_readers()).then_some(keyed);
         for handle in [log].into_iter().chain(keyed) {
             // Clones are lanes of one writer: each thread has an order of its own.
             handles.extend((0..THREADS).map(|_| (Arc::clone(runtime), handle.clone())));
