@@ -48,8 +48,10 @@ pub fn run() -> Result<(), Failure> {
         table: table.clone(),
     };
     let cost = match plan.side {
-        Side::Theirs if plan.variant.filled_by().is_some() => theirs_read::run(&plan)?,
-        Side::Theirs => theirs::run(&plan)?,
+        Side::Theirs | Side::TheirsAlone if plan.variant.filled_by().is_some() => {
+            theirs_read::run(&plan)?
+        }
+        Side::Theirs | Side::TheirsAlone => theirs::run(&plan)?,
         _ if plan.variant.filled_by().is_some() => ours_read::run(&plan)?,
         Side::Ours | Side::Smol | Side::Blocking => ours::run(&plan)?,
     };

@@ -125,11 +125,11 @@ fn all_acknowledged(run: RunTicket) -> Result<(), Failure> {
 }
 
 /// A client on this side's runtime, and the runtime if somebody has to keep it.
-pub fn start(side: Side, config: Config) -> Result<(Fluss, Option<Runtime>), Failure> {
+fn start(side: Side, config: Config) -> Result<(Fluss, Option<Runtime>), Failure> {
     Ok(match side {
         Side::Smol => (smol::block_on(fluss_smol::start(config))?, None),
         Side::Blocking => (fluss_embedded::start(config)?, None),
-        Side::Ours | Side::Theirs => {
+        Side::Ours | Side::Theirs | Side::TheirsAlone => {
             let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
             (runtime.block_on(fluss_tokio::start(config))?, Some(runtime))
         }

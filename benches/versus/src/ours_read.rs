@@ -7,39 +7,47 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use fluss_core::row::{OwnedDatum, OwnedRow};
 use fluss_tokio::config::Config;
-use fluss_tokio::{Fluss, LogScanner, Lookup, Pending, Table, row};
+use fluss_tokio::{Fluss, LogScanner, Lookup, Pending, ScanBatch, Table, row};
 
 use crate::Failure;
 use crate::client::Stopwatch;
-use crate::ours::start;
 use crate::plan::{self, Cost, Plan, Side, Variant};
 use crate::rows::Found;
 
-fn scanner(table: &Table) -> Result<LogScanner, Failure> {
+fn scanner(table: &Table) -> Pending<LogScanner> {
     let scanner = table
         .scanner()
         .from_earliest()
         .bounded()
         .max_bytes(plan::FETCH_BYTES)
         .max_bytes_per_bucket(plan::FETCH_BYTES_PER_BUCKET);
-    Ok(scanner.build().wait()?)
+    scanner.build()
 }
 
-fn scan_arrow(table: &Table) -> Result<Found, Failure> {
-    let mut found = Found::default();
-    for batch in scanner(table)?.blocking_iter() {
-        let batch = batch?.record_batch();
+fn take(found: &mut Found, variant: Variant, batch: &ScanBatch) -> Result<(), Failure> {
+    if variant == Variant::ScanArrow {
+        let batch = batch.record_batch();
         found.add_all(batch.column(0).as_primitive::<Int64Type>().values());
+        return Ok(());
+    }
+    for row in batch.rows()?.iter() {
+        found.add(row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
+    }
+    Ok(())
+}
+
+async fn scan(table: &Table, variant: Variant) -> Result<Found, Failure> {
+    let (mut found, mut scanner) = (Found::default(), scanner(table).await?);
+    while let Some(batch) = scanner.next_batch().await? {
+        take(&mut found, variant, &batch)?;
     }
     Ok(found)
 }
 
-fn scan_rows(table: &Table) -> Result<Found, Failure> {
+fn scan_blocking(table: &Table, variant: Variant) -> Result<Found, Failure> {
     let mut found = Found::default();
-    for batch in scanner(table)?.blocking_iter() {
-        for row in batch?.rows()?.iter() {
-            found.add(row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
-        }
+    for batch in scanner(table).wait()?.blocking_iter() {
+        take(&mut found, variant, &batch?)?;
     }
     Ok(found)
 }
@@ -97,22 +105,38 @@ async fn look_up_all(table: &Table, rows: u64) -> Result<Found, Failure> {
     Ok(found)
 }
 
-async fn time_lookups(fluss: Fluss, plan: &Plan) -> Result<Cost, Failure> {
+async fn time(fluss: Fluss, plan: &Plan) -> Result<Cost, Failure> {
     let table = fluss.table(&plan.table).await?;
-    look_up(&table, plan.warm_up()).await?;
-    let watch = Stopwatch::start();
-    let found = match plan.variant {
-        Variant::LookupAll => look_up_all(&table, plan.rows).await?,
-        _ => look_up(&table, plan.rows).await?,
+    let read = async |rows| match plan.variant {
+        Variant::LookupAll => look_up_all(&table, rows).await,
+        Variant::Lookups => look_up(&table, rows).await,
+        scanned => scan(&table, scanned).await,
     };
+    read(plan.warm_up()).await?;
+    let watch = Stopwatch::start();
+    let found = read(plan.rows).await?;
     let cost = watch.stop();
     found.check(plan.variant, plan.rows)?;
     fluss.close(Duration::from_secs(10)).await?;
     Ok(cost)
 }
 
-/// Lookups of one task that shares its thread with the driver, where it can.
-fn run_lookups(plan: &Plan, config: Config) -> Result<Cost, Failure> {
+/// A scan of a thread that blocks, which drives the client itself meanwhile.
+fn time_blocking(config: Config, plan: &Plan) -> Result<Cost, Failure> {
+    let fluss = fluss_embedded::start(config)?;
+    let table = fluss.table(&plan.table).wait()?;
+    scan_blocking(&table, plan.variant)?;
+    let watch = Stopwatch::start();
+    let found = scan_blocking(&table, plan.variant)?;
+    let cost = watch.stop();
+    found.check(plan.variant, plan.rows)?;
+    fluss.close(Duration::from_secs(10)).wait()?;
+    Ok(cost)
+}
+
+/// Runs the plan, in one task that shares its thread with the driver.
+pub fn run(plan: &Plan) -> Result<Cost, Failure> {
+    let config = Config::new(&plan.bootstrap)?.seed(fluss_tokio::random_seed());
     match plan.side {
         Side::Smol => {
             let (fluss, driver) = fluss_smol::connect_with(config)?;
@@ -120,38 +144,17 @@ fn run_lookups(plan: &Plan, config: Config) -> Result<Cost, Failure> {
             executor.spawn(driver).detach();
             smol::block_on(executor.run(async {
                 fluss.ready().await?;
-                time_lookups(fluss, plan).await
+                time(fluss, plan).await
             }))
         }
+        Side::Blocking if !plan.variant.looks_up() => time_blocking(config, plan),
         Side::Blocking => {
             let (fluss, mut driver) = fluss_embedded::connect_with(config)?;
-            driver.block_on(time_lookups(fluss, plan))?
+            driver.block_on(time(fluss, plan))?
         }
-        Side::Ours | Side::Theirs => {
+        Side::Ours | Side::Theirs | Side::TheirsAlone => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            let run = async { time_lookups(fluss_tokio::start(config).await?, plan).await };
-            runtime.block_on(run)
+            runtime.block_on(async { time(fluss_tokio::start(config).await?, plan).await })
         }
     }
-}
-
-/// Runs the plan.
-pub fn run(plan: &Plan) -> Result<Cost, Failure> {
-    let config = Config::new(&plan.bootstrap)?.seed(fluss_tokio::random_seed());
-    if plan.variant.looks_up() {
-        return run_lookups(plan, config);
-    }
-    let (fluss, _runtime) = start(plan.side, config)?;
-    let table = fluss.table(&plan.table).wait()?;
-    let read = || match plan.variant {
-        Variant::ScanArrow => scan_arrow(&table),
-        _ => scan_rows(&table),
-    };
-    read()?;
-    let watch = Stopwatch::start();
-    let found = read()?;
-    let cost = watch.stop();
-    found.check(plan.variant, plan.rows)?;
-    fluss.close(Duration::from_secs(10)).wait()?;
-    Ok(cost)
 }

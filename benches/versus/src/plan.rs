@@ -70,8 +70,10 @@ words! {
         Smol = "ours-smol",
         /// This client with its own thread and no runtime.
         Blocking = "ours-blocking",
-        /// fluss-rs.
+        /// fluss-rs on a runtime of two threads.
         Theirs = "fluss-rs",
+        /// fluss-rs on a runtime of one thread, for what reads.
+        TheirsAlone = "fluss-rs-alone",
     }
 }
 

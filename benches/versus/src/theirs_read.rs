@@ -8,10 +8,11 @@ use arrow_array_59::types::Int64Type;
 use fluss::client::{FlussConnection, FlussTable};
 use fluss::config::Config;
 use fluss::row::{DataGetters, GenericRow};
+use tokio::runtime::Builder;
 
 use crate::Failure;
 use crate::client::Stopwatch;
-use crate::plan::{self, Cost, Plan, Variant};
+use crate::plan::{self, Cost, Plan, Side, Variant};
 use crate::rows::Found;
 use crate::theirs::path;
 
@@ -94,8 +95,10 @@ async fn look_up(table: &FlussTable<'_>, rows: u64) -> Result<Found, Failure> {
 
 /// Runs the plan.
 pub fn run(plan: &Plan) -> Result<Cost, Failure> {
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime = match plan.side {
+        Side::TheirsAlone => Builder::new_current_thread().enable_all().build()?,
+        _ => Builder::new_multi_thread().worker_threads(2).enable_all().build()?,
+    };
     let connection = runtime.block_on(FlussConnection::new(config(plan)))?;
     let table = runtime.block_on(connection.get_table(&path(&plan.table)?))?;
     let read = |rows| {
