@@ -26,6 +26,7 @@ use std::time::{Duration, Instant};
 use fluss_benches::{fake, schema, tuple};
 use fluss_core::config::Config;
 use fluss_core::ids::{ServerId, TablePath};
+use fluss_core::row::OwnedRow;
 use fluss_core::row::key::KeyEncoder;
 use fluss_core::{Fluss, Lookuper};
 use fluss_proto::message::{LookupRequest, PbLookupReqForBucket};
@@ -98,37 +99,61 @@ fn median(mut times: Vec<u64>) -> u64 {
 }
 
 /// Both sides' times, in turns.
-async fn in_turns(lookuper: Lookuper, mut raw: Raw) -> (u64, u64) {
-    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-    for round in 0..WARM_UP + ROUNDS {
-        let by_hand = raw.time();
-        let start = Instant::now();
-        let row = lookuper.lookup(&(KEY,)).await.expect("an answer");
+struct Turns {
+    raw: Raw,
+    round: usize,
+    ours: Vec<u64>,
+    theirs: Vec<u64>,
+}
+
+impl Turns {
+    fn new(raw: Raw) -> Self {
+        Self { raw, round: 0, ours: Vec::new(), theirs: Vec::new() }
+    }
+
+    /// Whether there is another turn, which begins with the one by hand, and when ours begins.
+    fn begin(&mut self) -> Option<Instant> {
+        self.round += 1;
+        if self.round > WARM_UP + ROUNDS {
+            return None;
+        }
+        let by_hand = self.raw.time();
+        if self.round > WARM_UP {
+            self.theirs.push(by_hand);
+        }
+        Some(Instant::now())
+    }
+
+    fn end(&mut self, start: Instant, row: Option<OwnedRow>) {
         let taken = nanos(start);
         assert!(row.is_some(), "the row is there");
-        if round >= WARM_UP {
-            theirs.push(by_hand);
-            ours.push(taken);
+        if self.round > WARM_UP {
+            self.ours.push(taken);
         }
     }
-    (median(ours), median(theirs))
+
+    fn medians(self) -> (u64, u64) {
+        (median(self.ours), median(self.theirs))
+    }
+}
+
+async fn in_turns(lookuper: Lookuper, raw: Raw) -> (u64, u64) {
+    let mut turns = Turns::new(raw);
+    while let Some(start) = turns.begin() {
+        let row = lookuper.lookup(&(KEY,)).await.expect("an answer");
+        turns.end(start, row);
+    }
+    turns.medians()
 }
 
 /// The same for a caller that blocks.
-fn in_turns_blocking(lookuper: &Lookuper, mut raw: Raw) -> (u64, u64) {
-    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-    for round in 0..WARM_UP + ROUNDS {
-        let by_hand = raw.time();
-        let start = Instant::now();
+fn in_turns_blocking(lookuper: &Lookuper, raw: Raw) -> (u64, u64) {
+    let mut turns = Turns::new(raw);
+    while let Some(start) = turns.begin() {
         let row = lookuper.lookup(&(KEY,)).wait().expect("an answer");
-        let taken = nanos(start);
-        assert!(row.is_some(), "the row is there");
-        if round >= WARM_UP {
-            theirs.push(by_hand);
-            ours.push(taken);
-        }
+        turns.end(start, row);
     }
-    (median(ours), median(theirs))
+    turns.medians()
 }
 
 fn lookuper(fluss: &Fluss) -> Lookuper {
