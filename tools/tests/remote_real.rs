@@ -232,14 +232,16 @@ fn check(waits: &impl Waits, builder: ScanBuilder, columns: [usize; 2], kind: Ki
 
 /// Reads until all buckets have segments in remote storage, to which the reader is sent.
 fn await_remote(cluster: &RealCluster, table: &Table, kind: Kind) {
-    let (store, bytes) = counted(false);
-    let fluss = fluss_embedded::start(config(cluster).store(store)).expect("a client");
-    let table = fluss.table(&table.info().path.to_string()).wait().expect("a table");
     let until = Instant::now() + PATIENCE;
+    let path = table.info().path.to_string();
     let buckets = table.buckets().wait().expect("its buckets");
     assert_eq!(buckets.len(), BUCKETS as usize * kind.partitions());
     for bucket in buckets {
-        while bytes.swap(0, Ordering::Relaxed) == 0 {
+        // A client for each, as one may still read of a bucket that nobody waits for any more.
+        let (store, bytes) = counted(false);
+        let fluss = fluss_embedded::start(config(cluster).store(store)).expect("a client");
+        let table = waits_for_table(&fluss, &path);
+        while bytes.load(Ordering::Relaxed) == 0 {
             assert!(Instant::now() < until, "no segment of {bucket} was moved");
             let mut scanner = table.scanner().buckets([bucket]).build().wait().expect("a scanner");
             scanner.next_batch().wait().expect("rows");

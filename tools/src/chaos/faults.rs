@@ -37,6 +37,8 @@ pub(super) struct Faults<'a> {
     /// The tablet server that is down or paused.
     victim: Option<usize>,
     coordinator_is_paused: bool,
+    /// When the last tablet server was killed.
+    pub(super) last_kill: Option<Instant>,
     pub(super) deeds: Deeds,
 }
 
@@ -54,6 +56,7 @@ impl<'a> Faults<'a> {
             rng: Rng::new(seed),
             victim: None,
             coordinator_is_paused: false,
+            last_kill: None,
             deeds: Deeds::default(),
         }
     }
@@ -84,6 +87,7 @@ impl<'a> Faults<'a> {
             Act::KillLeader => {
                 let leader = self.leader()?;
                 self.deeds.kills += 1;
+                self.last_kill = Some(Instant::now());
                 cluster.kill9(leader)?;
             }
             Act::StopLeader => {

@@ -30,7 +30,7 @@ const SHORTEST: u64 = 1_000;
 const LONGEST: u64 = 5_000;
 /// Waits at the end, in which nothing more may come.
 const WAITS_AT_THE_END: u32 = 20;
-/// How long a reader that waits for segments to be moved looks for rows each time.
+/// How long one who waits for segments to be moved looks for rows each time, and the time between.
 const LOOK: Duration = Duration::from_millis(100);
 /// How long a reader may take to the end once that is known, and how long it waits for segments to
 /// be moved before it begins.
@@ -46,7 +46,40 @@ pub(super) struct Follower {
     remote: Option<Arc<AtomicU64>>,
     /// It goes on until it is told an end and has reached that, or until this is dropped.
     ends: Sender<Ends>,
-    done: Receiver<Followed>,
+    /// What it has read, or why it could not begin.
+    done: Receiver<Result<Followed, String>>,
+}
+
+/// What a reader that has to read from remote storage begins behind.
+#[derive(Clone)]
+pub(super) struct Moved {
+    /// The table as somebody else sees it, who reads from there as well.
+    table: Table,
+    /// Bytes that came from there.
+    seen: Arc<AtomicU64>,
+}
+
+impl Moved {
+    /// With a client for this alone, so that what it reads is not counted as the reader's.
+    pub(super) fn new(table: Table, seen: Arc<AtomicU64>) -> Self {
+        Self { table, seen }
+    }
+
+    /// Waits until a reader from the beginning is sent to remote storage.
+    fn wait(&self) -> Result<(), String> {
+        let start = Instant::now();
+        let failed = |error: Error| format!("waiting for segments to be moved: {error}");
+        while self.seen.load(Ordering::Relaxed) == 0 {
+            if start.elapsed() > PATIENCE {
+                return Err(format!("no segment was moved within {} s", PATIENCE.as_secs()));
+            }
+            let mut scanner =
+                self.table.scanner().from_earliest().build().wait().map_err(failed)?;
+            scanner.next_batch().wait_timeout(LOOK).map_err(failed)?;
+            thread::sleep(LOOK);
+        }
+        Ok(())
+    }
 }
 
 /// What a reader has handed out.
@@ -54,31 +87,30 @@ struct Followed {
     records: Vec<Record>,
     /// Waits that were dropped.
     dropped: u64,
+    began: Instant,
     time: Duration,
     /// The first thing that was wrong, after which it reads no more.
     wrong: Option<String>,
 }
 
 impl Follower {
-    /// Begins to read the table from its beginning; with a count of bytes from remote storage, as
-    /// soon as there are some to be had.
+    /// Begins to read the table from its beginning; where segments are moved, when they are. Then
+    /// the bytes that it has from there are counted, too.
     pub(super) fn start(
         runtime: &Arc<dyn Runtime>,
         table: &Table,
         seed: u64,
-        remote: Option<Arc<AtomicU64>>,
+        moved: Option<(Moved, Arc<AtomicU64>)>,
     ) -> Result<Self, ChaosError> {
         let (ends, until) = mpsc::channel();
         let (sender, done) = mpsc::channel();
         let (name, runtime, table) = (runtime.name(), Arc::clone(runtime), table.clone());
-        let bytes = remote.clone();
+        let (moved, remote) = moved.unzip();
         thread::Builder::new().name(format!("{name}-reader")).spawn(move || {
-            let followed = match Reader::open(runtime, &table, bytes.as_deref()) {
-                Ok(reader) => reader.run(&until, Rng::new(seed)),
-                Err(error) => Followed::failed(format!("opening a scanner: {error}")),
-            };
+            let reader = moved.map_or(Ok(()), |moved| moved.wait());
+            let reader = reader.and_then(|()| Reader::open(runtime, &table));
             // Nobody listens any more after a failure.
-            let _ = sender.send(followed);
+            let _ = sender.send(reader.map(|reader| reader.run(&until, Rng::new(seed))));
         })?;
         Ok(Self { runtime: name, remote, ends, done })
     }
@@ -93,25 +125,14 @@ struct Reader {
 }
 
 impl Reader {
-    /// Where reads from remote storage are counted, it waits for the first.
-    fn open(
-        runtime: Arc<dyn Runtime>,
-        table: &Table,
-        remote: Option<&AtomicU64>,
-    ) -> Result<Self, Error> {
-        let open = || table.scanner().from_earliest().build().wait();
-        let (start, mut scanner) = (Instant::now(), open()?);
-        if let Some(bytes) = remote {
-            while bytes.swap(0, Ordering::Relaxed) == 0 && start.elapsed() < PATIENCE {
-                runtime.next(&mut scanner, LOOK)?;
-                scanner = open()?;
-            }
-        }
+    fn open(runtime: Arc<dyn Runtime>, table: &Table) -> Result<Self, String> {
+        let scanner = table.scanner().from_earliest().build().wait();
+        let scanner = scanner.map_err(|error| format!("opening a scanner: {error}"))?;
         Ok(Self { runtime, scanner, next: BTreeMap::new(), records: Vec::new() })
     }
 
     fn run(mut self, until: &Receiver<Ends>, mut rng: Rng) -> Followed {
-        let start = Instant::now();
+        let began = Instant::now();
         let (mut ends, mut dropped, mut waits_left) = (None, 0, WAITS_AT_THE_END);
         let wrong = loop {
             match until.try_recv() {
@@ -138,7 +159,7 @@ impl Reader {
                 break None;
             }
         };
-        Followed { records: self.records, dropped, time: start.elapsed(), wrong }
+        Followed { records: self.records, dropped, began, time: began.elapsed(), wrong }
     }
 
     fn has_reached(&self, ends: &Ends) -> bool {
@@ -169,6 +190,7 @@ impl Reader {
 pub(super) fn finish(
     followers: Vec<Follower>,
     table: &Table,
+    last_kill: Option<Instant>,
     report: &mut Report,
 ) -> Result<(), ChaosError> {
     if followers.is_empty() {
@@ -188,17 +210,27 @@ pub(super) fn finish(
         .collect();
     let undisturbed = in_order(read::records(table).map_err(failed)?);
     for (runtime, remote, followed) in followed {
-        let Some(followed) = followed else {
-            report.problem(format!("the reader on {runtime} is stuck in a wait"));
-            continue;
+        let followed = match followed {
+            Some(Ok(followed)) => followed,
+            Some(Err(why)) => {
+                report.problem(format!("the reader on {runtime} did not begin: {why}"));
+                continue;
+            }
+            None => {
+                report.problem(format!("the reader on {runtime} is stuck in a wait"));
+                continue;
+            }
         };
+        if last_kill.is_none_or(|kill| kill < followed.began) {
+            report.problem(format!("no leader was killed while the reader on {runtime} read"));
+        }
         let remote = remote.map(|bytes| bytes.load(Ordering::Relaxed));
         if remote == Some(0) {
             report.problem(format!("the reader on {runtime} got nothing from remote storage"));
         }
         report.followed.push(Following {
             runtime,
-            remote_bytes: remote.unwrap_or_default(),
+            remote_bytes: remote,
             records: followed.records.len() as u64,
             dropped_waits: followed.dropped,
             time: followed.time,
@@ -216,7 +248,7 @@ pub(super) fn finish(
 
 impl Follower {
     /// What came of it; none if it does not even stop when it is told to.
-    fn end(self, limit: Instant) -> Option<Followed> {
+    fn end(self, limit: Instant) -> Option<Result<Followed, String>> {
         let Self { ends, done, .. } = self;
         match done.recv_timeout(limit.saturating_duration_since(Instant::now())) {
             Ok(followed) => return Some(followed),
@@ -228,11 +260,6 @@ impl Follower {
 }
 
 impl Followed {
-    /// Of a reader that did not come to read.
-    fn failed(wrong: String) -> Self {
-        Self { records: Vec::new(), dropped: 0, time: Duration::ZERO, wrong: Some(wrong) }
-    }
-
     fn judge(self, undisturbed: &[Record]) -> Result<(), String> {
         if let Some(wrong) = self.wrong {
             return Err(format!("{wrong}, after {} records", self.records.len()));
@@ -274,7 +301,8 @@ mod tests {
     }
 
     fn judge(records: Vec<Record>, dropped: u64) -> Result<(), String> {
-        let followed = Followed { records, dropped, time: Duration::ZERO, wrong: None };
+        let (began, time) = (Instant::now(), Duration::ZERO);
+        let followed = Followed { records, dropped, began, time, wrong: None };
         followed.judge(&self::records(&[(0, 0), (0, 1), (0, 2), (1, 0), (1, 1)]))
     }
 

@@ -176,6 +176,8 @@ const READER_TIMES: (u64, u64) = (8, 240);
 /// apache/fluss#4012: a follower that is so far behind that its leader has moved the segments which
 /// it needs begins anew, and leaves old segments where the next start finds them.
 const TIERED_KILLS: usize = 2;
+/// Such a round is long enough for the second kill, which comes when segments were moved.
+const TIERED_SHORTEST: u64 = 24;
 
 const fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -252,8 +254,7 @@ impl Plan {
                 down(&mut acts, &mut rng, second, Act::KillLeader);
             }
             Kind::Reader | Kind::Tiered => {
-                let kills = if kind == Kind::Tiered { TIERED_KILLS } else { usize::MAX };
-                bursts[0].1 = again_and_again(&mut acts, &mut rng, first, rows, kills);
+                bursts[0].1 = again_and_again(&mut acts, &mut rng, first, kind, rows);
             }
         }
         Self { kind, seed, bursts, acts, weather, settings }
@@ -271,16 +272,19 @@ fn down(acts: &mut Vec<(Duration, Act)>, rng: &mut Rng, at: Duration, how: Act) 
     acts.push((at + between(rng, 2000, 6000), Act::Revive));
 }
 
-/// A leader is killed every 12 s while so many rows are written, so many times at most; answers how
-/// long that takes.
+/// A leader is killed every 12 s while so many rows are written; answers how long that takes.
 fn again_and_again(
     acts: &mut Vec<(Duration, Act)>,
     rng: &mut Rng,
     first: Duration,
+    kind: Kind,
     rows: u64,
-    kills: usize,
 ) -> Duration {
-    let end = seconds((rows / READER_ROWS).clamp(READER_TIMES.0, READER_TIMES.1));
+    let (kills, shortest) = match kind {
+        Kind::Tiered => (TIERED_KILLS, TIERED_SHORTEST),
+        _ => (usize::MAX, READER_TIMES.0),
+    };
+    let end = seconds((rows / READER_ROWS).clamp(shortest, READER_TIMES.1));
     let mut at = first;
     for kill in 0..kills {
         if kill > 0 && at + seconds(8) >= end {
@@ -342,11 +346,20 @@ mod tests {
     #[test]
     fn a_round_with_readers_is_as_long_as_its_rows_and_kills_as_often() {
         for (rows, time, kills) in [(1, 8, 1), (50_000, 8, 1), (1_000_000, 80, 6)] {
-            for (kind, kills) in [(Kind::Reader, kills), (Kind::Tiered, kills.min(2))] {
-                let plan = Plan::new(kind, 3, rows);
-                let found = plan.acts.iter().filter(|(_, act)| *act == Act::KillLeader).count();
-                assert_eq!((plan.end(), found), (seconds(time), kills), "{kind}, {rows} rows");
-            }
+            let plan = Plan::new(Kind::Reader, 3, rows);
+            let found = plan.acts.iter().filter(|(_, act)| *act == Act::KillLeader).count();
+            assert_eq!((plan.end(), found), (seconds(time), kills), "{rows} rows");
+        }
+    }
+
+    #[test]
+    fn a_round_with_moved_segments_kills_twice_however_few_its_rows_are() {
+        for (seed, rows) in (0..50).flat_map(|seed| [(seed, 1), (seed, 1_000_000)]) {
+            let plan = Plan::new(Kind::Tiered, seed, rows);
+            let kills = plan.acts.iter().filter(|(_, act)| *act == Act::KillLeader);
+            let kills: Vec<Duration> = kills.map(|(at, _)| *at).collect();
+            assert!(kills.len() == 2 && kills[1] > seconds(13), "{plan:?}");
+            assert!(kills[1] + seconds(8) < plan.end(), "{plan:?}");
         }
     }
 }

@@ -21,7 +21,7 @@ pub struct Following {
     /// Waits for the next batch that were dropped.
     pub dropped_waits: u64,
     /// Bytes that it had from remote storage, in rounds whose servers move segments there.
-    pub remote_bytes: u64,
+    pub remote_bytes: Option<u64>,
     /// How long it read.
     pub time: Duration,
 }
@@ -177,8 +177,8 @@ impl Report {
                  {dropped_waits} waits were dropped",
                 time.as_secs_f64()
             );
-            if *remote_bytes > 0 {
-                let _ = write!(text, "; {remote_bytes} bytes came from remote storage");
+            if let Some(bytes) = remote_bytes {
+                let _ = write!(text, "; {bytes} bytes came from remote storage");
             }
         }
         for problem in &self.problems {

@@ -14,7 +14,7 @@ use fluss_embedded::Config;
 use super::ChaosError;
 use super::check::{self, Findings, Line};
 use super::faults::Faults;
-use super::follow::{self, Follower};
+use super::follow::{self, Follower, Moved};
 use super::plan::{Kind, Plan};
 use super::proxy::{Proxy, Weather};
 use super::read;
@@ -122,7 +122,7 @@ pub(super) fn play(
             findings.add(found);
         }
         let followers = std::mem::take(&mut writers.followers);
-        follow::finish(followers, &open(&admin, &names.log)?, &mut report)?;
+        follow::finish(followers, &open(&admin, &names.log)?, faults.last_kill, &mut report)?;
         judge(&mut report, &findings, plan);
     }
     close(&writers, plan.kind, &mut report);
@@ -211,6 +211,10 @@ fn start(
     let bootstrap = stage.proxy.addresses().join(",");
     let mut handles = Vec::new();
     let (mut clients, mut followers) = (Vec::new(), Vec::new());
+    let moved = match plan.kind {
+        Kind::Tiered => Some(moved(stage, plan, &names.log)?),
+        _ => None,
+    };
     for runtime in stage.runtimes {
         let config =
             plan.settings.client(&bootstrap, rng.next_u64()).map_err(failed("settings"))?;
@@ -222,8 +226,8 @@ fn start(
         let (log, keyed) =
             (log.map_err(failed("opening a table"))?, keyed.map_err(failed("opening a table"))?);
         if plan.kind.has_readers() {
-            let remote = (plan.kind == Kind::Tiered).then_some(remote);
-            followers.push(Follower::start(runtime, &log, rng.next_u64(), remote)?);
+            let moved = moved.clone().map(|moved| (moved, remote));
+            followers.push(Follower::start(runtime, &log, rng.next_u64(), moved)?);
         }
         let log = log.appender().config(plan.settings.writer()).build();
         let keyed = keyed.upserter().config(plan.settings.writer()).build();
@@ -260,6 +264,15 @@ fn start(
         })?;
     }
     Ok(Writers { clients, followers, lines, threads, progress, start })
+}
+
+/// What tells readers that segments were moved, past the proxy.
+fn moved(stage: &Stage<'_>, plan: &Plan, name: &str) -> Result<Moved, ChaosError> {
+    let (store, seen) = counted_files();
+    let bootstrap = stage.cluster.internal_bootstrap().join(",");
+    let config = plan.settings.client(&bootstrap, plan.seed).map_err(failed("settings"))?;
+    let fluss = fluss_embedded::start(config.store(store)).map_err(failed("connecting"))?;
+    Ok(Moved::new(open(&fluss, name)?, seen))
 }
 
 /// Waits for all threads; the lines of the log table and of the primary-key table, in no order.
