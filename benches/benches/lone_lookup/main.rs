@@ -6,8 +6,8 @@
 //! ```
 //!
 //! It ends with 1 where a lookup takes more than 1.5 times as long with the blocking runtime, or
-//! 2.5 times on tokio and smol, from a task. What runs in `main` itself is on none of the threads of
-//! a multi_thread runtime, and hands its request to one of them and gets the answer from there: that
+//! 2.5 times on tokio and smol, from a task. What runs in `main` itself is on none of the threads
+//! of a multi_thread runtime, hands its request to one of them and gets the answer from there: that
 //! is printed as well, without a bound. The server runs in this process, on a thread of its own.
 //!
 //! It is measured on one processor first, for which it starts itself under `taskset` where there is

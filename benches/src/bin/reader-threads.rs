@@ -7,9 +7,9 @@
 //! ```
 //!
 //! What counts is the clock: run it where two processors have nothing else to do, or it says
-//! nothing. Beside it stands, from the same rounds, what two threads bring whose scanners are of two
-//! clients, and so share neither lock nor memory: where these bring no more, that is not what costs
-//! the rest.
+//! nothing. Beside it stands, from the same rounds, what two threads bring whose scanners are of
+//! two clients, and so share neither lock nor memory: where these bring no more, that is not what
+//! costs the rest.
 
 use std::hint::black_box;
 use std::thread;

@@ -8,10 +8,10 @@
 //!
 //! What counts is the clock: run it where two processors have nothing else to do, or it says
 //! nothing. Beside it stands, from the same rounds, what two threads bring that have a client each,
-//! and so share neither lock nor memory, though they have a driver more to run: where these bring no
-//! more than the threads of one client do, locks and shared memory are not what costs the rest. The
-//! processor time of the writing threads is a hint: it shows cache lines that move between them, and
-//! does not show a thread that waits for a lock.
+//! and so share neither lock nor memory, though they have a driver more to run: where these bring
+//! no more than the threads of one client do, locks and shared memory are not what costs the rest.
+//! The processor time of the writing threads is a hint: it shows cache lines that move between
+//! them, and does not show a thread that waits for a lock.
 
 use std::fs;
 use std::thread;

@@ -234,7 +234,7 @@ impl Place {
             format!("{:.1} CPU, {:.1} wall", cpu.1, wall.1)
         });
         println!(
-            "{:>24} | fluss-rs on two threads {on_two}; on one {on_one}; the one with less {} counts",
+            "{:>24} | fluss-rs on two threads {on_two}; on one {on_one}; less {} counts",
             "",
             if wall { "wall" } else { "CPU" },
         );

@@ -20,8 +20,8 @@
 //! each runtime follows them through the proxy. Its waits for the next batch are dropped after 1 to
 //! 5 ms, and still it has to hand out each record once and in the order of its bucket, while
 //! leaders are killed and connections cut. In rounds of the kind [`Kind::Tiered`] servers move full
-//! segments of 64 KiB to remote storage each second, and a reader begins when it is sent there: each
-//! has to read some of its records from there, and to come from there to the live log.
+//! segments of 64 KiB to remote storage each second, and a reader begins when it is sent there:
+//! each has to read some of its records from there, and to come from there to the live log.
 //!
 //! A lost row counts as the client's fault unless the log of the server that leads its bucket says
 //! that it was truncated.
