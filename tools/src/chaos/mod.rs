@@ -47,8 +47,9 @@
 //! of leaders, 204 cuts and 8 silences; on tokio 13,749 waits were dropped, on smol 18,219, on
 //! blocking threads 18,124.
 //!
-//! `--kind tiered --rounds 2 --rows 1000000 --seed 7`, likewise: 2,000,004 rows, all `Ok`, each
-//! handed out once and in order by each reader, with 4 kills, 11 changes of leaders and 574 cuts.
+//! `--kind tiered --rounds 1 --rows 1000000 --seed 7`, likewise: 1,000,002 rows, all `Ok`, each
+//! handed out once and in order by each reader, with 2 kills, 8 changes of leaders, 289 cuts and 8
+//! silences; 130,128 to 1,230,392 bytes came from remote storage.
 
 mod check;
 mod faults;
