@@ -30,26 +30,21 @@ static LOSSES: TableLosses = TableLosses::new();
 type Start<'a> = &'a dyn Fn(Config) -> Result<Fluss>;
 
 /// What kind of table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Log,
+#[derive(Clone, Copy, Debug)]
+struct Kind {
     /// With a primary key, whose changelog is read.
-    Keyed,
-    /// A log table with a partition for each of [`DAYS`].
-    Days,
+    keyed: bool,
+    /// With a partition for each of [`DAYS`].
+    days: bool,
 }
 
 impl Kind {
     fn of(path: &str) -> Self {
-        match path {
-            path if path.contains("keyed") => Self::Keyed,
-            path if path.contains("days") => Self::Days,
-            _ => Self::Log,
-        }
+        Self { keyed: path.contains("keyed"), days: path.contains("days") }
     }
 
     fn partitions(self) -> usize {
-        if self == Self::Days { DAYS.len() } else { 1 }
+        if self.days { DAYS.len() } else { 1 }
     }
 
     fn rows(self) -> i64 {
@@ -153,16 +148,20 @@ fn make(cluster: &RealCluster, fluss: &Fluss, name: &str, format: &str) -> Table
         .column("id", DataType::BIGINT.not_null())
         .column("text", DataType::STRING)
         .column("n", DataType::INT);
-    let schema = match kind {
-        Kind::Log => schema,
-        Kind::Keyed => schema.primary_key(["id"]),
-        Kind::Days => schema.column("day", DataType::STRING.not_null()),
+    let schema = match kind.days {
+        true => schema.column("day", DataType::STRING.not_null()),
+        false => schema,
+    };
+    let schema = match (kind.keyed, kind.days) {
+        (false, _) => schema,
+        (true, false) => schema.primary_key(["id"]),
+        (true, true) => schema.primary_key(["id", "day"]),
     };
     let mut table = TableDescriptor::new(schema.build().expect("a schema"));
     table.bucket_count = Some(BUCKETS);
     table.properties.insert("table.log.format".to_owned(), format.to_owned());
     let mut probe = None;
-    if kind == Kind::Days {
+    if kind.days {
         table.partition_key = vec![3];
         probe = Some(("day", DAYS[0]));
     }
@@ -179,21 +178,22 @@ fn text(id: i64) -> String {
 fn fill(table: &Table, kind: Kind) {
     let n = |id: i64| (id % 7 != 0).then_some(i32::try_from(id % 1_000).expect("small"));
     let ids = 0..kind.rows();
-    if kind == Kind::Keyed {
+    let (plain, of_day) = (|id| (id, text(id), n(id)), |id| (id, text(id), n(id), day(id)));
+    if kind.keyed {
         let writer = table.upserter().batch_bytes(8 << 10).build().expect("a writer");
-        for id in ids {
-            drop(writer.upsert(&(id, text(id), n(id))).wait().expect("taken"));
-        }
+        let taken = match kind.days {
+            true => writer.upsert_all(ids.map(of_day)).wait(),
+            false => writer.upsert_all(ids.map(plain)).wait(),
+        };
+        drop(taken.expect("taken"));
         return writer.flush().wait().expect("written");
     }
     let writer = table.appender().batch_bytes(8 << 10).build().expect("a writer");
-    for id in ids {
-        let taken = match kind {
-            Kind::Days => writer.append(&(id, text(id), n(id), day(id))).wait(),
-            _ => writer.append(&(id, text(id), n(id))).wait(),
-        };
-        drop(taken.expect("taken"));
-    }
+    let taken = match kind.days {
+        true => writer.append_all(ids.map(of_day)).wait(),
+        false => writer.append_all(ids.map(plain)).wait(),
+    };
+    drop(taken.expect("taken"));
     writer.flush().wait().expect("written");
 }
 
@@ -208,8 +208,7 @@ fn check(waits: &impl Waits, builder: ScanBuilder, columns: [usize; 2], kind: Ki
         let next = next.entry(bucket).or_default();
         assert_eq!(batch.base_offset(), *next, "{bucket}");
         for row in batch.rows().expect("readable").iter() {
-            let keyed = kind == Kind::Keyed;
-            let change = if keyed { ChangeType::Insert } else { ChangeType::Append };
+            let change = if kind.keyed { ChangeType::Insert } else { ChangeType::Append };
             assert_eq!((row.offset(), row.change_type()), (*next, change), "{bucket}");
             let Ok(Datum::Int64(id)) = row.value(id_at) else { panic!("no id") };
             assert_eq!(row.value(text_at), Ok(Datum::Str(&text(id))), "{bucket}: row {id}");
@@ -220,7 +219,7 @@ fn check(waits: &impl Waits, builder: ScanBuilder, columns: [usize; 2], kind: Ki
     assert_eq!(ids.len() as i64, kind.rows(), "all rows");
     assert!(ids.keys().copied().eq(0..kind.rows()));
     assert_eq!(next.len(), BUCKETS as usize * kind.partitions());
-    if kind == Kind::Days {
+    if kind.days {
         let mut days: BTreeMap<Option<PartitionId>, &str> = BTreeMap::new();
         for (id, bucket) in ids {
             let found = *days.entry(bucket.partition).or_insert(day(id));
@@ -288,6 +287,7 @@ fn a_scan_crosses_from_remote_storage_to_the_live_log_of_a_real_cluster_on_every
         ("remote_compacted", "COMPACTED"),
         ("remote_keyed", "ARROW"),
         ("remote_days", "ARROW"),
+        ("remote_keyed_days", "ARROW"),
     ];
     let tables = tables.map(|(name, format)| {
         let table = make(&cluster, &fluss, name, format);
