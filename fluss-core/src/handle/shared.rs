@@ -271,11 +271,21 @@ impl Shared {
         wake: &mut Wake,
         act: impl FnOnce(&mut Core, Instant, &mut Wake) -> R,
     ) -> R {
-        let now = self.clock.now();
         if self.is_foreign() {
             // Nobody is woken: there is no driver in this process.
+            let now = self.clock.now();
             return act(&mut lock(self.stand_in()), now, &mut Wake::default());
         }
+        self.with_own_core(wake, act)
+    }
+
+    /// [`Shared::with_core`] for callers that know that this is no child of a fork.
+    fn with_own_core<R>(
+        &self,
+        wake: &mut Wake,
+        act: impl FnOnce(&mut Core, Instant, &mut Wake) -> R,
+    ) -> R {
+        let now = self.clock.now();
         act(&mut lock(&self.core), now, wake)
     }
 

@@ -125,13 +125,12 @@ impl Shared {
 
     /// Like [`Shared::with`], for callers that know that this is no child of a fork.
     fn with_own<R>(&self, act: impl FnOnce(&mut Core, Instant) -> R) -> R {
-        let (mut wake, now) = (Wake::default(), self.clock.now());
-        let result = {
-            let mut core = lock(&self.core);
-            let result = act(&mut core, now);
-            core.pass_on(now, &mut wake);
+        let mut wake = Wake::default();
+        let result = self.with_own_core(&mut wake, |core, now, wake| {
+            let result = act(core, now);
+            core.pass_on(now, wake);
             result
-        };
+        });
         self.fire(wake);
         result
     }
