@@ -226,6 +226,23 @@ impl Place {
         if theirs != ours {
             self.tables.drop(&theirs)?;
         }
+        Ok((self.better(case, rows, both, alone), ours_cost))
+    }
+
+    /// Runs of both sides that write, of fluss-rs with the runtime that makes it cheaper.
+    fn write_in_turns(
+        &mut self,
+        case: &Case,
+        rounds: usize,
+        rows: u64,
+    ) -> Result<(Vec<Cost>, Vec<Cost>), Failure> {
+        let sides = [Side::Theirs, Side::TheirsAlone, Side::Ours];
+        let [both, alone, ours] = in_turns(rounds, sides, |side| self.write(case, side, rows))?;
+        Ok((self.better(case, rows, both, alone), ours))
+    }
+
+    /// What fluss-rs costs with the better of its runtimes; says what it costs with each.
+    fn better(&self, case: &Case, rows: u64, both: Vec<Cost>, alone: Vec<Cost>) -> Vec<Cost> {
         let wall = case.counts_wall() || self.server.is_none();
         let counted = |cost: &Cost| if wall { cost.wall } else { cost.cpu };
         let is_better = spread(&alone, rows, counted).1 < spread(&both, rows, counted).1;
@@ -238,7 +255,7 @@ impl Place {
             "",
             if wall { "wall" } else { "CPU" },
         );
-        Ok((if is_better { alone } else { both }, ours_cost))
+        if is_better { alone } else { both }
     }
 }
 
@@ -287,10 +304,7 @@ pub fn run() -> Result<(), Failure> {
         for case in cases {
             let rows = options.rows / case.threads * case.threads;
             let (theirs, ours) = match case.variant.filled_by() {
-                None => {
-                    let sides = [Side::Theirs, Side::Ours];
-                    in_turns(options.rounds, sides, |side| place.write(&case, side, rows))?.into()
-                }
+                None => place.write_in_turns(&case, options.rounds, rows)?,
                 Some(with) => place.read(&case, with, &options)?,
             };
             judged += usize::from(case.bound.is_some());

@@ -72,7 +72,7 @@ words! {
         Blocking = "ours-blocking",
         /// fluss-rs on a runtime of two threads.
         Theirs = "fluss-rs",
-        /// fluss-rs on a runtime of one thread, for what reads.
+        /// fluss-rs on a runtime of one thread: for what reads, the thread that reads.
         TheirsAlone = "fluss-rs-alone",
     }
 }

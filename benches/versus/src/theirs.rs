@@ -12,7 +12,7 @@ use fluss::row::GenericRow;
 
 use crate::Failure;
 use crate::client::Stopwatch;
-use crate::plan::{self, Cost, Plan, Settings, Variant};
+use crate::plan::{self, Cost, Plan, Settings, Side, Variant};
 use crate::rows::{Rows, Values, record_batch};
 
 enum Writer {
@@ -100,8 +100,10 @@ async fn acknowledged(writer: &Writer, kept: Vec<WriteResultFuture>) -> Result<(
 
 /// Runs the plan.
 pub fn run(plan: &Plan) -> Result<Cost, Failure> {
+    // Its sender never runs in the threads that write, which are none of the runtime's.
+    let workers = if plan.side == Side::TheirsAlone { 1 } else { 2 };
     let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build()?;
     let connection = runtime.block_on(FlussConnection::new(config(plan)))?;
     let table = runtime.block_on(connection.get_table(&path(&plan.table)?))?;
     let _context = runtime.enter();
