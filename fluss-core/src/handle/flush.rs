@@ -20,7 +20,9 @@ use crate::error::{Error, Result, WriteError};
 /// How many batches of failed rows are named.
 const NAMED: usize = 32;
 
-/// Rows that did not get an `Ok` between two flushes of a handle.
+/// Rows that did not get an `Ok` between two flushes of a handle. Those of a run or of a record
+/// batch that did not fit the table are among them; a row that was handed in by itself is not, as
+/// it was refused there and then.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error(
     "{not_written} rows not written, {unknown} rows with an unknown outcome{}",
@@ -48,7 +50,7 @@ pub struct FailedRows {
     /// Their number.
     pub rows: u64,
     /// They are among the rows with these numbers, counted from 0 as they were handed in through
-    /// one handle: the batch's first and last row.
+    /// one handle, refused rows of a run included: the batch's first and last row.
     pub between: (u64, u64),
     /// Why.
     pub error: WriteError,
@@ -170,6 +172,12 @@ impl Failures {
     /// None in the child of a fork, where it may never be free.
     fn lock(&self) -> Option<MutexGuard<'_, Heard>> {
         lock_in(&self.heard, || self.shared.is_foreign())
+    }
+
+    /// The row with this number in its handle did not fit, in a run whose other rows go on.
+    pub(super) fn refused(&self, number: u64, error: &Error) {
+        let error = WriteError::NotWritten(error.clone().into());
+        self.add(FailedRows { rows: 1, between: (number, number), error });
     }
 
     fn add(&self, failed: FailedRows) {

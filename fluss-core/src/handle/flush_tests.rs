@@ -139,3 +139,22 @@ fn many_failures_are_all_counted_and_the_first_ones_named() {
     let failed = stage.run(writer.flush()).expect_err("rows failed");
     assert_eq!((failed.not_written, failed.first.len()), (40, 32));
 }
+
+#[test]
+fn a_flush_tells_the_rows_of_runs_and_record_batches_that_did_not_fit() {
+    let (mut stage, table) = stage();
+    let writer = table.appender().build().expect("a writer");
+    let long = "x".repeat(100 << 20);
+    let rows = [(0_i64, "a"), (1, long.as_str()), (2, "c")];
+    let ticket = stage.run(writer.append_all(rows)).expect("handed in");
+    let failed = stage.run(writer.flush()).expect_err("a row did not fit");
+    assert_eq!((failed.not_written, failed.unknown, failed.first.len()), (1, 0, 1));
+    assert_eq!((failed.first[0].rows, failed.first[0].between), (1, (1, 1)));
+    assert!(matches!(&failed.first[0].error, WriteError::NotWritten(_)), "{failed}");
+    let outcomes: Vec<bool> = stage.run(ticket).iter().map(|part| part.outcome.is_ok()).collect();
+    assert_eq!(outcomes, [true, false, true]);
+    assert_eq!(not_written(&mut stage, &writer), 0, "told once");
+    // A row by itself was refused there and then.
+    assert!(stage.run(writer.append(&(3_i64, long.as_str()))).is_err());
+    assert_eq!(not_written(&mut stage, &writer), 0);
+}

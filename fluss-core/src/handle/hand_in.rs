@@ -316,6 +316,7 @@ where
             }
             Err(error) => {
                 let error = run.refuse(self.op, &row, error);
+                run.count_refused(&error);
                 self.progress.ticket.refuse(error);
             }
         }
@@ -335,7 +336,10 @@ where
                 self.progress.ticket.push_lone(&cell, index);
             }
             Poll::Ready(Err(error)) if ends_runs(&error) => return Poll::Ready(Err(error)),
-            Poll::Ready(Err(error)) => self.progress.ticket.refuse(error),
+            Poll::Ready(Err(error)) => {
+                self.writer.newest().lane().run().count_refused(&error);
+                self.progress.ticket.refuse(error);
+            }
         }
         self.progress.taken += 1;
         Poll::Ready(Ok(()))

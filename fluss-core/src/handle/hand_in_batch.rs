@@ -113,6 +113,7 @@ impl<'a> AppendBatch<'a> {
                         Some(row) => run.refuse(Op::Append, &row, error),
                         None => error,
                     };
+                    run.count_refused(&error);
                     ticket.refuse(error);
                     *taken += 1;
                 }

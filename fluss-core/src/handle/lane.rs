@@ -417,6 +417,16 @@ impl<F: Format> Run<'_, F> {
         error
     }
 
+    /// Counts a row of a run that was refused: nobody but its ticket and flush knows of it, where a
+    /// row by itself has its error at once.
+    #[cold]
+    pub(crate) fn count_refused(&mut self, error: &Error) {
+        if let Some(guarded) = self.guarded.as_deref_mut() {
+            self.lane.failures.refused(guarded.slots.handed_in, error);
+            guarded.slots.handed_in += 1;
+        }
+    }
+
     /// Seals everything that is open.
     pub(crate) fn seal_all(&mut self) {
         if let Some(guarded) = self.guarded.as_deref_mut() {

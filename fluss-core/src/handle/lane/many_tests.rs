@@ -18,7 +18,8 @@ fn wrong_rows_of_a_run_fail_alone_and_all_others_are_in_their_order() {
     });
     let run = stage.run(writer.append_all(rows)).expect("an open client");
     let flush = writer.flush();
-    assert_eq!(stage.run(flush), Ok(()));
+    let failed = stage.run(flush).expect_err("some rows were refused");
+    assert_eq!((failed.not_written, failed.unknown), (52, 0));
     let (mut next, mut offset, mut refused) = (0, 0, 0);
     let parts = stage.run(run);
     for part in &parts {
