@@ -28,6 +28,8 @@ mod append;
 #[cfg(test)]
 mod arrow_fit_tests;
 mod assign;
+#[cfg(test)]
+mod beyond_end_tests;
 mod cell;
 #[cfg(test)]
 mod cut_off_calls_tests;

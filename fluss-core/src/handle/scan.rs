@@ -82,6 +82,10 @@ pub struct LogScanner {
     ends: Option<BTreeMap<BucketKey, i64>>,
     /// Where buckets that are subscribed later end.
     until: Option<Until>,
+    /// Buckets of a bounded scan that begin behind the ends of their logs as they were told. Only a
+    /// fetch tells whether such an offset is theirs: an end may be told too low for a moment after
+    /// a leader went, and a log may have lost its end.
+    beyond: BTreeSet<BucketKey>,
     paused: BTreeSet<BucketKey>,
     failed: BTreeMap<BucketKey, ScanError>,
     partitions: Partitions,
@@ -142,8 +146,9 @@ impl LogScanner {
             fetched: VecDeque::new(),
             errors: VecDeque::new(),
             positions: opening.starts,
-            ends,
+            ends: None,
             until,
+            beyond: BTreeSet::new(),
             paused: BTreeSet::new(),
             failed: BTreeMap::new(),
             partitions: opening.partitions,
@@ -155,11 +160,24 @@ impl LogScanner {
             range_call: None,
             refused: BTreeMap::new(),
         };
-        if let Some(ends) = &mut scanner.ends {
-            ends.retain(|key, end| scanner.positions.get(key).copied().unwrap_or(0).max(0) < *end);
-        }
+        scanner.ends = ends.map(|mut ends| {
+            ends.retain(|key, end| {
+                let start = scanner.positions.get(key).copied().unwrap_or(0);
+                scanner.has_to_read(*key, start.max(0), *end)
+            });
+            ends
+        });
         scanner.subscribe_all()?;
         Ok(scanner)
+    }
+
+    /// Whether anything is to be fetched of a bucket of a bounded scan that begins here.
+    fn has_to_read(&mut self, bucket: BucketKey, start: i64, end: i64) -> bool {
+        self.beyond.remove(&bucket);
+        if start > end && self.until.as_ref().is_some_and(Until::is_end_of_log) {
+            self.beyond.insert(bucket);
+        }
+        start < end || self.beyond.contains(&bucket)
     }
 
     fn subscribe_all(&self) -> Result<()> {
@@ -421,7 +439,8 @@ impl LogScanner {
 
     fn advance(&mut self, bucket: BucketKey, next: i64) {
         let end = self.ends.as_ref().and_then(|ends| ends.get(&bucket)).copied();
-        self.positions.insert(bucket, end.map_or(next, |end| next.min(end)));
+        let before = self.positions.get(&bucket).copied().unwrap_or(0);
+        self.positions.insert(bucket, end.map_or(next, |end| next.min(end.max(before))));
         if end.is_some_and(|end| next >= end)
             && let Some(ends) = &mut self.ends
         {
@@ -440,7 +459,11 @@ impl LogScanner {
                 // The server may have passed over the last offsets without a batch.
                 for (bucket, end) in self.ends.iter().flatten() {
                     let progress = core.client.progress(self.key, *bucket);
-                    moved.extend(progress.filter(|p| p.position >= *end).map(|_| *bucket));
+                    let answered = |p: &BucketProgress| !p.stopped && p.high_watermark.is_some();
+                    let at_end = |p: &BucketProgress| {
+                        p.position >= *end && (!self.beyond.contains(bucket) || answered(p))
+                    };
+                    moved.extend(progress.filter(at_end).map(|_| *bucket));
                 }
                 core.watch_scanner(self.key, cx.waker());
                 if alarm.is_some() {

@@ -196,6 +196,12 @@ impl ScanBuilder {
         self
     }
 
+    /// Until these ends of the logs.
+    pub(super) fn until_ends(mut self, ends: BTreeMap<BucketKey, i64>) -> Self {
+        self.until = Some(Until::Ends(ends));
+        self
+    }
+
     /// How often new partitions are looked for, which are then read from their earliest record on;
     /// None for never. Partitions that are dropped are read no more, without an error; both are
     /// told by [`on_event`](Self::on_event). Asked for only while somebody waits for a batch.
@@ -285,6 +291,9 @@ impl ScanBuilder {
         let partitions = Partitions::list(&fluss, info).await?;
         let keys = explicit.clone().unwrap_or_else(|| partitions.buckets(info));
         partitions.check(info, &keys)?;
+        if let Some(Until::Offsets(offsets)) = &self.until {
+            partitions.check(info, offsets.keys())?;
+        }
         let ends = match &self.until {
             Some(until) => Some((ends_of(&fluss, info, &keys, until).await?, until.clone())),
             None => None,

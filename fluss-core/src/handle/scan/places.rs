@@ -16,6 +16,16 @@ use crate::scanner::EARLIEST;
 pub(crate) enum Until {
     At(OffsetSpec),
     Offsets(BTreeMap<BucketKey, i64>),
+    /// The ends of the logs, which were asked for before.
+    Ends(BTreeMap<BucketKey, i64>),
+}
+
+impl Until {
+    /// Whether what lies behind an end lies behind the log, as far as was known when it was asked
+    /// for.
+    pub(super) fn is_end_of_log(&self) -> bool {
+        matches!(self, Self::At(OffsetSpec::Latest) | Self::Ends(_))
+    }
 }
 
 /// The partitions that were seen, with their numbers of buckets.
@@ -122,7 +132,7 @@ pub(crate) async fn ends_of(
 ) -> Result<BTreeMap<BucketKey, i64>> {
     let offsets = match until {
         Until::At(at) => return list_offsets(fluss, info, keys, *at).await,
-        Until::Offsets(offsets) => offsets,
+        Until::Offsets(offsets) | Until::Ends(offsets) => offsets,
     };
     let end = |key: &BucketKey| match offsets.get(key) {
         Some(end) if *end >= 0 => Ok((*key, *end)),

@@ -26,6 +26,8 @@ impl LogScanner {
     /// In a bounded scan they end as the others do: where their log ends now, at the scan's time,
     /// or at the offset that was given for them when the scanner was built.
     ///
+    /// Of a bucket that is named twice, the last offset counts.
+    ///
     /// All or none of them are subscribed; dropping the future before its end changes nothing.
     ///
     /// # Errors
@@ -45,6 +47,7 @@ impl LogScanner {
         self.forget(bucket);
         self.paused.remove(&bucket);
         self.refused.remove(&bucket);
+        self.beyond.remove(&bucket);
         if let Some(ends) = &mut self.ends {
             ends.remove(&bucket);
         }
@@ -124,6 +127,10 @@ impl LogScanner {
             .shared()
             .with(|core, now| core.client.subscribe(self.key, bucket, offset, now))?;
         self.forget(bucket);
+        let end = self.ends.as_ref().and_then(|ends| ends.get(&bucket)).copied();
+        if let Some(end) = end {
+            self.has_to_read(bucket, offset, end);
+        }
         self.positions.insert(bucket, offset);
         Ok(())
     }
@@ -146,7 +153,7 @@ impl LogScanner {
             let end = found.ends.as_ref().and_then(|ends| ends.get(&bucket)).copied();
             if let (Some(ends), Some(end)) = (&mut self.ends, end) {
                 ends.insert(bucket, end);
-                if start >= end {
+                if !self.has_to_read(bucket, start, end) {
                     self.advance(bucket, start);
                 }
             }

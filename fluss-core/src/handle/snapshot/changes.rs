@@ -198,7 +198,7 @@ impl SnapshotChanges {
         });
         let scanner = self.scanner.clone().from_offsets(offsets);
         match &self.ends {
-            Some(ends) => scanner.until_offsets(ends.clone()).build(),
+            Some(ends) => scanner.until_ends(ends.clone()).build(),
             None => scanner.build(),
         }
     }

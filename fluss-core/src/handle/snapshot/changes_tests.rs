@@ -189,6 +189,18 @@ fn positions_that_make_no_sense_are_refused() {
     assert!(stage.run(both.build()).is_err());
 }
 
+#[test]
+fn a_position_behind_the_changelog_is_an_error_and_no_end() {
+    let mut stage = Stage::new();
+    let table = users(&mut stage, 1);
+    let bucket = table.info().bucket(0);
+    let builder = table.snapshot_then_changes().bounded();
+    let builder = builder.from_positions([(bucket, SnapshotPosition::Offset(1_000))]);
+    let mut reader = stage.run(builder.build()).expect("a reader");
+    let told = stage.run(reader.next_event());
+    assert!(matches!(&told, Err(Error::Scan(error)) if error.position == 1_000), "{told:?}");
+}
+
 fn faults(seed: u64) -> Faults {
     Faults::new(seed)
         .one_in(12, On::Api(SCAN_KV), Fault::LoseAnswer)
