@@ -13,6 +13,7 @@ use super::pending::{CommandFuture, Pending};
 use super::table::TableInfo;
 use crate::command::{Call, Target};
 use crate::error::{Error, Result};
+use crate::handle::scan::places::Partitions;
 use crate::ids::BucketKey;
 use crate::row::OwnedRow;
 
@@ -22,16 +23,15 @@ impl Lookuper {
     /// fit [`Config::max_frame_bytes`](crate::config::Config::max_frame_bytes).
     ///
     /// # Errors
-    /// [`Error::Misuse`] for a bucket of another table or a limit that does not fit,
+    /// [`Error::Misuse`] for a bucket that the table does not have or a limit that does not fit,
     /// [`Error::Rejected`] with the server's code, [`Error::Unavailable`] without an answer within
     /// [`Config::command_deadline`](crate::config::Config::command_deadline).
     pub fn first_rows(&self, bucket: BucketKey, limit: u32) -> Pending<Vec<OwnedRow>> {
         let lookuper = self.clone();
         Pending::new(self.table().fluss(), async move {
             let (fluss, info) = (lookuper.table().fluss(), lookuper.table().info());
-            if bucket.table != info.id {
-                return Err(Error::misuse(format!("{bucket} is no bucket of {}", info.path)));
-            }
+            // One that is not there has no leader, which would be waited for.
+            Partitions::default().check(info, [&bucket])?;
             let limit = i32::try_from(limit).map_err(|_| {
                 Error::misuse(format!("a limit of {limit} rows is above 2147483647"))
             })?;
