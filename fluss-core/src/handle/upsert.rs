@@ -104,7 +104,8 @@ impl UpsertBuilder {
     ///
     /// The primary key must be among them, the auto-increment column must not, and all columns
     /// outside the key must allow null: the server accepts what breaks these rules and stores
-    /// nonsense, so [`build`](Self::build) refuses it.
+    /// nonsense, so [`build`](Self::build) refuses it. So it does where the table has the merge
+    /// engine `first_row` or `versioned`, of whose rows servers write no parts.
     pub fn columns<I: IntoIterator<Item: Into<String>>>(mut self, names: I) -> Self {
         self.columns = Some(Targets::Names(names.into_iter().map(Into::into).collect()));
         self
@@ -124,6 +125,9 @@ impl UpsertBuilder {
     pub fn build(self) -> Result<UpsertWriter> {
         let info = Arc::clone(self.table.shared_info());
         let targets = self.columns.as_ref().map(|targets| targets.indexes(&info)).transpose()?;
+        if targets.is_some() {
+            self.merge_mode.check_partial(&info)?;
+        }
         let wire = targets.as_ref().map(|t| t.iter().map(|i| *i as i32).collect());
         let merge_mode = match self.merge_mode {
             MergeMode::Default => None,
