@@ -248,13 +248,23 @@ impl KvRowEncoder {
         })
     }
 
-    /// Takes only what Arrow can hold, as a table with an ARROW changelog needs: BINARY values of
-    /// their type's length, since the server cannot apply others and answers the whole batch with
-    /// an unknown error; and times that fit 64 bits in their column's unit, since it lets others go
-    /// round and writes down another time without a word.
+    /// Takes only what Arrow can hold: BINARY values of their type's length, and times that fit 64
+    /// bits in their column's unit. Where the changelog is kept in Arrow, the server cannot apply
+    /// other BINARY values and answers the whole batch with an unknown error, and it lets other
+    /// times go round and writes down another one without a word. A changelog of rows holds all,
+    /// but whoever reads it as columns finds no place for them there.
     #[must_use]
     pub(crate) fn within_arrow(mut self) -> Self {
         self.layout = self.layout.within_arrow();
+        self
+    }
+
+    /// Takes no BINARY value that ends in a zero byte, as a table with INDEXED rows and an ARROW
+    /// changelog needs it: the server takes the zero bytes for padding, has then too few for Arrow,
+    /// and answers the whole batch with an unknown error, again and again.
+    #[must_use]
+    pub(crate) fn with_solid_binary(mut self) -> Self {
+        self.layout = self.layout.with_solid_binary();
         self
     }
 

@@ -116,8 +116,8 @@ impl LogBatchBuilder {
         }
         super::arrow::check_limits(&options, LOG_V0.header_size + 1)?;
         Ok(Self(Kind::Rows(RowBatch {
-            // Readers of logs see columns, where a BINARY has the length of its type.
-            layout: RowLayout::new(&schema).with_exact_binary().strict(),
+            // Readers of logs see columns: what has no place there could not be read again.
+            layout: RowLayout::new(&schema).within_arrow().strict(),
             indexed: format == LogFormat::Indexed,
             room: Room::new(options.max_bytes),
             max_row_bytes: options.max_row_bytes,

@@ -1,6 +1,8 @@
-//! Rows whose times an ARROW changelog cannot hold.
+//! Rows with times that Arrow cannot hold, on their way into tables of every format.
 
 use super::testkit::Stage;
+use super::ticket::Ticket;
+use crate::error::Result;
 use crate::row::{
     Column, DataType, Field, OwnedDatum, OwnedRow, Schema, TableDescriptor, Timestamp, TypeKind,
 };
@@ -45,25 +47,41 @@ fn datum(data_type: &DataType, at: Timestamp) -> OwnedDatum {
     }
 }
 
+/// The format of the log, and that of the rows of a table with a key.
+type Formats<'a> = (&'a str, Option<&'a str>);
+
+type HandIn = Box<dyn Fn(&OwnedRow) -> Result<Ticket>>;
+
 /// What the writer says to rows of a key and this value, in their order.
-fn outcomes(data_type: DataType, formats: (&str, &str), values: &[OwnedDatum]) -> Vec<String> {
+fn outcomes(data_type: DataType, formats: Formats<'_>, values: &[OwnedDatum]) -> Vec<String> {
     let columns = vec![Column::new("id", DataType::INT.not_null()), Column::new("at", data_type)];
-    let mut descriptor = TableDescriptor::new(Schema::new(columns, vec![0]).with_field_ids());
-    for (name, format) in [("table.log.format", formats.0), ("table.kv.format", formats.1)] {
-        descriptor.properties.insert(name.to_owned(), format.to_owned());
+    let key = formats.1.map(|_| 0).into_iter().collect();
+    let mut descriptor = TableDescriptor::new(Schema::new(columns, key).with_field_ids());
+    descriptor.properties.insert("table.log.format".to_owned(), formats.0.to_owned());
+    if let Some(format) = formats.1 {
+        descriptor.properties.insert("table.kv.format".to_owned(), format.to_owned());
     }
     let mut stage = Stage::new();
     let admin = stage.fluss.admin();
     stage.run(admin.create_table("fluss.times", &descriptor, false)).expect("a table");
     let opening = stage.fluss.table("fluss.times");
     let table = stage.run(opening).expect("it is there");
-    let writer = table.upserter().build().expect("a writer");
+    let hand_in: HandIn = match formats.1 {
+        Some(_) => {
+            let writer = table.upserter().build().expect("a writer");
+            Box::new(move |row| writer.try_upsert(row))
+        }
+        None => {
+            let writer = table.appender().build().expect("a writer");
+            Box::new(move |row| writer.try_append(row))
+        }
+    };
     let rows = values
         .iter()
         .enumerate()
         .map(|(id, value)| OwnedRow::new(vec![OwnedDatum::Int32(id as i32), value.clone()]));
     // All in one batch.
-    let handed_in: Vec<_> = rows.map(|row| writer.try_upsert(&row)).collect();
+    let handed_in: Vec<_> = rows.map(|row| hand_in(&row)).collect();
     let outcome = |ticket| match ticket {
         Ok(ticket) => match stage.run(ticket) {
             Ok(_) => "written".to_owned(),
@@ -75,14 +93,22 @@ fn outcomes(data_type: DataType, formats: (&str, &str), values: &[OwnedDatum]) -
 }
 
 #[test]
-fn a_time_that_an_arrow_changelog_cannot_hold_is_refused_alone_and_by_its_column() {
-    for kv_format in ["COMPACTED", "INDEXED"] {
+fn a_time_that_arrow_cannot_hold_is_refused_alone_and_by_its_column() {
+    let formats = [
+        ("ARROW", Some("COMPACTED")),
+        ("ARROW", Some("INDEXED")),
+        ("COMPACTED", Some("COMPACTED")),
+        ("ARROW", None),
+        ("INDEXED", None),
+        ("COMPACTED", None),
+    ];
+    for formats in formats {
         for (data_type, fitting, beyond) in cases() {
             let values: Vec<_> =
                 fitting.iter().chain(&beyond).map(|at| datum(&data_type, *at)).collect();
-            let found = outcomes(data_type.clone(), ("ARROW", kv_format), &values);
+            let found = outcomes(data_type.clone(), formats, &values);
             for (at, outcome) in found.iter().enumerate() {
-                let what = format!("{data_type} {kv_format}, {:?}: {outcome}", values[at]);
+                let what = format!("{data_type} {formats:?}, {:?}: {outcome}", values[at]);
                 if at < fitting.len() {
                     assert_eq!(outcome, "written", "{what}");
                     continue;
@@ -109,7 +135,7 @@ fn a_time_within_a_nested_value_is_looked_at_too() {
     ];
     for (data_type, path, nest) in nests {
         let values = [nest(value(NANOS[0])), nest(value(BEYOND_NANOS[0]))];
-        let found = outcomes(data_type, ("ARROW", "COMPACTED"), &values);
+        let found = outcomes(data_type, ("ARROW", Some("COMPACTED")), &values);
         assert_eq!(found[0], "written", "{path}");
         let named = ["refused: ", path, "does not fit 64 bits"];
         assert!(named.iter().all(|part| found[1].contains(part)), "{path}: {}", found[1]);
@@ -117,11 +143,35 @@ fn a_time_within_a_nested_value_is_looked_at_too() {
 }
 
 #[test]
-fn a_changelog_of_rows_holds_all_times() {
-    for (data_type, fitting, beyond) in cases() {
-        let values: Vec<_> =
-            fitting.iter().chain(&beyond).map(|at| datum(&data_type, *at)).collect();
-        let found = outcomes(data_type.clone(), ("COMPACTED", "COMPACTED"), &values);
-        assert!(found.iter().all(|outcome| outcome == "written"), "{data_type}: {found:?}");
+fn a_binary_value_that_the_server_would_cut_is_refused_alone() {
+    let bytes = |last: u8| OwnedDatum::Bytes(vec![1, 0, last]);
+    let binary = DataType::binary(3);
+    let field = || vec![Field::new("v", binary.clone())];
+    type Nest = (DataType, Option<&'static str>, fn(OwnedDatum) -> OwnedDatum);
+    // Elements have their length beside them, fields and columns are padded.
+    let nests: [Nest; 4] = [
+        (binary.clone(), Some("`at`"), |v| v),
+        (DataType::row(field()), Some("at.v"), |v| OwnedDatum::Row(vec![v])),
+        (DataType::array(DataType::row(field())), Some("at[0].v"), |v| {
+            OwnedDatum::Array(vec![OwnedDatum::Row(vec![v])])
+        }),
+        (DataType::array(binary.clone()), None, |v| OwnedDatum::Array(vec![v])),
+    ];
+    for (data_type, refused, nest) in nests {
+        let values = [nest(bytes(1)), nest(bytes(0)), nest(bytes(2))];
+        let found = outcomes(data_type.clone(), ("ARROW", Some("INDEXED")), &values);
+        assert_eq!((found[0].as_str(), found[2].as_str()), ("written", "written"), "{data_type}");
+        match refused {
+            None => assert_eq!(found[1], "written", "{data_type}"),
+            Some(path) => {
+                let named = ["refused: ", path, "zero byte"];
+                let named = named.iter().all(|part| found[1].contains(part));
+                assert!(named, "{data_type}: {}", found[1]);
+            }
+        }
+        for formats in [("ARROW", "COMPACTED"), ("COMPACTED", "INDEXED")] {
+            let found = outcomes(data_type.clone(), (formats.0, Some(formats.1)), &values);
+            assert_eq!(found[1], "written", "{data_type} {formats:?}");
+        }
     }
 }

@@ -288,10 +288,11 @@ pub(crate) fn kv_encoder(info: &TableInfo, targets: Option<&[usize]>) -> Result<
         Some(targets) => KvRowEncoder::partial(schema, partition, bucket, format, targets),
     };
     let encoder = encoder.and_then(|encoder| encoder.with_keys(&rules));
-    let encoder = encoder.map_err(|e| misuse(&e))?.strict();
+    let encoder = encoder.map_err(|e| misuse(&e))?.strict().within_arrow();
     let changelog = properties.get("table.log.format");
     let arrow = changelog.is_none_or(|format| format.eq_ignore_ascii_case("ARROW"));
-    Ok(if arrow { encoder.within_arrow() } else { encoder })
+    let cut = format == KvFormat::Indexed && arrow;
+    Ok(if cut { encoder.with_solid_binary() } else { encoder })
 }
 
 impl Format for RowFormat {

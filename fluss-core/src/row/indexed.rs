@@ -1,7 +1,8 @@
 //! INDEXED rows: null bits, the lengths of the variable-length values, then the values.
 //!
-//! A fixed-length text or byte value is padded with zero bytes, which readers strip: a BINARY value
-//! that ends in zero bytes comes back without them. That is the format's own loss.
+//! A fixed-length text or byte value is padded with zero bytes. Of a text they are stripped when it
+//! is read; a BINARY value has the length of its type, zero bytes at its end included. Servers and
+//! Java's readers strip those too, and so lose what belongs to the value.
 
 use super::datum::{Datum, Decimal, OwnedDatum, OwnedRow, Timestamp};
 use super::decode::{DecodeReason, RowDecodeError, bytes_of, take};
@@ -260,7 +261,7 @@ pub(super) fn read_value<'d, 'a: 'd>(
         SlotKind::Str => Datum::Str(text(bytes)?),
         SlotKind::Char(_) => Datum::Str(text(strip(bytes))?),
         SlotKind::Bytes => Datum::Bytes(bytes),
-        SlotKind::Binary(_) => Datum::Bytes(strip(bytes)),
+        SlotKind::Binary(_) => Datum::Bytes(bytes),
         SlotKind::Decimal { precision, scale } => {
             let unscaled = if precision <= COMPACT_DECIMAL {
                 i128::from(i64::from_le_bytes(bytes_of(&mut fixed)?))

@@ -45,17 +45,23 @@ impl Part {
         let slot = Slot::new(data_type, rules);
         Self { slot, inner: Inner::new(data_type, rules).map(Box::new) }
     }
+
+    /// A part that has its length beside it, and so no padding.
+    fn sized(data_type: &DataType, rules: Rules) -> Self {
+        let slot = Slot::new(data_type, Rules { solid: false, ..rules });
+        Self { slot, ..Self::new(data_type, rules) }
+    }
 }
 
 impl Inner {
     /// The parts of a type, None for a scalar.
     pub(super) fn new(data_type: &DataType, rules: Rules) -> Option<Self> {
         match &data_type.kind {
-            TypeKind::Array(element) => Some(Self::Array(Part::new(element, rules))),
+            TypeKind::Array(element) => Some(Self::Array(Part::sized(element, rules))),
             TypeKind::Map(key, value) => {
-                let mut key = Part::new(key, rules);
+                let mut key = Part::sized(key, rules);
                 key.slot.nullable = false;
-                Some(Self::Map { key, value: Part::new(value, rules) })
+                Some(Self::Map { key, value: Part::sized(value, rules) })
             }
             TypeKind::Row(fields) => {
                 let part = |field: &super::Field| Part::new(&field.data_type, rules);

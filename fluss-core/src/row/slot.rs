@@ -19,6 +19,8 @@ pub(super) struct Slot {
     pub(super) nullable: bool,
     /// Whether a BINARY value must have the length of its type.
     pub(super) exact: bool,
+    /// Whether a BINARY value may not end in a zero byte.
+    pub(super) solid: bool,
     /// The unit in which Arrow must hold a TIMESTAMP.
     span: Span,
     /// The most characters of a CHAR, or bytes of a BINARY.
@@ -33,10 +35,11 @@ pub(super) struct Slot {
 /// no room; servers never look. Tables are written with the strict rules.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Rules {
-    /// A BINARY must have the length of its type.
-    pub(super) exact: bool,
-    /// A TIMESTAMP must fit the 64 bits that Arrow has for it.
-    pub(super) spanned: bool,
+    /// A BINARY must have the length of its type, and a TIMESTAMP must fit the 64 bits that Arrow
+    /// has for it.
+    pub(super) columnar: bool,
+    /// A BINARY of an INDEXED row must not end in a zero byte, as servers take it for padding.
+    pub(super) solid: bool,
     /// A CHAR and a BINARY may not be longer than their type, nor a second's fraction.
     pub(super) strict: bool,
 }
@@ -61,7 +64,7 @@ enum Span {
 impl Span {
     fn of(kind: &TypeKind, rules: Rules) -> Self {
         match kind {
-            TypeKind::Timestamp(p) | TypeKind::TimestampLtz(p) if rules.spanned => match p {
+            TypeKind::Timestamp(p) | TypeKind::TimestampLtz(p) if rules.columnar => match p {
                 0..=COMPACT_TIMESTAMP => Self::Any,
                 4..=6 => Self::Micros,
                 _ => Self::Nanos,
@@ -146,7 +149,8 @@ impl Slot {
             _ => 1,
         };
         let span = Span::of(&data_type.kind, rules);
-        Self { kind, nullable: data_type.nullable, exact: rules.exact, span, longest, grain }
+        let Rules { columnar: exact, solid, .. } = rules;
+        Self { kind, nullable: data_type.nullable, exact, solid, span, longest, grain }
     }
 
     /// Whether a text has more characters than the type.
@@ -207,6 +211,7 @@ pub(super) enum Misfit {
     Characters,
     FixedLength,
     ExactLength,
+    Padding,
     Size,
     /// A key of no bytes, which has no bucket.
     EmptyKey,
@@ -246,6 +251,10 @@ impl Misfit {
             Self::Characters => CHARACTERS,
             Self::FixedLength => "it is longer than the fixed length of the type",
             Self::ExactLength => "its length is not that of the type",
+            Self::Padding => {
+                "it ends in a zero byte: with INDEXED rows and an ARROW changelog the server cuts \
+                 it off and can then apply no row of the batch; use COMPACTED for either, or BYTES"
+            }
             Self::Size => "it is larger than 2 GiB",
             Self::EmptyKey => "an Iceberg bucket key cannot be empty",
             Self::HudiText => {
@@ -271,6 +280,9 @@ impl Slot {
             (K::Char(_), D::Str(value)) => Ok(Stored::Bytes(value.as_bytes())),
             (K::Binary(width), D::Bytes(value)) if self.exact && value.len() != width as usize => {
                 Err(Misfit::ExactLength)
+            }
+            (K::Binary(_), D::Bytes(value)) if self.solid && value.last() == Some(&0) => {
+                Err(Misfit::Padding)
             }
             (K::Binary(_), D::Bytes(value)) if value.len() > self.longest as usize => {
                 Err(Misfit::FixedLength)
@@ -388,20 +400,20 @@ impl RowLayout {
         Self { schema, rules, slots, inner }
     }
 
-    /// The same layout for rows whose BINARY values must have the length of their type. The binary
-    /// formats take any; Arrow does not, nor does a server whose changelog is kept in it.
+    /// The same layout for rows that end in Arrow, be it a server's or a reader's: BINARY values
+    /// must have the length of their type, and a TIMESTAMP must fit the 64 bits that it has there.
+    /// The formats of rows take any, which then cannot be read as columns.
     #[must_use]
-    pub(crate) fn with_exact_binary(self) -> Self {
-        let rules = Rules { exact: true, ..self.rules };
+    pub(crate) fn within_arrow(self) -> Self {
+        let rules = Rules { columnar: true, ..self.rules };
         Self::with_rules(self.schema, rules)
     }
 
-    /// The same layout for rows that a server also has to write down in Arrow: as
-    /// [`with_exact_binary`](Self::with_exact_binary), and a TIMESTAMP must fit the 64 bits that it
-    /// has there, or another time is written down.
+    /// The same layout for INDEXED rows that a server reads and then has to write down in Arrow:
+    /// none of their BINARY values may end in a zero byte, which it takes for padding.
     #[must_use]
-    pub(crate) fn within_arrow(self) -> Self {
-        let rules = Rules { exact: true, spanned: true, ..self.rules };
+    pub(crate) fn with_solid_binary(self) -> Self {
+        let rules = Rules { solid: true, ..self.rules };
         Self::with_rules(self.schema, rules)
     }
 
