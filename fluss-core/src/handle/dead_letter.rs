@@ -18,9 +18,11 @@ use crate::row::{Columns, Datum, OwnedDatum, OwnedRow, Row, RowError, RowSink};
 #[non_exhaustive]
 pub struct DeadLetter {
     /// Its values: those of the columns that the writer writes, or of the primary key for a delete.
-    /// Of a row that did not fit the table, those before the one to blame, and that one. Of a
-    /// delete from a table of the data lake formats whose keys are no rows of Fluss' own (Paimon,
-    /// Iceberg, Hudi), only those of partition columns; the others are null.
+    /// Of a row that did not fit the table, those before the one to blame, and that one; where it
+    /// came in a record batch, all, with null for those that no row can hold: the error tells the
+    /// first one. Of a row that fails while it is read, those before. Of a delete from a table of
+    /// the data lake formats whose keys are no rows of Fluss' own (Paimon, Iceberg, Hudi), only
+    /// those of partition columns; the others are null.
     pub row: OwnedRow,
     /// Whether it was a delete.
     pub delete: bool,

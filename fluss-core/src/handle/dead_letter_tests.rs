@@ -1,6 +1,8 @@
 use std::sync::{Arc, Mutex};
 
-use arrow_array::{Int64Array, RecordBatch, TimestampNanosecondArray};
+use arrow_array::{
+    ArrayRef, Date64Array, Int64Array, RecordBatch, TimestampNanosecondArray, TimestampSecondArray,
+};
 
 use super::super::testkit::{Stage, events};
 use super::DeadLetter;
@@ -97,11 +99,12 @@ fn rows_that_do_not_fit_come_back_with_their_own_error_and_hide_no_other() {
     writer.try_append(&named_row! { "id" => 5_i64, "colour" => "red" }).expect_err("no column");
     let ids = Arc::new(Int64Array::from(vec![6, 7]));
     let times = Arc::new(TimestampNanosecondArray::from(vec![7, 0]));
-    let columns = [("id", ids as arrow_array::ArrayRef), ("at", times)];
+    let columns = [("id", ids as ArrayRef), ("at", times)];
     let batch = RecordBatch::try_from_iter(columns).expect("a batch");
     let of_batch = stage.run(writer.append_batch(&batch)).expect("handed in");
     let flush = writer.flush();
-    stage.run(flush).expect("the others are written");
+    let refused = stage.run(flush).expect_err("some rows of the run and of the batch did not fit");
+    assert_eq!((refused.not_written, refused.unknown), (3, 0));
     let written = |parts: &[crate::RunPart]| -> u64 {
         let good = parts.iter().filter(|part| part.outcome.is_ok());
         good.map(|part| part.rows.end - part.rows.start).sum()
@@ -117,6 +120,31 @@ fn rows_that_do_not_fit_come_back_with_their_own_error_and_hide_no_other() {
         let WriteError::NotWritten(_) = &letter.error else { panic!("{letter:?}") };
         assert!(matches!(letter.error.cause(), Error::Row(_)), "{letter:?}");
     }
+}
+
+#[test]
+fn a_row_of_a_record_batch_with_a_value_that_no_row_holds_comes_back_with_its_other_values() {
+    let mut stage = Stage::new();
+    let schema = Schema::builder().column("at", DataType::timestamp(3));
+    let schema = schema.column("id", DataType::BIGINT.not_null());
+    let schema = schema.column("day", DataType::DATE).build().expect("a schema");
+    let table = make(&mut stage, schema, &[], &[]);
+    let (callback, told) = letters();
+    let writer = table.appender().dead_letter(callback).build().expect("a writer");
+    let times: ArrayRef = Arc::new(TimestampSecondArray::from(vec![i64::MAX, 0, i64::MIN]));
+    let ids: ArrayRef = Arc::new(Int64Array::from(vec![6, 7, 8]));
+    let days: ArrayRef = Arc::new(Date64Array::from(vec![86_400_000, 0, 1]));
+    let columns = [("at", times), ("id", ids), ("day", days)];
+    let batch = RecordBatch::try_from_iter(columns).expect("a batch");
+    let ticket = stage.run(writer.append_batch(&batch)).expect("handed in");
+    let outcomes: Vec<bool> = stage.run(ticket).iter().map(|part| part.outcome.is_ok()).collect();
+    assert_eq!(outcomes, [false, true, false]);
+    let told: Vec<DeadLetter> = told.take().collect();
+    let rows: Vec<&OwnedRow> = told.iter().map(|letter| &letter.row).collect();
+    let without_time = |id, day| values([OwnedDatum::Null, OwnedDatum::Int64(id), day]);
+    let expected = [without_time(6, OwnedDatum::Date(1)), without_time(8, OwnedDatum::Null)];
+    assert_eq!(rows, expected.iter().collect::<Vec<_>>());
+    assert!(told.iter().all(|letter| letter.error.to_string().contains("`at`")), "{told:?}");
 }
 
 /// A table whose key is not its first column.

@@ -109,7 +109,7 @@ impl<'a> AppendBatch<'a> {
                 Ok((Pushed::Rebucketed, _)) => return Err(Error::Closed("writer")),
                 Err(error) if ends_runs(&error) => return Err(error),
                 Err(error) => {
-                    let error = match rows.row(*taken) {
+                    let error = match rows.without_bad(*taken) {
                         Some(row) => run.refuse(Op::Append, &row, error),
                         None => error,
                     };

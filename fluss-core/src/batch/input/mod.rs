@@ -76,8 +76,8 @@ pub enum ColumnsError {
 pub struct ArrowRows {
     columns: Arc<[(Source, Option<NullBuffer>)]>,
     rows: usize,
-    /// The rows with a value that no row can hold, with the first such value; sorted.
-    bad: Vec<(usize, RowError)>,
+    /// The rows and columns with a value that no row can hold; sorted.
+    bad: Vec<(usize, usize, RowError)>,
     /// The bytes that are kept alive with the rows, if that is little more than they take.
     kept: Option<usize>,
 }
@@ -132,12 +132,11 @@ impl ArrowRows {
                 let (name, expected) = (column.name.clone(), column.data_type.to_string());
                 let (value, reason) = (bad.value, bad.reason);
                 let error = RowErrorKind::Value { column: name, value, expected, reason };
-                bad_rows.push((bad.row, RowError::from(error)));
+                bad_rows.push((bad.row, columns.len(), RowError::from(error)));
             }
             columns.push((source, nulls));
         }
-        bad_rows.sort_by_key(|(row, _)| *row);
-        bad_rows.dedup_by_key(|(row, _)| *row);
+        bad_rows.sort_by_key(|(row, column, _)| (*row, *column));
         let kept = kept_bytes(batch).filter(|_| bad_rows.is_empty());
         Ok(Self { columns: columns.into(), rows: batch.num_rows(), bad: bad_rows, kept })
     }
@@ -169,17 +168,25 @@ impl ArrowRows {
 
     /// How many rows from this one on have values that rows can hold.
     pub(super) fn sound_from(&self, row: usize) -> usize {
-        let next = self.bad.partition_point(|(bad, _)| *bad < row);
-        self.bad.get(next).map_or(self.rows, |(bad, _)| *bad).saturating_sub(row)
+        self.bad_from(row).first().map_or(self.rows, |(bad, ..)| *bad).saturating_sub(row)
     }
 
-    /// What is wrong with a row by itself.
+    fn bad_from(&self, row: usize) -> &[(usize, usize, RowError)] {
+        &self.bad[self.bad.partition_point(|(bad, ..)| *bad < row)..]
+    }
+
+    /// What is wrong with a row by itself: its first such value.
     #[cold]
     fn check(&self, row: usize) -> Result<(), RowError> {
-        match self.bad.binary_search_by_key(&row, |(bad, _)| *bad) {
-            Ok(at) => Err(self.bad[at].1.clone()),
-            Err(_) => Ok(()),
+        match self.bad_from(row).first() {
+            Some((bad, _, error)) if *bad == row => Err(error.clone()),
+            _ => Ok(()),
         }
+    }
+
+    /// The row at this index, with null for what no row can hold.
+    pub(crate) fn without_bad(&self, index: usize) -> Option<impl Row + '_> {
+        (index < self.rows).then_some(WithoutBad { rows: self, index })
     }
 
     /// The bytes that these rows keep alive, their own among them. None where that is much more
@@ -266,10 +273,42 @@ impl Row for ArrowRow<'_> {
         if !self.rows.bad.is_empty() {
             self.rows.check(self.index)?;
         }
-        for (source, nulls) in &*self.rows.columns {
-            match nulls {
-                Some(nulls) if nulls.is_null(self.index) => sink.put(Datum::Null)?,
-                _ => source.put(self.index, sink)?,
+        for column in &*self.rows.columns {
+            put(column, self.index, sink)?;
+        }
+        Ok(())
+    }
+}
+
+#[inline]
+fn put<S: RowSink>(
+    (source, nulls): &(Source, Option<NullBuffer>),
+    row: usize,
+    sink: &mut S,
+) -> Result<(), S::Error> {
+    match nulls {
+        Some(nulls) if nulls.is_null(row) => sink.put(Datum::Null),
+        _ => source.put(row, sink),
+    }
+}
+
+/// A row of a batch for whoever gets it back.
+struct WithoutBad<'a> {
+    rows: &'a ArrowRows,
+    index: usize,
+}
+
+impl Row for WithoutBad<'_> {
+    fn arity(&self) -> usize {
+        self.rows.columns.len()
+    }
+
+    fn write<S: RowSink>(&self, sink: &mut S) -> Result<(), S::Error> {
+        let bad = self.rows.bad_from(self.index);
+        for (at, column) in self.rows.columns.iter().enumerate() {
+            match bad.binary_search_by_key(&(self.index, at), |(row, column, _)| (*row, *column)) {
+                Ok(_) => sink.put(Datum::Null)?,
+                Err(_) => put(column, self.index, sink)?,
             }
         }
         Ok(())
