@@ -372,6 +372,9 @@ impl Commands {
                     State::Sent(server) => {
                         format!("{what} at {}", metadata.label(cx, server)).into()
                     }
+                    State::Due | State::Waiting(_) if command.is_leaderless(metadata) => {
+                        format!("{what}, of which no leader is known").into()
+                    }
                     State::Due | State::Waiting(_) => Arc::clone(what),
                 };
                 let last = command.all_heard().or_else(|| command.last.take());
@@ -435,6 +438,14 @@ impl Command {
             && metadata.every_server().all(|server| self.heard.contains_key(&server));
         let error = self.all_heard().unwrap_or(Error::Closed("client"));
         Verdict { again: !hopeless, error, refresh: true }
+    }
+
+    /// Whether it waits for a bucket's leader, and nobody knows one.
+    fn is_leaderless(&self, metadata: &Metadata) -> bool {
+        match self.call.target {
+            Target::Leader(bucket) => metadata.cluster().leader(bucket).is_none(),
+            Target::Coordinator | Target::AnyServer | Target::Server(_) => false,
+        }
     }
 
     fn all_heard(&self) -> Option<Error> {

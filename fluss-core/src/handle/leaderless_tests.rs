@@ -2,12 +2,12 @@
 
 use fluss_proto::ErrorCode;
 
-use super::testkit::{Stage, events};
+use super::testkit::{Stage, events, users};
 use crate::error::WriteError;
 use crate::ids::ServerId;
 use crate::testing::cluster::{Fault, On};
 use crate::time::Duration;
-use crate::{AppendWriter, Table};
+use crate::{AppendWriter, OffsetSpec, Table};
 
 const GET_TABLE_INFO: i16 = 1007;
 
@@ -78,4 +78,27 @@ fn rows_for_a_table_that_must_not_be_seen_end_with_that_and_those_after_it_may_a
     }
     let ticket = writer.try_append(&(1_i64, "b")).expect("room");
     assert_eq!(stage.run(ticket).expect("it is allowed").offset, Some(0));
+}
+
+#[test]
+fn whoever_waits_in_vain_for_a_leader_is_told_so() {
+    let mut stage = Stage::new();
+    let log = events(&mut stage, 1);
+    let keyed = users(&mut stage);
+    let lookuper = keyed.lookuper().expect("a lookuper");
+    for table in [&log, &keyed] {
+        let bucket = table.info().bucket(0);
+        let leader = stage.cluster(|cluster| cluster.truth(bucket)).expect("a bucket").leader;
+        stage.cluster(|cluster| cluster.stop(ServerId::Tablet(leader)));
+    }
+    let offsets = log.offsets(OffsetSpec::Latest);
+    let told = [
+        stage.run(offsets).expect_err("no leader"),
+        stage.run(lookuper.lookup(&(1_i64,))).expect_err("no leader"),
+        stage.run(lookuper.first_rows(keyed.info().bucket(0), 1)).expect_err("no leader"),
+        stage.run(log.scanner().bounded().build()).map(drop).expect_err("no leader"),
+    ];
+    for error in told {
+        assert!(error.to_string().contains("no leader is known"), "{error}");
+    }
 }

@@ -419,11 +419,13 @@ impl Lookups {
                 true => Some(taken.full(cx.config, key.bytes.len())),
                 false => self.lanes.get(&key.lane).and_then(|lane| lane.last.clone()),
             };
-            let error = Error::Unavailable {
-                what: self.text_of(id, key),
-                after: key.limit,
-                last: last.map(Box::new),
-            };
+            let mut what = self.text_of(id, key);
+            let lane = self.lanes.get(&key.lane);
+            if last.is_none() && lane.is_some_and(|lane| lane.state == State::Leaderless) {
+                what = format!("{what}, of which no leader is known").into();
+            }
+            let (after, last) = (key.limit, last.map(Box::new));
+            let error = Error::Unavailable { what, after, last };
             self.done(id, Err(error));
         }
         while let Some((_, key)) = self.pauses.first().copied().filter(|(at, _)| *at <= cx.now) {

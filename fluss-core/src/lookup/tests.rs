@@ -303,8 +303,8 @@ fn a_deadline_ends_a_key_wherever_it_is_and_tells_the_last_reason() {
     assert_eq!(asked.deadline, Instant::from_millis(10_000));
     bench.pass(Duration::from_secs(10));
     let done = bench.done();
-    let end = |last: Option<Error>| Error::Unavailable {
-        what: "LOOKUP shop.users".into(),
+    let end = |more: &str, last: Option<Error>| Error::Unavailable {
+        what: format!("LOOKUP shop.users{more}").into(),
         after: Duration::from_secs(10),
         last: last.map(Box::new),
     };
@@ -313,7 +313,8 @@ fn a_deadline_ends_a_key_wherever_it_is_and_tells_the_last_reason() {
         code: ErrorCode(12),
         message: ErrorCode(12).info().expect("a known code").meaning.into(),
     };
-    assert_eq!(done, [(waiting, Err(end(None))), (flying, Err(end(Some(last))))]);
+    let leaderless = end(", of which no leader is known", None);
+    assert_eq!(done, [(waiting, Err(leaderless)), (flying, Err(end("", Some(last))))]);
     bench.echo(&asked);
     assert_eq!(bench.done(), []);
     assert!(bench.lookups.lanes.is_empty() && bench.lookups.servers.is_empty());

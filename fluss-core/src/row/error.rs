@@ -17,7 +17,8 @@ pub enum RowErrorKind {
     Arity {
         /// Columns of the table, or of the target columns.
         expected: usize,
-        /// Values of the row; when it has too many, only the first one too many is counted.
+        /// Values of the row. Of too many, encoders count only the first one too many; writers
+        /// count all.
         got: usize,
     },
     /// A value does not fit its column.

@@ -17,9 +17,13 @@ pub struct LargestValue {
 }
 
 impl RowError {
-    /// Names the largest value of the row, if the row is refused for its size.
+    /// Names the largest value of the row, if the row is refused for its size, and counts all of
+    /// its values, if it has too many.
     #[cold]
     pub(crate) fn of_row<R: Row + ?Sized>(self, columns: Columns<'_>, row: &R) -> Self {
+        if let RowErrorKind::Arity { expected, got } = *self.kind() {
+            return RowErrorKind::Arity { expected, got: got.max(row.arity()) }.into();
+        }
         let RowErrorKind::TooLarge { size, limit, .. } = *self.kind() else { return self };
         let mut sizes = Sizes { columns, next: 0, largest: None };
         // What it says is told already.
@@ -84,7 +88,7 @@ fn bytes_of(datum: Datum<'_>, depth: u32) -> usize {
 mod tests {
     use super::*;
     use crate::row;
-    use crate::row::{DataType, Schema};
+    use crate::row::{Column, DataType, Schema};
 
     #[test]
     fn the_largest_value_is_named_with_its_bytes_at_every_depth() {
@@ -110,5 +114,16 @@ mod tests {
         );
         let other = RowError::arity(3, 2);
         assert_eq!(other.clone().of_row(Columns::all(&schema), &row![1_i64]), other);
+    }
+
+    #[test]
+    fn all_values_of_a_row_with_too_many_are_counted() {
+        let schema = Schema::new(vec![Column::new("id", DataType::INT)], vec![]);
+        let too_many = RowError::from(RowErrorKind::Arity { expected: 1, got: 2 });
+        let told = too_many.of_row(Columns::all(&schema), &(1_i32, 2_i32, 3_i32, 4_i32));
+        assert_eq!(told.kind(), &RowErrorKind::Arity { expected: 1, got: 4 });
+        let too_few = RowError::from(RowErrorKind::Arity { expected: 2, got: 1 });
+        let told = too_few.clone().of_row(Columns::all(&schema), &(1_i32,));
+        assert_eq!(told, too_few);
     }
 }

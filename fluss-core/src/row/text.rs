@@ -219,8 +219,9 @@ pub fn parse_f32(text: &str) -> Result<f32, TextError> {
         "Infinity" => Ok(f32::INFINITY),
         "-Infinity" => Ok(f32::NEG_INFINITY),
         _ => {
-            let value = text.parse().ok().filter(|value: &f32| value.is_finite());
-            value.ok_or_else(|| error(text, "FLOAT number", "-1.5e3"))
+            let value: Option<f32> = text.parse().ok();
+            let whats = ["FLOAT number", "FLOAT number within ±3.4028235e38"];
+            value.filter(|value| value.is_finite()).ok_or_else(|| no_number(text, whats))
         }
     }
 }
@@ -235,10 +236,19 @@ pub fn parse_f64(text: &str) -> Result<f64, TextError> {
         "Infinity" => Ok(f64::INFINITY),
         "-Infinity" => Ok(f64::NEG_INFINITY),
         _ => {
-            let value = text.parse().ok().filter(|value: &f64| value.is_finite());
-            value.ok_or_else(|| error(text, "DOUBLE number", "-1.5e3"))
+            let value: Option<f64> = text.parse().ok();
+            let whats = ["DOUBLE number", "DOUBLE number within ±1.7976931348623157e308"];
+            value.filter(|value| value.is_finite()).ok_or_else(|| no_number(text, whats))
         }
     }
+}
+
+/// What a text is not that gives no number within the type's range: a number, or within the range.
+#[cold]
+fn no_number(text: &str, [what, within]: [&'static str; 2]) -> TextError {
+    // `inf` reads as a number as well, though nobody would call it one.
+    let is_number = text.parse::<f64>().is_ok() && text.contains(|c: char| c.is_ascii_digit());
+    error(text, if is_number { within } else { what }, "-1.5e3")
 }
 
 #[cfg(test)]
