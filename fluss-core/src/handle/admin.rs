@@ -15,7 +15,7 @@ use super::table::TableInfo;
 use crate::command::Target;
 use crate::error::{Error, Result};
 use crate::ids::{Address, BucketKey, PartitionId, ServerId, TablePath};
-use crate::row::partition::check_value;
+use crate::row::partition::{check_name, check_value};
 use crate::row::{Column, TableDescriptor};
 
 /// Makes, lists and drops things; made by [`Fluss::admin`]. Cheap to clone.
@@ -418,6 +418,11 @@ impl Admin {
                     Error::misuse(format!("{}: {column} cannot be {value:?}: {reason}", info.path))
                 })?;
             }
+            let length = values.iter().map(|(_, value)| value.len() + 1).sum::<usize>();
+            check_name(length.saturating_sub(1)).or_else(|reason| match made {
+                true => Err(Error::misuse(format!("{}: {reason}", info.path))),
+                false => Ok(()),
+            })?;
             let spec = spec(values);
             call(&admin, &info.path, spec).await
         })

@@ -109,6 +109,25 @@ fn partitions_are_made_listed_and_dropped() {
 }
 
 #[test]
+fn a_partition_that_servers_could_not_keep_is_not_made() {
+    let mut stage = Stage::new();
+    let admin = stage.fluss.admin();
+    stage.run(admin.create_database("shop", false)).expect("made");
+    let columns = [("id", DataType::BIGINT), ("dt", DataType::STRING), ("hour", DataType::STRING)];
+    let schema = columns.into_iter().fold(Schema::builder(), |b, (name, t)| b.column(name, t));
+    let mut table = TableDescriptor::new(schema.build().expect("a schema"));
+    table.partition_key = vec![1, 2];
+    stage.run(admin.create_table("shop.hours", &table, false)).expect("made");
+    let [long, fits, beyond] = [200, 51, 52].map(|length| "x".repeat(length));
+    let spec = |hour| [("dt", long.as_str()), ("hour", hour)];
+    let told = stage.run(admin.create_partition("shop.hours", &spec(&beyond), false));
+    assert!(matches!(&told, Err(Error::Misuse(text)) if text.contains("252")), "{told:?}");
+    stage.run(admin.create_partition("shop.hours", &spec(&fits), false)).expect("made");
+    let dropped = admin.drop_partition("shop.hours", &spec(&beyond), false);
+    assert_eq!(code(stage.run(dropped)), ErrorCode(36), "another client may have made it");
+}
+
+#[test]
 fn offsets_come_from_the_leaders_of_their_buckets() {
     let mut stage = Stage::new();
     let admin = stage.fluss.admin();

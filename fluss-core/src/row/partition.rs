@@ -19,6 +19,10 @@ use super::{Columns, Row, RowSink, Schema};
 
 /// The longest value, in characters.
 const MAX_LENGTH: usize = 200;
+/// The longest name that a new partition can have, in bytes: with `-p` and the shortest id behind it
+/// it names a directory of the server, of which file systems allow 255. A server takes longer ones,
+/// and then has no leader for them, ever.
+const MAX_NAME: usize = 252;
 const DAY_MILLIS: i64 = 86_400_000;
 
 const NULL: &str = "a partition column cannot be null";
@@ -26,6 +30,8 @@ const WRONG_TYPE: &str = "give a value of the column's type";
 const RANGE: &str = "the number is out of the type's range";
 const TIME_OF_DAY: &str = "a time is 0 to 86399999 milliseconds of the day";
 const YEAR: &str = "the year of a partition must be 1 to 9999";
+const NAME: &str = "the name of the partition, its values joined by $, would be longer than 252 characters, for \
+     which servers cannot make a directory";
 const CHARACTERS: &str =
     "a partition's value has 1 to 200 characters, only ASCII letters, digits, _ and -";
 
@@ -168,6 +174,7 @@ impl RowSink for Picker<'_> {
             let start = self.out.len();
             push_value(datum, &column.data_type, self.out)
                 .and_then(|()| check_value(&self.out[start..], self.create))
+                .and_then(|()| if self.create { check_name(self.out.len()) } else { Ok(()) })
                 .map_err(|reason| {
                     RowError::value(&column.name, datum, &column.data_type, reason)
                 })?;
@@ -191,6 +198,14 @@ pub fn check_value(value: &str, create: bool) -> Result<(), &'static str> {
         return Err("names that begin with __ are the server's own");
     }
     Ok(())
+}
+
+/// Checks the length of the whole name of a new partition.
+///
+/// # Errors
+/// No server can keep it.
+pub(crate) fn check_name(length: usize) -> Result<(), &'static str> {
+    if length > MAX_NAME { Err(NAME) } else { Ok(()) }
 }
 
 /// Whether clients may write the same values of these columns differently: for numbers with a
@@ -418,6 +433,20 @@ mod tests {
         }
         assert!(check_value("__x", true).is_err());
         assert!(check_value("__x", false).is_ok());
+    }
+
+    #[test]
+    fn a_new_partition_has_a_name_that_names_a_directory() {
+        let schema = Schema::builder().column("a", DataType::STRING).column("b", DataType::STRING);
+        let schema = schema.build().expect("a schema");
+        let namer = PartitionNamer::new(&schema, &[0, 1]).expect("names can be made");
+        let [long, fits, beyond] = [200, 51, 52].map(|length| "x".repeat(length));
+        let mut out = String::new();
+        assert_eq!(namer.name(&row![&*long, &*beyond], &mut out), Ok(()), "it may be there");
+        let namer = namer.for_new();
+        assert_eq!(namer.name(&row![&*long, &*fits], &mut out), Ok(()));
+        let error = namer.name(&row![&*long, &*beyond], &mut out).expect_err("too long");
+        assert!(error.to_string().contains("`b`") && error.to_string().contains("252"), "{error}");
     }
 
     #[test]
