@@ -167,8 +167,9 @@ impl Lookuper {
     /// columns outside the key and new numbers in auto-increment columns.
     ///
     /// # Errors
-    /// As `lookup`, and [`Error::Misuse`] if another column cannot be null, or if the table is
-    /// partitioned: no server up to 1.0 inserts a sound row there. Nothing is sent then.
+    /// As `lookup`, and [`Error::Misuse`] if another column cannot be null, if the merge engine is
+    /// `first_row` or `versioned`, or if the table is partitioned: no server up to 1.0 inserts a
+    /// sound row there. Nothing is sent then.
     pub fn lookup_or_insert<R: Row + ?Sized>(&self, key: &R) -> Lookup<Option<OwnedRow>> {
         let table = &self.inner.table;
         let timeout = table.fluss().config(|c| c.ack_timeout);
@@ -589,6 +590,9 @@ mod all_tests;
 #[cfg(test)]
 #[path = "lookup_budget_tests.rs"]
 mod budget_tests;
+#[cfg(test)]
+#[path = "lookup_insert_tests.rs"]
+mod insert_tests;
 #[cfg(test)]
 #[path = "lookup_tests.rs"]
 mod tests;

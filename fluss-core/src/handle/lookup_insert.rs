@@ -21,6 +21,14 @@ pub(super) fn check(info: &TableInfo) -> Result<()> {
              not there"
         ));
     }
+    // The row is written as one of some columns, which these engines do not merge.
+    let engine = info.descriptor.properties.get("table.merge-engine");
+    let whole = |engine: &&String| {
+        ["first_row", "versioned"].iter().any(|name| engine.eq_ignore_ascii_case(name))
+    };
+    if let Some(engine) = engine.filter(whole) {
+        return refuse(format!("as the merge engine {engine} takes whole rows only; upsert it"));
+    }
     let schema = info.schema();
     let mut columns = schema.columns().iter().enumerate();
     // The first column that a server cannot fill by itself.

@@ -125,32 +125,6 @@ fn partitions_are_found_and_missing_ones_have_no_rows() {
 }
 
 #[test]
-fn a_missing_row_is_not_asked_for_where_the_server_could_not_fill_it() {
-    let mut stage = Stage::new();
-    let schema = Schema::builder()
-        .column("id", DataType::INT.not_null())
-        .column("name", DataType::STRING.not_null())
-        .primary_key(["id"])
-        .build()
-        .expect("a sound schema");
-    let table = open(&mut stage, &TableDescriptor::new(schema));
-    let lookuper = table.lookuper().expect("a primary-key table");
-    let wrong = stage.run(lookuper.lookup_or_insert(&(5,)));
-    assert!(matches!(&wrong, Err(Error::Misuse(text)) if text.contains("`name`")), "{wrong:?}");
-    assert_eq!(stage.run(lookuper.lookup(&(5,))), Ok(None));
-}
-
-#[test]
-fn the_code_of_a_refused_insert_is_kept() {
-    // The fake cluster refuses them all.
-    let mut stage = Stage::new();
-    let table = open(&mut stage, &users());
-    let lookuper = table.lookuper().expect("a primary-key table");
-    let refused = stage.run(lookuper.lookup_or_insert(&("eu", 5_i64))).expect_err("refused");
-    assert_eq!(refused.code(), Some(ErrorCode::UNKNOWN_SERVER_ERROR), "{refused}");
-}
-
-#[test]
 fn misuse_is_told_with_advice() {
     let mut stage = Stage::new();
     let mut plain = users();

@@ -39,7 +39,8 @@ fn a_record_batch_is_appended_and_its_one_bad_row_fails_alone() {
     let table = open(&mut stage, false);
     let writer = table.appender().build().expect("a writer");
     let ticket = stage.run(writer.append_batch(&batch())).expect("handed in");
-    stage.run(writer.flush()).expect("what was taken is written");
+    let refused = stage.run(writer.flush()).expect_err("a row did not fit, the others are written");
+    assert_eq!((refused.not_written, refused.unknown), (1, 0));
     let parts = stage.run(ticket);
     let told: Vec<_> = parts.iter().map(|p| (p.rows.clone(), p.outcome.is_ok())).collect();
     assert_eq!(told, [(0..2, true), (2..3, false), (3..4, true)]);

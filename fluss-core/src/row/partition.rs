@@ -19,9 +19,9 @@ use super::{Columns, Row, RowSink, Schema};
 
 /// The longest value, in characters.
 const MAX_LENGTH: usize = 200;
-/// The longest name that a new partition can have, in bytes: with `-p` and the shortest id behind it
-/// it names a directory of the server, of which file systems allow 255. A server takes longer ones,
-/// and then has no leader for them, ever.
+/// The longest name that a new partition can have, in bytes: with `-p` and the shortest id behind
+/// it, it names a directory of the server, of which file systems allow 255. A server takes longer
+/// ones, and then has no leader for them, ever.
 const MAX_NAME: usize = 252;
 const DAY_MILLIS: i64 = 86_400_000;
 
@@ -30,8 +30,8 @@ const WRONG_TYPE: &str = "give a value of the column's type";
 const RANGE: &str = "the number is out of the type's range";
 const TIME_OF_DAY: &str = "a time is 0 to 86399999 milliseconds of the day";
 const YEAR: &str = "the year of a partition must be 1 to 9999";
-const NAME: &str = "the name of the partition, its values joined by $, would be longer than 252 characters, for \
-     which servers cannot make a directory";
+const NAME: &str = "all values joined by $ would be a name of more than 252 characters, for which \
+     servers cannot make a directory";
 const CHARACTERS: &str =
     "a partition's value has 1 to 200 characters, only ASCII letters, digits, _ and -";
 

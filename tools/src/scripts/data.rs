@@ -29,6 +29,7 @@ impl Shape {
         if !table.key.is_empty() {
             builder = builder.primary_key(table.key.iter().copied());
         }
+        let builder = table.auto_increment.iter().fold(builder, |b, name| b.auto_increment(*name));
         let schema = must("a schema", builder.build());
         let json = descriptor(&schema, table);
         let layout = RowLayout::new(&schema);

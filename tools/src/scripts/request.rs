@@ -83,6 +83,14 @@ impl Symbols {
             Step::LookupBytes(bucket, key) => {
                 (1017, lookup(table_id, *bucket, vec![Bytes::from_static(key)]))
             }
+            Step::Insert(bucket, keys, acks) => {
+                let keys = keys.iter().map(|(a, b)| self.shape().key(*a, b)).collect();
+                (1017, insert(table_id, *bucket, keys, *acks))
+            }
+            Step::InsertStranger => (1017, insert(STRANGE_TABLE, 0, vec![Bytes::new()], Some(-1))),
+            Step::InsertBytes(bucket, key) => {
+                (1017, insert(table_id, *bucket, vec![Bytes::from_static(key)], Some(-1)))
+            }
             Step::LookupStranger => (1017, lookup(STRANGE_TABLE, 0, vec![Bytes::new()])),
             Step::Prefix(bucket, keys) => {
                 let keys = keys.iter().map(|a| self.shape().prefix(*a)).collect();
@@ -242,5 +250,17 @@ fn scan(table_id: i64, bucket_id: i32, limit: i32) -> Vec<u8> {
 fn lookup(table_id: i64, bucket_id: i32, keys: Vec<Bytes>) -> Vec<u8> {
     let entry = PbLookupReqForBucket { bucket_id, keys, ..Default::default() };
     let request = LookupRequest { table_id, buckets_req: vec![entry], ..Default::default() };
+    request.encode_to_vec()
+}
+
+fn insert(table_id: i64, bucket_id: i32, keys: Vec<Bytes>, acks: Option<i32>) -> Vec<u8> {
+    let entry = PbLookupReqForBucket { bucket_id, keys, ..Default::default() };
+    let request = LookupRequest {
+        table_id,
+        buckets_req: vec![entry],
+        insert_if_not_exists: Some(true),
+        acks,
+        timeout_ms: acks.map(|_| 30_000),
+    };
     request.encode_to_vec()
 }

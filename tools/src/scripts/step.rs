@@ -18,6 +18,8 @@ pub struct Table {
     pub properties: &'static [(&'static str, &'static str)],
     /// Column `b` is NOT NULL.
     pub strict: bool,
+    /// The column of which the server makes the values, if any.
+    pub auto_increment: &'static [&'static str],
 }
 
 /// A log table with one bucket.
@@ -28,6 +30,7 @@ pub const LOG: Table = Table {
     partition_by: &[],
     properties: &[],
     strict: false,
+    auto_increment: &[],
 };
 /// A primary-key table with one bucket.
 pub const KV: Table = Table { key: &["a"], ..LOG };
@@ -251,6 +254,12 @@ pub enum Step {
     Lookup(i32, Vec<(i32, &'static str)>),
     /// LOOKUP of a key of arbitrary bytes.
     LookupBytes(i32, &'static [u8]),
+    /// LOOKUP in a bucket that inserts what it does not find, with these acks.
+    Insert(i32, Vec<(i32, &'static str)>, Option<i32>),
+    /// The same with another table id than the script's.
+    InsertStranger,
+    /// The same of a key of arbitrary bytes.
+    InsertBytes(i32, &'static [u8]),
     /// LOOKUP with another table id than the script's.
     LookupStranger,
     /// PREFIX_LOOKUP in a bucket, of keys that begin with these values of column `a`.

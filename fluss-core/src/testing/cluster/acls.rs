@@ -6,14 +6,16 @@ use fluss_proto::message::{
     CreateTableRequest, DropAclsRequest, DropAclsResponse, DropDatabaseRequest,
     DropPartitionRequest, DropTableRequest, GetDatabaseInfoRequest, GetTableInfoRequest,
     GetTableSchemaRequest, GetTableStatsRequest, InitWriterRequest, LimitScanRequest,
-    ListOffsetsRequest, ListPartitionInfosRequest, PbAclFilter, PbAclInfo, PbCreateAclRespInfo,
-    PbDropAclsFilterResult, PbDropAclsMatchingAcl, PbTablePath, ProduceLogRequest, PutKvRequest,
+    ListOffsetsRequest, ListPartitionInfosRequest, LookupRequest, PbAclFilter, PbAclInfo,
+    PbCreateAclRespInfo, PbDropAclsFilterResult, PbDropAclsMatchingAcl, PbTablePath,
+    ProduceLogRequest, PutKvRequest,
 };
 use prost::Message;
 
 use super::api::{code, key};
 use super::conn::Request;
 use super::ddl::path_of;
+use super::dispatch::inserts;
 use super::write::tablet;
 use super::{Answer, Failure, FakeCluster, Release, names, words};
 use crate::ids::{ConnId, TablePath};
@@ -138,6 +140,9 @@ impl FakeCluster {
             }
             key::PUT_KV => {
                 self.authorize_table(conn, WRITE, PutKvRequest::decode(body).ok()?.table_id)
+            }
+            key::LOOKUP if inserts(&request.body) => {
+                self.authorize_table(conn, WRITE, LookupRequest::decode(body).ok()?.table_id)
             }
             key::INIT_WRITER => self.may_init(conn, &InitWriterRequest::decode(body).ok()?),
             key::LIMIT_SCAN => {

@@ -62,6 +62,8 @@ pub(super) struct Table {
     pub(super) older: Vec<Schema>,
     /// Partition ids by name.
     pub(super) partitions: BTreeMap<String, i64>,
+    /// How many blocks of values of the auto-increment column were given to buckets.
+    pub(super) blocks: i64,
 }
 
 impl Table {
@@ -98,6 +100,14 @@ impl Table {
         let placed_by = self.descriptor.value["bucket_key"].as_array().into_iter().flatten();
         !key.filter(|name| !self.partition_keys.iter().any(|other| other == name))
             .eq(placed_by.filter_map(Value::as_str))
+    }
+
+    /// Its auto-increment column, and how many of its values a bucket draws at once.
+    pub(super) fn numbered(&self) -> Option<(usize, i64)> {
+        let column = self.schema.auto_increment()?;
+        let length = self.property("table.auto-increment.cache-size");
+        let length = length.and_then(|text| text.parse().ok()).unwrap_or(100_000);
+        Some((column, length))
     }
 
     /// How rows of a primary-key table are sent and kept.
@@ -151,6 +161,10 @@ pub(super) struct Catalog {
 impl Catalog {
     pub(super) fn table_by_id(&self, id: i64) -> Option<&Table> {
         self.tables.get(self.paths.get(&id)?)
+    }
+
+    pub(super) fn table_by_id_mut(&mut self, id: i64) -> Option<&mut Table> {
+        self.tables.get_mut(self.paths.get(&id)?)
     }
 
     /// The table and partition name of a partition id.

@@ -167,6 +167,7 @@ impl FakeCluster {
             schema,
             older: Vec::new(),
             partitions: BTreeMap::new(),
+            blocks: 0,
         })
     }
 

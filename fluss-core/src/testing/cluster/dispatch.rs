@@ -7,6 +7,7 @@ use fluss_proto::message::{
     PbApiVersion, ProduceLogRequest, PutKvRequest, ScanKvRequest,
 };
 use prost::Message;
+use prost::encoding::{DecodeContext, decode_key, decode_varint, skip_field};
 
 use super::api::{self, code, key};
 use super::conn::{self, Outcome, Request};
@@ -81,6 +82,10 @@ impl FakeCluster {
             key::PRODUCE_LOG => self.produce(reply, server, request.body),
             key::PUT_KV => self.put(reply, server, request.version, request.body),
             key::FETCH_LOG => self.fetch(reply, server, request.body),
+            key::LOOKUP if inserts(&request.body) => {
+                let Ok(lookup) = LookupRequest::decode(request.body) else { return };
+                self.lookup_or_insert(reply, server, request.version, lookup);
+            }
             _ => {
                 let outcome = self.execute(conn, server, &request);
                 let outcome = match (request.fault, outcome) {
@@ -391,4 +396,20 @@ fn first_bucket(request: &Request, sessions: &Sessions) -> Option<BucketKey> {
         }
         _ => None,
     }
+}
+
+/// Whether a LOOKUP is to insert the rows that are not there. Its keys are passed over: most do
+/// not, and clients are measured against this server.
+pub(super) fn inserts(mut body: &[u8]) -> bool {
+    const INSERT_IF_NOT_EXISTS: u32 = 3;
+    let context = DecodeContext::default();
+    while let Ok((tag, wire)) = decode_key(&mut body) {
+        if tag == INSERT_IF_NOT_EXISTS {
+            return decode_varint(&mut body) == Ok(1);
+        }
+        if skip_field(wire, tag, &mut body, context.clone()).is_err() {
+            break;
+        }
+    }
+    false
 }

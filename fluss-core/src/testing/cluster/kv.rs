@@ -30,6 +30,27 @@ pub(super) struct Kv {
     /// What keys had before each change above the high watermark, with the offset behind the
     /// change, oldest first.
     older: BTreeMap<Bytes, VecDeque<(i64, Option<Row>)>>,
+    pub(super) numbers: Numbers,
+}
+
+/// Values of the auto-increment column that the bucket may still give to new rows. Each bucket
+/// draws many at once, so they ascend within a bucket only.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Numbers {
+    next: i64,
+    end: i64,
+}
+
+impl Numbers {
+    /// The next value; where there is none left, of the table's next block of so many.
+    pub(super) fn take(&mut self, blocks: &mut i64, length: i64) -> i64 {
+        if self.next == self.end {
+            (self.next, self.end) = (*blocks * length + 1, (*blocks + 1) * length + 1);
+            *blocks += 1;
+        }
+        self.next += 1;
+        self.next - 1
+    }
 }
 
 impl Kv {

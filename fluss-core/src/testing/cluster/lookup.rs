@@ -23,9 +23,6 @@ impl FakeCluster {
         (version, fault): (i16, Option<Fault>),
         request: &LookupRequest,
     ) -> Answer<BytesMut> {
-        if request.insert_if_not_exists == Some(true) {
-            return Err(Failure::new(code::UNKNOWN, "inserting lookups are not offered here"));
-        }
         let refused = self.injected(fault).or_else(|| self.unreadable(conn, request.table_id));
         let mut answer = Outcome::empty();
         let mut found = Vec::new();
@@ -34,15 +31,7 @@ impl FakeCluster {
             let by = bucket.routing_bucket_count;
             let keyless = words::no_primary_key;
             let kv = self.rows_of(server, (key, by, version), refused.as_ref(), keyless);
-            let (error_code, error_message) = bucket_error(&kv.clone().map(drop));
-            let head = PbLookupRespForBucket {
-                partition_id: bucket.partition_id,
-                bucket_id: bucket.bucket_id,
-                error_code,
-                error_message,
-                values: Vec::new(),
-                original_partition_name: None,
-            };
+            let head = head_of(key, &kv.clone().map(drop));
             found.clear();
             if let Ok(kv) = kv {
                 found.extend(bucket.keys.iter().map(|key| kv.visible(key)));
@@ -118,7 +107,20 @@ impl FakeCluster {
     }
 }
 
-fn bucket_key(table: i64, partition: Option<i64>, bucket: i32) -> BucketKey {
+/// The entry of a bucket in a LookupResponse without its values.
+pub(super) fn head_of(key: BucketKey, result: &Answer<()>) -> PbLookupRespForBucket {
+    let (error_code, error_message) = bucket_error(result);
+    PbLookupRespForBucket {
+        partition_id: key.partition.map(|partition| partition.0),
+        bucket_id: key.bucket,
+        error_code,
+        error_message,
+        values: Vec::new(),
+        original_partition_name: None,
+    }
+}
+
+pub(super) fn bucket_key(table: i64, partition: Option<i64>, bucket: i32) -> BucketKey {
     BucketKey { table: TableId(table), partition: partition.map(PartitionId), bucket }
 }
 
@@ -132,7 +134,11 @@ fn with_length(bytes: usize) -> usize {
 
 /// Puts a bucket and its values behind what is there of a LookupResponse, copying each row once:
 /// what clients are measured against is to cost less than they do.
-fn put_bucket(answer: &mut BytesMut, head: &PbLookupRespForBucket, found: &[Option<&Row>]) {
+pub(super) fn put_bucket(
+    answer: &mut BytesMut,
+    head: &PbLookupRespForBucket,
+    found: &[Option<&Row>],
+) {
     let inner = |row: &Option<&Row>| row.map_or(0, |row| with_length(2 + row.bytes.len()));
     let values: usize = found.iter().map(|row| with_length(inner(row))).sum();
     let length = head.encoded_len() + values;

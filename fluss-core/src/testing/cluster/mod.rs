@@ -29,6 +29,7 @@ mod describe;
 mod dispatch;
 mod faults;
 mod fetch;
+mod insert;
 mod kv;
 mod log;
 mod lookup;

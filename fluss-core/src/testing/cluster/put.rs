@@ -16,7 +16,7 @@ use super::write::{KvWrite, WriteRequest, unknown_bucket};
 use super::{Answer, Failure, FakeCluster, Release, Rule, words};
 use crate::batch::{ArrowBatchBuilder, ArrowBatchOptions, ArrowCompression, Push};
 use crate::ids::BucketKey;
-use crate::row::{OwnedDatum, OwnedRow, RowLayout};
+use crate::row::{OwnedDatum, OwnedRow, RowLayout, TypeKind};
 
 /// Larger than any batch a request can bring, so that a changelog batch is never split.
 const MAX_CHANGELOG: usize = 1 << 29;
@@ -39,6 +39,8 @@ struct Merge {
     /// -U is written before +U, and inserts are +I.
     full_image: bool,
     old_values: bool,
+    /// The auto-increment column, and how many of its values a bucket draws at once.
+    numbered: Option<(usize, i64)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,8 +77,16 @@ impl FakeCluster {
             let header = KvBatch::header(records).ok_or_else(|| failed("no KV header"))?;
             return self.append(key, vec![LogBatch::bare(header)]);
         }
-        let table = self.catalog.table_by_id(write.table).ok_or_else(|| unknown_bucket(key))?;
-        let batch = KvBatch::read(records)?;
+        self.append_rows(key, kv, &KvBatch::read(records)?)
+    }
+
+    pub(super) fn append_rows(
+        &mut self,
+        key: BucketKey,
+        kv: &KvWrite,
+        batch: &KvBatch,
+    ) -> Answer<Place> {
+        let table = self.catalog.table_by_id(key.table.0).ok_or_else(|| unknown_bucket(key))?;
         if !(0..=table.schema_id).contains(&i32::from(batch.schema_id)) {
             let message = words::unknown_schema(batch.schema_id, table.schema_id);
             return Err(Failure::new(code::SCHEMA_NOT_EXIST, message));
@@ -87,16 +97,20 @@ impl FakeCluster {
             Some(_) => ArrowCompression::None,
             None => compression(table),
         };
+        let mut blocks = table.blocks;
         let bucket = self.catalog.buckets.get_mut(&key).ok_or_else(|| unknown_bucket(key))?;
         let Some(rows) = bucket.kv.as_mut() else {
             return Err(failed(words::NO_KV_TABLET));
         };
         let mut undo = Vec::with_capacity(batch.records.len());
-        let merged = merge.apply(rows, &batch, &mut undo);
+        let merged = merge.apply(rows, batch, &mut undo, &mut blocks);
+        if let Some(table) = self.catalog.table_by_id_mut(key.table.0) {
+            table.blocks = blocks;
+        }
         let result = merged
             .and_then(|changes| match format {
-                Some(format) => merge.record_changelog(&batch, &changes, format),
-                None => merge.arrow_changelog(&batch, &changes, compression),
+                Some(format) => merge.record_changelog(batch, &changes, format),
+                None => merge.arrow_changelog(batch, &changes, compression),
             })
             .and_then(|bytes| LogBatch::split(&mut Bytes::from(bytes), key, Release::V0_9, false))
             .and_then(|changelog| changelog.ok_or_else(|| failed("an empty changelog")))
@@ -149,6 +163,7 @@ impl Merge {
             deletes,
             full_image: property("table.changelog.image") != Some("WAL"),
             old_values,
+            numbered: table.numbered(),
         })
     }
 
@@ -158,6 +173,7 @@ impl Merge {
         rows: &mut Kv,
         batch: &KvBatch,
         undo: &mut Vec<(Bytes, Option<Row>)>,
+        blocks: &mut i64,
     ) -> Answer<Vec<Change>> {
         let mut changes = Vec::with_capacity(batch.records.len());
         for record in &batch.records {
@@ -167,7 +183,11 @@ impl Merge {
                 None => self.delete(old.as_ref())?,
             };
             // None: the record has no effect.
-            let Some(new) = new else { continue };
+            let Some(mut new) = new else { continue };
+            if let (None, Some(row), Some((column, length))) = (&old, &mut new, self.numbered) {
+                let number = rows.numbers.take(blocks, length);
+                *row = self.numbered_row(row, column, number)?;
+            }
             self.log(old.as_ref(), new.as_ref(), &mut changes);
             let KvRecord { key, .. } = record;
             undo.push((key.clone(), old));
@@ -236,6 +256,18 @@ impl Merge {
             }
         }
         self.encode(values).map(Some)
+    }
+
+    fn numbered_row(&self, row: &Row, column: usize, number: i64) -> Answer<Row> {
+        let mut values = self.decode(row)?;
+        let columns = self.layout.schema().columns();
+        values[column] = match columns[column].data_type.kind {
+            TypeKind::Int => OwnedDatum::Int32(i32::try_from(number).map_err(|_| {
+                failed(format!("the values of {} are used up", columns[column].name))
+            })?),
+            _ => OwnedDatum::Int64(number),
+        };
+        self.encode(values)
     }
 
     /// What is left of the row: `Some(None)` nothing, `None` no effect.
@@ -361,16 +393,25 @@ impl Merge {
 
 /// The columns of a partial update; none if the whole row is written.
 fn targets_of(table: &Table, targets: &[i32], engine: Engine) -> Answer<Option<Vec<usize>>> {
+    let columns = table.schema.columns();
+    let refused = |message: String| Failure::new(code::INVALID_TARGET_COLUMN, message);
+    if let Some((at, _)) = table.numbered() {
+        let name = &columns[at].name;
+        if targets.is_empty() {
+            return Err(refused(words::numbers_without_targets(name)));
+        }
+        if targets.iter().any(|target| usize::try_from(*target) == Ok(at)) {
+            return Err(refused(words::numbers_among_targets(name, at)));
+        }
+    }
     if targets.is_empty() {
         return Ok(None);
     }
-    let columns = table.schema.columns();
     let position = |&at: &i32| at.try_into().map_err(|_| failed(words::negative_column(at)));
     let mut positions = targets.iter().map(position).collect::<Answer<BTreeSet<usize>>>()?;
     // Columns that the table does not have are no error.
     positions.retain(|&at| at < columns.len());
     let positions: Vec<usize> = positions.into_iter().collect();
-    let refused = |message: String| Failure::new(code::INVALID_TARGET_COLUMN, message);
     let primary_key = table.schema.primary_key();
     if primary_key.iter().any(|at| !positions.contains(at)) {
         let names = |positions: &[usize]| -> Vec<&str> {

@@ -179,6 +179,26 @@ pub(super) fn unknown_schema(id: i16, latest: i32) -> String {
     format!("Invalid schema id: {id}, latest schema id: {latest}")
 }
 
+pub(super) const KEY_TOO_SHORT: &str = "java.lang.IndexOutOfBoundsException";
+
+pub(super) fn field_not_set(field: &str) -> String {
+    format!("java.lang.IllegalStateException: Field '{field}' is not set")
+}
+
+pub(super) fn numbers_among_targets(column: &str, index: usize) -> String {
+    format!(
+        "Auto-increment column [{column}] at index {index} must not be included in target columns."
+    )
+}
+
+pub(super) fn numbers_without_targets(column: &str) -> String {
+    format!(
+        "The table contains an auto-increment column [{column}], but update target columns are not \
+         explicitly specified. Please specify the update target columns and exclude the \
+         auto-increment column from them."
+    )
+}
+
 pub(super) const DELETES_DISABLED: &str =
     "Delete operations are disabled for this table. The table.delete.behavior is set to 'disable'.";
 

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use fluss_proto::message::{
-    PbProduceLogRespForBucket, PbPutKvRespForBucket, ProduceLogRequest, ProduceLogResponse,
-    PutKvRequest, PutKvResponse,
+    LookupRequest, PbProduceLogRespForBucket, PbPutKvRespForBucket, ProduceLogRequest,
+    ProduceLogResponse, PutKvRequest, PutKvResponse,
 };
 use prost::Message;
 use std::collections::BTreeMap;
@@ -25,16 +25,25 @@ use crate::time::Instant;
 pub(super) struct HeldWrite {
     to: ReplyTo,
     server: i32,
-    kv: bool,
+    answering: Answering,
     deadline: Instant,
     applied: bool,
     buckets: Vec<HeldBucket>,
 }
 
+/// What a write was asked for by.
+#[derive(Debug)]
+pub(super) enum Answering {
+    Produce,
+    Put,
+    /// A lookup that inserts what it does not find.
+    Lookup(LookupRequest),
+}
+
 #[derive(Clone, Debug)]
-struct HeldBucket {
-    key: BucketKey,
-    result: Answer<Place>,
+pub(super) struct HeldBucket {
+    pub(super) key: BucketKey,
+    pub(super) result: Answer<Place>,
     settled: bool,
 }
 
@@ -107,16 +116,28 @@ impl FakeCluster {
                 (None, None) => self.append_log(&write, key, records),
                 (None, Some(kv)) => self.append_kv(&write, key, kv, &records),
             };
-            buckets.push(HeldBucket { key, settled: result.is_err(), result });
+            buckets.push(HeldBucket::new(key, result));
         }
         if let Some(fault) = to.fault.filter(|_| refusal.is_some()) {
             self.faults.fired(fault);
         }
+        let answering = if kv.is_some() { Answering::Put } else { Answering::Produce };
+        self.hold(to, &write, buckets, answering);
+    }
+
+    /// Answers a write as soon as the acknowledgements that it asks for are there.
+    pub(super) fn hold(
+        &mut self,
+        to: ReplyTo,
+        write: &WriteRequest,
+        buckets: Vec<HeldBucket>,
+        answering: Answering,
+    ) {
         let timeout = Duration::from_millis(u64::try_from(write.timeout_ms).unwrap_or(0));
         let held = HeldWrite {
             to,
             server: write.server,
-            kv: kv.is_some(),
+            answering,
             deadline: self.now + timeout,
             applied: buckets.iter().any(|bucket| bucket.result.is_ok()),
             buckets,
@@ -215,18 +236,24 @@ impl FakeCluster {
             self.faults.fired(fault);
         }
         let pressure = match held.to.fault {
-            Some(fault @ Fault::Pressure(pressure)) if held.kv => {
+            Some(fault @ Fault::Pressure(pressure)) if matches!(held.answering, Answering::Put) => {
                 self.faults.fired(fault);
                 Some(pressure)
             }
             _ => None,
         };
-        let outcome = if held.kv {
-            let buckets_resp = held.buckets.iter().map(|b| b.put_answer(pressure)).collect();
-            Outcome::answer(&PutKvResponse { buckets_resp })
-        } else {
-            let buckets_resp = held.buckets.iter().map(HeldBucket::produce_answer).collect();
-            Outcome::answer(&ProduceLogResponse { buckets_resp })
+        let outcome = match &held.answering {
+            Answering::Put => {
+                let buckets_resp = held.buckets.iter().map(|b| b.put_answer(pressure)).collect();
+                Outcome::answer(&PutKvResponse { buckets_resp })
+            }
+            Answering::Produce => {
+                let buckets_resp = held.buckets.iter().map(HeldBucket::produce_answer).collect();
+                Outcome::answer(&ProduceLogResponse { buckets_resp })
+            }
+            Answering::Lookup(request) => {
+                Outcome::Answer(self.insert_answer(request, &held.buckets))
+            }
         };
         // A copy of what is in the log already has no effect that an answer could be lost of.
         let is_new = |place: &Place| !place.duplicate;
@@ -355,6 +382,10 @@ pub(super) struct KvWrite {
 }
 
 impl HeldBucket {
+    pub(super) fn new(key: BucketKey, result: Answer<Place>) -> Self {
+        Self { key, settled: result.is_err(), result }
+    }
+
     fn produce_answer(&self) -> PbProduceLogRespForBucket {
         let (error_code, error_message) = bucket_error(&self.result.clone().map(drop));
         PbProduceLogRespForBucket {

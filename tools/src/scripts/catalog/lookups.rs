@@ -1,7 +1,7 @@
 //! Lookups, prefix lookups and scans of primary-key tables.
 
 use super::super::Script;
-use super::super::step::{KV, LOG, Row, Step, Table, delete, plain, produce, put, set};
+use super::super::step::{KV, LOG, Row, Step, Table, delete, fetch, plain, produce, put, set};
 use super::script;
 
 /// Keys of two columns, of which the first picks the bucket.
@@ -64,7 +64,62 @@ pub(super) fn scripts() -> Vec<Script> {
     all.push(log_table());
     all.push(between_writes());
     all.push(prefix_of_plain_key());
+    all.extend(inserts());
     all
+}
+
+/// Lookups that insert what they do not find, and writes of tables whose server makes numbers.
+fn inserts() -> Vec<Script> {
+    let insert =
+        |keys: &[i32]| Step::Insert(0, keys.iter().map(|&key| (key, "")).collect(), Some(-1));
+    let all = || Step::Fetch(fetch(0));
+    let some = vec![insert(&[1]), insert(&[9, 2, 4]), insert(&[9, 9, 8]), insert(&[]), all()];
+    let acks = [(None, 10), (Some(0), 10), (Some(1), 11), (Some(2), 12), (Some(-2), 13)];
+    let odd = acks.map(|(acks, key)| Step::Insert(0, vec![(key, "")], acks)).into_iter();
+    let odd = odd.chain([
+        Step::InsertStranger,
+        Step::InsertBytes(0, b""),
+        Step::InsertBytes(0, b"\xff"),
+        Step::Insert(3, vec![(1, "")], Some(-1)),
+        Step::Insert(-1, vec![(1, "")], Some(-1)),
+        all(),
+    ]);
+    let strict = Table { strict: true, ..KV };
+    let first = Table { properties: &[("table.merge-engine", "FIRST_ROW")], ..KV };
+    let numbered = Table { auto_increment: &["c"], ..KV };
+    let wal = Table { properties: &[("table.changelog.image", "WAL")], ..numbered };
+    let row = |key| Row::Set(key, Some("x"), None);
+    let numbers = |table| {
+        vec![
+            Step::Create(table),
+            Step::Init,
+            insert(&[1]),
+            Step::Put(put(0, 0, &[row(2), row(1)]).targets(&[0, 1])),
+            insert(&[3, 2, 1]),
+            Step::Put(put(0, 1, &[row(4)])),
+            Step::Put(put(0, 1, &[row(4)]).targets(&[0, 1, 2])),
+            Step::Put(put(0, 1, &[delete(2)]).targets(&[0, 1])),
+            Step::Put(put(0, 2, &[row(5)]).targets(&[0, 1])),
+            Step::Put(put(0, 2, &[row(6)]).targets(&[0, 1])),
+            insert(&[2, 6, 7]),
+            Step::Scan(0, 10),
+            all(),
+        ]
+    };
+    let made = |table| {
+        let (some, more) = (insert(&[1]), insert(&[2, 3]));
+        vec![Step::Create(table), Step::Init, some, insert(&[]), more, Step::Scan(0, 9), all()]
+    };
+    vec![
+        filled("insert", some),
+        filled("insert-odd", odd.collect()),
+        paired("insert-pairs", vec![Step::Insert(0, vec![(1, "x"), (7, "new")], Some(-1)), all()]),
+        script("lookups", "insert-not-null", made(strict)),
+        script("lookups", "insert-first-row", made(first)),
+        script("lookups", "insert-in-a-log-table", made(LOG)),
+        script("lookups", "numbers", numbers(numbered)),
+        script("lookups", "numbers-wal", numbers(wal)),
+    ]
 }
 
 /// Keys 1, 2, 3; 4 is deleted.
