@@ -22,7 +22,8 @@ impl RowError {
     #[cold]
     pub(crate) fn of_row<R: Row + ?Sized>(self, columns: Columns<'_>, row: &R) -> Self {
         if let RowErrorKind::Arity { expected, got } = *self.kind() {
-            return RowErrorKind::Arity { expected, got: got.max(row.arity()) }.into();
+            let got = if got > expected { got.max(row.arity()) } else { got };
+            return RowErrorKind::Arity { expected, got }.into();
         }
         let RowErrorKind::TooLarge { size, limit, .. } = *self.kind() else { return self };
         let mut sizes = Sizes { columns, next: 0, largest: None };
@@ -122,8 +123,9 @@ mod tests {
         let too_many = RowError::from(RowErrorKind::Arity { expected: 1, got: 2 });
         let told = too_many.of_row(Columns::all(&schema), &(1_i32, 2_i32, 3_i32, 4_i32));
         assert_eq!(told.kind(), &RowErrorKind::Arity { expected: 1, got: 4 });
+        // Of one that writes fewer than it says to have.
         let too_few = RowError::from(RowErrorKind::Arity { expected: 2, got: 1 });
-        let told = too_few.clone().of_row(Columns::all(&schema), &(1_i32,));
+        let told = too_few.clone().of_row(Columns::all(&schema), &(1_i32, 2_i32));
         assert_eq!(told, too_few);
     }
 }

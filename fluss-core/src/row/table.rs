@@ -118,6 +118,14 @@ impl TableDescriptor {
         if self.bucket_count.is_some_and(|count| count == 0 || i32::try_from(count).is_err()) {
             return Err(TableError::BucketCount);
         }
+        // Servers take such a table, and then keep the last value as in any other.
+        let engine = self.properties.get("table.merge-engine");
+        if !engine.is_some_and(|engine| engine.eq_ignore_ascii_case("aggregation")) {
+            let mut columns = 0..self.schema.columns().len();
+            if let Some(column) = columns.find(|&at| self.schema.aggregation(at).is_some()) {
+                return Err(TableError::AggregationUnused(name(column)));
+            }
+        }
         match self.properties.keys().find(|key| !PROPERTIES.contains(&key.as_str())) {
             Some(key) if key.starts_with("table.") => {
                 Err(TableError::UnknownProperty(super::error::shorten(key)))
@@ -208,6 +216,12 @@ pub enum TableError {
     /// A bucket count of 0 or beyond 32 bits.
     #[error("the number of buckets must be 1 to 2147483647")]
     BucketCount,
+    /// A column with an aggregation function in a table that aggregates nothing.
+    #[error(
+        "the column `{0}` has an aggregation function, which counts with the property \
+         `table.merge-engine=aggregation` only: set it, or leave the function out"
+    )]
+    AggregationUnused(String),
     /// A property that no server knows.
     #[error(
         "the property `{0}` is none that servers know: mend its name, or make it a custom property"
@@ -220,7 +234,7 @@ pub enum TableError {
 
 #[cfg(test)]
 mod tests {
-    use super::super::DataType;
+    use super::super::{AggFunction, DataType};
     use super::*;
 
     const EXAMPLE: &str = concat!(
@@ -287,6 +301,20 @@ mod tests {
             change(&|t| drop(t.properties.insert("table.log.ttl".to_owned(), "1 d".to_owned()))),
             Ok(())
         );
+        let sums = |engine: Option<&str>| {
+            change(&|t| {
+                let schema = Schema::builder().column("id", DataType::BIGINT.not_null());
+                let schema = schema.column("dt", DataType::STRING.not_null());
+                let schema = schema.column("sum", DataType::BIGINT);
+                let schema = schema.aggregation(AggFunction::new("sum")).primary_key(["id", "dt"]);
+                t.schema = schema.build().expect("a schema");
+                let engine = engine.map(str::to_owned);
+                t.properties.extend(engine.map(|name| ("table.merge-engine".to_owned(), name)));
+            })
+        };
+        let unused = Err(TableError::AggregationUnused("sum".to_owned()));
+        assert_eq!((sums(None), sums(Some("versioned"))), (unused.clone(), unused));
+        assert_eq!(sums(Some("AGGREGATION")), Ok(()));
     }
 
     #[test]

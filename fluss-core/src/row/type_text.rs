@@ -169,7 +169,9 @@ impl Parser<'_> {
     fn number(&mut self) -> Result<i64, ParseTypeError> {
         let start = self.at;
         let digits = self.word().unwrap_or_default();
-        digits.parse().map_err(|_| {
+        // A number with more digits than any limit is beyond all of them.
+        let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+        digits.parse().or(if is_number { Ok(i64::MAX) } else { Err(()) }).map_err(|()| {
             self.at = start;
             self.syntax("a number")
         })
@@ -401,6 +403,7 @@ mod tests {
             ("DECIMAL(5, 6)", "use 0 to the precision, 5"),
             ("TIME(10)", "use 0 to 9 digits"),
             ("CHAR(0)", "use 1 to 2147483647"),
+            ("CHAR(99999999999999999999)", "use 1 to 2147483647"),
             ("TIMESTAMP WITH TIME ZONE", "expected LOCAL"),
             ("INT INT", "expected the end of the type"),
             ("ARRAY<INT", "expected `>`"),

@@ -119,13 +119,17 @@ fn aggregation(text: &str) -> Option<(String, AggFunction)> {
 }
 
 fn properties(args: &Args, option: &str) -> Result<BTreeMap<String, String>> {
-    let pairs = args.values(option).iter().map(|pair| match pair.split_once('=') {
-        Some((key, value)) if !key.trim().is_empty() => {
-            Ok((key.trim().to_owned(), value.trim().to_owned()))
+    let mut properties = BTreeMap::new();
+    for pair in args.values(option) {
+        let (key, value) = match pair.split_once('=') {
+            Some((key, value)) if !key.trim().is_empty() => (key.trim(), value.trim()),
+            _ => return Err(Failure::usage(format!("--{option} wants KEY=VALUE, not `{pair}`"))),
+        };
+        if properties.insert(key.to_owned(), value.to_owned()).is_some() {
+            return Err(Failure::usage(format!("--{option} names `{key}` twice")));
         }
-        _ => Err(Failure::usage(format!("--{option} wants KEY=VALUE, not `{pair}`"))),
-    });
-    pairs.collect()
+    }
+    Ok(properties)
 }
 
 #[cfg(test)]
@@ -200,5 +204,11 @@ mod tests {
         assert!(refused(&["--column=a INT", "--property=x=1"]).contains("`x`"));
         assert!(refused(&["--column=a INT", "--property=x"]).contains("KEY=VALUE"));
         assert!(refused(&["--column=a INT", "--agg=b=sum"]).contains("`b`"));
+        let twice =
+            ["--column=a INT", "--property=table.log.ttl=1d", "--property=table.log.ttl=2d"];
+        assert!(refused(&twice).contains("`table.log.ttl` twice"));
+        let unused =
+            ["--column=a INT NOT NULL", "--column=b INT", "--primary-key=a", "--agg=b=sum"];
+        assert!(refused(&unused).contains("table.merge-engine=aggregation"));
     }
 }

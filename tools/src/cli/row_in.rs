@@ -79,13 +79,8 @@ impl RowReader {
         if fields.clone().count() == distinct {
             return Ok(());
         }
-        let mut seen = BTreeSet::new();
-        let mut names = fields.filter_map(|raw| serde_json::from_slice::<String>(raw).ok());
-        let repeated = names.find(|name| {
-            let counts = !self.lenient || self.positions.contains_key(name);
-            counts && !seen.insert(name.clone())
-        });
-        repeated.map_or(Ok(()), |name| {
+        let counts = |name: &String| !self.lenient || self.positions.contains_key(name);
+        fields.repeated(counts).map_or(Ok(()), |name| {
             let name = shorten(&name);
             Err(Problem::does_not_fit(format!("the field `{name}` is there twice: give it once")))
         })
@@ -134,6 +129,15 @@ impl<'a> Iterator for FieldNames<'a> {
             }
         }
         None
+    }
+}
+
+impl FieldNames<'_> {
+    /// The first name that is there twice, of those that count.
+    fn repeated(self, counts: impl Fn(&String) -> bool) -> Option<String> {
+        let mut seen = BTreeSet::new();
+        let mut names = self.filter_map(|raw| serde_json::from_slice::<String>(raw).ok());
+        names.find(|name| counts(name) && !seen.insert(name.clone()))
     }
 }
 
@@ -289,8 +293,10 @@ fn read_nested(
         TypeKind::Row(fields) => {
             let given: BTreeMap<_, _> = serde_json::from_str(raw).ok()?;
             let names = FieldNames { object: raw.as_bytes(), at: 0, depth: 0 };
-            if names.count() != given.len() {
-                let text = format!("column `{place}`: a field is there twice: give it once");
+            if names.clone().count() != given.len() {
+                let name = shorten(&names.repeated(|_| true).unwrap_or_default());
+                let text =
+                    format!("column `{place}`: the field `{name}` is there twice: give it once");
                 return Some(Err(Problem::does_not_fit(text)));
             }
             read_fields(place, fields, given)
@@ -434,7 +440,7 @@ mod tests {
             (r#"{"o":[]}"#, "an object for ROW"),
             (
                 r#"{"o":{"lines":[{"n":1,"tags":[],"n":2}]}}"#,
-                "`o.lines[0]`: a field is there twice",
+                "`o.lines[0]`: the field `n` is there twice",
             ),
         ] {
             let problem = reader.read(line.as_bytes()).expect_err(line);

@@ -194,6 +194,20 @@ fn an_interrupt_ends_a_measurement_of_writes_to_a_silent_server() {
     }
 }
 
+#[test]
+fn measurements_leave_the_numbers_of_new_rows_to_the_server() {
+    let fake = Fake::with_tables();
+    let columns = ["--column=id BIGINT NOT NULL", "--column=n BIGINT", "--column=text STRING"];
+    let key = ["--primary-key=id", "--auto-increment=n", "--buckets=1"];
+    fake.ok(&[&["create", "shop.numbered"][..], &columns, &key].concat(), "");
+    for how in ["--rows=50", "--bulk=7", "--arrow=20"] {
+        fake.ok(&["perf", "produce", "shop.numbered", "--rows=50", how], "");
+        let rows = objects(&fake.ok(&["scan", "shop.numbered"], ""));
+        assert_eq!(rows.len(), 50, "{how}");
+        assert!(rows.iter().all(|row| row["n"].is_i64() && row["text"].is_string()), "{rows:?}");
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn an_interrupt_ends_measurements_of_reads_from_a_silent_server() {

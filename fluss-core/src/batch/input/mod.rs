@@ -68,8 +68,8 @@ pub enum ColumnsError {
 /// takes.
 ///
 /// The columns of the batch are found by their names, whatever their order. Taken are arrays of the
-/// column's own type, narrower integers and floats, unsigned integers that fit, decimals of any
-/// width, strings and bytes with large offsets or as views, dates and times in any unit,
+/// column's own type, narrower integers and floats, unsigned integers that fit, decimals of up to
+/// 128 bits whose scale is not negative, strings and bytes with large offsets or as views, dates and times in any unit,
 /// dictionaries of all these, and lists, maps and structs of them; the fields of a struct are found
 /// by their names too.
 #[derive(Clone, Debug)]

@@ -158,6 +158,11 @@ impl<E> Fail<E> {
         {
             path.insert_str(0, step);
         }
+        // Seen from outside it is a value, and which one counts.
+        if let Self::Row(RowErrorKind::NotARow(reason)) = &mut self {
+            let (field, reason) = (step.to_owned(), std::mem::take(reason));
+            return Self::Row(RowErrorKind::Unserializable { field, reason });
+        }
         self
     }
 }

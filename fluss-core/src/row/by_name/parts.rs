@@ -12,6 +12,7 @@ use crate::row::{DataType, Datum, Field, OwnedDatum, TypeKind};
 
 /// Memory is set aside for this many parts at most, whatever a value claims to have.
 const MAX_AHEAD: usize = 1024;
+const PAIRS: &str = "a MAP has pairs of a key and a value";
 /// What an element of a list of bytes is read as.
 const BYTE: DataType = DataType::SMALLINT;
 
@@ -27,10 +28,12 @@ pub(super) struct Parts<T> {
     /// The field whose value comes next, and which ones came.
     field: Option<usize>,
     seen: Vec<bool>,
+    /// Whether fields of a ROW come by name, and not by position.
+    named: bool,
 }
 
 impl<T: Target> Parts<T> {
-    pub(super) fn new(target: T, length: usize) -> Self {
+    pub(super) fn new(target: T, length: usize, named: bool) -> Self {
         let ahead = length.min(MAX_AHEAD);
         let mut parts = Self {
             target,
@@ -40,6 +43,7 @@ impl<T: Target> Parts<T> {
             key: OwnedDatum::Null,
             field: None,
             seen: Vec::new(),
+            named,
         };
         match parts.kind() {
             Some(TypeKind::Map(..)) => parts.entries.reserve(ahead),
@@ -108,10 +112,14 @@ impl<T: Target> Parts<T> {
         let item = item.map_err(|fail: Fail<T::Error>| fail.below(&format!("[{at}]")))?;
         let mut parts = match item {
             OwnedDatum::Row(parts) => parts.into_iter(),
-            other => return Err(self.target.refuse(other.as_datum(), "a MAP has pairs")),
+            other => {
+                let fail = self.target.refuse(other.as_datum(), PAIRS);
+                return Err(fail.below(&format!("[{at}]")));
+            }
         };
-        let (Some(key), Some(value)) = (parts.next(), parts.next()) else {
-            return Err(self.target.refuse(Datum::Null, "a MAP has pairs"));
+        let (Some(key), Some(value), None) = (parts.next(), parts.next(), parts.next()) else {
+            let (field, reason) = (format!("[{at}]"), PAIRS.to_owned());
+            return Err(Fail::Row(RowErrorKind::Unserializable { field, reason }));
         };
         self.entries.push((key, value));
         Ok(())
@@ -149,8 +157,8 @@ impl<T: Target> Parts<T> {
     fn finish(mut self) -> Result<T::Ok, Fail<T::Error>> {
         let fields = self.fields();
         if let Some(TypeKind::Row(_)) = self.kind()
+            && self.named
             && self.items.is_empty()
-            && !fields.is_empty()
         {
             // No field was named: all of them are missing.
             self.items = vec![OwnedDatum::Null; fields.len()];

@@ -276,6 +276,14 @@ fn what_is_wrong_within_a_value_is_told_by_its_path() {
     let key = one(map, BTreeMap::from([("x", "1970-01-01")])).unwrap_err();
     assert!(key.starts_with("column `c[0].key`: \"x\" does not fit INT"), "{key}");
     assert!(one(place(), ("Ulm", 1, 2)).unwrap_err().contains("ROW of 3 fields"));
+    let none = one(place(), Vec::<i32>::new()).unwrap_err();
+    assert!(none.contains("ROW of 0 fields"), "an empty list names no fields: {none}");
+    let numbers = one(place(), BTreeMap::from([(1, 2)])).unwrap_err();
+    assert!(numbers.contains("`c`") && numbers.contains("texts"), "{numbers}");
+    let huge = one(DataType::decimal(38, 0), u128::MAX).unwrap_err();
+    assert!(huge.contains(&u128::MAX.to_string()) && huge.contains("`c`"), "{huge}");
+    let single = one(DataType::map(DataType::INT, DataType::INT), vec![(1,)]).unwrap_err();
+    assert!(single.contains("`c[0]`") && single.contains("pairs"), "{single}");
     assert!(one(DataType::INT, vec![1]).unwrap_err().contains("`c`: \"a list\""));
     assert!(one(DataType::STRING, Place { zip: 1, city: String::new() }).is_err());
 }

@@ -8,6 +8,7 @@ use serde_core::ser::{Impossible, Serialize, Serializer};
 use super::Fail;
 use super::parts::Parts;
 use super::types::{self, Raw};
+use crate::row::error::RowErrorKind;
 use crate::row::{DataType, Datum, Decimal, OwnedDatum, RowSink, TypeKind, text};
 
 /// Where a value goes.
@@ -146,12 +147,12 @@ impl<T: Target> ValueSerializer<T> {
     /// A list, map or struct, or the reason why the column takes none.
     fn parts(
         self,
-        length: usize,
+        (length, named): (usize, bool),
         given: &'static str,
         fits: impl Fn(&TypeKind) -> bool,
     ) -> Result<Parts<T>, Fail<T::Error>> {
         match self.kind() {
-            Some(kind) if fits(kind) => Ok(Parts::new(self.target, length)),
+            Some(kind) if fits(kind) => Ok(Parts::new(self.target, length, named)),
             // There is no value yet that could be shown.
             _ => Err(self.target.refuse(Datum::Str(given), TYPE)),
         }
@@ -201,8 +202,16 @@ impl<T: Target> Serializer for ValueSerializer<T> {
     }
 
     fn serialize_u128(self, value: u128) -> Result<T::Ok, Self::Error> {
-        // No column type has so many digits.
-        self.wide(i128::try_from(value).unwrap_or(i128::MAX))
+        match (i128::try_from(value), self.target.data_type()) {
+            (Ok(value), _) => self.wide(value),
+            // No column type has so many digits, and no datum that could be shown.
+            (Err(_), Some(expected)) => {
+                let (column, value) = (String::new(), value.to_string());
+                let (expected, reason) = (expected.to_string(), RANGE);
+                Err(Fail::Row(RowErrorKind::Value { column, value, expected, reason }))
+            }
+            (Err(_), None) => Err(Fail::nameless()),
+        }
     }
 
     fn serialize_f32(self, value: f32) -> Result<T::Ok, Self::Error> {
@@ -278,7 +287,7 @@ impl<T: Target> Serializer for ValueSerializer<T> {
     }
 
     fn serialize_seq(self, length: Option<usize>) -> Result<Parts<T>, Self::Error> {
-        self.parts(length.unwrap_or(0), "a list", |kind| {
+        self.parts((length.unwrap_or(0), false), "a list", |kind| {
             !kind.is_scalar() || matches!(kind, TypeKind::Bytes | TypeKind::Binary(_))
         })
     }
@@ -307,11 +316,11 @@ impl<T: Target> Serializer for ValueSerializer<T> {
 
     fn serialize_map(self, length: Option<usize>) -> Result<Parts<T>, Self::Error> {
         let fits = |kind: &TypeKind| matches!(kind, TypeKind::Map(..) | TypeKind::Row(_));
-        self.parts(length.unwrap_or(0), "a map", fits)
+        self.parts((length.unwrap_or(0), true), "a map", fits)
     }
 
     fn serialize_struct(self, name: &'static str, length: usize) -> Result<Parts<T>, Self::Error> {
-        self.parts(length, name, |kind| matches!(kind, TypeKind::Row(_)))
+        self.parts((length, true), name, |kind| matches!(kind, TypeKind::Row(_)))
     }
 
     fn serialize_struct_variant(

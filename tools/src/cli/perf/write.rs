@@ -64,10 +64,13 @@ macro_rules! run_of {
 }
 
 impl Writer {
-    fn open(session: &Session, table: &Table) -> fluss_core::Result<Self> {
+    fn open(session: &Session, table: &Table, columns: &[usize]) -> fluss_core::Result<Self> {
         let config = session.settings.writer.clone();
         if table.info().has_primary_key() {
-            return Ok(Self::Upsert(table.upserter().config(config).build()?));
+            let builder = table.upserter().config(config);
+            let all = columns.len() == table.info().schema().columns().len();
+            let builder = if all { builder } else { builder.columns_at(columns.to_vec()) };
+            return Ok(Self::Upsert(builder.build()?));
         }
         Ok(Self::Append(table.appender().config(config).build()?))
     }
@@ -98,7 +101,9 @@ impl Writer {
         match self {
             Self::Append(writer) => run_of!(writer.append_batch(batch), stop),
             Self::Upsert(writer) => {
-                let rows = writer.table().rows_of(batch)?;
+                let schema = batch.schema();
+                let names: Vec<&String> = schema.fields().iter().map(|f| f.name()).collect();
+                let rows = writer.table().rows_of_columns(&names, batch)?;
                 run_of!(writer.upsert_all(&rows), stop)
             }
         }
@@ -231,13 +236,16 @@ impl Source {
 /// Writes the rows, or those that are handed in before a signal comes.
 pub(super) fn run(session: &Session, table: &Table, options: &Options) -> Result<Measured> {
     let schema = table.info().schema();
-    let all: Vec<usize> = (0..schema.columns().len()).collect();
+    // The server makes the values of one column itself.
+    let given = |at: &usize| schema.auto_increment() != Some(*at);
+    let columns: Vec<usize> = (0..schema.columns().len()).filter(given).collect();
+    let written = columns.iter().map(|&at| schema.columns()[at].clone()).collect();
     let source = Source {
-        maker: RowMaker::new(schema, &all, schema.primary_key(), options)?,
-        schema: schema.clone(),
+        maker: RowMaker::new(schema, &columns, schema.primary_key(), options)?,
+        schema: Schema::new(written, vec![]),
         arrow: options.arrow.map(|rows| usize::try_from(rows).unwrap_or(usize::MAX)),
     };
-    let writer = Writer::open(session, table)?;
+    let writer = Writer::open(session, table, &columns)?;
     let stop = &session.interrupted;
     let stopped = || stop.load(Ordering::Relaxed);
     let mut ignored = |_: Sample| {};
