@@ -114,7 +114,8 @@ pub(super) struct Opening {
     pub(super) ends: Option<(BTreeMap<BucketKey, i64>, Until)>,
     pub(super) partitions: Partitions,
     /// How often new partitions are looked for.
-    pub(super) discovery: Option<Duration>,
+    /// How often new partitions are looked for, and from where they are read.
+    pub(super) discovery: Option<(Duration, i64)>,
     pub(super) policy: Policy,
 }
 
@@ -152,7 +153,9 @@ impl LogScanner {
             paused: BTreeSet::new(),
             failed: BTreeMap::new(),
             partitions: opening.partitions,
-            discovery: opening.discovery.map(|interval| Discovery::new(interval, now)),
+            discovery: opening
+                .discovery
+                .map(|(interval, start)| Discovery::new(interval, start, now)),
             policy: opening.policy,
             passes_over,
             waker: ScanWaker::default(),

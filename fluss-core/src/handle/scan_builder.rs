@@ -17,7 +17,7 @@ use crate::scanner::{BatchReader, EARLIEST, MetadataColumn, ScannerOptions};
 use crate::time::Duration;
 
 /// How often new partitions are looked for, unless told otherwise.
-const DISCOVERY: Duration = Duration::from_secs(10);
+pub(super) const DISCOVERY: Duration = Duration::from_secs(10);
 
 /// Where reading begins.
 #[derive(Clone, Debug)]
@@ -41,6 +41,8 @@ pub struct ScanBuilder {
     buckets: Option<Vec<BucketKey>>,
     /// As it was set; None if it was not.
     discovery: Option<Option<Duration>>,
+    /// From where new partitions are read.
+    new_from: i64,
     policy: Policy,
     options: ScannerOptions,
 }
@@ -60,6 +62,7 @@ impl Table {
             metadata: Vec::new(),
             buckets: None,
             discovery: None,
+            new_from: EARLIEST,
             policy: Policy::default(),
             options: ScannerOptions::new(info.id, info.path.clone()),
         }
@@ -196,6 +199,12 @@ impl ScanBuilder {
         self
     }
 
+    /// Reads new partitions from this offset on: without the record there, they are an error.
+    pub(super) fn new_partitions_from(mut self, offset: i64) -> Self {
+        self.new_from = offset;
+        self
+    }
+
     /// Until these ends of the logs.
     pub(super) fn until_ends(mut self, ends: BTreeMap<BucketKey, i64>) -> Self {
         self.until = Some(Until::Ends(ends));
@@ -279,7 +288,7 @@ impl ScanBuilder {
         let table = self.table.clone();
         let (fluss, info) = (table.fluss().clone(), table.info());
         let reader = self.reader()?.with_metadata(&self.metadata)?;
-        let discovery = self.discovery_interval()?;
+        let discovery = self.discovery_interval()?.map(|interval| (interval, self.new_from));
         let explicit = match (&self.buckets, &self.start) {
             (_, Start::Offsets(offsets)) => Some(offsets.keys().copied().collect()),
             (keys, _) => keys.clone(),
@@ -392,7 +401,7 @@ impl ScanBuilder {
 }
 
 /// Why looking for partitions does not go with these settings.
-fn check_discovery(bounded: bool, partitioned: bool, buckets: bool) -> Result<()> {
+pub(super) fn check_discovery(bounded: bool, partitioned: bool, buckets: bool) -> Result<()> {
     let why = match (bounded, partitioned, buckets) {
         (true, ..) => "a bounded scan ends with the partitions it began with",
         (_, false, _) => "the table has no partitions",

@@ -11,7 +11,7 @@ use super::LogScanner;
 use super::policy::ScanEvent;
 use crate::error::Result;
 use crate::handle::admin::PartitionInfo;
-use crate::scanner::{EARLIEST, ScanError};
+use crate::scanner::ScanError;
 use crate::time::{Duration, Instant};
 
 type Listing = Pin<Box<dyn Future<Output = Result<Vec<PartitionInfo>>> + Send>>;
@@ -21,12 +21,14 @@ pub(super) struct Discovery {
     interval: Duration,
     /// When they are asked for next.
     pub(super) next: Instant,
+    /// From where the buckets of new partitions are read.
+    start: i64,
     call: Option<Listing>,
 }
 
 impl Discovery {
-    pub(super) fn new(interval: Duration, now: Instant) -> Self {
-        Self { interval, next: now + interval, call: None }
+    pub(super) fn new(interval: Duration, start: i64, now: Instant) -> Self {
+        Self { interval, next: now + interval, start, call: None }
     }
 }
 
@@ -50,11 +52,12 @@ impl LogScanner {
         let Poll::Ready(listed) = call.as_mut().poll(cx) else { return Ok(()) };
         discovery.call = None;
         discovery.next = shared.now() + discovery.interval;
+        let start = discovery.start;
         let new = self.partitions.learn(listed?, &self.info);
         for PartitionInfo { id: partition, name, .. } in new {
             let buckets: Vec<_> = self.partitions.buckets_of(&self.info, partition).collect();
             for bucket in buckets {
-                self.read_from(bucket, EARLIEST)?;
+                self.read_from(bucket, start)?;
             }
             self.policy.listener.tell(&ScanEvent::PartitionFound { partition, name });
         }

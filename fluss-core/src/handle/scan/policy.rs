@@ -87,7 +87,7 @@ impl Listener {
         Self(Some(Arc::new(listener)))
     }
 
-    pub(super) fn tell(&self, event: &ScanEvent) {
+    pub(crate) fn tell(&self, event: &ScanEvent) {
         match (&self.0, event) {
             (Some(listener), event) => listener(event),
             // Rows that are left out are not to go unnoticed.

@@ -21,7 +21,7 @@ pub struct SnapshotBuilder {
     pub(super) table: Table,
     pub(super) columns: Option<Vec<String>>,
     pub(super) buckets: Option<Vec<BucketKey>>,
-    partitions: Option<Vec<PartitionId>>,
+    pub(super) partitions: Option<Vec<PartitionId>>,
     limit: Option<u64>,
     fetch_bytes: usize,
     pub(super) buffer_limit: u64,

@@ -1,9 +1,10 @@
 //! The state of each bucket, then every change after it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 
 use super::batch::SnapshotBatch;
@@ -61,6 +62,7 @@ type Opening = Pending<LogScanner>;
 /// told, the changes of all buckets follow, of each from that offset on: none is left out, none is
 /// in the state already. Servers of the 1.0 line tell the offset with the rows; of older ones the
 /// changelog is replayed from its first record on, and where that is gone, it is an error.
+/// Partitions that are found later begin with a state without rows, right before their changes.
 ///
 /// Whoever keeps a bucket's rows by their keys, forgets them at `StateBegins`, puts the rows of
 /// `State` and then applies the changes, has the rows of the table at every
@@ -79,6 +81,10 @@ pub struct SnapshotChanges {
     ends: Option<BTreeMap<BucketKey, i64>>,
     opening: Option<Opening>,
     changes: Option<LogScanner>,
+    /// Set when the scanner has found a partition.
+    found: Arc<AtomicBool>,
+    /// The beginnings and ends of the states of found partitions, to be told next.
+    begun: VecDeque<SnapshotEvent>,
 }
 
 impl std::fmt::Debug for SnapshotChanges {
@@ -95,9 +101,19 @@ impl SnapshotChanges {
         states: SnapshotReader,
         positions: BTreeMap<BucketKey, SnapshotPosition>,
         scanner: ScanBuilder,
-        ends: Option<BTreeMap<BucketKey, i64>>,
+        (ends, found): (Option<BTreeMap<BucketKey, i64>>, Arc<AtomicBool>),
     ) -> Self {
-        Self { states, states_over: false, positions, scanner, ends, opening: None, changes: None }
+        Self {
+            states,
+            states_over: false,
+            positions,
+            scanner,
+            ends,
+            opening: None,
+            changes: None,
+            found,
+            begun: VecDeque::new(),
+        }
     }
 
     /// The next rows, or the beginning or end of a state; None at the end of a bounded reader.
@@ -129,12 +145,9 @@ impl SnapshotChanges {
     /// reading goes on there.
     #[must_use]
     pub fn positions(&self) -> BTreeMap<BucketKey, SnapshotPosition> {
-        let mut positions = self.positions.clone();
-        if let Some(changes) = &self.changes {
-            let offsets = changes.positions().iter();
-            positions.extend(offsets.map(|(key, at)| (*key, SnapshotPosition::Offset(*at))));
-        }
-        positions
+        let Some(changes) = &self.changes else { return self.positions.clone() };
+        let offsets = changes.positions().iter();
+        offsets.map(|(key, at)| (*key, SnapshotPosition::Offset(*at))).collect()
     }
 
     /// The scanner of the changes, when all states were told.
@@ -157,9 +170,17 @@ impl SnapshotChanges {
             }
         }
         loop {
+            if let Some(event) = self.begun.pop_front() {
+                return Poll::Ready(Ok(Some(event)));
+            }
             if let Some(changes) = &mut self.changes {
-                let batch = ready!(Pin::new(&mut changes.next_batch()).poll(cx))?;
-                return Poll::Ready(Ok(batch.map(SnapshotEvent::Changes)));
+                let batch = Pin::new(&mut changes.next_batch()).poll(cx);
+                // What came with the finding is of other buckets: new ones are asked for later.
+                self.begin_found();
+                if batch.is_pending() && !self.begun.is_empty() {
+                    continue;
+                }
+                return Poll::Ready(Ok(ready!(batch)?.map(SnapshotEvent::Changes)));
             }
             if self.opening.is_none() {
                 self.opening = Some(self.open());
@@ -168,6 +189,21 @@ impl SnapshotChanges {
                 let opened = ready!(Pin::new(opening).poll(cx));
                 self.opening = None;
                 self.changes = Some(opened?);
+            }
+        }
+    }
+
+    /// The empty states of the partitions that were found since.
+    fn begin_found(&mut self) {
+        let Some(changes) = self.changes.as_ref().filter(|_| self.found.swap(false, Relaxed))
+        else {
+            return;
+        };
+        for bucket in changes.positions().keys() {
+            let at = SnapshotPosition::Offset(0);
+            if self.positions.insert(*bucket, at).is_none() {
+                self.begun.push_back(SnapshotEvent::StateBegins { bucket: *bucket });
+                self.begun.push_back(SnapshotEvent::StateEnds { bucket: *bucket, offset: 0 });
             }
         }
     }

@@ -1,14 +1,20 @@
 //! What to read of a table's state and changes, and from where.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::builder::SnapshotBuilder;
 use super::changes::{SnapshotChanges, SnapshotPosition};
 use crate::error::{Error, Result};
 use crate::handle::offsets::{OffsetSpec, list_offsets};
 use crate::handle::pending::Pending;
+use crate::handle::scan::places::{Partitions, is_partitioned};
+use crate::handle::scan::policy::{Listener, ScanEvent};
+use crate::handle::scan_builder::{DISCOVERY, check_discovery};
 use crate::handle::table::Table;
 use crate::ids::{BucketKey, PartitionId};
+use crate::time::Duration;
 
 /// A read of all rows and then of all changes that is being set up; see
 /// [`Table::snapshot_then_changes`].
@@ -19,6 +25,9 @@ pub struct SnapshotChangesBuilder {
     positions: Option<BTreeMap<BucketKey, SnapshotPosition>>,
     bounded: bool,
     verify_always: bool,
+    /// As it was set; None if it was not.
+    discovery: Option<Option<Duration>>,
+    listener: Listener,
 }
 
 impl Table {
@@ -44,14 +53,22 @@ impl Table {
     /// # }
     /// ```
     pub fn snapshot_then_changes(&self) -> SnapshotChangesBuilder {
-        let (positions, bounded, verify_always) = (None, false, false);
-        SnapshotChangesBuilder { states: self.snapshot(), positions, bounded, verify_always }
+        SnapshotChangesBuilder {
+            states: self.snapshot(),
+            positions: None,
+            bounded: false,
+            verify_always: false,
+            discovery: None,
+            listener: Listener::default(),
+        }
     }
 }
 
 impl SnapshotChangesBuilder {
     /// These buckets and no others, each from where an earlier reader was: its
-    /// [`positions`](SnapshotChanges::positions).
+    /// [`positions`](SnapshotChanges::positions). With
+    /// [`discover_partitions`](Self::discover_partitions) all buckets of the table: those without a
+    /// position begin with their state, and positions in partitions that are gone are passed over.
     pub fn from_positions(
         mut self,
         positions: impl IntoIterator<Item = (BucketKey, SnapshotPosition)>,
@@ -87,6 +104,24 @@ impl SnapshotChangesBuilder {
     /// ```
     pub fn verify_always(mut self, always: bool) -> Self {
         self.verify_always = always;
+        self
+    }
+
+    /// How often new partitions are looked for, once all states were told; None for never. Of each
+    /// of their buckets an empty state is told, and then every change; a partition whose changelog
+    /// does not begin at offset 0 any more when it is found is an error. Partitions that are
+    /// dropped are read no more, without an error.
+    ///
+    /// Default 10 s for readers without an end of all buckets of a partitioned table, and never for
+    /// others.
+    pub fn discover_partitions(mut self, interval: Option<Duration>) -> Self {
+        self.discovery = Some(interval);
+        self
+    }
+
+    /// As [`ScanBuilder::on_event`](crate::ScanBuilder::on_event), for the changes.
+    pub fn on_event(mut self, listener: impl Fn(&ScanEvent) + Send + Sync + 'static) -> Self {
+        self.listener = Listener::new(listener);
         self
     }
 
@@ -130,7 +165,8 @@ impl SnapshotChangesBuilder {
     /// first ones are wanted.
     ///
     /// # Errors
-    /// Those of [`SnapshotBuilder::build`] and [`Table::offsets`].
+    /// Those of [`SnapshotBuilder::build`] and [`Table::offsets`]; [`Error::Misuse`] where new
+    /// partitions are to be looked for and there can be none.
     pub fn build(self) -> Pending<SnapshotChanges> {
         let fluss = self.states.table.fluss().clone();
         Pending::new(&fluss, self.open())
@@ -141,8 +177,13 @@ impl SnapshotChangesBuilder {
             if self.states.buckets.is_some() {
                 return Err(Error::misuse("either buckets are chosen, or positions are"));
             }
-            self.states.buckets = Some(positions.keys().copied().collect());
+            let info = self.states.table.info();
+            Partitions::default().check(info, positions.keys())?;
+            if !matches!(self.discovery, Some(Some(_))) {
+                self.states.buckets = Some(positions.keys().copied().collect());
+            }
         }
+        let discovery = self.discovery_interval()?;
         let keys = self.states.keys().await?;
         let mut positions: BTreeMap<BucketKey, SnapshotPosition> =
             keys.iter().map(|key| (*key, SnapshotPosition::State)).collect();
@@ -172,6 +213,27 @@ impl SnapshotChangesBuilder {
         if let Some(names) = &self.states.columns {
             scanner = scanner.columns(names.clone());
         }
-        Ok(SnapshotChanges::new(states, positions, scanner, ends))
+        let found = Arc::new(AtomicBool::new(false));
+        let (heard, listener) = (Arc::clone(&found), self.listener);
+        let scanner = scanner.discover_partitions(discovery).new_partitions_from(0);
+        let scanner = scanner.on_event(move |event| {
+            if let ScanEvent::PartitionFound { .. } = event {
+                heard.store(true, Ordering::Relaxed);
+            }
+            listener.tell(event);
+        });
+        Ok(SnapshotChanges::new(states, positions, scanner, (ends, found)))
+    }
+
+    fn discovery_interval(&self) -> Result<Option<Duration>> {
+        let partitioned = is_partitioned(self.states.table.info());
+        let chosen = self.states.buckets.is_some() || self.states.partitions.is_some();
+        if let Some(Some(_)) = self.discovery {
+            check_discovery(self.bounded, partitioned, chosen)?;
+        }
+        Ok(match self.discovery {
+            Some(interval) => interval,
+            None => (partitioned && !self.bounded && !chosen).then_some(DISCOVERY),
+        })
     }
 }

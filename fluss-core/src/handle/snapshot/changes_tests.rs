@@ -8,7 +8,7 @@ use super::testkit::*;
 use super::{SnapshotChanges, SnapshotEvent, SnapshotPosition};
 use crate::ids::BucketKey;
 use crate::rng::Rng;
-use crate::row::OwnedDatum;
+use crate::row::{DataType, OwnedDatum, Schema, TableDescriptor};
 use crate::testing::cluster::{Fault, Faults, On, Release};
 use crate::time::Duration;
 use crate::{Error, ScanBatch, Table};
@@ -187,6 +187,85 @@ fn positions_that_make_no_sense_are_refused() {
     let both = table.snapshot_then_changes().buckets([bucket]);
     let both = both.from_positions([(bucket, SnapshotPosition::State)]);
     assert!(stage.run(both.build()).is_err());
+}
+
+/// `shop.days`: `day STRING, id BIGINT`, by both, a partition for each day.
+fn days(stage: &mut Stage) -> Table {
+    let schema = Schema::builder()
+        .column("id", DataType::BIGINT.not_null())
+        .column("day", DataType::STRING.not_null())
+        .primary_key(["day", "id"])
+        .build()
+        .expect("a sound schema");
+    let mut table = TableDescriptor::new(schema);
+    (table.bucket_count, table.partition_key) = (Some(2), vec![1]);
+    let admin = stage.fluss.admin();
+    stage.run(admin.create_database("shop", true)).expect("a database");
+    stage.run(admin.create_table("shop.days", &table, false)).expect("a table");
+    let opening = stage.fluss.table("shop.days");
+    stage.run(opening).expect("it is there")
+}
+
+/// Reads until so many rows came, of states or of changes; which buckets began.
+fn rows_until(stage: &mut Stage, reader: &mut SnapshotChanges, rows: usize) -> Vec<BucketKey> {
+    let (mut begun, mut ended, mut count) = (Vec::new(), Vec::new(), 0);
+    while count < rows || begun.len() > ended.len() {
+        let event = stage.run(reader.next_event()).expect("no faults").expect("it has no end");
+        match event {
+            SnapshotEvent::StateBegins { bucket } => begun.push(bucket),
+            SnapshotEvent::State(batch) => count += batch.num_rows(),
+            SnapshotEvent::StateEnds { bucket, .. } => ended.push(bucket),
+            SnapshotEvent::Changes(batch) => {
+                let bucket = batch.bucket();
+                assert!(begun.is_empty() || ended.contains(&bucket) || !begun.contains(&bucket));
+                count += batch.num_rows();
+            }
+        }
+    }
+    assert_eq!(begun, ended, "each state ends before the next one begins");
+    begun
+}
+
+#[test]
+fn partitions_that_come_later_begin_with_an_empty_state_and_dropped_ones_are_left() {
+    let mut stage = Stage::new();
+    let table = days(&mut stage);
+    let writer = table.upserter().build().expect("a writer");
+    let put = |stage: &mut Stage, day: &str, ids: std::ops::Range<i64>| {
+        for id in ids {
+            drop(stage.run(writer.upsert(&(id, day))).expect("taken"));
+        }
+        stage.run(writer.flush()).expect("written");
+    };
+    put(&mut stage, "1", 0..20);
+    let mut reader = stage.run(table.snapshot_then_changes().build()).expect("a reader");
+    assert_eq!(rows_until(&mut stage, &mut reader, 20).len(), 2);
+    put(&mut stage, "2", 0..30);
+    put(&mut stage, "1", 20..25);
+    let begun = rows_until(&mut stage, &mut reader, 35);
+    assert_eq!(begun.len(), 2, "the buckets of the new partition: {begun:?}");
+    let admin = stage.fluss.admin();
+    stage.run(admin.drop_partition("shop.days", &[("day", "1")], false)).expect("dropped");
+    put(&mut stage, "3", 0..7);
+    assert_eq!(rows_until(&mut stage, &mut reader, 7).len(), 2);
+    put(&mut stage, "2", 30..31);
+    assert_eq!(rows_until(&mut stage, &mut reader, 1).len(), 0);
+    let positions = reader.positions();
+    assert_eq!(positions.len(), 4, "those of two partitions: {positions:?}");
+
+    // Going on elsewhere, with a partition that nobody has seen yet.
+    drop(reader);
+    put(&mut stage, "4", 0..9);
+    put(&mut stage, "3", 7..8);
+    let again = || table.snapshot_then_changes().from_positions(positions.clone());
+    let interval = Some(Duration::from_secs(1));
+    let mut reader = stage.run(again().discover_partitions(interval).build()).expect("a reader");
+    assert_eq!(rows_until(&mut stage, &mut reader, 10).len(), 2, "the state of the new one");
+    let mut reader = stage.run(again().build()).expect("a reader");
+    assert_eq!(rows_until(&mut stage, &mut reader, 1).len(), 0, "these and no others");
+    assert_eq!(reader.positions().len(), 4);
+    let bounded = table.snapshot_then_changes().bounded().discover_partitions(interval);
+    assert!(matches!(stage.run(bounded.build()), Err(Error::Misuse(_))));
 }
 
 #[test]
