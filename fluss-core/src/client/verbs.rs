@@ -333,6 +333,18 @@ impl Client {
         self.lookups.check_room(&self.config, what, key_len)
     }
 
+    /// A key of this length waits for its partition to be found.
+    #[cfg(feature = "handle")]
+    pub(crate) fn seek_partition(&mut self, key_len: usize) {
+        self.lookups.seek(key_len);
+    }
+
+    /// The opposite of [`Client::seek_partition`].
+    #[cfg(feature = "handle")]
+    pub(crate) fn end_seeking(&mut self, key_len: usize) {
+        self.lookups.end_seeking(key_len);
+    }
+
     /// An answer of this many bytes is kept for its caller, and counts until it is taken.
     #[cfg(feature = "handle")]
     pub(crate) fn keep_answer(&mut self, bytes: u64) {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
@@ -14,8 +14,9 @@ use super::fluss::pb_path;
 use super::lookup_all::LookupAll;
 use super::lookup_found::Found;
 use super::lookup_insert;
+use super::lookup_partition::{Finding, Tried, again, is_partition_gone, slow};
 use super::lookup_plan::{Keys, Place, ValueDecoder, schema_id_of};
-use super::pending::{CommandFuture, Pending, Waiting};
+use super::pending::{Pending, Waiting};
 use super::shared::Core;
 use super::signal::lock;
 use super::table::{Table, TableInfo};
@@ -25,7 +26,6 @@ use crate::error::{Error, Result};
 use crate::ids::{BucketKey, PartitionId};
 use crate::lookup::{Ask, LookupKind};
 use crate::output::CommandAnswer;
-use crate::row::partition::{has_fractions, same_name};
 use crate::row::{OwnedRow, Row, Schema};
 use crate::time::Duration;
 
@@ -70,21 +70,27 @@ pub(super) struct Inner {
     /// For values of the schema with which the table was opened.
     own: ValueDecoder,
     own_id: Option<i16>,
-    caches: Mutex<Caches>,
+    pub(super) caches: Mutex<Caches>,
 }
 
 #[derive(Debug, Default)]
-struct Caches {
+pub(super) struct Caches {
     /// For all schemas but that with which the table was opened.
     decoders: BTreeMap<i16, Arc<ValueDecoder>>,
-    partitions: BTreeMap<Arc<str>, Partition>,
+    pub(super) partitions: BTreeMap<Arc<str>, Partition>,
+    /// Partitions that are asked for.
+    pub(super) asked: BTreeMap<Arc<str>, Weak<Finding>>,
+    /// The last question that found no partition of a name.
+    pub(super) missing: BTreeMap<Arc<str>, u64>,
+    /// How many questions for partitions have begun.
+    pub(super) begun: u64,
 }
 
 /// A partition's id and number of buckets.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Partition {
-    id: PartitionId,
-    buckets: i32,
+    pub(super) id: PartitionId,
+    pub(super) buckets: i32,
 }
 
 impl Lookuper {
@@ -236,7 +242,7 @@ pub struct Lookup<T> {
 enum State<T> {
     Failed(Box<Error>),
     /// On its way; with the key, if it must be possible to look for its partition again.
-    Sent(Waiting, Option<Box<(LookupKind, Place)>>),
+    Sent(Waiting, Option<Box<(LookupKind, Place, Tried)>>),
     /// Something has to be asked for before or after the lookup itself.
     Slow(Pin<Box<dyn Future<Output = Result<T>> + Send>>),
     Over,
@@ -249,13 +255,9 @@ impl<T> std::fmt::Debug for Lookup<T> {
 }
 
 impl<T: Found> Lookup<T> {
-    pub(super) fn of_place(inner: &Arc<Inner>, place: Place) -> Self {
-        Self { inner: Arc::clone(inner), state: inner.begin(LookupKind::Lookup, place) }
-    }
-
     /// The partition of the key turned out to be another one than was thought.
-    pub(super) fn again(inner: &Arc<Inner>, place: Place) -> Self {
-        let state = State::Slow(slow(inner, LookupKind::Lookup, place, true));
+    pub(super) fn again(inner: &Arc<Inner>, place: Place, tried: Tried) -> Self {
+        let state = State::Slow(again(inner, (LookupKind::Lookup, place), tried));
         Self { inner: Arc::clone(inner), state }
     }
 
@@ -338,8 +340,8 @@ impl<T: Found> Future for Lookup<T> {
                 State::Failed(error) => return Poll::Ready(Err(*error)),
                 State::Sent(_, place) => match (result, place) {
                     (Err(error), Some(asked)) if Inner::looks_again(&error) => {
-                        let (kind, place) = *asked;
-                        this.state = State::Slow(slow(inner, kind, place, true));
+                        let (kind, place, tried) = *asked;
+                        this.state = State::Slow(again(inner, (kind, place), tried));
                     }
                     (Err(error), _) => return Poll::Ready(Err(error)),
                     (Ok(answer), _) => match T::read(answer, |value| inner.decode(value))? {
@@ -364,41 +366,6 @@ impl<T> Drop for Lookup<T> {
     }
 }
 
-fn is_partition_gone(error: &Error) -> bool {
-    error.code() == Some(ErrorCode::PARTITION_NOT_EXISTS)
-}
-
-/// A lookup whose partition has to be found first.
-fn slow<T: Found>(
-    inner: &Arc<Inner>,
-    kind: LookupKind,
-    place: Place,
-    forget: bool,
-) -> Pin<Box<dyn Future<Output = Result<T>> + Send>> {
-    let inner = Arc::clone(inner);
-    Box::pin(async move {
-        let name = place.partition.clone().unwrap_or_else(|| "".into());
-        if forget {
-            lock(&inner.caches).partitions.remove(&name);
-        }
-        let Some(partition) = inner.find_partition(&name).await? else {
-            return T::from_rows(Vec::new());
-        };
-        let sent = match inner.send(kind, &place, Some(partition)) {
-            Ok(waiting) => CommandFuture::new(inner.table.fluss().shared(), waiting).await,
-            Err(error) => Err(error),
-        };
-        match sent {
-            Err(error) if is_partition_gone(&error) => {
-                lock(&inner.caches).partitions.remove(&name);
-                T::from_rows(Vec::new())
-            }
-            Err(error) => Err(error),
-            Ok(answer) => T::from_rows(inner.read(&T::values(answer)?).await?),
-        }
-    })
-}
-
 /// Values of a schema that has to be asked for.
 fn read_later<T: Found>(
     inner: &Arc<Inner>,
@@ -409,12 +376,8 @@ fn read_later<T: Found>(
 }
 
 impl Inner {
-    fn info(&self) -> &TableInfo {
+    pub(super) fn info(&self) -> &TableInfo {
         self.table.info()
-    }
-
-    pub(super) fn known_partition(&self, place: &Place) -> Option<Partition> {
-        lock(&self.caches).partitions.get(place.partition.as_ref()?).copied()
     }
 
     /// Whether a key that was refused with this error may be in another partition than was thought,
@@ -430,19 +393,29 @@ impl Inner {
                 Err(error) => State::Failed(Box::new(error)),
             };
         }
-        match self.known_partition(&place).map(|partition| self.send(kind, &place, Some(partition)))
-        {
-            Some(Ok(waiting)) => State::Sent(waiting, Some(Box::new((kind, place)))),
-            Some(Err(error)) => State::Failed(Box::new(error)),
-            None => State::Slow(slow(self, kind, place, false)),
+        let (Some(partition), since) = self.known_partition(&place) else {
+            return self.begin_slow(kind, place);
+        };
+        match self.send(kind, &place, Some(partition)) {
+            Ok(waiting) => {
+                let tried = Tried { partition: partition.id, since };
+                State::Sent(waiting, Some(Box::new((kind, place, tried))))
+            }
+            Err(error) => State::Failed(Box::new(error)),
         }
+    }
+
+    fn begin_slow<T: Found>(self: &Arc<Self>, kind: LookupKind, place: Place) -> State<T> {
+        let (_, since) = self.known_partition(&place);
+        State::Slow(slow(self, (kind, place), since))
     }
 
     fn try_begin<T: Found>(self: &Arc<Self>, kind: LookupKind, place: Place) -> Result<State<T>> {
         let shared = self.table.fluss().shared();
+        let (known, since) = self.known_partition(&place);
         let partition = match &place.partition {
             None => None,
-            Some(_) => match self.known_partition(&place) {
+            Some(_) => match known {
                 None => {
                     let (what, length) = (self.what(kind), place.key.len());
                     let room = shared.with(|core, _| {
@@ -450,7 +423,7 @@ impl Inner {
                         core.client.room_for_lookup(what, length)
                     });
                     room.map_err(|error| shared.explain(error))?;
-                    return Ok(State::Slow(slow(self, kind, place, false)));
+                    return Ok(self.begin_slow(kind, place));
                 }
                 known => known,
             },
@@ -461,10 +434,11 @@ impl Inner {
             core.client.try_ask(ask, now)
         };
         let waiting = Waiting::try_begin(shared, begin)?;
-        Ok(State::Sent(waiting, partition.map(|_| Box::new((kind, place)))))
+        let tried = partition.map(|partition| Tried { partition: partition.id, since });
+        Ok(State::Sent(waiting, tried.map(|tried| Box::new((kind, place, tried)))))
     }
 
-    fn send(
+    pub(super) fn send(
         &self,
         kind: LookupKind,
         place: &Place,
@@ -512,37 +486,6 @@ impl Inner {
         Ok(Ask { kind, bucket, buckets, key, what, limit, lazy })
     }
 
-    async fn find_partition(&self, name: &Arc<str>) -> Result<Option<Partition>> {
-        if let Some(partition) = lock(&self.caches).partitions.get(name) {
-            return Ok(Some(*partition));
-        }
-        let info = self.info();
-        let columns = info.partition_columns();
-        let types = info.partition_types();
-        let values = match has_fractions(types.iter()) {
-            // It may be there under a name with other digits.
-            true => Vec::new(),
-            false => columns.into_iter().zip(name.split('$').map(str::to_owned)).collect(),
-        };
-        let found = match self.table.fluss().partitions_of(info, values).await {
-            Ok(list) => {
-                let exact = list.iter().position(|partition| *partition.name == **name);
-                let same = || list.iter().position(|p| same_name(&types, &p.name, name));
-                exact.or_else(same).and_then(|at| list.into_iter().nth(at))
-            }
-            Err(error) if is_partition_gone(&error) => None,
-            Err(error) => return Err(error),
-        };
-        let found = found.map(|partition| Partition {
-            id: partition.id,
-            buckets: partition.buckets.unwrap_or_else(|| info.buckets()).max(1),
-        });
-        if let Some(partition) = found {
-            lock(&self.caches).partitions.insert(Arc::clone(name), partition);
-        }
-        Ok(found)
-    }
-
     /// The row of a value; None if its schema is not known yet.
     fn decode(&self, value: &[u8]) -> Result<Option<OwnedRow>> {
         let id = schema_id_of(value)?;
@@ -553,7 +496,7 @@ impl Inner {
         known.map(|decoder| decoder.decode(value)).transpose()
     }
 
-    async fn read(&self, values: &[Bytes]) -> Result<Vec<OwnedRow>> {
+    pub(super) async fn read(&self, values: &[Bytes]) -> Result<Vec<OwnedRow>> {
         let mut rows = Vec::with_capacity(values.len());
         for value in values {
             if let Some(row) = self.decode(value)? {
@@ -593,6 +536,9 @@ mod budget_tests;
 #[cfg(test)]
 #[path = "lookup_insert_tests.rs"]
 mod insert_tests;
+#[cfg(test)]
+#[path = "lookup_partition_tests.rs"]
+mod partition_tests;
 #[cfg(test)]
 #[path = "lookup_tests.rs"]
 mod tests;

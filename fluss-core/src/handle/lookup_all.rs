@@ -1,5 +1,6 @@
 //! Many keys in one call: handed to the core together, and woken for once.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -7,6 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use super::answers::RunAnswer;
 use super::lookup::{Inner, Lookup, Partition};
+use super::lookup_partition::{Finding, Tried};
 use super::lookup_plan::Place;
 use super::pending::RunFuture;
 use crate::error::{Error, Result};
@@ -21,7 +23,12 @@ pub(super) struct LookupAll {
     rows: Vec<Option<OwnedRow>>,
     run: Option<RunFuture>,
     /// In partitioned tables: which key each one of the run is, and where it was looked for.
-    placed: Vec<(usize, Place)>,
+    placed: Vec<(usize, Place, Tried)>,
+    /// How many questions for partitions had begun when the call was made.
+    since: u64,
+    /// Keys whose partitions are asked for, and the questions for those.
+    unknown: Vec<(usize, Place)>,
+    finding: BTreeMap<Arc<str>, Arc<Finding>>,
     /// Keys that need more than one question, by their positions.
     apart: Vec<(usize, Lookup<Option<OwnedRow>>)>,
     /// The first key without an answer, and why it has none.
@@ -40,6 +47,9 @@ impl LookupAll {
             rows: Vec::new(),
             run: None,
             placed: Vec::new(),
+            since: inner.questions(),
+            unknown: Vec::new(),
+            finding: BTreeMap::new(),
             apart: Vec::new(),
             failed: None,
             taken: Vec::new(),
@@ -80,32 +90,82 @@ impl LookupAll {
     }
 
     fn start_in_partitions<'r, R: Row + ?Sized + 'r>(&mut self, keys: impl Iterator<Item = &'r R>) {
-        let inner = &self.inner;
-        let mut asked: Vec<(BucketKey, Option<i32>)> = Vec::new();
+        let mut known = Vec::new();
         for key in keys {
             let index = self.rows.len();
-            let begun = inner.whole.place(key).map_err(Error::Row).and_then(|place| {
-                let known: Option<Partition> = inner.known_partition(&place);
-                match known {
-                    None => self.apart.push((index, Lookup::of_place(inner, place))),
-                    known => {
-                        asked.push(inner.bucket_of(place.bucket_key(), known)?);
-                        self.placed.push((index, place));
-                    }
+            match self.inner.whole.place(key) {
+                Ok(place) => match self.inner.known_partition(&place) {
+                    (Some(partition), _) => known.push((index, place, partition)),
+                    (None, _) => self.seek(index, place),
+                },
+                Err(error) => {
+                    self.failed = Some((index, Error::Row(error)));
+                    break;
                 }
-                Ok(())
-            });
-            if let Err(error) = begun {
-                self.failed = Some((index, error));
-                break;
             }
             self.rows.push(None);
         }
+        self.start_in_known(known);
+    }
+
+    /// Has the partition of a key asked for, once for all keys in it.
+    fn seek(&mut self, index: usize, place: Place) {
+        if let Some(name) = &place.partition
+            && !self.finding.contains_key(name)
+        {
+            self.finding.insert(Arc::clone(name), self.inner.finding(name, 0));
+        }
+        self.unknown.push((index, place));
+    }
+
+    /// Waits for the partitions, then asks for the keys in them. A partition that is not there has
+    /// no rows.
+    fn poll_unknown(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut found = BTreeMap::new();
+        for (name, finding) in &mut self.finding {
+            let mut answer = ready!(finding.poll(Some(cx.waker())));
+            if matches!(answer, Ok(None)) && !finding.is_after(self.since) {
+                *finding = self.inner.finding(name, self.since + 1);
+                answer = ready!(finding.poll(Some(cx.waker())));
+            }
+            found.insert(Arc::clone(name), answer);
+        }
+        self.finding.clear();
+        let mut known = Vec::new();
+        for (index, place) in std::mem::take(&mut self.unknown) {
+            match place.partition.as_ref().and_then(|name| found.get(name)) {
+                Some(Ok(Some(partition))) => known.push((index, place, *partition)),
+                Some(Err(error)) => self.fail(index, error.clone()),
+                Some(Ok(None)) | None => {}
+            }
+        }
+        self.start_in_known(known);
+        Poll::Ready(())
+    }
+
+    fn start_in_known(&mut self, known: Vec<(usize, Place, Partition)>) {
+        let inner = &self.inner;
+        let mut asked: Vec<(BucketKey, Option<i32>)> = Vec::new();
+        self.placed = Vec::with_capacity(known.len());
+        let mut failed = None;
+        for (index, place, partition) in known {
+            match inner.bucket_of(place.bucket_key(), Some(partition)) {
+                Ok(bucket) => {
+                    asked.push(bucket);
+                    let tried = Tried { partition: partition.id, since: self.since };
+                    self.placed.push((index, place, tried));
+                }
+                Err(error) => failed = failed.or(Some((index, error))),
+            }
+        }
         let asks =
-            self.placed.iter().zip(&asked).map(|((_, place), (bucket, buckets))| {
+            self.placed.iter().zip(&asked).map(|((_, place, _), (bucket, buckets))| {
                 inner.ask_for(*bucket, *buckets, &place.key)
             });
         self.run = Some(run(inner, asks));
+        if let Some((index, error)) = failed {
+            self.fail(index, error);
+        }
     }
 
     /// Notes an error; that of the first key counts.
@@ -116,12 +176,12 @@ impl LookupAll {
     }
 
     fn take(&mut self, at: usize, result: Result<CommandAnswer>) {
-        let index = self.placed.get(at).map_or(at, |(index, _)| *index);
+        let index = self.placed.get(at).map_or(at, |(index, ..)| *index);
         let read = match result {
             Ok(answer) => Lookup::<Option<OwnedRow>>::of_answer(&self.inner, answer),
             Err(error) => match self.placed.get(at) {
-                Some((_, place)) if Inner::looks_again(&error) => {
-                    Ok(Err(Lookup::again(&self.inner, place.clone())))
+                Some((_, place, tried)) if Inner::looks_again(&error) => {
+                    Ok(Err(Lookup::again(&self.inner, place.clone(), *tried)))
                 }
                 _ => Err(error),
             },
@@ -155,24 +215,38 @@ impl Future for LookupAll {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        if let Some(run) = &mut this.run {
-            let mut taken = std::mem::take(&mut this.taken);
-            let polled = run.poll(cx, &mut taken);
-            for (at, result) in taken.drain(..) {
-                this.take(at, result);
+        loop {
+            if let Some(run) = &mut this.run {
+                let mut taken = std::mem::take(&mut this.taken);
+                let polled = run.poll(cx, &mut taken);
+                for (at, result) in taken.drain(..) {
+                    this.take(at, result);
+                }
+                this.taken = taken;
+                ready!(polled)?;
+                this.run = None;
             }
-            this.taken = taken;
-            ready!(polled)?;
-            this.run = None;
+            if this.unknown.is_empty() {
+                break;
+            }
+            // Their partitions were asked for meanwhile.
+            ready!(this.poll_unknown(cx));
         }
-        while let Some((index, lookup)) = this.apart.last_mut() {
+        let mut at = 0;
+        while let Some((index, lookup)) = this.apart.get_mut(at) {
             let index = *index;
-            let found = ready!(Pin::new(lookup).poll(cx));
-            this.apart.pop();
+            let Poll::Ready(found) = Pin::new(lookup).poll(cx) else {
+                at += 1;
+                continue;
+            };
+            drop(this.apart.swap_remove(at));
             match found {
                 Ok(row) => this.rows[index] = row,
                 Err(error) => this.fail(index, error),
             }
+        }
+        if !this.apart.is_empty() {
+            return Poll::Pending;
         }
         match this.failed.take() {
             Some((_, error)) => Poll::Ready(Err(error)),

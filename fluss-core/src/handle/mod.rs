@@ -71,6 +71,7 @@ mod lookup;
 mod lookup_all;
 mod lookup_found;
 mod lookup_insert;
+mod lookup_partition;
 mod lookup_plan;
 #[cfg(test)]
 mod memory_tests;

@@ -26,6 +26,8 @@ pub(super) struct Budget {
     key_bytes: u64,
     /// Bytes of answers that nobody has taken.
     answers: u64,
+    /// Keys that wait for their partition to be found, and their bytes.
+    seeking: (usize, u64),
     /// Keys that stand in line, in the order in which they came, which is that of their ids.
     line: BTreeSet<CommandId>,
 }
@@ -79,7 +81,8 @@ impl Budget {
     }
 
     pub(super) fn taken(&self) -> Taken {
-        Taken { keys: self.keys, bytes: self.used() }
+        let (keys, bytes) = self.seeking;
+        Taken { keys: self.keys + keys, bytes: self.used().saturating_add(bytes) }
     }
 }
 
@@ -130,8 +133,26 @@ impl Lookups {
     /// Whether a key of this length can go now.
     pub(crate) fn check_room(&self, config: &Config, what: &str, length: usize) -> Result<()> {
         self.check(config, what, length)?;
-        let room = self.budget.line.is_empty() && self.budget.has_room(config, length);
+        let (keys, bytes) = self.budget.seeking;
+        let seekers = usize::try_from(bytes).unwrap_or(usize::MAX);
+        let room = self.budget.line.is_empty()
+            && self.budget.has_room(config, length.saturating_add(seekers))
+            && self.budget.keys.saturating_add(keys) < config.lookup_limit;
         if room { Ok(()) } else { Err(self.budget.taken().full(config, length)) }
+    }
+
+    /// A key of this length waits for its partition: it counts for those that do not wait.
+    #[cfg(feature = "handle")]
+    pub(crate) fn seek(&mut self, length: usize) {
+        let (keys, bytes) = &mut self.budget.seeking;
+        (*keys, *bytes) = (*keys + 1, bytes.saturating_add(length as u64));
+    }
+
+    /// The opposite of [`Lookups::seek`].
+    #[cfg(feature = "handle")]
+    pub(crate) fn end_seeking(&mut self, length: usize) {
+        let (keys, bytes) = &mut self.budget.seeking;
+        (*keys, *bytes) = (keys.saturating_sub(1), bytes.saturating_sub(length as u64));
     }
 
     /// Whether anybody stands in line.
