@@ -191,6 +191,66 @@ fn on_runtime(cluster: &RealCluster, runtime: &str, start: Start<'_>, waits: &im
             follow(waits, &table, &mut rng, &mut rows);
         }
     }
+    follow_days(cluster, &fluss, &format!("{runtime}_days"), waits);
+}
+
+/// Partitions that are made and dropped while their table is followed.
+fn follow_days(cluster: &RealCluster, fluss: &Fluss, name: &str, waits: &impl Waits) {
+    let schema = Schema::builder()
+        .column("id", DataType::BIGINT.not_null())
+        .column("name", DataType::STRING)
+        .column("n", DataType::INT)
+        .column("day", DataType::STRING.not_null())
+        .primary_key(["id", "day"])
+        .build()
+        .expect("a schema");
+    let mut table = TableDescriptor::new(schema);
+    (table.bucket_count, table.partition_key) = (Some(BUCKETS), vec![3]);
+    let made = LOSSES.open(cluster, fluss, &format!("fluss.{name}"), &table, Some(("day", "0")));
+    let table = made.expect("a table with leaders");
+    let writer = table.upserter().build().expect("a writer");
+    let mut rows = Rows::new();
+    let mut put = |day: &str, ids: std::ops::Range<i64>| {
+        for id in ids {
+            let name = format!("name {id}");
+            rows.insert(id, (name.clone(), Some(1)));
+            drop(writer.upsert(&(id, name, 1, day)).wait().expect("taken"));
+        }
+        writer.flush().wait().expect("written");
+        rows.clone()
+    };
+    put("1", 0..200);
+    let interval = Some(fluss_embedded::time::Duration::from_millis(200));
+    let builder = table.snapshot_then_changes().discover_partitions(interval);
+    let mut reader = waits.build(builder.build());
+    let (mut copies, mut begun, mut ended) = (BTreeMap::<_, Rows>::new(), 0, 0);
+    let mut until = |expected: &Rows, waits: &_| loop {
+        let all: Rows = copies.values().flat_map(Rows::clone).collect();
+        if all == *expected && ended == begun {
+            return begun;
+        }
+        match Waits::event(waits, &mut reader) {
+            SnapshotEvent::StateBegins { bucket } => {
+                begun += 1;
+                assert!(copies.insert(bucket, Rows::new()).is_none(), "{bucket} begins again");
+            }
+            SnapshotEvent::State(batch) => {
+                apply_all!(copies.get_mut(&batch.bucket()).expect("begun"), batch);
+            }
+            SnapshotEvent::Changes(batch) => {
+                apply_all!(copies.get_mut(&batch.bucket()).expect("begun"), batch);
+            }
+            SnapshotEvent::StateEnds { .. } => ended += 1,
+            other => panic!("{other:?}"),
+        }
+    };
+    let before = until(&put("1", 200..210), waits);
+    let found = until(&put("2", 300..500), waits);
+    assert_eq!(found - before, BUCKETS, "each bucket of the new partition begins");
+    let drop = fluss.admin().drop_partition(&table.info().path.to_string(), &[("day", "1")], false);
+    drop.wait().expect("dropped");
+    until(&put("3", 600..650), waits);
+    until(&put("2", 500..510), waits);
 }
 
 /// The state, then changes, with a reader that dies in the middle of both.

@@ -12,10 +12,11 @@ pub struct RowError(Box<RowErrorKind>);
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RowErrorKind {
-    /// The row has more or fewer values than the table has columns.
-    #[error("the row has {got} values, the table has {expected} columns")]
+    /// The row has more or fewer values than there are columns: in the table, among those to write,
+    /// or in the key.
+    #[error("the row has {got} values, but {expected} columns want one")]
     Arity {
-        /// Columns of the table, or of the target columns.
+        /// Columns of the table, among those to write, or of the key.
         expected: usize,
         /// Values of the row. Of too many, encoders count only the first one too many; writers
         /// count all.

@@ -294,7 +294,8 @@ fn read_nested(
             let given: BTreeMap<_, _> = serde_json::from_str(raw).ok()?;
             let names = FieldNames { object: raw.as_bytes(), at: 0, depth: 0 };
             if names.clone().count() != given.len() {
-                let name = shorten(&names.repeated(|_| true).unwrap_or_default());
+                let name = names.repeated(|_| true).unwrap_or_default();
+                let name = shorten(&name);
                 let text =
                     format!("column `{place}`: the field `{name}` is there twice: give it once");
                 return Some(Err(Problem::does_not_fit(text)));

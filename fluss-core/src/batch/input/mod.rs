@@ -69,9 +69,9 @@ pub enum ColumnsError {
 ///
 /// The columns of the batch are found by their names, whatever their order. Taken are arrays of the
 /// column's own type, narrower integers and floats, unsigned integers that fit, decimals of up to
-/// 128 bits whose scale is not negative, strings and bytes with large offsets or as views, dates and times in any unit,
-/// dictionaries of all these, and lists, maps and structs of them; the fields of a struct are found
-/// by their names too.
+/// 128 bits whose scale is not negative, strings and bytes with large offsets or as views, dates
+/// and times in any unit, dictionaries of all these, and lists, maps and structs of them; the
+/// fields of a struct are found by their names too.
 #[derive(Clone, Debug)]
 pub struct ArrowRows {
     columns: Arc<[(Source, Option<NullBuffer>)]>,

@@ -170,6 +170,27 @@ fn what_does_not_fit_is_told_with_its_column() {
 }
 
 #[test]
+fn values_are_not_cut_to_fit_a_field() {
+    let ints = || OwnedDatum::Array((1..4).map(OwnedDatum::Int32).collect());
+    let of_ints = || DataType::array(DataType::INT);
+    assert_eq!(one::<[i32; 3]>(of_ints(), ints()), Ok([1, 2, 3]));
+    assert_eq!(one::<(i32, i32, i32)>(of_ints(), ints()), Ok((1, 2, 3)));
+    let place = || row_of(&[("x", DataType::INT), ("y", DataType::INT)]);
+    let both = || OwnedDatum::Row(vec![OwnedDatum::Int32(1), OwnedDatum::Int32(2)]);
+    assert_eq!(one::<(i32, i32)>(place(), both()), Ok((1, 2)));
+    let bytes = || OwnedDatum::Bytes(vec![1, 2]);
+    let cut = [
+        one::<[i32; 2]>(of_ints(), ints()).unwrap_err(),
+        one::<(i32, i32)>(of_ints(), ints()).unwrap_err(),
+        one::<(i32,)>(place(), both()).unwrap_err(),
+        one::<[u8; 1]>(DataType::BYTES, bytes()).unwrap_err(),
+    ];
+    for error in cut {
+        assert!(error.contains("`c`") && error.contains("length"), "{error}");
+    }
+}
+
+#[test]
 fn columns_and_fields_that_do_not_meet() {
     #[derive(Debug, PartialEq, Deserialize)]
     struct Some {

@@ -160,17 +160,27 @@ impl<'a> Deserializer<'a> for ValueReader<'a> {
         }
     }
 
-    fn deserialize_tuple<V: Visitor<'a>>(self, _: usize, visitor: V) -> Read<V::Value> {
+    /// A value with more parts than it is asked for would be cut without a word.
+    fn deserialize_tuple<V: Visitor<'a>>(self, wanted: usize, visitor: V) -> Read<V::Value> {
+        let parts = match self.datum {
+            Datum::Array(items) | Datum::Row(items) => items.count(),
+            Datum::Map(entries) => entries.count(),
+            Datum::Bytes(bytes) => bytes.len(),
+            _ => wanted,
+        };
+        if parts > wanted {
+            return Err(de::Error::invalid_length(parts, &visitor));
+        }
         self.deserialize_seq(visitor)
     }
 
     fn deserialize_tuple_struct<V: Visitor<'a>>(
         self,
         _: &'static str,
-        _: usize,
+        wanted: usize,
         visitor: V,
     ) -> Read<V::Value> {
-        self.deserialize_seq(visitor)
+        self.deserialize_tuple(wanted, visitor)
     }
 
     fn deserialize_map<V: Visitor<'a>>(self, visitor: V) -> Read<V::Value> {
