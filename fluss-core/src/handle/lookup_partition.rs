@@ -20,9 +20,13 @@ use crate::error::{Error, Result};
 use crate::ids::PartitionId;
 use crate::lookup::LookupKind;
 use crate::row::partition::{has_fractions, same_name};
+use crate::time::{Duration, Instant};
 
 /// Names of partitions that were not there are forgotten beyond this many.
 const MAX_MISSING: usize = 1000;
+/// Who comes later does not join a question: when it ends without an answer, they would not have
+/// had the time that is theirs.
+const MAX_AGE: Duration = Duration::from_secs(1);
 
 type Question = Pin<Box<dyn Future<Output = Result<Option<Partition>>> + Send>>;
 
@@ -31,6 +35,7 @@ type Question = Pin<Box<dyn Future<Output = Result<Option<Partition>>> + Send>>;
 pub(super) struct Finding {
     /// Its number.
     begun: u64,
+    at: Instant,
     state: Mutex<Asked>,
     /// Keys that are sent as soon as the partition is known, whoever learns it.
     keys: Mutex<Vec<Weak<Key>>>,
@@ -71,9 +76,9 @@ impl std::fmt::Debug for Finding {
 }
 
 impl Finding {
-    fn new(begun: u64, question: Question) -> Arc<Self> {
+    fn new(begun: u64, at: Instant, question: Question) -> Arc<Self> {
         let state = Mutex::new(Asked::Open(question));
-        Arc::new(Self { begun, state, keys: Mutex::default(), bells: Arc::default() })
+        Arc::new(Self { begun, at, state, keys: Mutex::default(), bells: Arc::default() })
     }
 
     /// Whether it began after a lookup did, before which there were so many.
@@ -270,12 +275,18 @@ impl Inner {
     /// The question for a partition: one that is on its way and has at least this number, or a new
     /// one, which begins.
     pub(super) fn finding(self: &Arc<Self>, name: &Arc<str>, least: u64) -> Arc<Finding> {
-        let mut caches = lock(&self.caches);
-        let asked = caches.asked.get(name).and_then(Weak::upgrade);
-        if let Some(finding) = asked.filter(|asked| asked.begun >= least && asked.is_open()) {
+        let now = self.table.fluss().shared().now();
+        let asked = lock(&self.caches).asked.get(name).and_then(Weak::upgrade);
+        let joins = |asked: &Arc<Finding>| {
+            let age = now.saturating_since(asked.at);
+            asked.begun >= least && age < MAX_AGE && asked.is_open()
+        };
+        // A question takes the caches while it is polled, so they are not held here.
+        if let Some(finding) = asked.filter(joins) {
             return finding;
         }
         let (inner, wanted) = (Arc::clone(self), Arc::clone(name));
+        let mut caches = lock(&self.caches);
         caches.begun += 1;
         let begun = caches.begun;
         let question = Box::pin(async move {
@@ -285,7 +296,7 @@ impl Inner {
             }
             found
         });
-        let finding = Finding::new(begun, question);
+        let finding = Finding::new(begun, now, question);
         caches.asked.retain(|_, finding| finding.strong_count() > 0);
         caches.asked.insert(Arc::clone(name), Arc::downgrade(&finding));
         drop(caches);
@@ -325,10 +336,8 @@ impl Inner {
         }
     }
 
+    /// Asks the server, and not what is known: that may be what a lookup found to be wrong.
     async fn find_partition(&self, name: &Arc<str>) -> Result<Option<Partition>> {
-        if let Some(partition) = lock(&self.caches).partitions.get(name) {
-            return Ok(Some(*partition));
-        }
         let info = self.info();
         let columns = info.partition_columns();
         let types = info.partition_types();
