@@ -91,12 +91,8 @@ fn full_binary_a_value_shorter_than_its_type_is_refused_by_every_log() {
 fn last_byte_zeros_at_the_end_of_bytes_come_back_in_every_format() {
     comes_back("BYTES", &D::Bytes(vec![1, 0, 0]));
     comes_back("ARRAY<BYTES>", &D::Array(vec![D::Bytes(vec![0; 9])]));
-    // A BINARY of an INDEXED row is filled up with zeros: nobody can tell them from its own.
-    let value = D::Bytes(vec![1, 0]);
-    for format in FORMATS {
-        assert_eq!(through_log(format, "BINARY(2)", &value), value, "{format:?}");
-    }
-    assert_eq!(through_rows("BINARY(2)", &value), [value, D::Bytes(vec![1])]);
+    // Java's readers take those of an INDEXED row for padding; here a BINARY has its whole length.
+    comes_back("BINARY(2)", &D::Bytes(vec![1, 0]));
 }
 
 #[test]

@@ -139,7 +139,7 @@ fn the_sample_row_is_the_servers() {
 #[test]
 fn the_all_types_rows_are_the_servers() {
     let layout = RowLayout::new(&schema(&ALL_TYPES));
-    let values = all_values(45_600);
+    let mut values = all_values(45_600);
     let row = OwnedRow::new(values.clone());
     let mut written = Vec::new();
     compacted::encode(&layout, &row, &mut written).expect("the row fits");
@@ -151,7 +151,10 @@ fn the_all_types_rows_are_the_servers() {
     indexed::encode(&layout, &row, &mut written).expect("the row fits");
     let bytes = vector("generated/row_indexed_all_types");
     assert_eq!(written, bytes);
-    assert_eq!(indexed::decode(&layout, &bytes).expect("a sound row").values(), values);
+    // Filled up where it is written, a BINARY comes back with the length of its type.
+    values[9] = OwnedDatum::Bytes(b"1234567890\0\0\0\0\0\0\0\0\0\0".to_vec());
+    let read = indexed::decode(&layout, &bytes).expect("a sound row");
+    assert_eq!(read.values(), values);
 }
 
 #[test]
