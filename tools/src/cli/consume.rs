@@ -158,7 +158,7 @@ fn consume(
     let mut progress = Progress::new(session.quiet);
     let mut failed: BTreeSet<BucketKey> = BTreeSet::new();
     while printer.left > 0 {
-        match session.wait(scanner.next_batch())? {
+        match session.wait_to_print(scanner.next_batch())? {
             Ok(None) => break,
             Ok(Some(batch)) => {
                 let rows = batch.rows()?;
@@ -208,7 +208,7 @@ fn with_snapshot(
     let mut progress = Progress::new(session.quiet);
     let mut failed: BTreeSet<BucketKey> = BTreeSet::new();
     while printer.left > 0 {
-        match session.wait(reader.next_event())? {
+        match session.wait_to_print(reader.next_event())? {
             Ok(None) => break,
             Ok(Some(SnapshotEvent::State(batch))) => {
                 let rows = batch.rows()?;

@@ -11,7 +11,7 @@ use super::args::Args;
 use super::failure::{Failure, Problem, Result, Status};
 use super::input::{Lines, Next};
 use super::json::RowWriter;
-use super::output::Output;
+use super::output::{Output, closed};
 use super::row_in::RowReader;
 use super::session::Session;
 
@@ -68,7 +68,11 @@ fn run(session: &Session, out: &mut Output, table: &Table, kind: Kind) -> Result
                 }
             }
             // Nothing to read for the moment: time to wait for an answer.
-            Ok(Next::Quiet) if waiting.is_empty() => session.wait(std::future::ready(()))?,
+            Ok(Next::Quiet) if waiting.is_empty() => {
+                if closed() {
+                    return Err(Failure::OutputClosed);
+                }
+            }
             Ok(Next::Quiet) => {
                 printer.print_first(session, out, &mut waiting)?;
                 out.flush()?;
@@ -127,12 +131,12 @@ impl Printer {
         match waiting.pop_front() {
             None => return Ok(()),
             Some(Waiting::Refused(problem)) => self.push_problem(&mut line, &problem),
-            Some(Waiting::One(lookup)) => match session.wait(lookup)? {
+            Some(Waiting::One(lookup)) => match session.wait_to_print(lookup)? {
                 Ok(None) => line.push_str("null"),
                 Ok(Some(row)) => self.writer.push_owned(&mut line, &row),
                 Err(error) => self.push_error(&mut line, &error),
             },
-            Some(Waiting::Many(lookup)) => match session.wait(lookup)? {
+            Some(Waiting::Many(lookup)) => match session.wait_to_print(lookup)? {
                 Ok(rows) => self.push_rows(&mut line, &rows),
                 Err(error) => self.push_error(&mut line, &error),
             },

@@ -12,7 +12,7 @@ use super::args::Args;
 use super::failure::{Failure, Result};
 use super::output::say;
 use super::settings::Settings;
-use super::wait::wait;
+use super::wait::{wait, wait_to_print};
 
 /// How long a command waits for a clean end of its connections.
 const CLOSE_LIMIT: Duration = Duration::from_secs(10);
@@ -65,6 +65,11 @@ impl Session {
     /// Blocks until the future is done or a signal comes.
     pub(crate) fn wait<F: Future>(&self, future: F) -> Result<F::Output> {
         wait(future, &self.interrupted)
+    }
+
+    /// Like [`Session::wait`], for what is printed: also until nobody reads standard output.
+    pub(crate) fn wait_to_print<F: Future>(&self, future: F) -> Result<F::Output> {
+        wait_to_print(future, &self.interrupted)
     }
 
     /// Like [`Session::wait`], for what the client may answer with an error.

@@ -9,8 +9,10 @@ use std::thread::{self, Thread};
 use std::time::Duration;
 
 use super::failure::{Failure, Result};
+use super::output;
 
-/// How often the flag of a signal is looked at; a signal does not wake the thread.
+/// How often the flag of a signal is looked at, and whether anybody reads what is printed; neither
+/// wakes the thread.
 const PAUSE: Duration = Duration::from_millis(50);
 
 struct Unpark(Thread);
@@ -27,6 +29,21 @@ thread_local! {
 
 /// Blocks this thread until the future is done or the flag is up.
 pub(crate) fn wait<F: Future>(future: F, interrupted: &AtomicBool) -> Result<F::Output> {
+    wait_unless(future, || interrupted.load(Ordering::Relaxed).then_some(Failure::Interrupted))
+}
+
+/// Like [`wait`], for what is printed when it is there: also until nobody reads standard output.
+/// Who only finds that out by writing never ends where there is nothing to write.
+pub(crate) fn wait_to_print<F: Future>(future: F, interrupted: &AtomicBool) -> Result<F::Output> {
+    wait_unless(future, || {
+        if interrupted.load(Ordering::Relaxed) {
+            return Some(Failure::Interrupted);
+        }
+        output::closed().then_some(Failure::OutputClosed)
+    })
+}
+
+fn wait_unless<F: Future>(future: F, why_not: impl Fn() -> Option<Failure>) -> Result<F::Output> {
     let waker = WAKER.with(Waker::clone);
     let mut context = Context::from_waker(&waker);
     let mut future = pin!(future);
@@ -34,8 +51,8 @@ pub(crate) fn wait<F: Future>(future: F, interrupted: &AtomicBool) -> Result<F::
         if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
             return Ok(output);
         }
-        if interrupted.load(Ordering::Relaxed) {
-            return Err(Failure::Interrupted);
+        if let Some(failure) = why_not() {
+            return Err(failure);
         }
         thread::park_timeout(PAUSE);
     }
