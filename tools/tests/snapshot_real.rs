@@ -3,12 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use fluss_embedded::config::Config;
 use fluss_embedded::rng::Rng;
 use fluss_embedded::row::{DataType, Datum, Schema, TableDescriptor};
 use fluss_embedded::{
-    ChangeType, Fluss, Pending, Result, SnapshotBatch, SnapshotChanges, SnapshotEvent,
+    ChangeType, Fluss, Pending, Result, ScanEvent, SnapshotBatch, SnapshotChanges, SnapshotEvent,
     SnapshotPosition, SnapshotReader, Table,
 };
 use fluss_tools::cluster::{ClusterOptions, RealCluster, TableLosses, real_cluster_or_skip};
@@ -221,8 +223,18 @@ fn follow_days(cluster: &RealCluster, fluss: &Fluss, name: &str, waits: &impl Wa
     };
     put("1", 0..200);
     let interval = Some(fluss_embedded::time::Duration::from_millis(200));
-    let builder = table.snapshot_then_changes().discover_partitions(interval);
+    let (path, left) = (table.info().path.to_string(), Arc::new(AtomicBool::new(false)));
+    fluss.admin().create_partition(&path, &[("day", "4")], false).wait().expect("made");
+    let heard = Arc::clone(&left);
+    let builder = table.snapshot_then_changes().buckets_at_once(1).discover_partitions(interval);
+    let builder = builder.on_event(move |event| {
+        if matches!(event, ScanEvent::PartitionDropped { name, .. } if **name == *"4") {
+            heard.store(true, Ordering::Relaxed);
+        }
+    });
     let mut reader = waits.build(builder.build());
+    // Before any state was told: most likely it is gone when it is its turn.
+    fluss.admin().drop_partition(&path, &[("day", "4")], false).wait().expect("dropped");
     let (mut copies, mut begun, mut ended) = (BTreeMap::<_, Rows>::new(), 0, 0);
     let mut until = |expected: &Rows, waits: &_| loop {
         let all: Rows = copies.values().flat_map(Rows::clone).collect();
@@ -247,10 +259,16 @@ fn follow_days(cluster: &RealCluster, fluss: &Fluss, name: &str, waits: &impl Wa
     let before = until(&put("1", 200..210), waits);
     let found = until(&put("2", 300..500), waits);
     assert_eq!(found - before, BUCKETS, "each bucket of the new partition begins");
-    let drop = fluss.admin().drop_partition(&table.info().path.to_string(), &[("day", "1")], false);
-    drop.wait().expect("dropped");
+    fluss.admin().drop_partition(&path, &[("day", "1")], false).wait().expect("dropped");
     until(&put("3", 600..650), waits);
     until(&put("2", 500..510), waits);
+    for id in 510..800 {
+        if left.load(Ordering::Relaxed) {
+            return;
+        }
+        until(&put("2", id..id + 1), waits);
+    }
+    panic!("nothing was told of a partition that was dropped before its state was");
 }
 
 /// The state, then changes, with a reader that dies in the middle of both.

@@ -68,7 +68,7 @@ impl Partitions {
         key.partition.is_none_or(|partition| self.0.contains_key(&partition))
     }
 
-    pub(super) fn name(&self, partition: PartitionId) -> Arc<str> {
+    pub(crate) fn name(&self, partition: PartitionId) -> Arc<str> {
         self.0.get(&partition).map_or_else(|| "?".into(), |(name, _)| Arc::clone(name))
     }
 

@@ -9,8 +9,8 @@ use super::replay::StateBudget;
 use crate::batch::KvFormat;
 use crate::batch::decode::ValueReader;
 use crate::error::{Error, Result};
-use crate::handle::offsets::buckets;
 use crate::handle::pending::Pending;
+use crate::handle::scan::places::Partitions;
 use crate::handle::table::Table;
 use crate::ids::{BucketKey, PartitionId};
 
@@ -135,7 +135,7 @@ impl SnapshotBuilder {
     pub fn build(self) -> Pending<SnapshotReader> {
         let fluss = self.table.fluss().clone();
         Pending::new(&fluss, async move {
-            let keys = self.keys().await?;
+            let (keys, _) = self.keys().await?;
             self.reader(&keys, false)
         })
     }
@@ -153,11 +153,12 @@ impl SnapshotBuilder {
         Ok(SnapshotReader::new(job, keys, self.at_once, self.limit))
     }
 
-    /// The buckets to be read, in order.
-    pub(super) async fn keys(&self) -> Result<Vec<BucketKey>> {
+    /// The buckets to be read, in order, and the partitions that there are.
+    pub(super) async fn keys(&self) -> Result<(Vec<BucketKey>, Partitions)> {
         self.check()?;
         let (fluss, info) = (self.table.fluss(), self.table.info());
-        let all = buckets(fluss, info).await?;
+        let there = Partitions::list(fluss, info).await?;
+        let all = there.buckets(info);
         let mut keys = match &self.buckets {
             None => all.clone(),
             Some(keys) => keys.clone(),
@@ -166,15 +167,15 @@ impl SnapshotBuilder {
             return Err(Error::misuse(format!("{key} is no bucket of {}", info.path)));
         }
         if let Some(partitions) = &self.partitions {
-            let there = |id: &&PartitionId| all.iter().any(|key| key.partition == Some(**id));
-            if let Some(id) = partitions.iter().find(|id| !there(id)) {
+            let is_there = |id: &&PartitionId| all.iter().any(|key| key.partition == Some(**id));
+            if let Some(id) = partitions.iter().find(|id| !is_there(id)) {
                 return Err(Error::misuse(format!("{} has no partition {id}", info.path)));
             }
             keys.retain(|key| key.partition.is_some_and(|id| partitions.contains(&id)));
         }
         keys.sort_unstable();
         keys.dedup();
-        Ok(keys)
+        Ok((keys, there))
     }
 
     fn check(&self) -> Result<()> {

@@ -12,6 +12,8 @@ use super::reader::{Item, SnapshotReader};
 use crate::error::{Error, Result};
 use crate::handle::pending::Pending;
 use crate::handle::scan::LogScanner;
+use crate::handle::scan::places::Partitions;
+use crate::handle::scan::policy::{Listener, ScanEvent};
 use crate::handle::scan_builder::ScanBuilder;
 use crate::ids::BucketKey;
 use crate::row::Schema;
@@ -54,6 +56,13 @@ pub enum SnapshotEvent {
 
 type Opening = Pending<LogScanner>;
 
+/// Who is told of partitions that are gone before their state was told, and their names.
+#[derive(Debug)]
+pub(super) struct Dropped {
+    pub(super) listener: Listener,
+    pub(super) partitions: Partitions,
+}
+
 /// All rows of a primary-key table as they are now, and then every change after that; made by
 /// [`Table::snapshot_then_changes`](crate::Table::snapshot_then_changes).
 ///
@@ -74,6 +83,7 @@ type Opening = Pending<LogScanner>;
 /// nothing.
 pub struct SnapshotChanges {
     states: SnapshotReader,
+    dropped: Dropped,
     states_over: bool,
     positions: BTreeMap<BucketKey, SnapshotPosition>,
     /// How the changes are read.
@@ -98,13 +108,14 @@ impl std::fmt::Debug for SnapshotChanges {
 
 impl SnapshotChanges {
     pub(super) fn new(
-        states: SnapshotReader,
+        (states, dropped): (SnapshotReader, Dropped),
         positions: BTreeMap<BucketKey, SnapshotPosition>,
         scanner: ScanBuilder,
         (ends, found): (Option<BTreeMap<BucketKey, i64>>, Arc<AtomicBool>),
     ) -> Self {
         Self {
             states,
+            dropped,
             states_over: false,
             positions,
             scanner,
@@ -216,6 +227,12 @@ impl SnapshotChanges {
             }
             Some(Item::Begin(bucket)) => SnapshotEvent::StateBegins { bucket },
             Some(Item::Rows(batch)) => SnapshotEvent::State(batch),
+            Some(Item::Dropped(partition)) => {
+                self.positions.retain(|key, _| key.partition != Some(partition));
+                let name = self.dropped.partitions.name(partition);
+                self.dropped.listener.tell(&ScanEvent::PartitionDropped { partition, name });
+                return Ok(None);
+            }
             Some(Item::End(bucket, Some(offset))) => {
                 self.positions.insert(bucket, SnapshotPosition::Offset(offset));
                 SnapshotEvent::StateEnds { bucket, offset }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::builder::SnapshotBuilder;
-use super::changes::{SnapshotChanges, SnapshotPosition};
+use super::changes::{Dropped, SnapshotChanges, SnapshotPosition};
 use crate::error::{Error, Result};
 use crate::handle::offsets::{OffsetSpec, list_offsets};
 use crate::handle::pending::Pending;
@@ -110,7 +110,8 @@ impl SnapshotChangesBuilder {
     /// How often new partitions are looked for, once all states were told; None for never. Of each
     /// of their buckets an empty state is told, and then every change; a partition whose changelog
     /// does not begin at offset 0 any more when it is found is an error. Partitions that are
-    /// dropped are read no more, without an error.
+    /// dropped are read no more, without an error, and told by [`on_event`](Self::on_event): a
+    /// state that had begun has no end then.
     ///
     /// Default 10 s for readers without an end of all buckets of a partitioned table, and never for
     /// others.
@@ -119,7 +120,8 @@ impl SnapshotChangesBuilder {
         self
     }
 
-    /// As [`ScanBuilder::on_event`](crate::ScanBuilder::on_event), for the changes.
+    /// As [`ScanBuilder::on_event`](crate::ScanBuilder::on_event), for the changes, and for
+    /// partitions that are dropped before their state was told.
     pub fn on_event(mut self, listener: impl Fn(&ScanEvent) + Send + Sync + 'static) -> Self {
         self.listener = Listener::new(listener);
         self
@@ -184,7 +186,7 @@ impl SnapshotChangesBuilder {
             }
         }
         let discovery = self.discovery_interval()?;
-        let keys = self.states.keys().await?;
+        let (keys, partitions) = self.states.keys().await?;
         let mut positions: BTreeMap<BucketKey, SnapshotPosition> =
             keys.iter().map(|key| (*key, SnapshotPosition::State)).collect();
         for (key, position) in self.positions.iter().flatten() {
@@ -197,7 +199,10 @@ impl SnapshotChangesBuilder {
         }
         let of_state = |key: &&BucketKey| positions.get(key) == Some(&SnapshotPosition::State);
         let left: Vec<BucketKey> = keys.iter().filter(of_state).copied().collect();
-        let states = self.states.reader(&left, true)?;
+        let mut states = self.states.reader(&left, true)?;
+        if discovery.is_some() {
+            states.leave_dropped();
+        }
         let table = &self.states.table;
         let ends = match self.bounded {
             true => {
@@ -214,7 +219,7 @@ impl SnapshotChangesBuilder {
             scanner = scanner.columns(names.clone());
         }
         let found = Arc::new(AtomicBool::new(false));
-        let (heard, listener) = (Arc::clone(&found), self.listener);
+        let (heard, listener) = (Arc::clone(&found), self.listener.clone());
         let scanner = scanner.discover_partitions(discovery).new_partitions_from(0);
         let scanner = scanner.on_event(move |event| {
             if let ScanEvent::PartitionFound { .. } = event {
@@ -222,7 +227,8 @@ impl SnapshotChangesBuilder {
             }
             listener.tell(event);
         });
-        Ok(SnapshotChanges::new(states, positions, scanner, (ends, found)))
+        let dropped = Dropped { listener: self.listener, partitions };
+        Ok(SnapshotChanges::new((states, dropped), positions, scanner, (ends, found)))
     }
 
     fn discovery_interval(&self) -> Result<Option<Duration>> {

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::task::Poll::Ready;
 
+use super::super::scan::policy::ScanEvent;
+use super::super::scan::recorder::Recorder;
 use super::super::testkit::Stage;
 use super::testkit::*;
 use super::{SnapshotChanges, SnapshotEvent, SnapshotPosition};
@@ -266,6 +268,48 @@ fn partitions_that_come_later_begin_with_an_empty_state_and_dropped_ones_are_lef
     assert_eq!(reader.positions().len(), 4);
     let bounded = table.snapshot_then_changes().bounded().discover_partitions(interval);
     assert!(matches!(stage.run(bounded.build()), Err(Error::Misuse(_))));
+}
+
+#[test]
+fn partitions_that_are_dropped_before_their_state_was_told_are_left() {
+    for (release, dropped) in RELEASES.into_iter().flat_map(|r| [(r, "1"), (r, "2"), (r, "3")]) {
+        let mut stage = Stage::with(cluster(release, 1));
+        let table = days(&mut stage);
+        let writer = table.upserter().build().expect("a writer");
+        for (id, day) in (0..40).flat_map(|id| [(id, "1"), (id, "2"), (id, "3")]) {
+            drop(stage.run(writer.upsert(&(id, day))).expect("taken"));
+        }
+        stage.run(writer.flush()).expect("written");
+        let heard = Recorder::default();
+        let builder = table.snapshot_then_changes().buckets_at_once(1).fetch_bytes(50);
+        let building = builder.on_event(heard.listener()).build();
+        let mut reader = stage.run(building).expect("a reader");
+        let [mut rows, mut ends] = [0; 2];
+        // In the middle of the state of the first partition one is dropped, perhaps that one.
+        while reader.changes().is_none() {
+            match next(&mut stage, &mut reader).expect("no error") {
+                Some(SnapshotEvent::State(batch)) => {
+                    if rows == 0 {
+                        let admin = stage.fluss.admin();
+                        let gone = [("day", dropped)];
+                        stage.run(admin.drop_partition("shop.days", &gone, false)).expect("gone");
+                    }
+                    rows += batch.num_rows();
+                }
+                Some(SnapshotEvent::StateEnds { .. }) => ends += 1,
+                None | Some(SnapshotEvent::StateBegins { .. }) => {}
+                Some(other) => panic!("{release:?} {dropped}: {other:?}"),
+            }
+        }
+        let told = heard.events();
+        let is_it = |event: &ScanEvent| matches!(event, ScanEvent::PartitionDropped { name, .. } if **name == *dropped);
+        assert!(told.len() == 1 && is_it(&told[0]), "{release:?} {dropped}: {told:?}");
+        assert!(rows >= 80 && (4..=5).contains(&ends), "{release:?} {dropped}: {rows} {ends}");
+        assert_eq!(reader.positions().len(), 4, "{release:?} {dropped}");
+        drop(stage.run(writer.upsert(&(40, "4"))).expect("taken"));
+        stage.run(writer.flush()).expect("written");
+        assert_eq!(rows_until(&mut stage, &mut reader, 1).len(), 2);
+    }
 }
 
 #[test]

@@ -6,10 +6,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use fluss_proto::ErrorCode;
+
 use super::batch::SnapshotBatch;
 use super::bucket::{BucketRead, Job, Step};
 use crate::error::{Error, Result};
-use crate::ids::BucketKey;
+use crate::ids::{BucketKey, PartitionId};
 use crate::row::Schema;
 
 /// How often a bucket is begun anew.
@@ -40,6 +42,8 @@ pub struct SnapshotReader {
     left: Option<u64>,
     /// Whether the caller can forget what it has of a bucket.
     forgets: bool,
+    /// Whether partitions that are dropped are told and left; they are an error else.
+    leaves_dropped: bool,
     failed: Option<Error>,
 }
 
@@ -60,6 +64,8 @@ pub(super) enum Item {
     Begin(BucketKey),
     Rows(SnapshotBatch),
     End(BucketKey, Option<i64>),
+    /// Nothing more comes of this partition: it is gone, and with it what was told of its rows.
+    Dropped(PartitionId),
 }
 
 /// A bucket on its way.
@@ -173,8 +179,14 @@ impl SnapshotReader {
             // With a limit it is not known how much the next bucket has to bring.
             at_once: if limit.is_some() { 1 } else { at_once },
             left: limit,
+            leaves_dropped: false,
             failed: None,
         }
+    }
+
+    /// Tells of partitions that are dropped, and goes on with the others.
+    pub(super) fn leave_dropped(&mut self) {
+        self.leaves_dropped = true;
     }
 
     /// The next rows of any bucket; None when all were there.
@@ -223,6 +235,14 @@ impl SnapshotReader {
         self.pump(cx);
         let Some(front) = self.slots.front_mut() else { return Poll::Ready(Ok(None)) };
         if let Some(error) = front.error.take() {
+            let gone = error.code() == Some(ErrorCode::PARTITION_NOT_EXISTS);
+            if let (true, true, Some(partition)) =
+                (self.leaves_dropped, gone, front.bucket.partition)
+            {
+                self.slots.retain(|slot| slot.bucket.partition != Some(partition));
+                self.waiting.retain(|(bucket, _)| bucket.partition != Some(partition));
+                return Poll::Ready(Ok(Some(Item::Dropped(partition))));
+            }
             self.slots.clear();
             self.failed = Some(error.clone());
             return Poll::Ready(Err(error));
@@ -298,7 +318,7 @@ impl SnapshotReader {
             match ready!(self.poll_item(cx))? {
                 None => return Poll::Ready(Ok(None)),
                 Some(Item::Rows(batch)) => return Poll::Ready(Ok(Some(batch))),
-                Some(Item::Begin(_) | Item::End(..)) => {}
+                Some(Item::Begin(_) | Item::End(..) | Item::Dropped(_)) => {}
             }
         }
     }
