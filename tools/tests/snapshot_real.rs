@@ -196,8 +196,8 @@ fn on_runtime(cluster: &RealCluster, runtime: &str, start: Start<'_>, waits: &im
     follow_days(cluster, &fluss, &format!("{runtime}_days"), waits);
 }
 
-/// Partitions that are made and dropped while their table is followed.
-fn follow_days(cluster: &RealCluster, fluss: &Fluss, name: &str, waits: &impl Waits) {
+/// A primary-key table with a partition for each day.
+fn days(cluster: &RealCluster, fluss: &Fluss, name: &str) -> Table {
     let schema = Schema::builder()
         .column("id", DataType::BIGINT.not_null())
         .column("name", DataType::STRING)
@@ -209,7 +209,12 @@ fn follow_days(cluster: &RealCluster, fluss: &Fluss, name: &str, waits: &impl Wa
     let mut table = TableDescriptor::new(schema);
     (table.bucket_count, table.partition_key) = (Some(BUCKETS), vec![3]);
     let made = LOSSES.open(cluster, fluss, &format!("fluss.{name}"), &table, Some(("day", "0")));
-    let table = made.expect("a table with leaders");
+    made.expect("a table with leaders")
+}
+
+/// Partitions that are made and dropped while their table is followed.
+fn follow_days(cluster: &RealCluster, fluss: &Fluss, name: &str, waits: &impl Waits) {
+    let table = days(cluster, fluss, name);
     let writer = table.upserter().build().expect("a writer");
     let mut rows = Rows::new();
     let mut put = |day: &str, ids: std::ops::Range<i64>| {

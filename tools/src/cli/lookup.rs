@@ -11,9 +11,10 @@ use super::args::Args;
 use super::failure::{Failure, Problem, Result, Status};
 use super::input::{Lines, Next};
 use super::json::RowWriter;
-use super::output::{Output, closed};
+use super::output::Output;
 use super::row_in::RowReader;
 use super::session::Session;
+use crate::cluster::is_output_closed;
 
 /// Keys on their way at which reading pauses.
 const MAX_WAITING: usize = 4096;
@@ -69,7 +70,7 @@ fn run(session: &Session, out: &mut Output, table: &Table, kind: Kind) -> Result
             }
             // Nothing to read for the moment: time to wait for an answer.
             Ok(Next::Quiet) if waiting.is_empty() => {
-                if closed() {
+                if is_output_closed() {
                     return Err(Failure::OutputClosed);
                 }
             }

@@ -34,25 +34,6 @@ fn failure(error: &io::Error) -> Failure {
     }
 }
 
-/// Whether standard output is a pipe or a socket whose other end was closed.
-#[cfg(unix)]
-pub(crate) fn closed() -> bool {
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
-
-    let out = io::stdout();
-    // Nothing is asked for: that the other end is gone is always told.
-    let mut asked = [PollFd::new(&out, PollFlags::empty())];
-    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-    let told = poll(&mut asked, Some(&at_once)).is_ok();
-    told && asked[0].revents().intersects(PollFlags::ERR | PollFlags::HUP)
-}
-
-/// Where this cannot be asked, the next line that is written tells.
-#[cfg(not(unix))]
-pub(crate) fn closed() -> bool {
-    false
-}
-
 /// A message for people. That standard error is closed is no reason to fail.
 pub(crate) fn say(text: &str) {
     let _ = writeln!(io::stderr(), "fluss: {text}");

@@ -9,7 +9,7 @@ use std::thread::{self, Thread};
 use std::time::Duration;
 
 use super::failure::{Failure, Result};
-use super::output;
+use crate::cluster::is_output_closed;
 
 /// How often the flag of a signal is looked at, and whether anybody reads what is printed; neither
 /// wakes the thread.
@@ -39,7 +39,7 @@ pub(crate) fn wait_to_print<F: Future>(future: F, interrupted: &AtomicBool) -> R
         if interrupted.load(Ordering::Relaxed) {
             return Some(Failure::Interrupted);
         }
-        output::closed().then_some(Failure::OutputClosed)
+        is_output_closed().then_some(Failure::OutputClosed)
     })
 }
 

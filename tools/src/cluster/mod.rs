@@ -66,6 +66,7 @@ use std::fmt;
 pub use error::{ClusterError, Unavailable};
 pub use losses::{TableError, TableLosses, TooManyLosses};
 pub use options::{ClusterOptions, DEFAULT_SETTINGS, Sasl};
+pub(crate) use platform::is_output_closed;
 pub use platform::{Parent, interrupt_flag, interrupt_flag_with};
 pub use real::{Leader, RealCluster};
 pub use require::real_cluster_or_skip;

@@ -1,4 +1,5 @@
-//! Everything that only Unix knows: process groups, signals and the guards that outlive us.
+//! Everything that only Unix knows: process groups, signals, the guards that outlive us, and
+//! whether anybody reads what we print.
 //!
 //! A process that is killed with SIGKILL cannot clean up after itself. Two small shells do it
 //! instead. Each waits for the end of a pipe whose other end only this process holds, which comes
@@ -19,6 +20,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
@@ -153,4 +155,14 @@ pub fn interrupt_flag_with(
         }
     })?;
     Ok(flag)
+}
+
+/// Whether standard output is a pipe or a socket whose other end was closed.
+pub(crate) fn is_output_closed() -> bool {
+    let out = io::stdout();
+    // Nothing is asked for: that the other end is gone is always told.
+    let mut asked = [PollFd::new(&out, PollFlags::empty())];
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let told = poll(&mut asked, Some(&at_once)).is_ok();
+    told && asked[0].revents().intersects(PollFlags::ERR | PollFlags::HUP)
 }

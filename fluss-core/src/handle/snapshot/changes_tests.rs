@@ -302,8 +302,10 @@ fn partitions_that_are_dropped_before_their_state_was_told_are_left() {
             }
         }
         let told = heard.events();
-        let is_it = |event: &ScanEvent| matches!(event, ScanEvent::PartitionDropped { name, .. } if **name == *dropped);
-        assert!(told.len() == 1 && is_it(&told[0]), "{release:?} {dropped}: {told:?}");
+        let [ScanEvent::PartitionDropped { name, .. }] = &told[..] else {
+            panic!("{release:?} {dropped}: {told:?}");
+        };
+        assert_eq!(**name, *dropped, "{release:?}");
         assert!(rows >= 80 && (4..=5).contains(&ends), "{release:?} {dropped}: {rows} {ends}");
         assert_eq!(reader.positions().len(), 4, "{release:?} {dropped}");
         drop(stage.run(writer.upsert(&(40, "4"))).expect("taken"));
