@@ -55,7 +55,7 @@ impl Ask {
                 targets => format!("metadata of {} tables and partitions", targets.len()),
             },
             Self::CheckTable(path, _) => format!("table {path}"),
-            Self::CheckPartition(_, target, _) => text_of(target),
+            Self::CheckPartition(path, target, _) => text_of_partition(path, target),
         }
     }
 }
@@ -67,6 +67,14 @@ pub(super) fn text_of(target: &Target) -> String {
         Target::Table(path) => format!("table {path}"),
         Target::PartitionName(path, name) => format!("partition {name} of table {path}"),
         Target::PartitionId(table, id) => format!("partition with id {id} of table id {table}"),
+    }
+}
+
+/// What a partition is of which the table's name is known.
+pub(super) fn text_of_partition(path: &TablePath, target: &Target) -> String {
+    match target {
+        Target::PartitionId(_, id) => format!("partition with id {id} of table {path}"),
+        target => text_of(target),
     }
 }
 

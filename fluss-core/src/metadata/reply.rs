@@ -46,9 +46,10 @@ impl Metadata {
             (Ok(Answer::Exists(true)), Ask::CheckPartition(_, target, error)) => {
                 self.on_contradiction(cx, target, error);
             }
-            (Ok(Answer::Exists(false)), Ask::CheckPartition(_, target, _)) => {
+            (Ok(Answer::Exists(false)), Ask::CheckPartition(path, target, _)) => {
                 let code = ErrorCode::PARTITION_NOT_EXISTS;
-                let error = missing(ask::text_of(&target), code, "the table does not list it");
+                let what = ask::text_of_partition(&path, &target);
+                let error = missing(what, code, "the table does not list it");
                 self.on_target_gone(target, error);
             }
             _ => {}

@@ -214,10 +214,12 @@ fn a_partition_is_gone_only_when_its_table_does_not_list_it() {
     assert_eq!(lists, 2);
     let events = b.events();
     // The other one is listed, so it is asked for again.
-    let [MetadataEvent::Updated, MetadataEvent::PartitionGone { id, name, .. }] = &events[..]
+    let [MetadataEvent::Updated, MetadataEvent::PartitionGone { id, name, error, .. }] =
+        &events[..]
     else {
         panic!("{events:?}")
     };
+    assert!(error.to_string().contains("id 70 of table shop.events"), "{error}");
     assert_eq!((*id, &**name), (PartitionId(70), "eu$2026"));
     assert!(b.m.cluster().partition(PartitionId(70)).is_none());
     b.wait();

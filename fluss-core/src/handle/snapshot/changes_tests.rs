@@ -1,10 +1,11 @@
 //! State and changes: no gap, nothing twice, whatever happens, and from every checkpoint on.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use std::task::Poll::Ready;
 
 use super::super::scan::policy::ScanEvent;
-use super::super::scan::recorder::Recorder;
+use super::super::signal::lock;
 use super::super::testkit::Stage;
 use super::testkit::*;
 use super::{SnapshotChanges, SnapshotEvent, SnapshotPosition};
@@ -280,9 +281,10 @@ fn partitions_that_are_dropped_before_their_state_was_told_are_left() {
             drop(stage.run(writer.upsert(&(id, day))).expect("taken"));
         }
         stage.run(writer.flush()).expect("written");
-        let heard = Recorder::default();
+        let heard = Arc::new(Mutex::new(Vec::new()));
         let builder = table.snapshot_then_changes().buckets_at_once(1).fetch_bytes(50);
-        let building = builder.on_event(heard.listener()).build();
+        let told = Arc::clone(&heard);
+        let building = builder.on_event(move |event| lock(&told).push(event.clone())).build();
         let mut reader = stage.run(building).expect("a reader");
         let [mut rows, mut ends] = [0; 2];
         // In the middle of the state of the first partition one is dropped, perhaps that one.
@@ -301,7 +303,7 @@ fn partitions_that_are_dropped_before_their_state_was_told_are_left() {
                 Some(other) => panic!("{release:?} {dropped}: {other:?}"),
             }
         }
-        let told = heard.events();
+        let told = lock(&heard).clone();
         let [ScanEvent::PartitionDropped { name, .. }] = &told[..] else {
             panic!("{release:?} {dropped}: {told:?}");
         };
